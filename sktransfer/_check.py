@@ -1,0 +1,56 @@
+"""Every sentence said about a wrong argument, and the door to optional packages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from numbers import Integral
+from types import ModuleType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def check_choice(name: str, value: T, choices: Collection[Any]) -> T:
+    """Return ``value`` if it is one of ``choices``; otherwise list them, and guess."""
+    if any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+        return value
+    listed = ", ".join(map(repr, choices))
+    raise ValueError(f"{name} must be one of {listed}; got {value!r}.{did_you_mean(value, choices)}")
+
+
+def check_int(name: str, value: Any, low: int, *, also: Collection[Any] = ()) -> Any:
+    """Return ``value`` if it is an integer of at least ``low``, or one of ``also``."""
+    if any(value is other or (isinstance(value, str) and value == other) for other in also):
+        return value
+    if isinstance(value, Integral) and not isinstance(value, bool) and value >= low:
+        return int(value)
+    others = "".join(f", or {other!r}" for other in also)
+    raise ValueError(f"{name} must be an integer of at least {low}{others}; got {value!r}.")
+
+
+def did_you_mean(value: object, choices: Iterable[object]) -> str:
+    """One suggestion, as a sentence with a leading space; empty when nothing is near."""
+    near = get_close_matches(str(value), list(map(str, choices)), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def first_ten(lines: Collection[str]) -> str:
+    """At most ten of ``lines``, one below the other, and how many more there are."""
+    shown = "\n".join(f"  {line}" for line in list(lines)[:10])
+    return shown + (f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else "")
+
+
+def require(package: str, extra: str) -> ModuleType:
+    """Return the optional ``package``; where it is missing, say which extra brings it."""
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package.partition(".")[0]:
+            raise
+        raise ModuleNotFoundError(
+            f"{package} is not installed; it comes with the extra {extra!r}: "
+            f"pip install 'sktransfer[{extra}]'.",
+            name=error.name,
+        ) from None

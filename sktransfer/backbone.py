@@ -1,0 +1,176 @@
+"""The chain of named stages, and the cut that divides it.
+
+A backbone is an ordered chain of stages; stages before the cut are frozen: no gradient, and
+evaluation mode for good.  So the prefix before the cut is a pure function of the item, and its
+output can be named, kept and shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+from torch import nn
+
+# How the positions of a stage's output are laid out: feature maps with channels first or last,
+# a sequence of tokens, or one vector an item.
+LAYOUTS = ("NCHW", "NHWC", "NLC", "NC")
+
+
+class Backbone(nn.Module):
+    """A pretrained network as an ordered chain of named stages.
+
+    Parameters
+    ----------
+    stages : mapping of str to Module
+        The stages in the order they run, up to the last feature map.  Use :func:`split` to make
+        them from a network.  No stage may overwrite its input.
+    preset : Preset
+        How a raw item becomes the input of the first stage.
+    classifier : Module or None, default=None
+        What the network itself puts behind the stages: its pooling and its own head.
+    layout : {"NCHW", "NHWC", "NLC", "NC"}, default="NCHW"
+        How the outputs of the stages are laid out.
+    n_prefix_tokens : int, default=0
+        With ``layout="NLC"``, how many leading tokens stand for no position (a class token).
+    weights_info : mapping or None, default=None
+        Where the weights came from: tag, source, sha256, licence, input size, mean, std.
+
+    Attributes
+    ----------
+    cut : int
+        Stages before it are frozen; 0 at first.
+    names : list of str
+        The names of the stages, in order.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from sktransfer import Backbone, ImagePreset
+    >>> stages = {"stem": nn.Conv2d(3, 8, 3, stride=2), "layer1": nn.Conv2d(8, 16, 3, stride=2)}
+    >>> backbone = Backbone(stages, ImagePreset(size=32)).freeze_to(1)
+    >>> backbone.names, backbone.cut
+    (['stem', 'layer1'], 1)
+    >>> [parameter.requires_grad for parameter in backbone.parameters()]
+    [False, False, True, True]
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, nn.Module],
+        preset: Any,
+        classifier: nn.Module | None = None,
+        *,
+        layout: str = "NCHW",
+        n_prefix_tokens: int = 0,
+        weights_info: Mapping[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.stages = nn.ModuleDict(dict(stages))
+        self.classifier = classifier
+        self.preset = preset
+        self.layout = layout
+        self.n_prefix_tokens = n_prefix_tokens
+        self.weights_info = dict(weights_info or {})
+        self.cut = 0
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the stages, in the order they run."""
+        return list(self.stages)
+
+    def freeze_to(self, cut: int) -> Backbone:
+        """Freeze the first ``cut`` stages, thaw the others; returns the backbone."""
+        if not 0 <= cut <= len(self.stages):
+            raise ValueError(f"cut must be between 0 and {len(self.stages)}; got {cut!r}.")
+        self.cut = cut
+        for index, stage in enumerate(self.stages.values()):
+            stage.requires_grad_(index >= cut)
+        return self.train(self.training)
+
+    def truncate(self, stop: int) -> Backbone:
+        """Drop the classifier, and the stages from the ``stop``-th on; returns the backbone."""
+        for name in self.names[stop:]:
+            del self.stages[name]
+        self.classifier = None
+        return self.freeze_to(min(self.cut, stop))
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set the mode of the stages after the cut; those before it stay in evaluation mode."""
+        super().train(mode)
+        for stage in list(self.stages.values())[: self.cut]:
+            stage.eval()
+        return self
+
+    def forward(self, x: Any, start: int = 0, stop: int | None = None) -> Any:
+        """The output of stages ``start`` to ``stop`` (excluded)."""
+        for stage in list(self.stages.values())[start:stop]:
+            x = stage(x)
+        return x
+
+    def fingerprint(self, stop: int | None = None) -> str:
+        """Hexadecimal name of the function that the preset and the first ``stop`` stages compute.
+
+        Structure, weights and buffers enter it; the classifier does when ``stop`` is None.
+        """
+        modules = list(self.stages.values())[:stop]
+        if stop is None and self.classifier is not None:
+            modules.append(self.classifier)
+        name = blake2b(self.preset.fingerprint().encode(), digest_size=16)
+        for module in modules:
+            name.update(repr(module).encode())
+            for key, tensor in module.state_dict().items():
+                name.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                name.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return name.hexdigest()
+
+
+def split(net: nn.Module, **table: str) -> dict[str, nn.Module]:
+    """Stages made of ``net``'s own submodules, which they share.
+
+    Parameters
+    ----------
+    net : Module
+        A network whose forward pass runs its submodules one after the other.
+    **table : str
+        For each stage, the dotted names of its submodules in the order they run, with spaces
+        between; ``features[0:4]`` stands for the children 0 to 3 of ``features``.
+
+    Returns
+    -------
+    dict of str to Module
+
+    Raises
+    ------
+    ValueError
+        If a name is not a submodule of ``net``, or a range is empty.
+
+    Examples
+    --------
+    >>> from torchvision.models import resnet18
+    >>> stages = split(resnet18(), stem="conv1 bn1 relu maxpool", layer1="layer1")
+    >>> list(stages), len(stages["stem"])
+    (['stem', 'layer1'], 4)
+    """
+    return {stage: _chained(net, names.split()) for stage, names in table.items()}
+
+
+def _chained(net: nn.Module, names: list[str]) -> nn.Module:
+    modules = [module for name in names for module in _submodules(net, name)]
+    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+
+
+def _submodules(net: nn.Module, name: str) -> list[nn.Module]:
+    path, bracket, span = name.partition("[")
+    try:
+        module = net.get_submodule(path)
+        if not bracket:
+            return [module]
+        first, _, last = span.removesuffix("]").partition(":")
+        children = list(module.children())[int(first or 0) : int(last) if last else None]
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"{type(net).__name__} has no submodule {name!r}: {error}") from error
+    if not children:
+        raise ValueError(f"{type(net).__name__} has no submodule in {name!r}.")
+    return children

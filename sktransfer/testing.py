@@ -1,0 +1,145 @@
+"""What a valid backbone is, as one function that plugin authors run too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .backbone import LAYOUTS, Backbone
+
+NDIM = {"NCHW": 4, "NHWC": 4, "NLC": 3, "NC": 2}
+
+
+def check_backbone(
+    backbone: Backbone,
+    batch: Any = None,
+    reference: Callable[[Any], Tensor] | None = None,
+) -> None:
+    """Raise AssertionError unless ``backbone`` keeps every promise of a chain of stages.
+
+    It has unique stages that share no parameter; no stage overwrites its input; cut anywhere, it
+    computes the same bits; in training mode nothing frozen moves, batch statistics included;
+    and ``classifier(stages(batch))`` equals ``reference(batch)`` bit for bit.  The backbone itself
+    is left as it was.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    batch : Tensor of shape (n, 3, h, w) or None, default=None
+        An input of the first stage; None draws two images of the preset's size.
+    reference : callable or None, default=None
+        The network's own forward pass, in evaluation mode; None leaves that comparison out.
+
+    Raises
+    ------
+    AssertionError
+        Naming the stage and the promise that is not kept.
+
+    Examples
+    --------
+    >>> from sktransfer import get_backbone
+    >>> from sktransfer.testing import check_backbone
+    >>> check_backbone(get_backbone("torchvision/squeezenet1_1", weights=None))
+    """
+    backbone = deepcopy(backbone).freeze_to(0).eval()
+    if batch is None:
+        size = backbone.preset.size
+        batch = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    _check_parameters(backbone)
+    with torch.no_grad():
+        maps = _check_stages(backbone, batch)
+        _check_layout(backbone, maps[-1])
+        _check_cuts(backbone, maps)
+        if reference is not None:
+            _check_reference(backbone, maps[-1], reference(batch))
+    _check_frozen(backbone, batch)
+
+
+def _require(kept: bool, message: str) -> None:
+    if not kept:
+        raise AssertionError(message)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    return len(a) == len(b) and all(map(_same, a, b))
+
+
+def _check_parameters(backbone: Backbone) -> None:
+    _require(len(backbone.names) >= 1, "stages must hold at least one stage; it is empty.")
+    owner: dict[int, str] = {}
+    for name, stage in backbone.stages.items():
+        for key, parameter in stage.named_parameters():
+            other = owner.setdefault(id(parameter), name)
+            _require(
+                other == name,
+                f"stage {name!r} must not share a parameter with stage {other!r}; "
+                f"{key} belongs to both.",
+            )
+
+
+def _check_stages(backbone: Backbone, batch: Any) -> list[Any]:
+    """The input of the first stage, and the output of each."""
+    maps = [batch]
+    for name, stage in backbone.stages.items():
+        before = deepcopy(maps[-1])
+        maps.append(stage(maps[-1]))
+        _require(
+            _same(before, maps[-2]),
+            f"stage {name!r} must not overwrite its input; an operation in place stands at its "
+            "start (inplace=True?).",
+        )
+    return maps
+
+
+def _check_layout(backbone: Backbone, last: Any) -> None:
+    layout = backbone.layout
+    _require(layout in LAYOUTS, f"layout must be one of {LAYOUTS}; got {layout!r}.")
+    shape = tuple((last if isinstance(last, Tensor) else last[0]).shape)
+    _require(
+        len(shape) == NDIM[layout],
+        f"the last stage must give {NDIM[layout]} axes as layout {layout!r} says; "
+        f"got shape {shape}.",
+    )
+
+
+def _check_cuts(backbone: Backbone, maps: list[Any]) -> None:
+    for cut, x in enumerate(maps):
+        y = backbone.freeze_to(cut)(x, start=cut)
+        _require(_same(y, maps[-1]), f"cut {cut} must give the output of the whole chain.")
+
+
+def _check_reference(backbone: Backbone, last: Any, expected: Tensor) -> None:
+    if backbone.classifier is None:
+        raise AssertionError("classifier must be there to compare with the reference; it is None.")
+    logits = backbone.classifier(last)
+    _require(
+        logits.shape == expected.shape and torch.equal(logits, expected),
+        "classifier(stages(x)) must equal the network's own forward pass, bit for bit; "
+        f"got shape {tuple(logits.shape)} for {tuple(expected.shape)}"
+        + (
+            f", greatest difference {(logits - expected).abs().max():.3g}."
+            if logits.shape == expected.shape
+            else "."
+        ),
+    )
+
+
+def _check_frozen(backbone: Backbone, batch: Any) -> None:
+    n_stages = len(backbone.names)
+    backbone.freeze_to(n_stages).train()
+    before = deepcopy(backbone.stages.state_dict())
+    with torch.no_grad():
+        backbone(batch)
+    for key, tensor in backbone.stages.state_dict().items():
+        _require(
+            torch.equal(tensor, before[key]),
+            f"nothing frozen may move in training mode; {key} did.",
+        )
+    learning = [key for key, p in backbone.stages.named_parameters() if p.requires_grad]
+    _require(not learning, f"no frozen parameter may ask for a gradient; {learning[:1]} does.")

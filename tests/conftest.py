@@ -1,0 +1,31 @@
+"""Fixtures that every test may ask for."""
+
+import os
+from pathlib import Path
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # scikit-learn skips one of its checks without it
+
+import numpy as np
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    # On a few busy cores, more threads than processes make small networks slower, not faster.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def shared():
+    """The folder of real photos and weights beside the checkout."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the real photos of ../shared, which are not here")
+    return SHARED
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

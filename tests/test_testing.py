@@ -1,0 +1,99 @@
+"""check_backbone finds each promise that is broken."""
+
+import copy
+
+import pytest
+import torch
+from tiny import tiny_backbone
+from torch import nn
+
+from sktransfer.testing import check_backbone
+
+
+@pytest.fixture
+def backbone():
+    return tiny_backbone()
+
+
+def own_forward(backbone):
+    net = copy.deepcopy(backbone).eval()
+    return lambda x: net.classifier(net(x))
+
+
+def test_a_valid_backbone_passes_and_is_left_as_it_was(backbone):
+    backbone.freeze_to(1).train()
+    before = copy.deepcopy(backbone.state_dict())
+    check_backbone(backbone, reference=own_forward(backbone))
+    assert backbone.cut == 1
+    assert backbone.training
+    assert all(torch.equal(before[key], tensor) for key, tensor in backbone.state_dict().items())
+
+
+class FrozenInName(nn.BatchNorm2d):
+    """Batch statistics that move in evaluation mode, too."""
+
+    def forward(self, x):
+        self.running_mean += 1
+        return super().forward(x)
+
+
+def overwrite(backbone):
+    backbone.stages["layer1"].insert(0, nn.Threshold(0.5, 9, inplace=True))
+
+
+def share(backbone):
+    backbone.stages["extra"] = backbone.stages["layer2"]
+
+
+def move(backbone):
+    backbone.stages["layer2"][1] = FrozenInName(16)
+
+
+def noise(backbone):
+    backbone.stages["layer2"].append(Noise())
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+
+def flatten(backbone):
+    backbone.stages["layer2"].append(nn.Flatten())
+
+
+def misname(backbone):
+    backbone.layout = "CHW"
+
+
+def empty(backbone):
+    backbone.stages = nn.ModuleDict()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (overwrite, "stage 'layer1' must not overwrite its input"),
+        (share, "stage 'extra' must not share a parameter with stage 'layer2'"),
+        (move, "must give the output of the whole chain|layer2.1.running_mean did"),
+        (noise, "must give the output of the whole chain"),
+        (flatten, "must give 4 axes as layout 'NCHW' says"),
+        (misname, "layout must be one of"),
+        (empty, "at least one stage"),
+    ],
+)
+def test_a_broken_promise_is_named(backbone, spoil, message):
+    spoil(backbone)
+    with pytest.raises(AssertionError, match=message):
+        check_backbone(backbone)
+
+
+def test_another_forward_pass_is_told_apart(backbone):
+    with pytest.raises(AssertionError, match="bit for bit.*greatest difference"):
+        check_backbone(backbone, reference=lambda x: own_forward(backbone)(x) + 1e-6)
+
+
+def test_a_reference_needs_a_classifier(backbone):
+    backbone.classifier = None
+    with pytest.raises(AssertionError, match="classifier must be there"):
+        check_backbone(backbone, reference=lambda x: x)
