@@ -1,0 +1,219 @@
+"""Items to rows: the only place where frozen stages run, and where their rows are cached."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import effective_n_jobs
+
+from ._check import first_ten
+from .cache import ActivationCache
+from .prefix import Prefix
+from .presets import DecodeError
+
+# Rows kept back until there are so many bytes or rows of them for one shard of the cache.
+SHARD_BYTES, SHARD_ROWS = 64 * 2**20, 1024
+
+RAISED, WARNED = "decode_error='warn' makes their rows NaN.", "Their rows are NaN."
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What came out of the frozen stages.
+
+    Parameters
+    ----------
+    rows : list of sequences
+        For each tap, one row for each item that could be decoded: an array, or memory-mapped rows
+        of the cache.
+    kept : ndarray of int
+        Positions of those items.
+    failed : dict of int to DecodeError
+        The others, by position.
+    """
+
+    rows: list[Any]
+    kept: np.ndarray
+    failed: dict[int, DecodeError]
+
+
+def run_frozen(
+    prefix: Prefix,
+    items: Sequence[Any],
+    *,
+    cache: ActivationCache | None = None,
+    n_jobs: int | None = None,
+    decode_error: str = "raise",
+    progress: Callable[[int], object] = int,
+) -> Frozen:
+    """The rows of ``items`` at each tap of ``prefix``; only those not cached are computed.
+
+    Parameters
+    ----------
+    prefix : Prefix
+    items : sequence
+        As the preset's ``check`` returns them.
+    cache : ActivationCache or None, default=None
+        Where rows are looked up and kept.
+    n_jobs : int or None, default=None
+        Threads that decode while the stages compute; None is as many as torch computes with, and
+        -1 is one for each processor.
+    decode_error : {"raise", "warn", "ignore"}, default="raise"
+        What an item that cannot be decoded does.
+    progress : callable, default=int
+        Called with the number of items just done.
+
+    Raises
+    ------
+    DecodeError
+        With ``decode_error="raise"``: names the first ten items that could not be decoded.
+    """
+    store = _Memory(prefix, items) if cache is None else _Cached(prefix, items, cache)
+    progress(len(items) - len(store.todo))
+    failed: dict[int, DecodeError] = {}
+    preset, size = prefix.backbone.preset, store.batch_size
+    with closing(_decoded(preset, items, store.todo, n_jobs, 2 * size)) as decoded, store:
+        while block := list(islice(decoded, size)):
+            good = [(index, row) for index, row in block if not isinstance(row, DecodeError)]
+            failed |= {index: row for index, row in block if isinstance(row, DecodeError)}
+            if failed and decode_error == "raise":
+                failed |= _next_failed(decoded, 10 - len(failed))
+                raise DecodeError(_sentence(store.spread(failed), RAISED)) from failed.popitem()[1]
+            if good:
+                indices, rows = zip(*good, strict=True)
+                store.add(indices, prefix(preset.collate(rows, size)))
+            progress(len(block))
+    failed = store.spread(failed)
+    if failed and decode_error == "warn":
+        warnings.warn(_sentence(failed, WARNED), UserWarning, stacklevel=2)
+    return store.frozen(failed)
+
+
+class _Memory:
+    """Rows in one array for each tap."""
+
+    def __init__(self, prefix: Prefix, items: Sequence[Any]):
+        self.todo = list(range(len(items)))
+        # Nothing will be compared with these rows, so that a few items need no padded batch.
+        self.batch_size = prefix.batch_size if len(items) > prefix.batch_size // 4 else 1
+        self._rows: list[np.ndarray] = []
+        self._kept: list[int] = []
+        self._n_taps = len(prefix.taps)
+
+    def __enter__(self) -> _Memory:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def add(self, indices: Sequence[int], outputs: list[np.ndarray]) -> None:
+        if not self._rows:
+            self._rows = [np.empty((len(self.todo), *o.shape[1:]), o.dtype) for o in outputs]
+        start = len(self._kept)
+        for rows, output in zip(self._rows, outputs, strict=True):
+            rows[start : start + len(indices)] = output[: len(indices)]
+        self._kept += indices
+
+    def spread(self, failed: dict[int, DecodeError]) -> dict[int, DecodeError]:
+        """Every item that failed, by position."""
+        return failed
+
+    def frozen(self, failed: dict[int, DecodeError]) -> Frozen:
+        rows = self._rows or [np.empty((0, 0), np.float32)] * self._n_taps
+        return Frozen([r[: len(self._kept)] for r in rows], np.array(self._kept, int), failed)
+
+
+class _Cached:
+    """Rows in a table of the cache for each tap, written a shard at a time."""
+
+    def __init__(self, prefix: Prefix, items: Sequence[Any], cache: ActivationCache):
+        self.batch_size = prefix.batch_size
+        self._preset, self._items = prefix.backbone.preset, items
+        self._digests = cache.digests(items)
+        self._tables = [cache.table(prefix.fingerprint(tap)) for tap in prefix.taps]
+        self.todo = sorted(set().union(*(table.missing(self._digests) for table in self._tables)))
+        self._pending: list[list[np.ndarray]] = []
+        self._indices: list[int] = []
+
+    def __enter__(self) -> _Cached:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._flush()  # also on the way out of an error: what was computed is kept
+
+    def add(self, indices: Sequence[int], outputs: list[np.ndarray]) -> None:
+        self._pending.append([output[: len(indices)] for output in outputs])
+        self._indices += indices
+        n_bytes = len(self._pending) * sum(output.nbytes for output in outputs)
+        if n_bytes >= SHARD_BYTES or len(self._indices) >= SHARD_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._indices:
+            return
+        digests = [self._digests[index] for index in self._indices]
+        for table, blocks in zip(self._tables, zip(*self._pending, strict=True), strict=True):
+            table.append(digests, np.concatenate(blocks))
+        self._pending, self._indices = [], []
+
+    def spread(self, failed: dict[int, DecodeError]) -> dict[int, DecodeError]:
+        """Every item that failed, by position: those, too, that equal one that was tried."""
+        bad = {self._digests[index] for index in failed}
+        again = [i for i, digest in enumerate(self._digests) if digest in bad and i not in failed]
+        return failed | {i: _attempt(self._preset, self._items[i]) for i in again}
+
+    def frozen(self, failed: dict[int, DecodeError]) -> Frozen:
+        kept = [index for index in range(len(self._digests)) if index not in failed]
+        digests = [self._digests[index] for index in kept]
+        return Frozen([t.rows(digests) for t in self._tables], np.array(kept, int), failed)
+
+
+def _attempt(preset: Any, item: Any) -> Any:
+    """The decoded item, or the DecodeError that it raised."""
+    try:
+        return preset(item)
+    except DecodeError as error:
+        return error
+
+
+def _decoded(
+    preset: Any, items: Sequence[Any], todo: Sequence[int], n_jobs: int | None, ahead: int
+) -> Iterator[tuple[int, Any]]:
+    """Each position of ``todo`` with its decoded item or DecodeError, at most ``ahead`` early."""
+
+    n_threads = torch.get_num_threads() if n_jobs is None else effective_n_jobs(n_jobs)
+    if len(todo) == 1:  # one item at a time is a way to work too: no thread for it
+        yield todo[0], _attempt(preset, items[todo[0]])
+        return
+    waiting: deque[tuple[int, Future[Any]]] = deque()
+    pool = ThreadPoolExecutor(max(1, n_threads))
+    try:
+        for upcoming in todo:
+            waiting.append((upcoming, pool.submit(_attempt, preset, items[upcoming])))
+            if len(waiting) > ahead:
+                index, decoded = waiting.popleft()
+                yield index, decoded.result()
+        for index, decoded in waiting:
+            yield index, decoded.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _next_failed(decoded: Iterator[tuple[int, Any]], most: int) -> dict[int, DecodeError]:
+    """At most ``most`` of the failures still to come, by position; nothing is computed for them."""
+    failures = ((index, row) for index, row in decoded if isinstance(row, DecodeError))
+    return dict(islice(failures, max(0, most)))
+
+
+def _sentence(failed: dict[int, DecodeError], advice: str) -> str:
+    listed = first_ten([f"X[{index}]: {error}" for index, error in failed.items()])
+    return f"X must hold images that can be decoded; these could not:\n{listed}\n{advice}"

@@ -1,0 +1,161 @@
+"""The frozen stages before a cut, made to run fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .backbone import Backbone
+from .fold import fold_batch_norm
+from .heads import pool
+
+# What the network's own classifier gives, asked for as a layer.
+LOGITS = ("logits", "probabilities")
+
+# Rows of a batch under batch_size="auto".  Never a function of free memory: the rows of a batch
+# decide the last bits of a float32 convolution.
+BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 64}
+
+# Fold batch norm only where each row stays this near, relative to its norm.
+FOLD_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where rows leave the chain.
+
+    Parameters
+    ----------
+    stop : int
+        After so many stages.
+    reduce : str or None
+        A pooling, "logits" or "probabilities" of the network's own classifier, or None: the whole
+        output of the stage.
+    """
+
+    stop: int
+    reduce: str | None = None
+
+
+class Prefix:
+    """The frozen stages before the last of some taps, made to run fast on one device.
+
+    Batch norm is folded, memory is channels-last, and every batch has the same number of rows, so
+    that a row has the same bits whatever its neighbours are.  The copy that runs is made when
+    the first batch comes: where every row is cached, there is none.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Left as it is.
+    taps : sequence of Tap
+        Where rows leave the chain.
+    device : torch.device
+    dtype : torch.dtype
+        In which the stages compute; rows are float32 always.
+    batch_size : int
+        Rows of every batch.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        taps: Sequence[Tap],
+        device: torch.device,
+        dtype: torch.dtype,
+        batch_size: int,
+    ):
+        self.backbone = backbone
+        self.taps = list(taps)
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self._fast: tuple[list[nn.Module], nn.Module | None] | None = None
+
+    def fingerprint(self, tap: Tap) -> str:
+        """The name of the function whose values at ``tap`` are the rows: weights and numerics."""
+        whole = tap.reduce in LOGITS
+        numerics = (
+            self.device.type,
+            torch.backends.cpu.get_cpu_capability() if self.device.type == "cpu" else "",
+            str(self.dtype),
+            f"{self.batch_size} rows",
+            f"torch {torch.__version__}",
+        )
+        weights = self.backbone.fingerprint(None if whole else tap.stop)
+        return "/".join((weights, f"{tap.stop} {tap.reduce}", *numerics))
+
+    def __call__(self, batch: Any) -> list[np.ndarray]:
+        """The rows of ``batch`` at each tap."""
+        if self._fast is None:
+            self._fast = self._prepare(batch)
+        rows = self._run(*self._fast, _move(batch, self.device, self.dtype))
+        return [tensor.float().cpu().numpy() for tensor in rows]
+
+    def measure(self, batch: Any) -> list[tuple[int, ...]]:
+        """The shape of a row at each tap, seen by running ``batch`` as it is, unfolded."""
+        stages = list(self.backbone.stages.values())
+        return [tuple(r.shape[1:]) for r in self._run(stages, self.backbone.classifier, batch)]
+
+    @torch.inference_mode()
+    def _run(self, stages: list[nn.Module], classifier: nn.Module | None, x: Any) -> list[Tensor]:
+        leaving: dict[Tap, Tensor] = {}
+        for done, stage in enumerate(stages, start=1):
+            x = stage(x)
+            for tap in self.taps:
+                if tap.stop == done:
+                    leaving[tap] = self._reduce(x, tap.reduce, classifier)
+        return [leaving[tap] for tap in self.taps]
+
+    def _reduce(self, x: Any, reduce: str | None, classifier: nn.Module | None) -> Any:
+        if reduce is None:
+            return x
+        if reduce in LOGITS:
+            assert classifier is not None  # for mypy: taps are made where there is one
+            logits = classifier(x).float()
+            return logits.softmax(1) if reduce == "probabilities" else logits
+        return pool(x.float(), reduce, self.backbone.layout, self.backbone.n_prefix_tokens)
+
+    def _prepare(self, batch: Any) -> tuple[list[nn.Module], nn.Module | None]:
+        """Stages and classifier in the form and place that runs fastest."""
+        plain = list(self.backbone.stages.values())[: max(tap.stop for tap in self.taps)]
+        folded = [fold_batch_norm(stage) for stage in plain]
+        classifier = deepcopy(self.backbone.classifier)
+        if not self._equal(plain, folded, classifier, batch):
+            folded = deepcopy(plain)
+        for module in (*folded, classifier):
+            if module is not None:
+                module.to(self.device, self.dtype, memory_format=torch.channels_last)
+        return folded, classifier
+
+    def _equal(
+        self,
+        plain: list[nn.Module],
+        folded: list[nn.Module],
+        classifier: nn.Module | None,
+        batch: Any,
+    ) -> bool:
+        """Whether folding leaves the rows of two images drawn like ``batch`` as they are."""
+        if not isinstance(batch, Tensor):
+            return False
+        drawn = torch.Generator().manual_seed(0)
+        probe = torch.randn(2, *batch.shape[1:], generator=drawn)
+        pairs = zip(
+            self._run(plain, classifier, probe), self._run(folded, classifier, probe), strict=True
+        )
+        return all(
+            bool(((a - b).flatten(1).norm(dim=1) <= FOLD_TOLERANCE * a.flatten(1).norm(dim=1)).all())
+            for a, b in pairs
+        )
+
+
+def _move(x: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    if not isinstance(x, Tensor):
+        return type(x)(_move(part, device, dtype) for part in x)
+    return x.to(device, dtype if x.is_floating_point() else None, non_blocking=True)

@@ -1,0 +1,368 @@
+"""PretrainedFeatureExtractor: a transformer like any other, on items of every kind."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn
+import torch
+from PIL import Image
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline
+from tiny import tiny_backbone
+
+from sktransfer import ActivationCache, ImagePreset, PretrainedFeatureExtractor
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def extractor():
+    return PretrainedFeatureExtractor(tiny_backbone)
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, (10, 20, 20, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def paths(images, tmp_path):
+    names = [tmp_path / f"{index}.png" for index in range(len(images))]
+    for name, image in zip(names, images, strict=True):
+        Image.fromarray(image).save(name)
+    return [str(name) for name in names]
+
+
+@pytest.fixture
+def features(extractor, images):
+    return extractor.fit_transform(images)
+
+
+KINDS = {
+    "list of str": list,
+    "list of Path": lambda paths: [Path(p) for p in paths],
+    "array of str": np.array,
+    "array of objects": lambda paths: np.array(paths, dtype=object),
+    "pandas column": pd.Series,
+    "pandas frame": lambda paths: pd.DataFrame({"path": paths}),
+    "polars column": pl.Series,
+    "polars frame": lambda paths: pl.DataFrame({"path": paths}),
+    "bytes": lambda paths: [Path(p).read_bytes() for p in paths],
+    "PIL": lambda paths: [Image.open(p) for p in paths],
+    "arrays": lambda paths: [np.asarray(Image.open(p)) for p in paths],
+    "channels first": lambda paths: np.stack([np.asarray(Image.open(p)) for p in paths]).transpose(
+        0, 3, 1, 2
+    ),
+    "flattened": lambda paths: np.stack([np.asarray(Image.open(p)).ravel() for p in paths]),
+    "tensor": lambda paths: torch.stack(
+        [torch.from_numpy(np.array(Image.open(p))) for p in paths]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kind_of_item_does_not_change_a_bit(extractor, paths, features, kind):
+    assert np.array_equal(extractor.fit_transform(KINDS[kind](paths)), features)
+
+
+def test_features_are_float32_one_row_an_item(features):
+    assert features.dtype == np.float32
+    assert features.shape == (10, 16)
+
+
+@pytest.mark.parametrize(
+    ("params", "width"),
+    [
+        ({"layer": "stem"}, 8),
+        ({"layer": ["stem", "layer2"]}, 24),
+        ({"layer": ["layer2", "stem"], "pooling": "avgmax"}, 48),
+        ({"layer": "logits"}, 4),
+        ({"layer": "probabilities"}, 4),
+        ({"layer": ["last", "logits"]}, 20),
+        ({"pooling": "max"}, 16),
+        ({"pooling": "flatten"}, 64),
+        ({"pooling": "flatten", "image_size": 32}, 256),
+    ],
+)
+def test_layer_and_pooling_decide_the_width(extractor, images, params, width):
+    found = extractor.set_params(**params).fit_transform(images)
+    assert found.shape == (10, width)
+    assert len(set(extractor.get_feature_names_out())) == width
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"layer": "layer1"},
+        {"pooling": "max"},
+        {"image_size": 32},
+        {"preset": {"mean": (0.5, 0.5, 0.5)}},
+        {"preset": ImagePreset(size=24)},
+        {"precision": "bfloat16"},
+        {"backbone": "builtin/mini"},
+    ],
+)
+def test_a_parameter_set_after_fit_changes_the_next_fit(extractor, images, features, params):
+    found = extractor.set_params(**params).fit_transform(images)
+    assert not np.array_equal(found, features)
+
+
+@pytest.mark.parametrize("params", [{"batch_size": 3}, {"n_jobs": 2}, {"verbose": 0}])
+def test_how_it_runs_does_not_change_what_comes_out(extractor, images, features, params):
+    found = extractor.set_params(**params).fit_transform(images)
+    np.testing.assert_allclose(found, features, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"layer": "layer9"}, ValueError, "layer must be one of 'stem', .*; got 'layer9'."),
+        ({"layer": []}, ValueError, "layer must name at least one stage; got an empty list."),
+        ({"layer": ["stem", "stem"]}, ValueError, "layer must name each stage once; got"),
+        ({"pooling": "avgg"}, ValueError, "pooling must be one of .*Did you mean 'avg'"),
+        ({"pooling": "cls"}, ValueError, "pooling must not be 'cls': .* has no class token"),
+        ({"precision": "float16"}, ValueError, "precision must be one of"),
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1"),
+        ({"n_jobs": -2.5}, ValueError, "n_jobs must be an integer"),
+        ({"image_size": 0}, ValueError, "image_size must be an integer of at least 1"),
+        ({"decode_error": "skip"}, ValueError, "decode_error must be one of"),
+        ({"store_weights_in_pickle": 1}, ValueError, "store_weights_in_pickle must be one of"),
+        ({"verbose": -1}, ValueError, "verbose must be an integer of at least 0"),
+        ({"device": "tpu"}, ValueError, "device must be one of"),
+        ({"preset": {"men": 0}}, ValueError, "a key of preset must be one of.*Did you mean 'mean'"),
+        ({"preset": 3}, TypeError, "preset must be a dict, a preset, or None; got int"),
+        ({"cache": joblib.Memory(None)}, TypeError, "cache must be .*folder.*got Memory"),
+        ({"backbone": 3}, TypeError, "backbone must be an address"),
+    ],
+)
+def test_a_wrong_parameter_is_named_and_fits_nothing(extractor, images, params, error, message):
+    extractor.set_params(**params)
+    with pytest.raises(error, match=message):
+        extractor.fit(images)
+    assert not hasattr(extractor, "backbone_")
+
+
+def test_a_failed_fit_leaves_the_last_one_in_place(extractor, images, features):
+    extractor.set_params(layer="layer9")
+    with pytest.raises(ValueError, match="layer must be one of"):
+        extractor.fit(images)
+    assert np.array_equal(extractor.transform(images), features)
+
+
+def test_a_backbone_without_classifier_has_no_logits(images):
+    extractor = PretrainedFeatureExtractor(lambda: tiny_backbone().truncate(3), layer="logits")
+    with pytest.raises(ValueError, match="layer must be a stage for a backbone without a class"):
+        extractor.fit(images)
+
+
+def test_a_device_that_is_not_there_is_named(extractor, images, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device must be one that torch finds here: .*got 'cuda'"):
+        extractor.set_params(device="cuda").fit(images)
+
+
+def test_fit_forgets(extractor, images, features):
+    extractor.set_params(layer="stem").fit(images)
+    extractor.set_params(layer="last").fit(images)
+    assert np.array_equal(extractor.transform(images), features)
+
+
+def test_fit_on_arrays_transforms_paths(extractor, images, paths, features):
+    assert np.array_equal(extractor.fit(images).transform(paths), features)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_set_output_gives_frames_with_named_columns(extractor, paths, features, container):
+    frame = extractor.set_output(transform=container).fit_transform(paths)
+    assert list(frame.columns) == [f"last_{i}" for i in range(16)]
+    assert np.array_equal(frame.to_numpy(), features)
+
+
+def test_a_frames_index_is_kept(extractor, paths):
+    frame = pd.DataFrame({"path": paths}, index=range(100, 110))
+    found = extractor.set_output(transform="pandas").fit_transform(frame)
+    assert found.index.tolist() == frame.index.tolist()
+
+
+@pytest.mark.parametrize("columns", [["path"], "path"])
+def test_it_works_inside_a_column_transformer(extractor, paths, features, columns):
+    frame = pd.DataFrame({"path": paths, "age": range(10)})
+    both = ColumnTransformer([("photo", extractor, columns), ("rest", "passthrough", ["age"])])
+    assert np.array_equal(both.fit_transform(frame)[:, :16], features)
+
+
+def test_it_works_inside_a_feature_union(paths, features):
+    union = FeatureUnion(
+        [(p, PretrainedFeatureExtractor(tiny_backbone, pooling=p)) for p in ("avg", "max")]
+    )
+    assert np.array_equal(union.fit_transform(paths)[:, :16], features)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_search_over_its_parameters_works_on_paths(paths, n_jobs, tmp_path):
+    model = Pipeline([
+        ("feat", PretrainedFeatureExtractor("builtin/mini", cache=tmp_path / "cache")),
+        ("clf", LogisticRegression()),
+    ])
+    grid = {"feat__layer": ["layer1", "last"], "clf__C": [0.1, 1.0]}
+    search = GridSearchCV(model, grid, cv=2, n_jobs=n_jobs).fit(paths, [0, 1] * 5)
+    assert search.predict(paths).shape == (10,)
+
+
+def test_the_diagram_names_it(extractor, images):
+    assert "PretrainedFeatureExtractor" in extractor.fit(images)._repr_html_()
+
+
+def test_clone_copies_parameters_and_nothing_else(extractor, images):
+    copy = clone(extractor.fit(images))
+    assert vars(copy).keys() == extractor.get_params().keys()
+
+
+@pytest.mark.parametrize("cache", ["str", "path", "object"])
+def test_a_cache_does_not_change_a_bit(extractor, paths, features, tmp_path, cache):
+    folder = tmp_path / "cache"
+    forms = {"str": str(folder), "path": folder, "object": ActivationCache(folder)}
+    extractor.set_params(cache=forms[cache])
+    for _ in range(2):
+        assert np.array_equal(extractor.fit_transform(paths), features)
+
+
+def test_rows_halved_on_disk_come_back_as_float32(extractor, images, features, tmp_path):
+    extractor.set_params(cache=ActivationCache(tmp_path, dtype="float16"))
+    found = extractor.fit_transform(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, features, atol=1e-2)
+
+
+def test_a_photo_replaced_on_disk_is_seen(extractor, paths, features, tmp_path):
+    extractor.set_params(cache=tmp_path / "cache").fit_transform(paths)
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(paths[0])
+    found = extractor.transform(paths)
+    assert not np.array_equal(found[0], features[0])
+    assert np.array_equal(found[1:], features[1:])
+
+
+@pytest.mark.parametrize("decode_error", ["warn", "ignore"])
+def test_a_bad_photo_is_a_row_of_nan_on_request(extractor, paths, features, decode_error):
+    Path(paths[3]).write_bytes(b"no image")
+    extractor.set_params(decode_error=decode_error)
+    if decode_error == "warn":
+        with pytest.warns(UserWarning, match=r"X\[3\]"):
+            found = extractor.fit_transform(paths)
+    else:
+        found = extractor.fit_transform(paths)
+    assert np.isnan(found[3]).all()
+    rest = np.arange(10) != 3
+    assert np.array_equal(found[rest], features[rest])
+
+
+def test_a_bad_photo_is_an_error_by_default(extractor, paths):
+    Path(paths[3]).write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"X\[3\]: .*3\.png"):
+        extractor.fit_transform(paths)
+
+
+def test_only_bad_photos_are_rows_of_nan(extractor):
+    found = extractor.set_params(decode_error="ignore").fit_transform([b"no", b"image"])
+    assert found.shape == (2, 16)
+    assert np.isnan(found).all()
+
+
+@pytest.mark.parametrize("layer", ["last", "logits", ["stem", "layer1"]])
+def test_a_pickle_gives_the_same_bits(images, layer):
+    extractor = PretrainedFeatureExtractor(tiny_backbone, layer=layer).fit(images)
+    loaded = pickle.loads(pickle.dumps(extractor))
+    assert np.array_equal(loaded.transform(images), extractor.transform(images))
+    assert loaded.weights_info_ == extractor.weights_info_
+
+
+def test_an_unfitted_pickle_is_unfitted(extractor):
+    loaded = pickle.loads(pickle.dumps(extractor))
+    assert vars(loaded).keys() == vars(extractor).keys()
+
+
+def test_a_fresh_process_loads_and_gives_the_same_bits(extractor, images, tmp_path):
+    joblib.dump((extractor.fit(images), images, extractor.transform(images)), tmp_path / "m")
+    code = (
+        f"import sys; sys.path.insert(0, {str(TESTS)!r}); import joblib, numpy; "
+        f"model, X, Z = joblib.load({str(tmp_path / 'm')!r}); "
+        "assert numpy.array_equal(model.transform(X), Z)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_slim_pickle_holds_no_weights_and_verifies_them(images, monkeypatch):
+    full = PretrainedFeatureExtractor("builtin/mini").fit(images)
+    slim = clone(full).set_params(store_weights_in_pickle=False).fit(images)
+    dumped = pickle.dumps(slim)
+    assert len(dumped) < 0.1 * len(pickle.dumps(full))
+    assert np.array_equal(pickle.loads(dumped).transform(images), full.transform(images))
+    slim._origin = ("builtin/mini", None)
+    slim.backbone_.stages["stem"].requires_grad_(True)
+    next(slim.backbone_.parameters()).data += 1
+    with pytest.raises(ValueError, match="weights must be those that this .* was fitted with"):
+        pickle.loads(pickle.dumps(slim))
+
+
+def test_weights_that_the_layer_does_not_need_are_not_kept(images):
+    stem = PretrainedFeatureExtractor(tiny_backbone, layer="stem").fit(images)
+    assert stem.backbone_.names == ["stem"]
+    assert stem.backbone_.classifier is None
+
+
+def test_the_callers_random_state_is_left_alone(images):
+    torch.manual_seed(3)
+    before, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()
+    PretrainedFeatureExtractor("builtin/mini").fit_transform(images)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpys)
+
+
+def test_what_the_user_passed_is_left_alone(extractor, images):
+    before = images.copy()
+    extractor.fit_transform(images)
+    assert np.array_equal(images, before)
+
+
+def test_the_preset_comes_with_the_weights_and_can_be_overridden(images):
+    extractor = PretrainedFeatureExtractor("torchvision/squeezenet1_1", weights=None, image_size=32)
+    assert extractor.fit(images).weights_info_["mean"] == (0.485, 0.456, 0.406)
+    assert extractor.backbone_.preset.size == 32
+    extractor.set_params(preset={"mean": (0.5, 0.5, 0.5)}).fit(images)
+    assert extractor.backbone_.preset.mean == (0.5, 0.5, 0.5)
+
+
+def test_bad_images_sizes_are_refused_before_anything_runs(images):
+    extractor = PretrainedFeatureExtractor("torchvision/alexnet", weights=None, image_size=16)
+    with pytest.raises(ValueError, match="image_size must be"):
+        extractor.fit(images)
+
+
+@pytest.mark.skipif(not hasattr(sklearn, "callback"), reason="needs scikit-learn 1.9")
+@pytest.mark.parametrize("inside", [False, True])
+def test_scikit_learns_callbacks_see_each_batch(extractor, rng, inside):
+    from callbacks import Recorder
+
+    recorder = Recorder()
+    images = rng.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    if inside:
+        model = Pipeline([("feat", extractor), ("clf", LogisticRegression())])
+        model.set_callbacks(recorder).fit(images, [0, 1] * 20)
+    else:
+        extractor.set_callbacks(recorder).fit_transform(images)
+    assert recorder.names.count("batch") == 3
+
+
+def test_a_bar_shows_on_terminals_only(extractor, images, capsys):
+    extractor.set_params(verbose=1).fit_transform(images)
+    assert capsys.readouterr() == ("", "")
