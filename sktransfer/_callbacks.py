@@ -29,7 +29,7 @@ DELAY = 2.0  # seconds of work before a bar shows
 def progress_bar(total: int, label: str, verbose: int) -> Iterator[Callable[[int], object]]:
     """A function that takes the number of items just done; on a terminal, it moves a bar."""
     if not verbose:
-        yield lambda n: None
+        yield int
         return
     with tqdm(total=total, desc=label, unit="item", disable=None, delay=DELAY, leave=False) as bar:
         yield bar.update

@@ -14,17 +14,24 @@ T = TypeVar("T")
 
 def check_choice(name: str, value: T, choices: Collection[Any]) -> T:
     """Return ``value`` if it is one of ``choices``; otherwise list them, and guess."""
-    if any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
-        return value
-    listed = ", ".join(map(repr, choices))
-    raise ValueError(f"{name} must be one of {listed}; got {value!r}.{did_you_mean(value, choices)}")
+    for choice in choices:
+        if _is_kind_of(value, choice) and value == choice:
+            return value
+    listed, guess = ", ".join(map(repr, choices)), did_you_mean(value, choices)
+    raise ValueError(f"{name} must be one of {listed}; got {value!r}.{guess}")
+
+
+def _is_kind_of(value: object, choice: object) -> bool:
+    """Whether the types agree; NumPy's strings are strings, and True is no number."""
+    return isinstance(value, type(choice)) and isinstance(value, bool) == isinstance(choice, bool)
 
 
 def check_int(name: str, value: Any, low: int, *, also: Collection[Any] = ()) -> Any:
     """Return ``value`` if it is an integer of at least ``low``, or one of ``also``."""
     if any(value is other or (isinstance(value, str) and value == other) for other in also):
         return value
-    if isinstance(value, Integral) and not isinstance(value, bool) and value >= low:
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if is_integer and value >= low:
         return int(value)
     others = "".join(f", or {other!r}" for other in also)
     raise ValueError(f"{name} must be an integer of at least {low}{others}; got {value!r}.")

@@ -109,11 +109,12 @@ def backbones(
 def fetch(
     address: Annotated[str, Argument(help="provider/model, as `sktransfer backbones` lists.")],
     to: Annotated[Path, Option(metavar="DIR", help="Folder where the file is kept.")],
+    weights: Annotated[str, Option(help="default, or a tag.")] = "default",
 ) -> None:
     """Download the weights of a backbone, for a machine without a network."""
     from .fetch import fetch as fetch_weights
 
-    print(fetch_weights(address, to))
+    print(fetch_weights(address, to, weights))
 
 
 @app.command()

@@ -39,8 +39,8 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":  # asked of the processor's units: emulated bfloat16 is slower
-        units = getattr(torch.cpu, "get_capabilities", dict)()
+        units: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         return any(units.get(unit) for unit in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
     return False

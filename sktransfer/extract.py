@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -187,9 +187,8 @@ def _attempt(preset: Any, item: Any) -> Any:
 
 def _decoded(
     preset: Any, items: Sequence[Any], todo: Sequence[int], n_jobs: int | None, ahead: int
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Each position of ``todo`` with its decoded item or DecodeError, at most ``ahead`` early."""
-
     n_threads = torch.get_num_threads() if n_jobs is None else effective_n_jobs(n_jobs)
     if len(todo) == 1:  # one item at a time is a way to work too: no thread for it
         yield todo[0], _attempt(preset, items[todo[0]])

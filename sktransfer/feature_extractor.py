@@ -278,8 +278,7 @@ class PretrainedFeatureExtractor(
         elif self.preset is not None:
             if not callable(getattr(self.preset, "collate", None)):
                 raise TypeError(
-                    "preset must be a dict, a preset, or None; got "
-                    f"{type(self.preset).__name__}."
+                    f"preset must be a dict, a preset, or None; got {type(self.preset).__name__}."
                 )
             preset = self.preset
         if self.image_size is not None:
@@ -295,9 +294,7 @@ class PretrainedFeatureExtractor(
         backbone.freeze_to(len(backbone.names))
         device = resolve_device(self.device)
         batch_size = BATCH_SIZE[device.type] if self.batch_size == "auto" else self.batch_size
-        return Prefix(
-            backbone, taps, device, resolve_precision(self.precision, device), batch_size
-        )
+        return Prefix(backbone, taps, device, resolve_precision(self.precision, device), batch_size)
 
     def _measure(self, prefix):
         """The number of features of each layer, seen on one blank image."""
@@ -312,7 +309,6 @@ class PretrainedFeatureExtractor(
 
     def _features(self, items, step=lambda: None):
         with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
-
             done = 0
 
             def progress(n_items):

@@ -116,8 +116,7 @@ class Prefix:
     def _reduce(self, x: Any, reduce: str | None, classifier: nn.Module | None) -> Any:
         if reduce is None:
             return x
-        if reduce in LOGITS:
-            assert classifier is not None  # for mypy: taps are made where there is one
+        if reduce in LOGITS and classifier is not None:
             logits = classifier(x).float()
             return logits.softmax(1) if reduce == "probabilities" else logits
         return pool(x.float(), reduce, self.backbone.layout, self.backbone.n_prefix_tokens)
@@ -131,7 +130,7 @@ class Prefix:
             folded = deepcopy(plain)
         for module in (*folded, classifier):
             if module is not None:
-                module.to(self.device, self.dtype, memory_format=torch.channels_last)
+                module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
         return folded, classifier
 
     def _equal(
@@ -150,7 +149,9 @@ class Prefix:
             self._run(plain, classifier, probe), self._run(folded, classifier, probe), strict=True
         )
         return all(
-            bool(((a - b).flatten(1).norm(dim=1) <= FOLD_TOLERANCE * a.flatten(1).norm(dim=1)).all())
+            bool(
+                ((a - b).flatten(1).norm(dim=1) <= FOLD_TOLERANCE * a.flatten(1).norm(dim=1)).all()
+            )
             for a, b in pairs
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from sktransfer._check import check_choice, check_int, first_ten, require
@@ -20,8 +21,12 @@ def test_a_wrong_choice_is_answered_with_all_and_the_nearest(value, message):
         check_choice("pooling", value, ("avg", "max"))
 
 
+def test_a_string_of_numpy_is_a_string():
+    assert check_choice("pooling", np.array(["avg"])[0], ("avg", "max")) == "avg"
+
+
 def test_true_is_not_the_number_one():
-    with pytest.raises(ValueError, match="must be one of 1, 2; got True"):
+    with pytest.raises(ValueError, match=r"must be one of 1, 2; got True"):
         check_choice("n", True, (1, 2))
 
 

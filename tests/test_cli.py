@@ -131,8 +131,10 @@ def test_a_pattern_that_matches_nothing_is_answered(run):
 
 
 def test_fetch_prints_where_the_file_is(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(fetch_module, "fetch", lambda address, to: to / f"{address}.pth")
-    assert run("fetch", "a/b", "--to", tmp_path) == (0, f"{tmp_path}/a/b.pth\n", "")
+    monkeypatch.setattr(fetch_module, "fetch", lambda address, to, tag: to / address / tag)
+    assert run("fetch", "a/b", "--to", tmp_path) == (0, f"{tmp_path}/a/b/default\n", "")
+    asked = ("fetch", "a/b", "--to", tmp_path, "--weights", "V1")
+    assert run(*asked) == (0, f"{tmp_path}/a/b/V1\n", "")
 
 
 # extract

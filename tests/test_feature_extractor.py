@@ -64,9 +64,7 @@ KINDS = {
         0, 3, 1, 2
     ),
     "flattened": lambda paths: np.stack([np.asarray(Image.open(p)).ravel() for p in paths]),
-    "tensor": lambda paths: torch.stack(
-        [torch.from_numpy(np.array(Image.open(p))) for p in paths]
-    ),
+    "tensor": lambda paths: torch.stack([torch.from_numpy(np.array(Image.open(p))) for p in paths]),
 }
 
 
@@ -154,20 +152,20 @@ def test_a_wrong_parameter_is_named_and_fits_nothing(extractor, images, params, 
 
 def test_a_failed_fit_leaves_the_last_one_in_place(extractor, images, features):
     extractor.set_params(layer="layer9")
-    with pytest.raises(ValueError, match="layer must be one of"):
+    with pytest.raises(ValueError, match=r"layer must be one of"):
         extractor.fit(images)
     assert np.array_equal(extractor.transform(images), features)
 
 
 def test_a_backbone_without_classifier_has_no_logits(images):
     extractor = PretrainedFeatureExtractor(lambda: tiny_backbone().truncate(3), layer="logits")
-    with pytest.raises(ValueError, match="layer must be a stage for a backbone without a class"):
+    with pytest.raises(ValueError, match=r"layer must be a stage for a backbone without a class"):
         extractor.fit(images)
 
 
 def test_a_device_that_is_not_there_is_named(extractor, images, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="device must be one that torch finds here: .*got 'cuda'"):
+    with pytest.raises(ValueError, match=r"device must be one that torch finds here: .*got 'cuda'"):
         extractor.set_params(device="cuda").fit(images)
 
 
@@ -210,10 +208,12 @@ def test_it_works_inside_a_feature_union(paths, features):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_search_over_its_parameters_works_on_paths(paths, n_jobs, tmp_path):
-    model = Pipeline([
-        ("feat", PretrainedFeatureExtractor("builtin/mini", cache=tmp_path / "cache")),
-        ("clf", LogisticRegression()),
-    ])
+    model = Pipeline(
+        [
+            ("feat", PretrainedFeatureExtractor("builtin/mini", cache=tmp_path / "cache")),
+            ("clf", LogisticRegression()),
+        ]
+    )
     grid = {"feat__layer": ["layer1", "last"], "clf__C": [0.1, 1.0]}
     search = GridSearchCV(model, grid, cv=2, n_jobs=n_jobs).fit(paths, [0, 1] * 5)
     assert search.predict(paths).shape == (10,)
@@ -310,7 +310,7 @@ def test_a_slim_pickle_holds_no_weights_and_verifies_them(images, monkeypatch):
     slim._origin = ("builtin/mini", None)
     slim.backbone_.stages["stem"].requires_grad_(True)
     next(slim.backbone_.parameters()).data += 1
-    with pytest.raises(ValueError, match="weights must be those that this .* was fitted with"):
+    with pytest.raises(ValueError, match=r"weights must be those that this .* was fitted with"):
         pickle.loads(pickle.dumps(slim))
 
 
@@ -322,10 +322,11 @@ def test_weights_that_the_layer_does_not_need_are_not_kept(images):
 
 def test_the_callers_random_state_is_left_alone(images):
     torch.manual_seed(3)
-    before, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before = torch.get_rng_state()
+    numpys = np.random.get_state()[1].copy()  # noqa: NPY002 - the caller's is the global one
     PretrainedFeatureExtractor("builtin/mini").fit_transform(images)
     assert torch.equal(torch.get_rng_state(), before)
-    assert np.array_equal(np.random.get_state()[1], numpys)
+    assert np.array_equal(np.random.get_state()[1], numpys)  # noqa: NPY002 - likewise
 
 
 def test_what_the_user_passed_is_left_alone(extractor, images):
@@ -344,7 +345,7 @@ def test_the_preset_comes_with_the_weights_and_can_be_overridden(images):
 
 def test_bad_images_sizes_are_refused_before_anything_runs(images):
     extractor = PretrainedFeatureExtractor("torchvision/alexnet", weights=None, image_size=16)
-    with pytest.raises(ValueError, match="image_size must be"):
+    with pytest.raises(ValueError, match=r"image_size must be"):
         extractor.fit(images)
 
 

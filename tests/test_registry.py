@@ -62,12 +62,12 @@ def test_a_misspelt_address_is_answered_with_the_nearest_one(acme, address, mess
 
 
 def test_a_network_itself_is_no_parameter():
-    with pytest.raises(TypeError, match="A network itself is no parameter"):
+    with pytest.raises(TypeError, match=r"A network itself is no parameter"):
         get_backbone(tiny_backbone())
 
 
 def test_a_factory_must_return_a_backbone():
-    with pytest.raises(TypeError, match="must return a Backbone; got Linear"):
+    with pytest.raises(TypeError, match=r"must return a Backbone; got Linear"):
         get_backbone(lambda: torch.nn.Linear(1, 1))
 
 

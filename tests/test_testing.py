@@ -89,11 +89,11 @@ def test_a_broken_promise_is_named(backbone, spoil, message):
 
 
 def test_another_forward_pass_is_told_apart(backbone):
-    with pytest.raises(AssertionError, match="bit for bit.*greatest difference"):
+    with pytest.raises(AssertionError, match=r"bit for bit.*greatest difference"):
         check_backbone(backbone, reference=lambda x: own_forward(backbone)(x) + 1e-6)
 
 
 def test_a_reference_needs_a_classifier(backbone):
     backbone.classifier = None
-    with pytest.raises(AssertionError, match="classifier must be there"):
+    with pytest.raises(AssertionError, match=r"classifier must be there"):
         check_backbone(backbone, reference=lambda x: x)

@@ -1,0 +1,663 @@
+"""Rows of frozen stages, kept on disk by content: one folder for folds, candidates and processes.
+
+A row is named by the fingerprint of the prefix that made it and by the digest of its item.  The
+rows of one fingerprint lie in a few immutable shards, so no lock is needed, and a process killed at
+any instant harms nothing; a damaged shard is removed, and its rows count as missing.  Two processes
+may write the same rows: both are right, and ``prune`` drops the second copy.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import struct
+import time
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from . import __version__
+from ._check import check_choice, check_int
+from .shards import (
+    DTYPES,
+    FINISHED,
+    SMALL_BYTES,
+    Like,
+    Rows,
+    Shard,
+    TornShardError,
+    find_files,
+    remove_file,
+    remove_stale,
+    whole_shards,
+    write_file,
+)
+
+# Part of the name of every folder: another layout of the files means other folders.
+FORMAT = b"1"
+
+# Rows go to disk in shards of about so many bytes, and so many small shards are joined to one.
+SHARD_BYTES, MANY = 64 * 2**20, 16
+
+# A file changed so short a time ago may change again under the same time stamp.
+RACY_SECONDS = 2
+
+# What a killed writer left is removed after this time: no writer pauses for so long.
+STALE_SECONDS = 3600
+
+FOLDER = re.compile(r"[0-9a-f]{32}")
+ABOUT = "about.json"
+
+MEMO = "digests of files by path, size and time"
+
+ORIENTATION = 0x0112  # the EXIF tag
+
+# What files and Pillow raise for an item that is not whole.
+UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error)
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def digest(item: Any) -> bytes:
+    """The item's name in the cache, 16 bytes: equal where the content is equal.
+
+    Parameters
+    ----------
+    item : str, path-like, bytes, PIL image or array
+        A path stands for the bytes of its file.  Of an array, type, shape and values count; of a
+        PIL image, what it looks like: mode, pixels, palette, transparency and orientation.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    TypeError
+        If the item is none of these.
+    OSError
+        If a file cannot be read.
+
+    Examples
+    --------
+    >>> from sktransfer.cache import digest
+    >>> digest(b"the bytes of a photo").hex()
+    '5615976c51ab86278a0183d6922b5ce8'
+    """
+    if isinstance(item, (str, os.PathLike)):
+        return _hashed("bytes", Path(item).read_bytes())
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return _hashed("bytes", item)
+    if isinstance(item, Image.Image):
+        pixels = item.tobytes()  # first of all: it loads what the attributes below tell
+        turned, clear = item.getexif().get(ORIENTATION), item.info.get("transparency")
+        look = repr((item.mode, item.size, turned, clear, item.getpalette(None)))
+        return _hashed("image", look.encode(), pixels)
+    array = np.asarray(item)
+    if array.dtype.hasobject:
+        raise TypeError(
+            "item must be a path, bytes, a PIL image or an array of numbers; "
+            f"got {type(item).__name__}."
+        )
+    kind = f"{array.dtype.str} {array.shape}"
+    return _hashed("array", kind.encode(), np.ascontiguousarray(array).tobytes())
+
+
+def check_cache(cache: Any) -> ActivationCache | None:
+    """The cache that an estimator's parameter ``cache`` stands for.
+
+    Parameters
+    ----------
+    cache : ActivationCache, str, path-like or None
+
+    Raises
+    ------
+    TypeError
+        If it is something else, such as a joblib.Memory.
+
+    Examples
+    --------
+    >>> from sktransfer.cache import check_cache
+    >>> check_cache("activations")
+    ActivationCache('activations')
+    """
+    if cache is None or isinstance(cache, ActivationCache):
+        return cache
+    if isinstance(cache, (str, os.PathLike)):
+        return ActivationCache(cache)
+    is_memory = hasattr(cache, "store_backend")
+    hint = " A joblib.Memory keys on whole arrays; pass its folder." if is_memory else ""
+    raise TypeError(
+        "cache must be None, the path of a folder, or an ActivationCache; "
+        f"got {type(cache).__name__}.{hint}"
+    )
+
+
+class ActivationCache:
+    """Rows of frozen stages, kept in a folder.
+
+    Parameters
+    ----------
+    dir : str or path-like
+        The folder; made where it is missing.
+    max_bytes : int or None, default=None
+        What the folder may hold, in bytes; the least recently used rows make room.  None sets no
+        limit.
+    dtype : {None, "float16", "float32"}, default=None
+        Type of the rows on disk; None leaves them as they are computed, in float32.  "float16"
+        takes half the space.
+    cuts : int or None, default=None
+        How many of the last cuts a search stores rows of; None leaves it to the estimator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from sktransfer import ActivationCache
+    >>> folder = TemporaryDirectory()
+    >>> cache = ActivationCache(folder.name)
+    >>> digests = cache.digests([b"a photo", b"another"])
+    >>> table = cache.table("fingerprint of a prefix")
+    >>> table.missing(digests)
+    [0, 1]
+    >>> table.append(digests, np.eye(2, dtype="float32"))
+    >>> cache.table("fingerprint of a prefix").rows(digests[::-1])[:]
+    array([[0., 1.],
+           [1., 0.]], dtype=float32)
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        dir: str | os.PathLike[str],  # noqa: A002 - the word that users know from joblib
+        max_bytes: int | None = None,
+        dtype: str | None = None,
+        cuts: int | None = None,
+    ):
+        self.dir = dir
+        self.max_bytes = max_bytes
+        self.dtype = dtype
+        self.cuts = cuts
+
+    def __repr__(self) -> str:
+        shown = str(self.dir) if isinstance(self.dir, os.PathLike) else self.dir
+        names = ("max_bytes", "dtype", "cuts")
+        given = [f"{n}={value!r}" for n in names if (value := getattr(self, n)) is not None]
+        return f"ActivationCache({', '.join([repr(shown), *given])})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActivationCache) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+    def digests(self, items: Iterable[Any]) -> list[bytes]:
+        """The digest of each item; a file that has not changed is not read again.
+
+        Parameters
+        ----------
+        items : iterable of str, path-like, bytes, PIL image or array
+
+        Returns
+        -------
+        list of bytes
+            An item that cannot be read gets a digest that no other has: nothing is found for it,
+            and decoding it tells what is wrong.
+        """
+        items = list(items)
+        keys = [_file_key(item) for item in items]
+        if not any(keys):
+            return [_digest_or_none(item) or os.urandom(16) for item in items]
+        memo = Table(self, MEMO, None)
+        rows = memo.find(filter(None, keys))
+        known: dict[bytes, bytes | None] = {key: row.tobytes() for key, row in rows.items()}
+        fresh = {}
+        for key, item in zip(keys, items, strict=True):
+            if key and key not in known:
+                known[key] = name = _digest_or_none(item)
+                if name and _file_key(item) == key:  # it did not change while it was read
+                    fresh[key] = name
+        if fresh:
+            with suppress(OSError):  # without the memo files are read again, nothing worse
+                memo.store(list(fresh), np.array(list(map(list, fresh.values())), "u1"))
+        names = [
+            known[key] if key else _digest_or_none(item)
+            for key, item in zip(keys, items, strict=True)
+        ]
+        return [name or os.urandom(16) for name in names]
+
+    def table(self, fingerprint: str) -> Table:
+        """The rows of one prefix.
+
+        Parameters
+        ----------
+        fingerprint : str
+            Whatever tells this prefix from others: weights, preset, numerics.
+
+        Returns
+        -------
+        Table
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be made, read or written.
+        """
+        return Table(self, fingerprint, self.dtype)
+
+    def info(self) -> dict[str, dict[str, int]]:
+        """Rows, bytes and shards on disk, by the fingerprint of their prefix.
+
+        Returns
+        -------
+        dict of str to dict
+            For each fingerprint, the numbers ``"rows"``, ``"bytes"`` and ``"shards"``.
+
+        Raises
+        ------
+        OSError
+            If the folder does not exist or cannot be read.
+        """
+        told = {}
+        for folder in self._folders():
+            shards = list(whole_shards(find_files(folder, FINISHED)))
+            told[_fingerprint(folder)] = {
+                "rows": sum(len(shard.names) for shard in shards),
+                "bytes": sum(shard.size for shard in shards),
+                "shards": len(shards),
+            }
+        return told
+
+    def prune(self, max_bytes: int | None = None) -> int:
+        """Remove what is damaged or stored twice, then the least recently used rows.
+
+        Parameters
+        ----------
+        max_bytes : int or None, default=None
+            What the folder may hold afterwards; None stands for the limit of the cache.
+
+        Returns
+        -------
+        int
+            Bytes freed.
+
+        Raises
+        ------
+        OSError
+            If the folder does not exist or cannot be read.
+        """
+        limit = check_int("max_bytes", max_bytes, 0, also=(None,))
+        limit = self.max_bytes if limit is None else limit
+        folders = self._folders()
+        freed = sum(_tidy(folder) for folder in folders)
+        if limit is not None:
+            freed += self._shrink(limit)
+        for folder in folders:
+            if not find_files(folder, FINISHED):
+                remove_file(folder / ABOUT)
+                with suppress(OSError):  # another process has just written into it
+                    folder.rmdir()
+        return freed
+
+    def _make_room(self, n_bytes: int) -> bool:
+        """Whether ``n_bytes`` more can be had within the limit, now that others have gone."""
+        if self.max_bytes is None:
+            return True
+        if n_bytes <= self.max_bytes:
+            self._shrink(self.max_bytes - n_bytes)
+        return n_bytes <= self.max_bytes
+
+    def _shrink(self, limit: int) -> int:
+        """Remove the least recently used shards until the others fit in ``limit`` bytes."""
+        stats = {}
+        for path in (path for folder in self._folders() for path in find_files(folder, FINISHED)):
+            with suppress(FileNotFoundError):
+                stats[path] = path.lstat()
+        excess, freed = sum(stat.st_size for stat in stats.values()) - limit, 0
+        for path in sorted(stats, key=lambda path: stats[path].st_mtime_ns):
+            if freed >= excess:
+                break
+            freed += remove_file(path)
+        return freed
+
+    def _folders(self) -> list[Path]:
+        """The folders of this cache, one for each fingerprint; what is not ours is passed over."""
+        try:
+            with os.scandir(self._root()) as entries:
+                return sorted(
+                    Path(entry)
+                    for entry in entries
+                    if FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+                )
+        except OSError as error:
+            raise _explained(error, "cache must be a folder that exists and can be read") from error
+
+    def _root(self) -> Path:
+        """The folder, after a look at every parameter."""
+        if not isinstance(self.dir, (str, os.PathLike)) or not os.fspath(self.dir):
+            raise TypeError(f"cache must be the path of a folder; got {self.dir!r}.")
+        check_int("max_bytes", self.max_bytes, 1, also=(None,))
+        check_choice("dtype", self.dtype, (None, "float16", "float32"))
+        return Path(self.dir).expanduser().absolute()
+
+
+class Table:
+    """The rows of one fingerprint, by digest; :meth:`ActivationCache.table` makes it.
+
+    What a full or failing disk does not take is kept in memory.
+    """
+
+    def __init__(self, cache: ActivationCache, fingerprint: str, dtype: str | None):
+        self._cache = cache
+        self._fingerprint = fingerprint if dtype is None else f"{fingerprint}/{dtype}"
+        self._dtype = dtype
+        name = _hashed("table", FORMAT, f"{dtype}\0{fingerprint}".encode())
+        self._folder = cache._root() / name.hex()
+        self._on = True
+        self._told = False
+        self._seen: set[Path | None] = set()
+        self._keep([])
+        try:
+            with _unless_full():  # append() will tell
+                self._folder.mkdir(parents=True, exist_ok=True)
+            remove_stale(self._folder, time.time() - STALE_SECONDS)
+            self._refresh()
+        except OSError as error:
+            raise _explained(error, "cache must be a folder that can be written") from error
+
+    def missing(self, digests: Sequence[bytes]) -> list[int]:
+        """Positions of the digests that have no whole row here; of equal ones, the first.
+
+        Parameters
+        ----------
+        digests : sequence of bytes
+
+        Returns
+        -------
+        list of int, increasing
+        """
+        self._refresh()
+        first = _first(digests)
+        self._check(first)
+        return [position for name, position in first.items() if name not in self._index]
+
+    def append(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
+        """Keep a row for each digest; those that have one are passed over.
+
+        Parameters
+        ----------
+        digests : sequence of n bytes
+        rows : ndarray of shape (n, ...), float16, float32, float64 or uint8
+            Values too large for the type on disk become its largest.
+
+        Raises
+        ------
+        ValueError
+            If there is not one digest for each row, or rows differ in shape or type from those
+            of the table.
+        """
+        try:
+            self.store(digests, rows)
+        except OSError as error:
+            self._on = False
+            warnings.warn(
+                f"cache is off for these rows, which stay in memory: {error.strerror} in "
+                f"{self._cache.dir}. Free some space, or set a limit: "
+                "cache=ActivationCache(dir, max_bytes=...).",
+                UserWarning,
+                stacklevel=2,
+            )
+            self.store(digests, rows)
+
+    def rows(self, digests: Sequence[bytes]) -> Rows:
+        """The rows of ``digests``, in their order, left on disk until asked for.
+
+        Parameters
+        ----------
+        digests : sequence of n bytes
+
+        Returns
+        -------
+        Rows
+            A sequence of n rows.
+
+        Raises
+        ------
+        KeyError
+            If a digest has no whole row here.
+        """
+        self._check(digests)
+        try:
+            positions = np.array([self._index[name] for name in digests], dtype=np.int64)
+        except KeyError as error:
+            raise KeyError(
+                f"digests must have rows in the table; {error.args[0].hex()} has none. "
+                "Append those that missing() names."
+            ) from None
+        return Rows(self._shards, self._starts, positions)
+
+    def find(self, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
+        """The rows that are here, by digest."""
+        names = list(dict.fromkeys(digests))
+        self._check(names)
+        here = [name for name in names if name in self._index]
+        return dict(zip(here, self.rows(here)[:], strict=True))
+
+    def store(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
+        """Keep rows as :meth:`append` does; where the disk fails, so does this."""
+        rows = self._as_on_disk(digests, rows)
+        self._check(digests)
+        first = {name: at for name, at in _first(digests).items() if name not in self._index}
+        if len(first) < len(rows):
+            rows = rows[list(first.values())]
+        limit = self._cache.max_bytes
+        shard_bytes = SHARD_BYTES if limit is None else min(SHARD_BYTES, limit // 8)
+        names, step = list(first), max(1, shard_bytes // max(1, rows[:1].nbytes))
+        for start in range(0, len(names), step):
+            self._store_block(names[start : start + step], rows[start : start + step])
+        if limit is not None and self._on:
+            self._tell_if_too_small()
+
+    def _tell_if_too_small(self) -> None:
+        """Warn, once, where rows that this table has in use had to go, or could not come."""
+        if not self._told and any(shard.is_gone() for shard in self._shards):
+            self._told = True
+            warnings.warn(
+                f"max_bytes must be more than the rows of one run take; got "
+                f"{self._cache.max_bytes}. The next run will compute some of them again.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _as_on_disk(self, digests: Sequence[bytes], rows: np.ndarray) -> np.ndarray:
+        rows = np.asarray(rows)
+        if rows.ndim == 0 or len(rows) != len(digests) or any(len(name) != 16 for name in digests):
+            raise ValueError(
+                "digests must be of 16 bytes, one for each row; "
+                f"got {len(digests)} digests and rows of shape {rows.shape}."
+            )
+        stored = np.dtype(self._dtype or rows.dtype).newbyteorder("<")
+        if stored.str not in DTYPES.values():
+            known = ", ".join(np.dtype(text).name for text in DTYPES.values())
+            raise ValueError(f"rows must be of type {known}; got {rows.dtype}.")
+        like = (rows.shape[1:], stored)
+        if self._shards and self._shards[0].like != like:
+            raise ValueError(
+                f"rows must be like those of the table, {_told(self._shards[0].like)}; "
+                f"got {_told(like)}. Two prefixes have one fingerprint."
+            )
+        if stored.kind == "f" and stored.itemsize < rows.dtype.itemsize:
+            # saturate: one infinite value would spoil all that is computed from the row
+            rows = np.clip(rows, np.finfo(stored).min, np.finfo(stored).max)
+        return np.ascontiguousarray(rows, dtype=stored)
+
+    def _store_block(self, names: list[bytes], rows: np.ndarray) -> None:
+        """Keep rows in one new shard; small ones join it when they have become many."""
+        small = [shard for shard in self._shards if shard.path and shard.size < SMALL_BYTES]
+        if not (self._on and len(small) >= MANY and rows.nbytes < SMALL_BYTES):
+            small = []
+        if found := self.find(name for shard in small for name in shard.names):
+            names = [*found, *names]
+            rows = np.concatenate([np.stack(list(found.values())), rows])
+        shard = Shard.of(names, rows)
+        if self._on and self._cache._make_room(shard.size):
+            self._describe()
+            shard = shard.written(self._folder)
+        else:
+            shard.rows = rows.copy()  # the caller may write to its own
+        if small:
+            self._keep([kept for kept in self._shards if kept not in small])
+        self._add(shard)
+        for joined in small:
+            joined.remove()
+
+    def _refresh(self) -> None:
+        """Take notice of the shards that came since."""
+        for _ in range(3):  # again when one has vanished: its rows may have joined another
+            vanished = False
+            for path in find_files(self._folder, FINISHED):
+                if path in self._seen:
+                    continue
+                try:
+                    self._add(Shard.read(path))
+                except FileNotFoundError:
+                    vanished = True
+                except TornShardError:
+                    remove_file(path)
+            if not vanished:
+                return
+
+    def _check(self, names: Collection[bytes]) -> None:
+        """Open the shards of ``names``, and forget which of these rows are not whole.
+
+        Rows that were found whole once stay, whatever becomes of their shard.
+        """
+        while torn := [shard for shard, rows in self._by_shard(names) if not shard.is_whole(rows)]:
+            for shard in torn:
+                shard.remove()
+            self._keep([self._saved(s.salvaged()) if s in torn else s for s in self._shards])
+            self._refresh()  # another process may have joined them to one
+
+    def _saved(self, shard: Shard) -> Shard:
+        """A shard on disk, or where that fails, as it is."""
+        with suppress(OSError):
+            return shard.written(self._folder) if shard.names and self._on else shard
+        return shard
+
+    def _by_shard(self, names: Collection[bytes]) -> Iterator[tuple[Shard, np.ndarray]]:
+        """The shards that hold rows of ``names``, and which rows these are."""
+        found = {self._index[name] for name in names if name in self._index}
+        positions = np.array(sorted(found), dtype=np.int64)
+        bounds = pairwise(np.searchsorted(positions, self._starts))
+        for shard, start, (low, high) in zip(self._shards, self._starts, bounds, strict=False):
+            if low < high:
+                yield shard, positions[low:high] - start
+
+    def _keep(self, shards: list[Shard]) -> None:
+        self._shards: list[Shard] = []
+        self._starts = [0]  # of each shard, and the end of the last
+        self._index: dict[bytes, int] = {}
+        for shard in shards:
+            self._add(shard)
+
+    def _add(self, shard: Shard) -> None:
+        self._seen.add(shard.path)
+        if self._shards and shard.like != self._shards[0].like:
+            return  # two prefixes have one fingerprint; append() says so
+        for position, name in enumerate(shard.names, start=self._starts[-1]):
+            self._index.setdefault(name, position)
+        self._starts.append(self._starts[-1] + len(shard.names))
+        self._shards.append(shard)
+
+    def _describe(self) -> None:
+        """Say in the folder what it is for; it is made again where ``prune`` has removed it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not (self._folder / ABOUT).exists():
+            made = {"sktransfer": __version__, "numpy": np.__version__}
+            about = {"fingerprint": self._fingerprint, "made with": made}
+            write_file(self._folder / ABOUT, json.dumps(about, indent=2).encode())
+
+
+def _hashed(kind: str, *parts: Any) -> bytes:
+    name = blake2b(digest_size=16, person=kind.encode())
+    for part in parts:
+        name.update(part)
+    return name.digest()
+
+
+def _digest_or_none(item: Any) -> bytes | None:
+    try:
+        return digest(item)
+    except UNREADABLE:
+        return None
+
+
+def _file_key(item: Any) -> bytes | None:
+    """The name of a file as it is now; None of what is no file, or may still be changing."""
+    if not isinstance(item, (str, os.PathLike)):
+        return None
+    try:
+        stat = os.stat(item)  # noqa: PTH116 - to make a Path takes longer than the answer
+    except (OSError, ValueError):
+        return None
+    if abs(time.time() - stat.st_mtime) < RACY_SECONDS:
+        return None
+    path = os.fsencode(os.path.abspath(item))  # noqa: PTH100 - resolve() would ask the disk again
+    return _hashed("file", path, repr((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)).encode())
+
+
+def _first(digests: Sequence[bytes]) -> dict[bytes, int]:
+    """Where each digest stands first."""
+    first: dict[bytes, int] = {}
+    for position, name in enumerate(digests):
+        first.setdefault(name, position)
+    return first
+
+
+def _tidy(folder: Path) -> int:
+    """Remove what is damaged, stored twice or left by killed writers; returns the bytes freed."""
+    paths = find_files(folder, FINISHED)
+    kept: set[Path | None] = set()
+    seen: set[bytes] = set()
+    for shard in sorted(whole_shards(paths), key=lambda shard: shard.used, reverse=True):
+        if not seen.issuperset(shard.names):
+            kept.add(shard.path)
+            seen.update(shard.names)
+    freed = sum(remove_file(path) for path in paths if path not in kept)
+    return freed + remove_stale(folder, time.time() - STALE_SECONDS)
+
+
+def _fingerprint(folder: Path) -> str:
+    """What the rows in ``folder`` are of; its name, where the file that says so is lost."""
+    try:
+        return str(json.loads((folder / ABOUT).read_bytes())["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.name
+
+
+@contextmanager
+def _unless_full() -> Iterator[None]:
+    """Pass over what a full disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+
+
+def _explained(error: OSError, sentence: str) -> OSError:
+    """``error`` in the user's own words; its type and number stay."""
+    return OSError(error.errno, f"{sentence}; {error.strerror}", error.filename)
+
+
+def _told(like: Like) -> str:
+    return f"{like[1]} of shape {like[0]}"
