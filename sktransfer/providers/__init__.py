@@ -1,0 +1,1 @@
+"""Backbones that come with the package, found by entry point like anyone's."""

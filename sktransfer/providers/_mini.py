@@ -1,0 +1,55 @@
+"""The small network: fused inverted bottlenecks where maps are large, separable ones after.
+
+M. Tan and Q. Le, "EfficientNetV2: Smaller Models and Faster Training", ICML 2021,
+https://arxiv.org/abs/2104.00298, without its attention, at a scale for a processor.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+# For each stage after the stem: channels, blocks, widening, and whether the widening convolution
+# is the one that looks around.
+PLAN = ((32, 1, 2, True), (56, 2, 4, True), (112, 3, 4, False), (256, 4, 4, False))
+STEM, LAST = 24, 1024
+
+
+def conv(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """A convolution that keeps the map's extent, up to ``stride``, and its batch norm."""
+    layer = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs))
+
+
+class Bottleneck(nn.Module):
+    """Widen, look around, narrow; added to the input where the shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expand: int, fused: bool):
+        super().__init__()
+        wide = inputs * expand
+        if fused:
+            look = [conv(inputs, wide, 3, stride), nn.ReLU()]
+        else:
+            look = [conv(inputs, wide, 1), nn.ReLU(), conv(wide, wide, 3, stride, wide), nn.ReLU()]
+        self.body = nn.Sequential(*look, conv(wide, outputs, 1))
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """The changed maps, (b, outputs, h / stride, w / stride)."""
+        changed: Tensor = self.body(maps)
+        return maps + changed if self.residual else changed
+
+
+def mini_stages() -> dict[str, nn.Module]:
+    """Five stages; an image of ``s`` pixels ends as a map of ``s / 32``, 1024 channels."""
+    stages: dict[str, nn.Module] = {"stem": nn.Sequential(conv(3, STEM, 3, 2), nn.ReLU())}
+    width = STEM
+    for index, (outputs, depth, expand, fused) in enumerate(PLAN, start=1):
+        blocks: list[nn.Module] = []
+        for block in range(depth):
+            blocks.append(Bottleneck(width, outputs, 1 if block else 2, expand, fused))
+            width = outputs
+        if index == len(PLAN):
+            blocks += [conv(width, LAST, 1), nn.ReLU()]
+        stages[f"layer{index}"] = nn.Sequential(*blocks)
+    return stages

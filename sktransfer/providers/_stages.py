@@ -1,0 +1,83 @@
+"""What torchvision's networks do between their submodules, as small stages of a chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+# Of the channels red, green, blue, as the images come.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Rescale(nn.Module):
+    """Images normalised as ImageNet's, rescaled to mean 0.5 and standard deviation 0.5.
+
+    The first networks of the Inception line were trained so, by another library.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The rescaled images, (b, 3, h, w)."""
+        moments = zip(MEAN, STD, strict=True)
+        # numbers, not a buffer: a buffer would be rounded in half precision
+        channels = [
+            x[:, index : index + 1] * (std / 0.5) + (mean - 0.5) / 0.5
+            for index, (mean, std) in enumerate(moments)
+        ]
+        return torch.cat(channels, 1)  # (b, 3, h, w)
+
+
+class Mean(nn.Module):
+    """The mean over all positions of a feature map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One vector an image, (b, c)."""
+        return x.mean([2, 3])  # (b, c)
+
+
+class ClassToken(nn.Module):
+    """The first token of a sequence."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One vector an image, (b, d)."""
+        return x[:, 0]  # (b, d)
+
+
+class Tokens(nn.Module):
+    """Patches of an image, a class token before them, and the position added to each.
+
+    At another image size than the one it was trained at, the position embedding is interpolated
+    as torchvision's ``interpolate_embeddings`` does.
+
+    Parameters
+    ----------
+    vit : torchvision.models.VisionTransformer
+        Its submodules and parameters are shared.
+    """
+
+    def __init__(self, vit: Any):
+        super().__init__()
+        self.conv_proj: nn.Module = vit.conv_proj
+        self.class_token: nn.Parameter = vit.class_token
+        self.pos_embedding: nn.Parameter = vit.encoder.pos_embedding
+        self.dropout: nn.Module = vit.encoder.dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The tokens, (b, 1 + n_patches, d)."""
+        x = self.conv_proj(x)  # (b, d, h, w)
+        position = self._position(x.shape[2], x.shape[3])
+        x = x.flatten(2).permute(0, 2, 1)  # (b, h * w, d)
+        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)  # (b, 1 + h * w, d)
+        out: Tensor = self.dropout(x + position)
+        return out
+
+    def _position(self, height: int, width: int) -> Tensor:
+        side = round((self.pos_embedding.shape[1] - 1) ** 0.5)
+        if (height, width) == (side, side):
+            return self.pos_embedding
+        token, grid = self.pos_embedding[:, :1], self.pos_embedding[:, 1:]
+        grid = grid.permute(0, 2, 1).reshape(1, -1, side, side)  # (1, d, side, side)
+        grid = interpolate(grid, size=(height, width), mode="bicubic", align_corners=True)
+        return torch.cat([token, grid.flatten(2).permute(0, 2, 1)], dim=1)  # (1, 1 + h * w, d)
