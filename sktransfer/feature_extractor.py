@@ -91,13 +91,12 @@ class PretrainedFeatureExtractor(
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import Pipeline
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from sktransfer import PretrainedFeatureExtractor
-    >>> X, y = load_digits(n_class=2, return_X_y=True)
-    >>> model = Pipeline([
-    ...     ("feat", PretrainedFeatureExtractor(image_size=32)),
-    ...     ("clf", LogisticRegression(max_iter=1000)),
-    ... ])
+    >>> X, y = load_digits(n_class=2, return_X_y=True)  # rows of 64 values, images of 8 x 8
+    >>> features = PretrainedFeatureExtractor(image_size=32, layer="layer2")
+    >>> model = make_pipeline(features, StandardScaler(), LogisticRegression())
     >>> model.fit(X[:40], y[:40]).score(X[40:80], y[40:80])
     1.0
     """

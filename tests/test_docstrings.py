@@ -1,0 +1,120 @@
+"""What the docstrings say of parameters is what the signatures say."""
+
+import inspect
+import re
+from ast import literal_eval
+
+import pytest
+
+import sktransfer
+from sktransfer import testing
+
+SECTION = re.compile(r"^(\w[\w ]+)\n-+$", re.MULTILINE)
+ENTRY = re.compile(r"^(?P<names>[*\w, ]+?) : (?P<type>.+)$", re.MULTILINE)
+
+
+def public():
+    """Each public function, class and method, by its name."""
+    objects = {name: getattr(sktransfer, name) for name in sktransfer.__all__}
+    objects["testing.check_backbone"] = testing.check_backbone
+    for name, thing in list(objects.items()):
+        if inspect.isclass(thing):
+            methods = {k: v for k, v in vars(thing).items() if inspect.isfunction(v)}
+            objects |= {f"{name}.{k}": v for k, v in methods.items() if not k.startswith("_")}
+    return {name: thing for name, thing in objects.items() if callable(thing)}
+
+
+PUBLIC = public()
+WITH_SECTIONS = {
+    name: thing for name, thing in PUBLIC.items() if "." not in name or "testing" in name
+}
+RETURNING = {
+    name: thing
+    for name, thing in WITH_SECTIONS.items()
+    if inspect.isfunction(thing) and thing.__annotations__.get("return") not in ("None", None)
+}
+
+
+def section(thing, title):
+    """The text of one section of a docstring, or None."""
+    parts = SECTION.split(inspect.getdoc(thing))
+    return dict(zip(parts[1::2], parts[2::2], strict=True)).get(title)
+
+
+def documented(thing):
+    """parameter -> what its docstring says of its type and default."""
+    found = {}
+    for entry in ENTRY.finditer(section(thing, "Parameters") or ""):
+        for name in entry["names"].split(","):
+            found[name.strip(" *")] = entry["type"]
+    return found
+
+
+def signature(thing):
+    """parameter -> its default, or inspect's mark of none."""
+    parameters = inspect.signature(thing).parameters.values()
+    return {p.name: p.default for p in parameters if p.name != "self"}
+
+
+def said_default(kind):
+    """The default that an entry such as ``int, default=3`` states, as a value."""
+    _, stated, text = kind.partition("default=")
+    if not stated:
+        return inspect.Parameter.empty
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_says_what_it_gives(name):
+    first = (inspect.getdoc(PUBLIC[name]) or "").partition("\n\n")[0]
+    assert first.endswith((".", ":")), f"{name} needs a first sentence"
+
+
+@pytest.mark.parametrize("name", WITH_SECTIONS)
+def test_every_public_name_has_an_example(name):
+    assert ">>> " in (section(WITH_SECTIONS[name], "Examples") or "")
+
+
+@pytest.mark.parametrize("name", WITH_SECTIONS)
+def test_every_parameter_is_documented_in_order(name):
+    thing = WITH_SECTIONS[name]
+    assert list(documented(thing)) == list(signature(thing))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_method_documents_its_parameters_all_or_none(name):
+    told = list(documented(PUBLIC[name]))
+    assert told in ([], list(signature(PUBLIC[name])))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_stated_default_is_the_default(name):
+    defaults = signature(PUBLIC[name])
+    for parameter, kind in documented(PUBLIC[name]).items():
+        if kind == "ignored":
+            continue
+        default = defaults[parameter]
+        forms = (default, repr(default), f"{type(default).__name__}()")
+        assert said_default(kind) in forms, f"{parameter} is {default!r}, not {kind}"
+
+
+@pytest.mark.parametrize("name", RETURNING)
+def test_what_comes_back_is_documented(name):
+    assert section(RETURNING[name], "Returns")
+
+
+def test_a_wrong_default_is_noticed():
+    def half(x, n=2):
+        """Half.
+
+        Parameters
+        ----------
+        x : float
+        n : int, default=3
+        """
+
+    assert said_default(documented(half)["n"]) == 3 != signature(half)["n"]
+    assert said_default(documented(half)["x"]) is signature(half)["x"]
