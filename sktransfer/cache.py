@@ -224,7 +224,7 @@ class ActivationCache:
         for key, item in zip(keys, items, strict=True):
             if key and key not in known:
                 known[key] = name = _digest_or_none(item)
-                if name and _file_key(item) == key:  # it did not change while it was read
+                if name:  # a file that changed since it was named has another name next time
                     fresh[key] = name
         if fresh:
             with suppress(OSError):  # without the memo files are read again, nothing worse

@@ -484,7 +484,22 @@ def test_a_changed_file_is_read_again(cache, photos):
     assert cache.digests(photos)[2] == digest(b"another photo")
 
 
-def test_a_file_that_was_just_written_is_not_remembered(cache, photos):
+def test_a_file_that_was_just_written_is_read_again(cache, photos, read):
+    photos[0].touch()
+    cache.digests(photos)
+    cache.digests(photos)
+    assert read[5:] == photos[:1]
+
+
+def test_a_file_changed_under_its_old_time_stamp_is_read_again(cache, photos):
+    cache.digests(photos)
+    before = photos[0].stat()
+    photos[0].write_bytes(b"photo X")
+    os.utime(photos[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache.digests(photos)[0] == digest(b"photo X")
+
+
+def test_a_file_changed_under_the_time_stamp_of_now_is_read_again(cache, photos):
     stamp = time.time_ns()
     for content in (b"photo a", b"photo b"):  # of one size, and under one time stamp
         photos[0].write_bytes(content)
@@ -766,7 +781,10 @@ def test_pruning_drops_the_second_copy(cache, rows):
     for table in both:
         table.append(names(10), rows)
     assert cache.info()["prefix"]["rows"] == 20
-    assert cache.prune() == shards(cache.dir)[0].stat().st_size
+    old, new = shards(cache.dir)
+    set_used(old, 60)
+    assert cache.prune() == new.stat().st_size
+    assert shards(cache.dir) == [new]
     np.testing.assert_array_equal(cache.table("prefix").rows(names(10)), rows)
 
 
@@ -825,6 +843,13 @@ def test_a_limit_holds_at_every_instant(tmp_path, rows, monkeypatch):
     for start in range(0, 60, 3):
         ActivationCache(tmp_path, max_bytes=1000).table("prefix").append(names(3, start), rows[:3])
     assert 500 < max(sizes) <= 1000
+
+
+def test_what_does_not_fit_is_kept_in_part(tmp_path, rows):
+    cache = ActivationCache(tmp_path, max_bytes=700)
+    with pytest.warns(UserWarning, match="max_bytes must be more than the rows of one run take"):
+        cache.table("prefix").append(names(10), rows)
+    assert cache.table("prefix").missing(names(10)) == list(range(8))
 
 
 def test_a_row_larger_than_the_limit_stays_in_memory(tmp_path, rows):

@@ -159,7 +159,7 @@ class Trace:
         try:
             graph = _Tracer(method, whole).trace(net, fixed)
         except Exception as error:
-            cause = str(error).partition("\n")[0]
+            cause = str(error).partition("\n")[0].partition(". ")[0].rstrip(".,")
             raise NotAChainError(f"torch.fx cannot follow its {method}: {cause}") from error
         (output,) = (node.args[0] for node in graph.nodes if node.op == "output")
         if not isinstance(output, fx.Node):
@@ -355,9 +355,10 @@ def stages(trace: Trace, runs: Sequence[Run], grid: Grid, image_size: int) -> di
     levels = [_halvings(image_size, grid.side(runs[0].shape(cut))) for cut in cuts]
     spans = grouped(levels, _n_stem(trace, cuts))
     if len(spans) < FEWEST:
+        places = f"{len(cuts)} place{'s' * (len(cuts) > 1)}"
         raise NotAChainError(
-            f"one {grid.layout} feature map alone goes on at {len(cuts)} places of its forward "
-            f"pass, which makes {len(spans)} stages of at least {FEWEST}"
+            f"one {grid.layout} feature map alone goes on at {places} of its forward pass, which "
+            f"makes less than {FEWEST} stages"
         )
     ends = [trace.image, *cuts]
     made = {}

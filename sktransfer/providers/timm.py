@@ -75,7 +75,8 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
 
     Notes
     -----
-    Where timm's own preprocessing squashes an image into a square, the preset cuts the centre out.
+    Where timm's own preprocessing squashes an image into a square, or fills it up to one, the
+    preset cuts the centre out.
     """
     architecture, _, tag = name.partition(".")
     cfg = _cfg(architecture, tag, weights)
@@ -94,9 +95,8 @@ def _cfg(architecture: str, tag: str, weights: object) -> Any:
     """What timm knows of the weights: where they are, their input, their classes."""
     timm = _timm()
     if not timm.is_model(architecture):
-        raise ValueError(
-            f"timm has no backbone {architecture!r}.{did_you_mean(architecture, timm.list_models())}"
-        )
+        near = did_you_mean(architecture, timm.list_models())
+        raise ValueError(f"timm has no backbone {architecture!r}.{near}")
     tags = {
         name.partition(".")[2]: timm.get_pretrained_cfg(name)
         for name in timm.list_pretrained()
@@ -298,7 +298,7 @@ def _backbone(net: nn.Module, preset: ImagePreset, info: Mapping[str, Any]) -> B
     head = Trace(net, "forward_head", whole)
     run = _tried(features, preset.size)
     if isinstance(run, Exception):
-        cause = str(run).strip().partition("\n")[0]
+        cause = str(run).strip().partition("\n")[0].partition(". ")[0].rstrip(".,")
         raise NotAChainError(f"its shapes cannot be had without numbers: {cause}") from run
     sizes, others = _sizes(net, features, preset.size)
     grid = _grid(net, run.shape(features.output))
