@@ -4,46 +4,65 @@ from __future__ import annotations
 
 from collections import Counter
 from copy import deepcopy
+from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-def fold_batch_norm(stage: nn.Module) -> nn.Module:
-    """A copy of ``stage``, for evaluation, with its batch norms folded where that is possible.
+@torch.no_grad()
+def fold_batch_norm(chain: nn.Sequential, x: Any) -> nn.Sequential:
+    """A copy of ``chain``, for evaluation, without the batch norms that follow a convolution.
 
-    A stage whose forward pass torch.fx cannot follow is copied as it is.
+    Which ones do is seen by watching ``x`` go through.  Where something else takes the output of
+    that convolution too, the copy is another function: compare the two before you use it.
+
+    Parameters
+    ----------
+    chain : Sequential
+    x : Tensor
+        An input of the first stage.
     """
-    folded = deepcopy(stage).eval()
-    for conv_name, conv, norm_name, norm in _pairs(folded):
-        _replace(folded, conv_name, fuse_conv_bn_eval(conv, norm))
-        _replace(folded, norm_name, nn.Identity())
+    folded = deepcopy(chain).eval()
+    for conv_name, norm_name in _pairs(folded, x):
+        conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
+        _replace(folded, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var,arg-type]
+        # what is left of it: nothing, or the activation that timm's batch norms end with
+        _replace(folded, norm_name, nn.Sequential(*norm.children()))
     return folded
 
 
-def _pairs(stage: nn.Module) -> list[tuple[str, nn.Conv2d, str, nn.BatchNorm2d]]:
-    """Convolutions whose output goes to one batch norm and nowhere else, and these, by name."""
-    try:
-        nodes = list(fx.symbolic_trace(stage).graph.nodes)
-    except Exception:  # noqa: BLE001 - tracing runs the stage's own code, which may raise anything
-        return []
-    modules = dict(stage.named_modules())
-    calls = Counter(str(node.target) for node in nodes if node.op == "call_module")
-    pairs = []
-    for node in nodes:
-        before = node.args[0] if node.args else None
-        if not isinstance(before, fx.Node) or not node.op == before.op == "call_module":
-            continue
-        conv_name, norm_name = str(before.target), str(node.target)
-        conv, norm = modules[conv_name], modules[norm_name]
-        if not calls[conv_name] == calls[norm_name] == len(before.users) == 1:
-            continue
-        # no subclass: timm's batch norms end with an activation
-        if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and norm.track_running_stats:
-            pairs.append((conv_name, conv, norm_name, norm))
-    return pairs
+def _pairs(chain: nn.Sequential, x: Any) -> list[tuple[str, str]]:
+    """Names of convolutions and of the batch norms that take their outputs, each run once."""
+    made: dict[int, tuple[str, Tensor]] = {}  # holds the outputs, so that no id comes twice
+    found: list[tuple[str, str]] = []
+    calls: Counter[str] = Counter()
+
+    def watch(name: str, module: nn.Module) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            calls[name] += 1
+            if isinstance(module, nn.Conv2d):
+                made[id(output)] = (name, output)
+            elif id(args[0]) in made:
+                found.append((made[id(args[0])][0], name))
+
+        return module.register_forward_hook(hook)
+
+    watched = {
+        name: module
+        for name, module in chain.named_modules()
+        if isinstance(module, nn.Conv2d)
+        or (isinstance(module, nn.BatchNorm2d) and module.running_mean is not None)
+    }
+    handles = [watch(name, module) for name, module in watched.items()]
+    chain(x)
+    for handle in handles:
+        handle.remove()
+    takers = Counter(conv for conv, _ in found)
+    return [(conv, norm) for conv, norm in found if takers[conv] == calls[conv] == calls[norm] == 1]
 
 
-def _replace(stage: nn.Module, name: str, module: nn.Module) -> None:
+def _replace(chain: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
-    setattr(stage.get_submodule(parent), child, module)
+    setattr(chain.get_submodule(parent), child, module)

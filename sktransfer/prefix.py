@@ -124,36 +124,31 @@ class Prefix:
     def _prepare(self, batch: Any) -> tuple[list[nn.Module], nn.Module | None]:
         """Stages and classifier in the form and place that runs fastest."""
         plain = list(self.backbone.stages.values())[: max(tap.stop for tap in self.taps)]
-        folded = [fold_batch_norm(stage) for stage in plain]
         classifier = deepcopy(self.backbone.classifier)
-        if not self._equal(plain, folded, classifier, batch):
-            folded = deepcopy(plain)
-        for module in (*folded, classifier):
+        stages = self._folded(plain, classifier, batch) or deepcopy(plain)
+        for module in (*stages, classifier):
             if module is not None:
                 module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
-        return folded, classifier
+        return stages, classifier
 
-    def _equal(
-        self,
-        plain: list[nn.Module],
-        folded: list[nn.Module],
-        classifier: nn.Module | None,
-        batch: Any,
-    ) -> bool:
-        """Whether folding leaves the rows of two images drawn like ``batch`` as they are."""
+    def _folded(
+        self, plain: list[nn.Module], classifier: nn.Module | None, batch: Any
+    ) -> list[nn.Module]:
+        """The stages with batch norm folded, if the rows of two drawn images stay equal."""
         if not isinstance(batch, Tensor):
-            return False
+            return []
         drawn = torch.Generator().manual_seed(0)
         probe = torch.randn(2, *batch.shape[1:], generator=drawn)
+        folded = list(fold_batch_norm(nn.Sequential(*plain), probe))
         pairs = zip(
             self._run(plain, classifier, probe), self._run(folded, classifier, probe), strict=True
         )
-        return all(
-            bool(
-                ((a - b).flatten(1).norm(dim=1) <= FOLD_TOLERANCE * a.flatten(1).norm(dim=1)).all()
-            )
-            for a, b in pairs
-        )
+        return folded if all(_near(a.flatten(1), b.flatten(1)) for a, b in pairs) else []
+
+
+def _near(a: Tensor, b: Tensor) -> bool:
+    """Whether each row of ``b`` is that of ``a``, but for little of its norm."""
+    return bool(((a - b).norm(dim=1) <= FOLD_TOLERANCE * a.norm(dim=1)).all())
 
 
 def _move(x: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -153,6 +153,26 @@ def test_folding_that_would_change_features_is_left_out(images):
     np.testing.assert_allclose(rows(made(backbone), images), plain(backbone, images), rtol=1e-3)
 
 
+class Branching(torch.nn.Module):
+    """The convolution's output is used beside the batch norm, too."""
+
+    def __init__(self, conv, norm):
+        super().__init__()
+        self.conv, self.norm = conv, norm
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y + self.norm(y)
+
+
+def test_folding_that_would_be_another_function_is_left_out(backbone, images):
+    stage = backbone.stages["layer1"]
+    backbone.stages["layer1"] = Branching(stage[0], stage[1])
+    np.testing.assert_allclose(
+        rows(made(backbone), images), plain(backbone, images), rtol=1e-5, atol=1e-6
+    )
+
+
 @pytest.fixture
 def files(images, tmp_path):
     paths = []
