@@ -5,7 +5,6 @@ import re
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
