@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer
+PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
 .PHONY: demo test test-slow coverage lint format types bench-quick bench wheel docs clean
 
