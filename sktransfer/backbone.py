@@ -7,15 +7,19 @@ output can be named, kept and shared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 # How the positions of a stage's output are laid out: feature maps with channels first or last,
 # a sequence of tokens, or one vector an item.
 LAYOUTS = ("NCHW", "NHWC", "NLC", "NC")
+
+# Attributes of these types belong to what a module computes; their repr is their name.
+Plain = bool | int | float | str | tuple | None
 
 
 class Backbone(nn.Module):
@@ -112,18 +116,50 @@ class Backbone(nn.Module):
     def fingerprint(self, stop: int | None = None) -> str:
         """Hexadecimal name of the function that the preset and the first ``stop`` stages compute.
 
-        Structure, weights and buffers enter it; the classifier does when ``stop`` is None.
+        Two functions have one name only if preset, layout, structure and weights are equal; the
+        classifier counts when ``stop`` is None.
         """
+        name = blake2b(self.preset.fingerprint().encode(), digest_size=16)
+        name.update(self.weights_fingerprint(stop).encode())
+        return name.hexdigest()
+
+    def weights_fingerprint(self, stop: int | None = None) -> str:
+        """The fingerprint without the preset: the same for any version of an image library."""
         modules = list(self.stages.values())[:stop]
         if stop is None and self.classifier is not None:
             modules.append(self.classifier)
-        name = blake2b(self.preset.fingerprint().encode(), digest_size=16)
+        name = blake2b(f"{self.layout} {self.n_prefix_tokens}".encode(), digest_size=16)
         for module in modules:
-            name.update(repr(module).encode())
-            for key, tensor in module.state_dict().items():
-                name.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                name.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            for path, part in module.named_modules():
+                kind = f"{type(part).__module__}.{type(part).__qualname__}"
+                name.update(f"{path} {kind} {part.extra_repr()}\n".encode())
+                for key, value in _held(part):
+                    name.update(f"{key} {_told(value)}\n".encode())
+                    if isinstance(value, Tensor):
+                        name.update(_bytes(value))
         return name.hexdigest()
+
+
+def _held(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What decides what ``module`` computes beside its submodules: numbers, flags, functions."""
+    yield from module.named_parameters(recurse=False)
+    yield from module.named_buffers(recurse=False)  # those outside the state dict, too
+    yield from (
+        (key, value)
+        for key, value in sorted(vars(module).items())
+        if key != "training" and (isinstance(value, Tensor | Plain) or callable(value))
+    )
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    return repr(value) if isinstance(value, Plain) else getattr(value, "__qualname__", "function")
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    whole = tensor.detach().cpu().contiguous().flatten()
+    return whole.view(torch.uint8).numpy().tobytes()
 
 
 def split(net: nn.Module, **table: str) -> dict[str, nn.Module]:

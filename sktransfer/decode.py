@@ -80,7 +80,8 @@ def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
         if isinstance(item, Image.Image):
             with _loading:
                 item.load()
-            return _planes(_upright(item))
+                upright = _upright(item)
+            return _planes(upright)
         return _file_planes(item, draft)
     except Exception as error:  # a broken file makes Pillow raise nearly anything
         raise DecodeError(f"{_named(item)} {_cause(item, error)}") from error

@@ -13,7 +13,7 @@ PRECISIONS = ("float32", "bfloat16", "auto")
 def resolve_device(device: str | torch.device) -> torch.device:
     """The device that ``device`` stands for; "auto" is cuda, then mps, then cpu."""
     if isinstance(device, torch.device):
-        return device
+        device = str(device)
     if not (isinstance(device, str) and device.startswith("cuda:")):
         check_choice("device", device, DEVICES)
     present = {

@@ -9,13 +9,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from joblib import effective_n_jobs
 
-from ._check import first_ten
+from ._check import check_choice, first_ten
 from .cache import ActivationCache
 from .prefix import Prefix
 from .presets import DecodeError
@@ -23,6 +25,7 @@ from .presets import DecodeError
 # Rows kept back until there are so many bytes or rows of them for one shard of the cache.
 SHARD_BYTES, SHARD_ROWS = 64 * 2**20, 1024
 
+DECODE_ERRORS = ("raise", "warn", "ignore")
 RAISED, WARNED = "decode_error='warn' makes their rows NaN.", "Their rows are NaN."
 
 
@@ -77,11 +80,12 @@ def run_frozen(
     DecodeError
         With ``decode_error="raise"``: names the first ten items that could not be decoded.
     """
+    check_choice("decode_error", decode_error, DECODE_ERRORS)
     store = _Memory(prefix, items) if cache is None else _Cached(prefix, items, cache)
     progress(len(items) - len(store.todo))
     failed: dict[int, DecodeError] = {}
     preset, size = prefix.backbone.preset, store.batch_size
-    with closing(_decoded(preset, items, store.todo, n_jobs, 2 * size)) as decoded, store:
+    with closing(_decoded(store.attempt, store.todo, n_jobs, 2 * size)) as decoded, store:
         while block := list(islice(decoded, size)):
             good = [(index, row) for index, row in block if not isinstance(row, DecodeError)]
             failed |= {index: row for index, row in block if isinstance(row, DecodeError)}
@@ -108,12 +112,17 @@ class _Memory:
         self._rows: list[np.ndarray] = []
         self._kept: list[int] = []
         self._n_taps = len(prefix.taps)
+        self._preset, self._items = prefix.backbone.preset, items
 
     def __enter__(self) -> _Memory:
         return self
 
     def __exit__(self, *error: object) -> None:
         pass
+
+    def attempt(self, index: int) -> Any:
+        """The decoded item at ``index``, or the DecodeError that it raised."""
+        return _attempt(self._preset, self._items[index])
 
     def add(self, indices: Sequence[int], outputs: list[np.ndarray]) -> None:
         if not self._rows:
@@ -138,6 +147,7 @@ class _Cached:
     def __init__(self, prefix: Prefix, items: Sequence[Any], cache: ActivationCache):
         self.batch_size = prefix.batch_size
         self._preset, self._items = prefix.backbone.preset, items
+        self._stamps = [_stamp(item) for item in items]
         self._digests = cache.digests(items)
         self._tables = [cache.table(prefix.fingerprint(tap)) for tap in prefix.taps]
         self.todo = sorted(set().union(*(table.missing(self._digests) for table in self._tables)))
@@ -149,6 +159,14 @@ class _Cached:
 
     def __exit__(self, *error: object) -> None:
         self._flush()  # also on the way out of an error: what was computed is kept
+
+    def attempt(self, index: int) -> Any:
+        """The decoded item at ``index``, or a DecodeError; it is still what its digest names."""
+        item = self._items[index]
+        row = _attempt(self._preset, item)
+        if _stamp(item) != self._stamps[index]:
+            return DecodeError(f"{str(item)!r} changed while it was read; run again.")
+        return row
 
     def add(self, indices: Sequence[int], outputs: list[np.ndarray]) -> None:
         self._pending.append([output[: len(indices)] for output in outputs])
@@ -167,9 +185,13 @@ class _Cached:
 
     def spread(self, failed: dict[int, DecodeError]) -> dict[int, DecodeError]:
         """Every item that failed, by position: those, too, that equal one that was tried."""
-        bad = {self._digests[index] for index in failed}
-        again = [i for i, digest in enumerate(self._digests) if digest in bad and i not in failed]
-        return failed | {i: _attempt(self._preset, self._items[i]) for i in again}
+        bad = {self._digests[index]: error for index, error in failed.items()}
+        told = {}
+        for index, digest in enumerate(self._digests):
+            if digest in bad:
+                again = failed.get(index) or self.attempt(index)  # in its own words
+                told[index] = again if isinstance(again, DecodeError) else bad[digest]
+        return told
 
     def frozen(self, failed: dict[int, DecodeError]) -> Frozen:
         kept = [index for index in range(len(self._digests)) if index not in failed]
@@ -185,19 +207,30 @@ def _attempt(preset: Any, item: Any) -> Any:
         return error
 
 
+def _stamp(item: Any) -> tuple[int, ...] | None:
+    """What changes with the content of a file; None of what is no file."""
+    if not isinstance(item, (str, PathLike)):
+        return None
+    try:
+        stat = Path(item).stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
 def _decoded(
-    preset: Any, items: Sequence[Any], todo: Sequence[int], n_jobs: int | None, ahead: int
+    attempt: Callable[[int], Any], todo: Sequence[int], n_jobs: int | None, ahead: int
 ) -> Generator[tuple[int, Any], None, None]:
     """Each position of ``todo`` with its decoded item or DecodeError, at most ``ahead`` early."""
     n_threads = torch.get_num_threads() if n_jobs is None else effective_n_jobs(n_jobs)
     if len(todo) == 1:  # one item at a time is a way to work too: no thread for it
-        yield todo[0], _attempt(preset, items[todo[0]])
+        yield todo[0], attempt(todo[0])
         return
     waiting: deque[tuple[int, Future[Any]]] = deque()
     pool = ThreadPoolExecutor(max(1, n_threads))
     try:
         for upcoming in todo:
-            waiting.append((upcoming, pool.submit(_attempt, preset, items[upcoming])))
+            waiting.append((upcoming, pool.submit(attempt, upcoming)))
             if len(waiting) > ahead:
                 index, decoded = waiting.popleft()
                 yield index, decoded.result()

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -11,10 +10,22 @@ from ._callbacks import CallbackSupportMixin, fit_task, progress_bar, with_callb
 from ._check import check_choice, check_int
 from .cache import check_cache
 from .device import PRECISIONS, resolve_device, resolve_precision
-from .extract import run_frozen
+from .extract import DECODE_ERRORS, run_frozen
 from .heads import POOLINGS
 from .prefix import BATCH_SIZE, LOGITS, Prefix, Tap
 from .registry import get_backbone
+
+# What ``fit`` sets.
+LEARNED = (
+    "backbone_",
+    "weights_info_",
+    "n_features_in_",
+    "feature_names_in_",
+    "_origin",
+    "_layers",
+    "_widths",
+    "_prefix",
+)
 
 
 class PretrainedFeatureExtractor(
@@ -171,9 +182,16 @@ class PretrainedFeatureExtractor(
         -------
         ndarray of shape (n_items, n_features), float32
         """
+        before = {name: value for name, value in vars(self).items() if name in LEARNED}
         items = self._load(X)
-        with fit_task(self, -(-len(items) // self._prefix.batch_size), X, y) as step:
-            return self._features(items, step)
+        try:
+            with fit_task(self, -(-len(items) // self._prefix.batch_size), X, y) as step:
+                return self._features(items, step)
+        except BaseException:  # an interrupt, too, leaves the last fit in place
+            for name in LEARNED:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
 
     def transform(self, X):
         """The features of ``X``.
@@ -237,20 +255,29 @@ class PretrainedFeatureExtractor(
         self._layers, self._widths, self._prefix = layers, widths, prefix
         return items
 
+    def _check_how(self):
+        """Check the parameters that ``transform`` reads."""
+        check_choice("decode_error", self.decode_error, DECODE_ERRORS)
+        check_int("n_jobs", self.n_jobs, 1, also=(None, -1))
+        check_int("verbose", self.verbose, 0, also=(True, False))
+        check_cache(self.cache)
+
     def _check_parameters(self):
+        self._check_how()
         check_choice("pooling", self.pooling, POOLINGS)
         check_choice("precision", self.precision, PRECISIONS)
-        check_choice("decode_error", self.decode_error, ("raise", "warn", "ignore"))
         check_int("batch_size", self.batch_size, 1, also=("auto",))
         check_int("image_size", self.image_size, 1, also=(None,))
-        check_int("n_jobs", self.n_jobs, -1, also=(None,))
-        check_int("verbose", self.verbose, 0, also=(True, False))
         check_choice("store_weights_in_pickle", self.store_weights_in_pickle, (True, False))
-        check_cache(self.cache)
 
     def _check_layers(self, backbone):
         """The layers that are asked for, in order."""
-        layers = [self.layer] if isinstance(self.layer, str) else list(self.layer)
+        layers = [self.layer] if isinstance(self.layer, str) else self.layer
+        if not (
+            isinstance(layers, (list, tuple)) and all(isinstance(layer, str) for layer in layers)
+        ):
+            raise TypeError(f"layer must be a name or a list of names; got {self.layer!r}.")
+        layers = list(layers)
         if not layers:
             raise ValueError("layer must name at least one stage; got an empty list.")
         if len(set(layers)) < len(layers):
@@ -270,10 +297,14 @@ class PretrainedFeatureExtractor(
     def _check_preset(self, preset):
         """The preset of the weights with what the parameters override."""
         if isinstance(self.preset, dict):
-            known = list(preset.__dataclass_fields__)
             for key in self.preset:
-                check_choice("a key of preset", key, known)
-            preset = replace(preset, **self.preset)
+                check_choice("a key of preset", key, list(preset.__dataclass_fields__))
+            try:
+                preset = replace(preset, **self.preset)
+            except TypeError as error:
+                raise TypeError(
+                    f"preset must hold what it can; got {self.preset!r}: {error}."
+                ) from error
         elif self.preset is not None:
             if not callable(getattr(self.preset, "collate", None)):
                 raise TypeError(
@@ -283,17 +314,16 @@ class PretrainedFeatureExtractor(
         if self.image_size is not None:
             preset = preset.at(self.image_size)
         if self.image_shape is not None:
-            preset = replace(preset, image_shape=tuple(self.image_shape))
+            shape = self.image_shape
+            preset = replace(preset, image_shape=tuple(shape) if isinstance(shape, list) else shape)
         return preset
 
     def _prepare(self, backbone, taps):
         """The prefix up to the last of ``taps``; stages behind it are dropped."""
-        if not any(tap.reduce in LOGITS for tap in taps):
-            backbone = backbone.truncate(max(tap.stop for tap in taps))
-        backbone.freeze_to(len(backbone.names))
         device = resolve_device(self.device)
+        dtype = resolve_precision(self.precision, device)
         batch_size = BATCH_SIZE[device.type] if self.batch_size == "auto" else self.batch_size
-        return Prefix(backbone, taps, device, resolve_precision(self.precision, device), batch_size)
+        return Prefix(_as_far_as(backbone, taps), taps, device, dtype, batch_size)
 
     def _measure(self, prefix):
         """The number of features of each layer, seen on one blank image."""
@@ -307,6 +337,7 @@ class PretrainedFeatureExtractor(
             ) from error
 
     def _features(self, items, step=lambda: None):
+        self._check_how()
         with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
             done = 0
 
@@ -336,36 +367,40 @@ class PretrainedFeatureExtractor(
     def __getstate__(self):
         state = super().__getstate__()
         if "backbone_" in state:
-            state = {k: v for k, v in state.items() if k not in ("backbone_", "_prefix")}
-            state["_preset"] = self.backbone_.preset
-            state["_taps"] = self._prefix.taps
-            if self.store_weights_in_pickle:
-                weights = self.backbone_.state_dict()
-                state["_weights"] = {k: t.numpy(force=True) for k, t in weights.items()}
-            else:
-                state["_fingerprint"] = self.backbone_.fingerprint()
+            state = {key: value for key, value in state.items() if key != "_prefix"}
+            state["_how"] = (self._prefix.taps, str(self._prefix.device), self._prefix.batch_size)
+            if not self.store_weights_in_pickle:
+                state["backbone_"] = None
+                state["_slim"] = (self.backbone_.preset, self.backbone_.weights_fingerprint())
         return state
 
     def __setstate__(self, state):
         state = dict(state)
-        taps, preset = state.pop("_taps", None), state.pop("_preset", None)
-        weights, fingerprint = state.pop("_weights", None), state.pop("_fingerprint", None)
+        how, slim = state.pop("_how", None), state.pop("_slim", None)
         super().__setstate__(state)
-        if taps is None:
+        if how is None:
             return
-        source, tag = self._origin
-        backbone = get_backbone(source, None if weights is not None else tag)
-        backbone.preset, backbone.weights_info = preset, self.weights_info_
-        prefix = self._prepare(backbone, taps)
-        backbone = prefix.backbone
-        if weights is not None:
-            backbone.load_state_dict({k: torch.from_numpy(a) for k, a in weights.items()})
-        elif backbone.fingerprint() != fingerprint:
+        taps, device, batch_size = how
+        if slim is not None:
+            self.backbone_ = self._loaded_again(taps, *slim)
+        try:
+            device = resolve_device(device)
+        except ValueError:  # fitted on a machine with another device
+            device = resolve_device("auto")
+        dtype = resolve_precision(self.precision, device)
+        self._prefix = Prefix(self.backbone_, taps, device, dtype, batch_size)
+
+    def _loaded_again(self, taps, preset, fingerprint):
+        """The backbone of a slim pickle, from where its weights came."""
+        source, weights = self._origin
+        backbone = _as_far_as(get_backbone(source, weights), taps)
+        if backbone.weights_fingerprint() != fingerprint:
             raise ValueError(
                 f"weights must be those that this {type(self).__name__} was fitted with; the ones "
-                f"loaded from backbone={source!r}, weights={tag!r} have another fingerprint."
+                f"loaded from backbone={source!r}, weights={weights!r} are others."
             )
-        self.backbone_, self._prefix = backbone, prefix
+        backbone.preset = preset
+        return backbone
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -373,3 +408,10 @@ class PretrainedFeatureExtractor(
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float32"]  # always float32
         return tags
+
+
+def _as_far_as(backbone, taps):
+    """``backbone``, frozen, without what lies behind the last of ``taps``."""
+    if not any(tap.reduce in LOGITS for tap in taps):
+        backbone.truncate(max(tap.stop for tap in taps))
+    return backbone.freeze_to(len(backbone.names))

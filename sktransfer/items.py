@@ -307,7 +307,7 @@ def _check_pixels(images: Iterable[np.ndarray]) -> None:
 
 def _fault(pixels: np.ndarray) -> str:
     """What is wrong with pixels of this dtype; "" for nothing."""
-    if pixels.dtype in (np.bool, np.uint8) or is_uint16(pixels):
+    if pixels.dtype in (np.bool_, np.uint8) or is_uint16(pixels):
         return ""
     if pixels.dtype.kind not in "iuf":
         return f"dtype {pixels.dtype}"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ._tracing import running
 from .backbone import Backbone
 from .fold import fold_batch_norm
 from .heads import pool
@@ -76,16 +77,23 @@ class Prefix:
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
+        self._names: dict[Tap, str] = {}
         self._fast: tuple[list[nn.Module], nn.Module | None] | None = None
 
     def fingerprint(self, tap: Tap) -> str:
         """The name of the function whose values at ``tap`` are the rows: weights and numerics."""
+        if tap not in self._names:  # every weight is read for it, once: they are frozen
+            self._names[tap] = self._fingerprint(tap)
+        return self._names[tap]
+
+    def _fingerprint(self, tap: Tap) -> str:
         whole = tap.reduce in LOGITS
         numerics = (
             self.device.type,
             torch.backends.cpu.get_cpu_capability() if self.device.type == "cpu" else "",
             str(self.dtype),
             f"{self.batch_size} rows",
+            f"matmul {torch.get_float32_matmul_precision()}",
             f"torch {torch.__version__}",
         )
         weights = self.backbone.fingerprint(None if whole else tap.stop)
@@ -94,14 +102,18 @@ class Prefix:
     def __call__(self, batch: Any) -> list[np.ndarray]:
         """The rows of ``batch`` at each tap."""
         if self._fast is None:
-            self._fast = self._prepare(batch)
-        rows = self._run(*self._fast, _move(batch, self.device, self.dtype))
+            with running():
+                self._fast = self._prepare(batch)
+        with running():
+            rows = self._run(*self._fast, _move(batch, self.device, self.dtype))
         return [tensor.float().cpu().numpy() for tensor in rows]
 
     def measure(self, batch: Any) -> list[tuple[int, ...]]:
         """The shape of a row at each tap, seen by running ``batch`` as it is, unfolded."""
         stages = list(self.backbone.stages.values())
-        return [tuple(r.shape[1:]) for r in self._run(stages, self.backbone.classifier, batch)]
+        with running():
+            rows = self._run(stages, self.backbone.classifier, batch)
+        return [tuple(r.shape[1:]) for r in rows]
 
     @torch.inference_mode()
     def _run(self, stages: list[nn.Module], classifier: nn.Module | None, x: Any) -> list[Tensor]:
@@ -124,26 +136,32 @@ class Prefix:
     def _prepare(self, batch: Any) -> tuple[list[nn.Module], nn.Module | None]:
         """Stages and classifier in the form and place that runs fastest."""
         plain = list(self.backbone.stages.values())[: max(tap.stop for tap in self.taps)]
+        stages = _folded(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
         classifier = deepcopy(self.backbone.classifier)
-        stages = self._folded(plain, classifier, batch) or deepcopy(plain)
         for module in (*stages, classifier):
             if module is not None:
                 module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
         return stages, classifier
 
-    def _folded(
-        self, plain: list[nn.Module], classifier: nn.Module | None, batch: Any
-    ) -> list[nn.Module]:
-        """The stages with batch norm folded, if the rows of two drawn images stay equal."""
-        if not isinstance(batch, Tensor):
-            return []
-        drawn = torch.Generator().manual_seed(0)
-        probe = torch.randn(2, *batch.shape[1:], generator=drawn)
-        folded = list(fold_batch_norm(nn.Sequential(*plain), probe))
-        pairs = zip(
-            self._run(plain, classifier, probe), self._run(folded, classifier, probe), strict=True
-        )
-        return folded if all(_near(a.flatten(1), b.flatten(1)) for a, b in pairs) else []
+
+@torch.no_grad()
+def _folded(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
+    """The stages, each with batch norm folded if two drawn images come out of it as they did.
+
+    What becomes of a stage depends on those before it alone: a row has the same bits, whatever
+    other taps there are.
+    """
+    drawn = torch.Generator().manual_seed(0)
+    expected = found = torch.randn(2, *batch.shape[1:], generator=drawn)
+    stages = []
+    for stage in plain:
+        after = stage(expected)
+        folded = fold_batch_norm(nn.Sequential(stage), expected)[0]
+        if not _near(after.flatten(1), folded(found).flatten(1)):
+            folded = deepcopy(stage)
+        expected, found = after, folded(found)
+        stages.append(folded)
+    return stages
 
 
 def _near(a: Tensor, b: Tensor) -> bool:

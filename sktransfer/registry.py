@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from copy import deepcopy
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
@@ -74,7 +75,7 @@ def get_backbone(
     """
     load = _factory(backbone, weights)
     with _seeding, torch.random.fork_rng(devices=[]), offline_mode(offline):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds the devices', too
         loaded = load()
     if not isinstance(loaded, Backbone):
         raise TypeError(
@@ -91,7 +92,12 @@ def _factory(
         provider, name = _resolve(backbone)
         return lambda: provider.load(name, weights)
     if callable(backbone) and not isinstance(backbone, torch.nn.Module):
-        return backbone
+        if weights != "default":
+            raise ValueError(
+                "weights must be 'default' where backbone is a factory, which brings its own; "
+                f"got {weights!r}."
+            )
+        return lambda: deepcopy(backbone())  # it may return the same one again
     raise TypeError(
         "backbone must be an address such as 'torchvision/resnet18', or a callable that returns "
         f"a Backbone; got {type(backbone).__name__}. A network itself is no parameter: "

@@ -80,12 +80,59 @@ def change_activation(backbone):
     backbone.stages["stem"][2] = nn.GELU()
 
 
+class Scale(nn.Module):
+    """Holds what neither its repr nor its state dict shows."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+        self.register_buffer("shift", torch.tensor([factor]), persistent=False)
+
+    def forward(self, x):
+        return x * self.factor + self.shift
+
+
+@pytest.mark.parametrize("attribute", ["factor", "shift"])
+def test_what_a_module_hides_changes_the_fingerprint(backbone, attribute):
+    backbone.stages["stem"].append(Scale(1.0))
+    before = backbone.fingerprint(1)
+    setattr(backbone.stages["stem"][-1], attribute, getattr(Scale(5.0), attribute))
+    assert backbone.fingerprint(1) != before
+
+
+def change_layout(backbone):
+    backbone.layout = "NHWC"
+
+
+def change_prefix_tokens(backbone):
+    backbone.n_prefix_tokens = 1
+
+
+def test_training_mode_does_not_change_the_fingerprint(backbone):
+    assert backbone.train().fingerprint() == backbone.eval().fingerprint()
+
+
+def test_the_fingerprint_of_the_weights_leaves_the_preset_out(backbone):
+    before = backbone.weights_fingerprint()
+    backbone.preset = backbone.preset.at(32)
+    assert backbone.weights_fingerprint() == before
+
+
 def change_preset(backbone):
     backbone.preset = backbone.preset.at(32)
 
 
 @pytest.mark.parametrize(
-    "change", [change_weight, change_statistics, change_stride, change_activation, change_preset]
+    "change",
+    [
+        change_weight,
+        change_statistics,
+        change_stride,
+        change_activation,
+        change_preset,
+        change_layout,
+        change_prefix_tokens,
+    ],
 )
 def test_what_changes_the_prefix_changes_its_fingerprint(backbone, change):
     before = backbone.fingerprint(1)

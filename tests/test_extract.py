@@ -236,6 +236,45 @@ def test_what_was_computed_before_an_error_is_kept(backbone, images, tmp_path):
     assert warm.n_batches == 4  # 13 of the 21 remain
 
 
+def test_a_file_that_changes_while_it_is_read_is_no_row_of_the_cache(backbone, images, tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(6)]
+    for path, image in zip(paths, images, strict=False):
+        Image.fromarray(image).save(path)
+
+    class Changing(ActivationCache):
+        def digests(self, items):
+            names = super().digests(items)
+            Image.fromarray(images[9]).save(paths[3])
+            return names
+
+    original = paths[3].read_bytes()
+    with pytest.raises(DecodeError, match=r"X\[3\]: .*3\.png' changed while it was read"):
+        run_frozen(made(backbone), paths, cache=Changing(tmp_path / "cache"))
+    paths[3].write_bytes(original)
+    found = rows(made(backbone), paths, cache=ActivationCache(tmp_path / "cache"))
+    assert np.array_equal(found, rows(made(backbone), images[:6]))
+
+
+def test_a_stage_that_cannot_be_folded_leaves_those_before_it_as_they_are(backbone, images):
+    layer1 = backbone.stages["layer1"]
+    backbone.stages["layer1"] = Branching(layer1[0], layer1[1])
+    both = run_frozen(made(backbone, Tap(1, "avg"), Tap(2, "avg")), images)
+    assert np.array_equal(both.rows[0], rows(made(backbone, Tap(1, "avg")), images))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (torch.backends.cpu, "get_cpu_capability"),
+        (torch, "get_float32_matmul_precision"),
+    ],
+)
+def test_another_machine_is_another_name(backbone, owner, name, monkeypatch):
+    before = made(backbone).fingerprint(Tap(3, "avg"))
+    monkeypatch.setattr(owner, name, lambda: "another")
+    assert made(backbone).fingerprint(Tap(3, "avg")) != before
+
+
 def test_progress_counts_every_item_once(backbone, images, tmp_path):
     seen = []
     cache = ActivationCache(tmp_path)

@@ -1,8 +1,10 @@
 """PretrainedFeatureExtractor: a transformer like any other, on items of every kind."""
 
+import copy
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import joblib
@@ -16,11 +18,18 @@ from PIL import Image
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import FeatureUnion, Pipeline
 from tiny import tiny_backbone
+from torchvision.models import googlenet, squeezenet1_1
 
-from sktransfer import ActivationCache, ImagePreset, PretrainedFeatureExtractor
+from sktransfer import (
+    ActivationCache,
+    ImagePreset,
+    PretrainedFeatureExtractor,
+    _callbacks,
+    load_image_folder,
+)
 
 TESTS = Path(__file__).parent
 
@@ -138,6 +147,13 @@ def test_how_it_runs_does_not_change_what_comes_out(extractor, images, features,
         ({"verbose": -1}, ValueError, "verbose must be an integer of at least 0"),
         ({"device": "tpu"}, ValueError, "device must be one of"),
         ({"preset": {"men": 0}}, ValueError, "a key of preset must be one of.*Did you mean 'mean'"),
+        ({"preset": {"mean": 0.5}}, TypeError, "preset must hold .*got {'mean': 0.5}"),
+        ({"layer": None}, TypeError, "layer must be a name or a list of names; got None."),
+        ({"layer": [["stem"]]}, TypeError, "layer must be a name or a list of names; got"),
+        ({"image_shape": 5}, (TypeError, ValueError), "image_shape must be"),
+        ({"device": torch.device("meta")}, ValueError, "device must be one of .*got 'meta'"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must be an integer of at least 1"),
+        ({"weights": "a.pth"}, ValueError, "weights must be 'default' where backbone is a fac"),
         ({"preset": 3}, TypeError, "preset must be a dict, a preset, or None; got int"),
         ({"cache": joblib.Memory(None)}, TypeError, "cache must be .*folder.*got Memory"),
         ({"backbone": 3}, TypeError, "backbone must be an address"),
@@ -301,15 +317,116 @@ def test_a_fresh_process_loads_and_gives_the_same_bits(extractor, images, tmp_pa
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_slim_pickle_holds_no_weights_and_verifies_them(images, monkeypatch):
+def save_googlenet(path):
+    """Weights whose network has a rescaling in front that random weights do not have."""
+    torch.manual_seed(0)
+    torch.save(googlenet(aux_logits=False, init_weights=False).state_dict(), path)
+
+
+def save_five_classes(path):
+    torch.manual_seed(0)
+    torch.save(squeezenet1_1(num_classes=5).state_dict(), path)
+
+
+@pytest.mark.parametrize(
+    ("model", "save", "layer", "size"),
+    [
+        ("googlenet", save_googlenet, "last", 32),
+        ("squeezenet1_1", save_five_classes, "logits", 32),
+    ],
+)
+@pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy])
+def test_a_copy_keeps_the_structure_that_the_weights_asked_for(
+    images, tmp_path, model, save, layer, size, copied
+):
+    save(tmp_path / "mine.pth")
+    extractor = PretrainedFeatureExtractor(
+        f"torchvision/{model}", weights=tmp_path / "mine.pth", layer=layer, image_size=size
+    )
+    expected = extractor.fit_transform(images)
+    (tmp_path / "mine.pth").unlink()
+    assert np.array_equal(copied(extractor).transform(images), expected)
+
+
+def test_a_pickle_from_a_machine_with_another_device_loads(extractor, images, features):
+    state = extractor.__getstate__()
+    state["device"] = "cuda"
+    state["_how"] = (state["_how"][0], "cuda", state["_how"][2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        loaded = PretrainedFeatureExtractor(tiny_backbone)
+        loaded.__setstate__(state)
+    np.testing.assert_allclose(loaded.transform(images), features, rtol=1e-5)
+
+
+def test_a_parameter_set_after_fit_does_not_leak_into_a_pickle(extractor, images, features):
+    loaded = pickle.loads(pickle.dumps(extractor.set_params(batch_size=3)))
+    assert np.array_equal(loaded.transform(images), features)
+
+
+def test_a_factory_that_returns_the_same_backbone_keeps_it(images, features):
+    same = tiny_backbone()
+    PretrainedFeatureExtractor(lambda: same, layer="stem").fit(images)
+    assert same.names == ["stem", "layer1", "layer2"]
+    again = PretrainedFeatureExtractor(lambda: same)
+    assert np.array_equal(again.fit_transform(images), features)
+
+
+def test_a_failed_fit_transform_leaves_the_last_fit_in_place(extractor, rng):
+    table = rng.random((5, 64))
+    expected = extractor.fit_transform(table)
+    with pytest.raises(ValueError, match=r"X\[0\]"):
+        extractor.set_params(layer="stem").fit_transform([b"no image"])
+    assert extractor.n_features_in_ == 64
+    assert np.array_equal(extractor.transform(table), expected)
+
+
+@pytest.mark.parametrize(
+    "params", [{"decode_error": "rase"}, {"n_jobs": 0}, {"verbose": -1}, {"cache": 3}]
+)
+def test_what_transform_reads_is_checked_there(extractor, images, features, params):
+    extractor.set_params(**params)
+    with pytest.raises((ValueError, TypeError), match=f"^{next(iter(params))} must be"):
+        extractor.transform(images)
+
+
+def test_threads_share_a_cache_and_load_networks_side_by_side(paths, tmp_path):
+    model = Pipeline(
+        [
+            ("feat", PretrainedFeatureExtractor("timm/test_resnet", weights=None)),
+            ("clf", LogisticRegression()),
+        ]
+    )
+    pytest.importorskip("timm")
+    model.set_params(feat__cache=tmp_path / "cache", feat__image_size=32)
+    alone = cross_val_predict(model, paths, [0, 1] * 5, cv=5, method="predict_proba")
+    model.set_params(feat__cache=None)
+    with joblib.parallel_config("threading", n_jobs=4):
+        found = cross_val_predict(model, paths, [0, 1] * 5, cv=5, method="predict_proba")
+    np.testing.assert_allclose(found, alone, rtol=1e-4)
+
+
+def test_the_main_job_reaches_its_accuracy_on_real_photos(shared, tmp_path):
+    with zipfile.ZipFile(shared / "data" / "hymenoptera.zip") as photos:
+        photos.extractall(tmp_path)
+    weights = shared / "weights" / "mobilenet_v2_imagenet.safetensors"
+    train, val = (load_image_folder(tmp_path / "hymenoptera" / part) for part in ("train", "val"))
+    model = Pipeline(
+        [
+            ("feat", PretrainedFeatureExtractor("torchvision/mobilenet_v2", weights=weights)),
+            ("clf", LogisticRegression(max_iter=1000)),
+        ]
+    )
+    assert model.fit(train.data, train.target).score(val.data, val.target) >= 0.93
+
+
+def test_a_slim_pickle_holds_no_weights_and_verifies_them(images):
     full = PretrainedFeatureExtractor("builtin/mini").fit(images)
     slim = clone(full).set_params(store_weights_in_pickle=False).fit(images)
     dumped = pickle.dumps(slim)
     assert len(dumped) < 0.1 * len(pickle.dumps(full))
     assert np.array_equal(pickle.loads(dumped).transform(images), full.transform(images))
-    slim._origin = ("builtin/mini", None)
-    slim.backbone_.stages["stem"].requires_grad_(True)
-    next(slim.backbone_.parameters()).data += 1
+    next(slim.backbone_.parameters()).data += 1  # as if other weights had come under the name
     with pytest.raises(ValueError, match=r"weights must be those that this .* was fitted with"):
         pickle.loads(pickle.dumps(slim))
 
@@ -364,6 +481,7 @@ def test_scikit_learns_callbacks_see_each_batch(extractor, rng, inside):
     assert recorder.names.count("batch") == 3
 
 
-def test_a_bar_shows_on_terminals_only(extractor, images, capsys):
+def test_a_bar_shows_on_terminals_only(extractor, images, capsys, monkeypatch):
+    monkeypatch.setattr(_callbacks, "DELAY", 0)
     extractor.set_params(verbose=1).fit_transform(images)
     assert capsys.readouterr() == ("", "")

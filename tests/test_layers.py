@@ -17,7 +17,7 @@ MOST_LINES = 400
 
 # Layer -> its modules.  A module imports only from layers with a lower number.
 LAYERS = {
-    0: "_check decode shards",
+    0: "_check _tracing decode shards",
     1: "_callbacks backbone cache device download fold heads items",
     2: "presets weights",
     3: "prefix registry testing",

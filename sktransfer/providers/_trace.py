@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
+from .._tracing import tracing
+
 # How many stages a chain has at least, is to have, and has at most.
 FEWEST, WANTED, MOST = 4, 5, 6
 
@@ -120,7 +122,7 @@ class Steps(nn.Module):
     def extra_repr(self) -> str:
         """The steps, which belong to the fingerprint."""
         return "\n".join(
-            f"{step.name} = {getattr(step.target, '__name__', step.target)}{step.args}"
+            f"{step.name} = {getattr(step.target, '__name__', step.target)}{step.args}{step.kwargs}"
             for step in self.steps
         )
 
@@ -157,7 +159,8 @@ class Trace:
         _, *others = inspect.signature(getattr(net, method)).parameters.values()
         fixed = {p.name: p.default for p in others if p.default is not p.empty}
         try:
-            graph = _Tracer(method, whole).trace(net, fixed)
+            with tracing():
+                graph = _Tracer(method, whole).trace(net, fixed)
         except Exception as error:
             cause = str(error).partition("\n")[0].partition(". ")[0].rstrip(".,")
             raise NotAChainError(f"torch.fx cannot follow its {method}: {cause}") from error
