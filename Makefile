@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
 demo: $(VENV)/.demo        ## set up, then run the main job
 	mkdir -p demo
-	$(BIN)/sktransfer demo --out demo
+	$(BIN)/sktransfer demo --out demo $(ARGS)
 
 test: $(VENV)/.test        ## set up, then every test but the slow ones
 	$(PYTEST) -n auto -m "not slow"

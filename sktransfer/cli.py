@@ -162,13 +162,14 @@ def extract(
         image_size=image_size,
         cache=cache,
         precision=precision,
-        batch_size=batch_size or "auto",
+        batch_size="auto" if batch_size is None else batch_size,
         device=device,
         n_jobs=n_jobs,
         decode_error=decode_error,
     )
-    features = extractor.fit_transform(table["path"])
-    names = extractor.get_feature_names_out()  # type: ignore[no-untyped-call]
+    names = extractor.fit(table["path"]).get_feature_names_out()
+    _check_columns(output, table, names)
+    features = extractor.transform(table["path"])  # type: ignore[no-untyped-call]
     _write(output, table, features, names)
     print(f"{output}: {len(features)} rows of {features.shape[1]} features")
 
@@ -223,6 +224,16 @@ def prune(
 
 def _weights(weights: str) -> str | None:
     return None if weights.lower() == "none" else weights
+
+
+def _check_columns(output: Path, table: Any, names: Sequence[str]) -> None:
+    """Refuse columns whose names the output needs, before anything is computed."""
+    taken = ("features", "feature_names", "file") if output.suffix == ".npz" else names
+    for column in table:
+        if column in taken:
+            raise ValueError(
+                f"a column must not be called {column!r}, which {output.name} needs; rename it."
+            )
 
 
 def _write(output: Path, table: Any, features: Any, names: Sequence[str]) -> None:

@@ -278,6 +278,10 @@ def image_table(source: str | os.PathLike[str], path_column: str = "path") -> pd
             f"{str(source)!r} must have a column {path_column!r}; it has "
             f"{', '.join(map(repr, table.columns))}.{did_you_mean(path_column, table.columns)}"
         )
+    if path_column != "path" and "path" in table:
+        raise ValueError(
+            f"{str(source)!r} must not have a column 'path' beside {path_column!r}; rename it."
+        )
     if table[path_column].isna().any():
         raise ValueError(f"{str(source)!r} must hold a path in each row; some have none.")
     paths = [str(source.parent / path) for path in table.pop(path_column)]

@@ -69,7 +69,7 @@ class PretrainedFeatureExtractor(
         which joblib sets to 1 in its workers; -1 is one for each processor.
     decode_error : {"raise", "warn", "ignore"}, default="raise"
         What an image that cannot be decoded does: an error that names the first ten, or a row of
-        NaN, with or without a warning.
+        NaN, with or without a warning.  A file that is not there is always an error.
     store_weights_in_pickle : bool, default=True
         Whether a pickle holds the weights and needs nothing else, or their fingerprint alone: then
         they are loaded again, from where ``weights`` says, and verified.

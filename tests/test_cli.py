@@ -195,6 +195,34 @@ def test_options_of_extract_are_those_of_the_extractor(
         assert file["feature_names"].tolist() == extractor.get_feature_names_out().tolist()
 
 
+@pytest.mark.parametrize(
+    ("column", "output"), [("features", "f.npz"), ("file", "f.npz"), ("last_0", "f.parquet")]
+)
+def test_a_column_whose_name_the_output_needs_is_refused_before_the_work(
+    run, folder, tmp_path, column, output
+):
+    (tmp_path / "list.csv").write_text(f"path,{column}\nphotos/bees/0.png,b")
+    code, _, error = run("extract", tmp_path / "list.csv", "-o", tmp_path / output)
+    assert (code, error) == (
+        1,
+        f"sktransfer: a column must not be called {column!r}, which {output} needs; rename it.\n",
+    )
+
+
+def test_two_columns_of_paths_are_refused(run, folder, tmp_path):
+    (tmp_path / "list.csv").write_text("photo,path\na,b")
+    arguments = ("--path-column=photo", "-o", tmp_path / "f.npz")
+    code, _, error = run("extract", tmp_path / "list.csv", *arguments)
+    assert code == 1
+    assert "must not have a column 'path' beside 'photo'; rename it." in error
+
+
+def test_a_batch_size_of_nothing_is_refused(run, folder, tmp_path):
+    code, _, error = run("extract", folder, "-o", tmp_path / "f.npz", "--batch-size", 0)
+    assert code == 1
+    assert "batch_size must be an integer of at least 1" in error
+
+
 def test_extract_keeps_a_cache_that_can_be_looked_into_and_pruned(run, folder, tmp_path):
     cache = tmp_path / "cache"
     run("extract", folder, "-o", tmp_path / "f.npz", "--cache", cache)
