@@ -1,0 +1,41 @@
+"""Claim: one photo at a time costs at most 2 ms over decoding it and the bare forward pass.
+
+    python benchmarks/one_photo.py [--quick]
+
+A warm cache answers within 2 ms, too.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from _common import QUICK, seconds, write_photos
+
+from sktransfer import PretrainedFeatureExtractor
+
+BACKBONE, N_REPEATS = ("builtin/mini", 3) if QUICK else ("torchvision/mobilenet_v2", 60)
+
+
+def milliseconds(job):
+    """The median wall time of ``job()``, after one run to warm up."""
+    job()
+    return 1000 * median(seconds(job)[1] for _ in range(N_REPEATS))
+
+
+with tempfile.TemporaryDirectory() as name:
+    (photo,) = write_photos(Path(name) / "photos", 1)
+    model = PretrainedFeatureExtractor(BACKBONE, weights=None, verbose=0).fit([photo])
+    prefix, preset = model._prefix, model.backbone_.preset
+    batch = preset.collate([preset(photo)], 1)
+    result = {
+        "decode": milliseconds(lambda: preset(photo)),
+        "forward": milliseconds(lambda: prefix(batch)),
+        "transform": milliseconds(lambda: model.transform([photo])),
+    }
+    model.set_params(cache=Path(name) / "cache")
+    result["warm"] = milliseconds(lambda: model.transform([photo]))
+
+result["over"] = result["transform"] - result["decode"] - result["forward"]
+print(json.dumps({key: round(value, 2) for key, value in result.items()}, indent=2))
+assert QUICK or (result["over"] <= 2 and result["warm"] <= 2), "one photo must not cost more"
