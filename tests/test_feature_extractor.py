@@ -235,6 +235,17 @@ def test_a_search_over_its_parameters_works_on_paths(paths, n_jobs, tmp_path):
     assert search.predict(paths).shape == (10,)
 
 
+def test_metadata_passes_it_by_on_the_way_to_who_asks_for_it(paths):
+    weights, y = np.arange(1.0, 11), [0, 1] * 5
+    features = PretrainedFeatureExtractor(tiny_backbone)
+    with sklearn.config_context(enable_metadata_routing=True):
+        classifier = LogisticRegression().set_fit_request(sample_weight=True)
+        routed = Pipeline([("feat", features), ("clf", classifier)])
+        routed.fit(paths, y, sample_weight=weights)
+    by_hand = LogisticRegression().fit(features.fit_transform(paths), y, sample_weight=weights)
+    assert np.array_equal(routed[-1].coef_, by_hand.coef_)
+
+
 def test_the_diagram_names_it(extractor, images):
     assert "PretrainedFeatureExtractor" in extractor.fit(images)._repr_html_()
 
