@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numerics import Pace, autocast
 from source import Source, Views, render
 from teacher import Teacher, view_targets
 from torch import Tensor, nn
@@ -74,6 +75,7 @@ class Task:
     teacher: Teacher | None
     cache: Path
     recipe: Recipe
+    pace: Pace | None = None
 
     @property
     def steps(self) -> int:
@@ -88,7 +90,9 @@ class Task:
         if self.teacher is None:
             return views.table, None
         stored = self.cache / f"targets-{count}-{number}-{recipe.teacher_size}.npy"
-        rows = view_targets(self.teacher, self.source, views, recipe.teacher_size, stored)
+        rows = view_targets(
+            self.teacher, self.source, views, recipe.teacher_size, stored, self.pace
+        )
         return views.table, torch.from_numpy(rows)
 
     def spread(self) -> tuple[Tensor, Tensor] | None:
@@ -158,7 +162,7 @@ def make_state(student: Student, recipe: Recipe) -> State:
         {"params": decayed, "weight_decay": recipe.decay},
         {"params": others},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.peak, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(groups, lr=recipe.peak, weight_decay=0.0, fused=True)
     average = {name: value.detach().clone() for name, value in student.state_dict().items()}
     return State(student, optimiser, average, torch.Generator().manual_seed(recipe.seed))
 
@@ -169,15 +173,6 @@ def follow(average: dict[str, Tensor], student: nn.Module, decay: float) -> None
     for name, value in student.state_dict().items():
         if value.is_floating_point():
             average[name].lerp_(value, 1 - decay)
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """Mixed precision in bfloat16 where the hardware has it, else float32."""
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        fast = torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=bool(fast))
 
 
 @dataclass(frozen=True)
@@ -242,6 +237,8 @@ def run_epoch(state: State, task: Task, losses: Losses) -> dict[str, float]:
         progress = state.progress(task)
         if progress >= 1:
             break
+        if task.pace:
+            task.pace.adjust()
         table = views[rows].clone()
         table[:, 4] *= flips[rows]
         place = rows.to(device)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from learning import Losses, Recipe, State, Student, Task, make_state, run_epoch
+from numerics import Pace, quicken
 from probe import probe_photos
 from report import draw_curves, log_row, trunk_weights, write_weights
 from safetensors.torch import load_file
@@ -40,6 +41,7 @@ class Places:
     start: Path | None = None
     image_size: int = 128
     probe_every: int = 4
+    threads: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -77,9 +79,11 @@ def top1(network: nn.Module, average: dict[str, Tensor], held_out: Source) -> fl
 def evaluate(
     state: State, network: nn.Module, places: Places, held_out: Source, last: bool
 ) -> dict[str, float]:
-    """Held-out accuracy, and every few epochs the linear probes, of the averaged weights."""
+    """Held-out accuracy and linear probes of the averaged weights, every few epochs."""
+    if not last and state.epoch % places.probe_every:
+        return {}
     row = {"val_top1": top1(network, state.average, held_out)}
-    if places.photos and (last or state.epoch % places.probe_every == 0):
+    if places.photos:
         scores = probe_photos(network, places.photos, places.image_size, places.cache / "photos")
         row |= {f"probe_{name}": score for name, score in scores.items()}
     return row
@@ -93,7 +97,8 @@ def prepare(recipe: Recipe, places: Places) -> tuple[Task, Source]:
     images, labels = torch.from_numpy(source.images), torch.from_numpy(source.labels)
     if places.device.type == "cuda":
         images = images.to(places.device)
-    task = Task(source, images, labels.to(places.device), teacher, places.cache, recipe)
+    pace = Pace(places.threads) if recipe.hours else None  # a run of epochs promises equal bits
+    task = Task(source, images, labels.to(places.device), teacher, places.cache, recipe, pace)
     return task, held_out
 
 
@@ -104,6 +109,7 @@ def begin(task: Task, places: Places, stages: Stages) -> State:
     if places.start:
         student.trunk.load_state_dict({k: v.float() for k, v in load_file(places.start).items()})
     student.to(places.device).to(memory_format=torch.channels_last)
+    quicken(student, places.device)
     state = make_state(student, task.recipe)
     if places.checkpoint.exists():
         state.load(places.checkpoint, places.device)
@@ -165,7 +171,7 @@ def parse(arguments: list[str] | None) -> tuple[Recipe, Places]:
     add("--threads", type=int, default=os.cpu_count())
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = vars(parser.parse_args(arguments))
-    torch.set_num_threads(given.pop("threads"))
+    torch.set_num_threads(given["threads"])
     pairs = (pair.split(":") for pair in given.pop("sizes").split(","))
     given["sizes"] = tuple((float(start), int(size)) for start, size in pairs)
     given["device"] = torch.device(given["device"])

@@ -10,6 +10,10 @@ from learning import Recipe, State
 from safetensors.torch import save_file
 from torch import Tensor
 
+LICENCE = (
+    "BSD-3-Clause; trained on Tiny ImageNet, whose images ImageNet gives for non-commercial "
+    "research and education, with a teacher under Apache-2.0"
+)
 COLUMNS = (
     *("epoch", "minutes", "rate", "loss_label", "loss_logits", "loss_embedding"),
     *("val_top1", "probe_hymenoptera", "probe_dogs_vs_cats", "probe_flowers5", "probe_dtd10"),
@@ -36,7 +40,9 @@ def write_weights(
         "image_size": str(size),
         "crop": "1.0",
         "interpolation": "bicubic",
-        "licence": "BSD-3-Clause",
+        "licence": LICENCE,
+        "tag": f"seed {recipe.seed}",
+        "source": "sktransfer's own pretraining/pretrain.py",
         "recipe": json.dumps(asdict(recipe) | {"epochs_done": state.epoch, "steps": state.step}),
     }
     metadata |= {name: f"{row[name]:.4f}" for name in row if name.startswith(("val_", "probe_"))}

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,30 @@ class Views:
 WHOLE = torch.tensor([1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])  # the view that changes nothing
 
 
-def render(images: Tensor, views: Tensor, size: int, mode: str = "bicubic") -> Tensor:
+def taps(centre: Tensor, extent: Tensor, side: int, size: int) -> Tensor:
+    """Weights ``(n, size, side)`` that resample a line of ``side`` pixels to ``size``.
+
+    Of the line, ``extent`` (mirrored where negative) around ``centre`` in ``[-1, 1]`` is seen,
+    through the cubic kernel of Pillow, widened where pixels are dropped.
+    """
+    steps = (torch.arange(size, device=centre.device) + 0.5) * (2 / size) - 1
+    seen = (centre[:, None] + extent[:, None] * steps + 1) * (side / 2) - 0.5  # (n, size)
+    dropped = (extent.abs() * (side / size)).clamp_min(1)[:, None, None]
+    distance = (seen[:, :, None] - torch.arange(side, device=centre.device)).abs_().div_(dropped)
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weights = torch.where(distance < 1, near, far).mul_(distance < 2)
+    return weights.div_(weights.sum(2, keepdim=True))
+
+
+def render(images: Tensor, views: Tensor, size: int) -> Tensor:
     """Views ``(n, 3, size, size)`` in ``[-1, 1]``, channels last, of uint8 ``(n, h, w, 3)``."""
-    pixels = images.permute(0, 3, 1, 2).float().div_(255)
+    count, rows, columns = images.shape[:3]
     width, height, x, y, flip = views[:, :5].unbind(1)
-    zero = torch.zeros_like(width)
-    theta = torch.stack([width * flip, zero, x, zero, height, y], 1).view(-1, 2, 3)
-    grid = affine_grid(theta, [len(pixels), 3, size, size], align_corners=False)
-    crops = grid_sample(pixels, grid, mode, padding_mode="reflection", align_corners=False)
+    pixels = images.permute(0, 3, 1, 2).reshape(count, -1, columns).float().div_(255)
+    # Two products of matrices are several times faster than grid_sample, and do not alias.
+    crops = pixels @ taps(x, width * flip, columns, size).mT  # (n, 3 * rows, size)
+    crops = taps(y, height, rows, size)[:, None] @ crops.view(count, 3, rows, size)
     brightness, contrast, saturation = (views[:, k].view(-1, 1, 1, 1) for k in (5, 6, 7))
     crops = crops * brightness
     crops = torch.lerp(crops.mean((1, 2, 3), keepdim=True), crops, contrast)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numerics import Pace, autocast
 from safetensors.torch import load_file
 from source import Source, Views, render
 from torch import Tensor, nn
@@ -33,8 +34,9 @@ class Teacher:
     @torch.inference_mode()
     def embed(self, pixels: Tensor) -> Tensor:
         """Average-pooled features ``(n, 1280)``."""
-        maps: Tensor = self.features(pixels)
-        return maps.mean(dim=(2, 3))
+        with autocast(pixels.device):
+            maps: Tensor = self.features(pixels)
+        return maps.float().mean(dim=(2, 3))
 
     def logits(self, embedding: Tensor) -> Tensor:
         """Class scores ``(n, classes)`` of embeddings."""
@@ -42,7 +44,13 @@ class Teacher:
 
 
 def view_targets(
-    teacher: Teacher, source: Source, views: Views, size: int, stored: Path, batch: int = 128
+    teacher: Teacher,
+    source: Source,
+    views: Views,
+    size: int,
+    stored: Path,
+    pace: Pace | None = None,
+    batch: int = 128,
 ) -> np.ndarray:
     """Embeddings ``(n, 1280)`` float16 of one view of every image, computed once into a file."""
     if not stored.exists():
@@ -51,6 +59,8 @@ def view_targets(
         shape = (len(source), teacher.weight.shape[1])
         rows = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
         for start in range(0, len(source), batch):
+            if pace:
+                pace.adjust()
             part = slice(start, start + batch)
             images = torch.from_numpy(source.images[part]).to(teacher.weight.device)
             pixels = render(images, views.table[part].to(images.device), size)

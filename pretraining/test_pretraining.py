@@ -18,7 +18,9 @@ from torchvision.models import mobilenet_v2
 
 sys.path.insert(0, str(Path(__file__).parent))  # the script's modules lie beside it
 
+import numerics
 from learning import Recipe, run_epoch
+from numerics import Pace, PreciseConv, quicken
 from pretrain import Places, parse, train
 from probe import SETS
 from source import WHOLE, Views, render
@@ -86,7 +88,8 @@ def test_the_metadata_says_how_to_use_the_weights(places, photos):
     with safe_open(path, "pt") as weights:
         metadata = weights.metadata()
     assert metadata["image_size"] == "32"
-    assert metadata["licence"] == "BSD-3-Clause"
+    assert metadata["licence"].startswith("BSD-3-Clause")
+    assert metadata["tag"] == "seed 0"
     assert json.loads(metadata["recipe"])["seed"] == 0
     assert 0 <= float(metadata["val_top1"]) <= 1
     assert {f"probe_{name}" for name in SETS} <= metadata.keys()
@@ -149,6 +152,48 @@ def test_the_whole_view_is_the_image():
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     pixels = render(images, WHOLE.expand(2, -1), 64).permute(0, 2, 3, 1)
     torch.testing.assert_close((pixels + 1) * 127.5, images.float(), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("size", [24, 96])
+def test_a_view_is_resampled_as_pillow_does_it(size):
+    row, column = np.indices((64, 64)) / 64
+    waves = np.stack([np.sin(9 * row), np.cos(7 * column), np.sin(8 * row * column)], axis=-1)
+    image = (127.5 + 90 * waves).astype(np.uint8)
+    pixels = render(torch.from_numpy(image)[None], WHOLE[None], size)[0].permute(1, 2, 0)
+    wanted = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+    torch.testing.assert_close(
+        (pixels + 1) * 127.5, torch.from_numpy(np.array(wanted)).float(), atol=1.1, rtol=0
+    )
+
+
+def test_a_flipped_view_is_the_mirror_image():
+    views = WHOLE.repeat(2, 1)
+    views[1, 4] = -1
+    images = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8).expand(2, -1, -1, -1)
+    straight, mirrored = render(images, views, 48)
+    torch.testing.assert_close(mirrored, straight.flip(2), atol=1e-5, rtol=0)
+
+
+def test_strided_depthwise_convolutions_compute_in_float32():
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1, groups=4), nn.Conv2d(4, 4, 3, 1, 1, groups=4))
+    quicken(network, torch.device("cpu"))
+    assert [type(layer) for layer in network] == [PreciseConv, nn.Conv2d]
+    maps = torch.randn(1, 4, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network[0](maps).dtype == torch.float32
+        assert network[0](maps.bfloat16()).dtype == torch.bfloat16
+
+
+# Of two cores, what others use in ten seconds, and the threads that are left to a run.
+@pytest.mark.parametrize(("others", "threads"), [(0.0, 2), (10.0, 1), (20.0, 1)])
+def test_a_run_leaves_the_cores_that_others_use(others, threads, monkeypatch):
+    readings = iter([(0.0, 0.0, 0.0), (10.0, 12.0 + others, 12.0)])
+    monkeypatch.setattr(numerics, "machine_seconds", lambda: next(readings))
+    chosen = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 0)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    Pace(2).adjust()
+    assert chosen == [threads]
 
 
 def test_views_are_the_same_for_the_same_seed():

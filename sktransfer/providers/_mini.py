@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-# For each stage after the stem: channels, blocks, widening, and whether the widening convolution
-# is the one that looks around.
-PLAN = ((32, 1, 2, True), (56, 2, 4, True), (112, 3, 4, False), (256, 4, 4, False))
-STEM, LAST = 24, 1024
+# For each stage after the stem: channels, blocks, stride, widening, and whether the widening
+# convolution is the one that looks around.  The last stage keeps its maps' extent: objects of a
+# 64-pixel image are too small for maps of 2 x 2.
+PLAN = ((40, 1, 2, 2, True), (64, 2, 2, 3, True), (128, 2, 2, 2, True), (192, 4, 1, 4, False))
+STEM, LAST = 32, 1024
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -41,13 +42,13 @@ class Bottleneck(nn.Module):
 
 
 def mini_stages() -> dict[str, nn.Module]:
-    """Five stages; an image of ``s`` pixels ends as a map of ``s / 32``, 1024 channels."""
+    """Five stages; an image of ``s`` pixels ends as a map of ``s / 16``, 1024 channels."""
     stages: dict[str, nn.Module] = {"stem": nn.Sequential(conv(3, STEM, 3, 2), nn.ReLU())}
     width = STEM
-    for index, (outputs, depth, expand, fused) in enumerate(PLAN, start=1):
+    for index, (outputs, depth, stride, expand, fused) in enumerate(PLAN, start=1):
         blocks: list[nn.Module] = []
         for block in range(depth):
-            blocks.append(Bottleneck(width, outputs, 1 if block else 2, expand, fused))
+            blocks.append(Bottleneck(width, outputs, 1 if block else stride, expand, fused))
             width = outputs
         if index == len(PLAN):
             blocks += [conv(width, LAST, 1), nn.ReLU()]
