@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 _HOMES = {
     "ActivationCache": "cache",
     "Backbone": "backbone",
+    "FineTuneClassifier": "fine_tune",
     "ImagePreset": "presets",
+    "MLPHead": "heads",
     "PretrainedFeatureExtractor": "feature_extractor",
+    "Views": "augment",
     "check_images": "datasets",
+    "find_lr": "lr_finder",
     "get_backbone": "registry",
     "list_backbones": "registry",
+    "load": "persistence",
     "load_image_folder": "datasets",
     "register_provider": "registry",
+    "save": "persistence",
     "split": "backbone",
 }
 
@@ -21,10 +27,15 @@ __version__ = "0.1.0"
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the names are the keys of one table
 
 if TYPE_CHECKING:
+    from .augment import Views
     from .backbone import Backbone, split
     from .cache import ActivationCache
     from .datasets import check_images, load_image_folder
     from .feature_extractor import PretrainedFeatureExtractor
+    from .fine_tune import FineTuneClassifier
+    from .heads import MLPHead
+    from .lr_finder import find_lr
+    from .persistence import load, save
     from .presets import ImagePreset
     from .registry import get_backbone, list_backbones, register_provider
 

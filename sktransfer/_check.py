@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from importlib import import_module
-from numbers import Integral
+from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -35,6 +35,20 @@ def check_int(name: str, value: Any, low: int, *, also: Collection[Any] = ()) ->
         return int(value)
     others = "".join(f", or {other!r}" for other in also)
     raise ValueError(f"{name} must be an integer of at least {low}{others}; got {value!r}.")
+
+
+def check_span(name: str, value: Any, span: str, *, also: Collection[Any] = ()) -> Any:
+    """Return ``value`` if it is a number in ``span``, such as ``"[0, 1)"``, or one of ``also``."""
+    if any(isinstance(value, type(other)) and value == other for other in also):
+        return value
+    low, high = map(float, span[1:-1].split(","))
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    is_within = is_number and low <= value <= high
+    is_on_open_end = (value == low and span[0] == "(") or (value == high and span[-1] == ")")
+    if is_within and not is_on_open_end:
+        return value
+    others = "".join(f", or {other!r}" for other in also)
+    raise ValueError(f"{name} must be a number in {span}{others}; got {value!r}.")
 
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:

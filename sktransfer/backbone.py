@@ -113,13 +113,14 @@ class Backbone(nn.Module):
             x = stage(x)
         return x
 
-    def fingerprint(self, stop: int | None = None) -> str:
+    def fingerprint(self, stop: int | None = None, preset: Any = None) -> str:
         """Hexadecimal name of the function that the preset and the first ``stop`` stages compute.
 
-        Two functions have one name only if preset, layout, structure and weights are equal; the
-        classifier counts when ``stop`` is None.
+        ``preset`` stands in for the backbone's own.  Two functions have one name only if preset,
+        layout, structure and weights are equal; the classifier counts when ``stop`` is None.
         """
-        name = blake2b(self.preset.fingerprint().encode(), digest_size=16)
+        preset = self.preset if preset is None else preset
+        name = blake2b(preset.fingerprint().encode(), digest_size=16)
         name.update(self.weights_fingerprint(stop).encode())
         return name.hexdigest()
 

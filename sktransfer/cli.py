@@ -6,7 +6,7 @@ message on stderr where the input is at fault, or 2 where the command line is.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,9 @@ except ModuleNotFoundError as missing:  # the installed script imports before it
 
 from typer import Argument, Exit, Option, Typer
 
+from . import cli_models
+from .cli_models import Backbone, Weights, print_table, weights_of
+
 PICTURE = "sktransfer-demo.png"
 OUTPUTS = (".parquet", ".npz")
 
@@ -31,9 +34,9 @@ app = Typer(
 )
 cache_app = Typer(help="Look into a folder of cached activations, or shrink it.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
+for command in (cli_models.fit, cli_models.predict, cli_models.evaluate, cli_models.find_lr):
+    app.command()(command)
 
-Backbone = Annotated[str, Option(help="Address; `sktransfer backbones` lists all.")]
-Weights = Annotated[str, Option(help="default, a tag, a file, or none for random ones.")]
 CacheDir = Annotated[Path, Argument(metavar="DIR", help="Folder that was passed as cache=.")]
 
 
@@ -69,16 +72,16 @@ def demo(
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
 ) -> None:
-    """Compare raw pixels with pretrained features, on digits or on your photos."""
+    """Compare raw pixels, pretrained features and fine-tuning, on digits or on your photos."""
     from .demo import draw_demo, run_demo
 
     picture = out if out.suffix and not out.is_dir() else out / PICTURE
     picture.parent.mkdir(parents=True, exist_ok=True)
-    found = run_demo(images, backbone=backbone, weights=_weights(weights))
+    found = run_demo(images, backbone=backbone, weights=weights_of(weights))
     n_train, n_test = len(found.split.y_train), len(found.split.y_test)
     print(f"{found.split.title}: {n_train} images to learn from, {n_test} to test")
     rows = [(r.name, f"{r.accuracy:.3f}", f"{r.seconds:.1f}") for r in found.rungs]
-    _print_table(("features", "accuracy", "seconds"), rows)
+    print_table(("features", "accuracy", "seconds"), rows)
     try:
         draw_demo(found, picture)
     except ModuleNotFoundError as error:
@@ -156,7 +159,7 @@ def extract(
     table = image_table(source, path_column)
     extractor = PretrainedFeatureExtractor(  # type: ignore[no-untyped-call]
         backbone,
-        weights=_weights(weights),
+        weights=weights_of(weights),
         layer=layer or "last",
         pooling=pooling,
         image_size=image_size,
@@ -193,7 +196,7 @@ def check(
     report["same as"] = report["same_as"].map(images["path"]).fillna("")
     columns = ["path", "problem", "detail", "same as"]
     if len(report):
-        _print_table(columns, report[columns].to_numpy())
+        print_table(columns, report[columns].to_numpy())
     counts = report["problem"].value_counts()
     summary = ", ".join(f"{n} {problem}" for problem, n in counts.items())
     print(f"{len(images)} images: {summary or 'no problem'}", file=sys.stderr)
@@ -206,7 +209,7 @@ def info(folder: CacheDir) -> None:
 
     told = ActivationCache(folder).info()
     rows = [(name, *map(str, stored.values())) for name, stored in told.items()]
-    _print_table(("fingerprint", "rows", "bytes", "shards"), rows)
+    print_table(("fingerprint", "rows", "bytes", "shards"), rows)
 
 
 @cache_app.command()
@@ -220,10 +223,6 @@ def prune(
     from .cache import ActivationCache
 
     print(f"{ActivationCache(folder).prune(max_bytes)} bytes freed")
-
-
-def _weights(weights: str) -> str | None:
-    return None if weights.lower() == "none" else weights
 
 
 def _check_columns(output: Path, table: Any, names: Sequence[str]) -> None:
@@ -248,17 +247,3 @@ def _write(output: Path, table: Any, features: Any, names: Sequence[str]) -> Non
     else:
         frame = pd.DataFrame(features, columns=list(names))
         pd.concat([table, frame], axis=1).to_parquet(output)
-
-
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    if not sys.stdout.isatty():
-        print(*("\t".join(row) for row in (columns, *rows)), sep="\n")
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

@@ -168,7 +168,7 @@ def _floats(pixels: np.ndarray) -> np.ndarray:
 
 def _named(item: Any) -> str:
     if isinstance(item, (str, os.PathLike)):
-        return repr(os.fspath(item))
+        return repr(str(os.fspath(item)))  # NumPy's strings have a repr of their own
     if isinstance(item, bytes):
         return f"an image of {len(item)} bytes"
     if isinstance(item, Image.Image):

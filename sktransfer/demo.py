@@ -1,9 +1,10 @@
-"""The main job on real images, and its picture: what features are worth when labels are few."""
+"""The ladder on real images, and its picture: from raw pixels to a fine-tuned network."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,18 +13,28 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from ._check import check_int, first_ten, require
 from .datasets import TEST, TRAIN, load_image_folder
 from .feature_extractor import PretrainedFeatureExtractor
+from .fine_tune import FineTuneClassifier
+from .heads import MLPHead
 from .presets import ImagePreset
+from .recipe import is_pretrained
+from .registry import get_backbone
 
 # Side of the square that photos are shrunk to where raw pixels are the features.
 PIXELS = 16
 
 TEST_SHARE = 0.25
+
+# Digits to be tested on; more would only take time.
+N_TESTED = 500
+
+# Of the network from scratch: many cheap epochs, for it begins with nothing.
+SCRATCH_SIZE, SCRATCH_EPOCHS = 64, 30
 
 # The picture: rows and columns of photos, and the side of each in pixels.
 N_ROWS, N_COLUMNS, THUMBNAIL = 4, 6, 160
@@ -102,7 +113,7 @@ def run_demo(
     weights: str | os.PathLike[str] | None = "default",
     labels_per_class: int = 10,
 ) -> Demo:
-    """Accuracy and seconds of logistic regression on raw pixels and on pretrained features.
+    """Accuracy and seconds of the ladder: pixels, scratch, features, frozen head, fine-tuned.
 
     Parameters
     ----------
@@ -124,11 +135,12 @@ def run_demo(
     Examples
     --------
     >>> from sktransfer.demo import run_demo
-    >>> [rung.name for rung in run_demo(weights=None).rungs]
-    ['raw pixels', 'features of random weights']
+    >>> [rung.name for rung in run_demo(labels_per_class=2).rungs]  # doctest: +SKIP
+    ['raw pixels', 'network from scratch', 'pretrained features', 'new head', 'fine-tuned network']
     """
     split = _digits(labels_per_class) if images is None else _photos(Path(images))
-    return Demo(split, backbone, [_rung(m, split) for m in _methods(backbone, weights)])
+    methods = _methods(backbone, weights)
+    return Demo(split, backbone, [_rung(name, m, split) for name, m in methods.items()])
 
 
 # What to learn from
@@ -140,7 +152,9 @@ def _digits(labels_per_class: int) -> Split:
     X = digits.images / 16  # (n, 8, 8) in [0, 1]
     y = digits.target.astype(str).astype(object)
     title = f"Handwritten digits, {labels_per_class} labels a class"
-    return _divided(title, X, y, train_size=labels_per_class * len(digits.target_names))
+    n_train = labels_per_class * len(digits.target_names)
+    n_test = min(N_TESTED, len(X) - n_train)
+    return _divided(title, X, y, train_size=n_train, test_size=n_test)
 
 
 def _photos(folder: Path) -> Split:
@@ -187,28 +201,32 @@ def _divided(title: str, X: np.ndarray, y: np.ndarray, **sizes: float) -> Split:
 # The rungs
 
 
-def _methods(backbone: str, weights: str | os.PathLike[str] | None) -> list[Pipeline]:
-    """One estimator for each rung, from the plainest to the best."""
-    return [
-        make_pipeline(
+def _methods(backbone: str, weights: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """One estimator for each rung, by its name, from the plainest to the best."""
+    tuned = partial(FineTuneClassifier, backbone, weights=weights, random_state=0)
+    pretrained = is_pretrained(get_backbone(backbone, weights))
+    return {
+        "raw pixels": make_pipeline(
             FunctionTransformer(_pixels),
             StandardScaler(with_std=False),  # changes no optimum, but gets there faster
             LogisticRegression(max_iter=1000),
         ),
-        make_pipeline(
+        "network from scratch": FineTuneClassifier(  # type: ignore[no-untyped-call]
+            "builtin/small_cnn",
+            weights=None,
+            head=MLPHead((128,), dropout=0.5),
+            image_size=SCRATCH_SIZE,
+            max_epochs=SCRATCH_EPOCHS,
+            random_state=0,
+        ),
+        "pretrained features" if pretrained else "features of random weights": make_pipeline(
             PretrainedFeatureExtractor(backbone, weights=weights),  # type: ignore[no-untyped-call]
             StandardScaler(),
-            LogisticRegression(max_iter=1000),
+            LogisticRegression(C=0.01, max_iter=1000),
         ),
-    ]
-
-
-def _named(method: Pipeline) -> str:
-    """What a fitted method learned from."""
-    if not isinstance(method[0], PretrainedFeatureExtractor):
-        return "raw pixels"
-    is_random = str(method[0].weights_info_.get("source")).startswith("random")
-    return "features of random weights" if is_random else "pretrained features"
+        "new head on a frozen network": tuned(unfreeze=0),
+        "fine-tuned network": tuned(),
+    }
 
 
 def _pixels(X: Any) -> np.ndarray:
@@ -222,11 +240,11 @@ def _small(item: Any, size: int, interpolation: str = "bilinear") -> np.ndarray:
     return ImagePreset(size=size, crop=1.0, interpolation=interpolation)(item).numpy()
 
 
-def _rung(method: Pipeline, split: Split) -> Rung:
+def _rung(name: str, method: Any, split: Split) -> Rung:
     start = perf_counter()
     predicted = method.fit(split.X_train, split.y_train).predict(split.X_test)
     seconds = perf_counter() - start
-    return Rung(_named(method), predicted, float(np.mean(predicted == split.y_test)), seconds)
+    return Rung(name, predicted, float(np.mean(predicted == split.y_test)), seconds)
 
 
 # The picture
@@ -252,11 +270,11 @@ def draw_demo(demo: Demo, file: str | os.PathLike[str]) -> None:
     split, last = demo.split, demo.rungs[-1]
     figure = Figure(figsize=(13, 7), facecolor="white")
     figure.text(0.03, 0.94, split.title, size=19, weight="bold", color=INK)
-    figure.text(0.03, 0.895, f"Test images, and what {last.name} say", size=12, color=MUTED)
+    figure.text(0.03, 0.895, f"Test images, and what the {last.name} says", size=12, color=MUTED)
     figure.text(0.70, 0.895, "Accuracy", size=12, color=MUTED)
     counts = (
         f"{len(split.y_train):,} images to learn from, {len(split.y_test):,} to test; "
-        f"features of {demo.backbone}, logistic regression on top"
+        f"the network is {demo.backbone}"
     )
     figure.text(0.03, 0.022, counts, size=10, color=MUTED)
     grid = figure.add_gridspec(

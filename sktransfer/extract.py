@@ -57,6 +57,8 @@ def run_frozen(
     n_jobs: int | None = None,
     decode_error: str = "raise",
     progress: Callable[[int], object] = int,
+    name: Callable[[int], str] = "X[{}]".format,
+    whole_batches: bool = False,
 ) -> Frozen:
     """The rows of ``items`` at each tap of ``prefix``; only those not cached are computed.
 
@@ -74,6 +76,11 @@ def run_frozen(
         What an item that cannot be decoded does.
     progress : callable, default=int
         Called with the number of items just done.
+    name : callable, default="X[{}]".format
+        What messages call the item at a position.
+    whole_batches : bool, default=False
+        Whether a few items, too, go through in a batch of full size: slower, and to the last bit
+        what they are among others.  With a cache they always do.
 
     Raises
     ------
@@ -81,38 +88,52 @@ def run_frozen(
         With ``decode_error="raise"``: names the first ten items that could not be decoded.
     """
     check_choice("decode_error", decode_error, DECODE_ERRORS)
-    store = _Memory(prefix, items) if cache is None else _Cached(prefix, items, cache)
+    alone = not whole_batches and len(items) <= prefix.batch_size // 4
+    size = 1 if alone else prefix.batch_size
+    store = _Memory(prefix, items, size) if cache is None else _Cached(prefix, items, cache)
     progress(len(items) - len(store.todo))
     failed: dict[int, DecodeError] = {}
-    preset, size = prefix.backbone.preset, store.batch_size
+    preset, size = prefix.preset, store.batch_size
     with closing(_decoded(store.attempt, store.todo, n_jobs, 2 * size)) as decoded, store:
         while block := list(islice(decoded, size)):
             good = [(index, row) for index, row in block if not isinstance(row, DecodeError)]
             failed |= {index: row for index, row in block if isinstance(row, DecodeError)}
             if failed and decode_error == "raise":
                 failed |= _next_failed(decoded, 10 - len(failed))
-                raise DecodeError(_sentence(store.spread(failed), RAISED)) from failed.popitem()[1]
+                raise DecodeError(
+                    _sentence(store.spread(failed), RAISED, name)
+                ) from failed.popitem()[1]
             if good:
                 indices, rows = zip(*good, strict=True)
                 store.add(indices, prefix(preset.collate(rows, size)))
             progress(len(block))
     failed = store.spread(failed)
     if failed and decode_error == "warn":
-        warnings.warn(_sentence(failed, WARNED), UserWarning, stacklevel=2)
+        warnings.warn(_sentence(failed, WARNED, name), UserWarning, stacklevel=2)
     return store.frozen(failed)
+
+
+def run_rows(prefix: Prefix, rows: Any) -> list[np.ndarray]:
+    """The rows at each tap of rows that enter at the prefix's start, in batches of its size."""
+    found = []
+    for start in range(0, len(rows), prefix.batch_size):
+        part = np.asarray(rows[start : start + prefix.batch_size])
+        batch = torch.zeros(prefix.batch_size, *part.shape[1:])
+        batch[: len(part)] = torch.from_numpy(part)
+        found.append([output[: len(part)] for output in prefix(batch)])
+    return [np.concatenate(blocks) for blocks in zip(*found, strict=True)]
 
 
 class _Memory:
     """Rows in one array for each tap."""
 
-    def __init__(self, prefix: Prefix, items: Sequence[Any]):
+    def __init__(self, prefix: Prefix, items: Sequence[Any], batch_size: int):
         self.todo = list(range(len(items)))
-        # Nothing will be compared with these rows, so that a few items need no padded batch.
-        self.batch_size = prefix.batch_size if len(items) > prefix.batch_size // 4 else 1
+        self.batch_size = batch_size
         self._rows: list[np.ndarray] = []
         self._kept: list[int] = []
         self._n_taps = len(prefix.taps)
-        self._preset, self._items = prefix.backbone.preset, items
+        self._preset, self._items = prefix.preset, items
 
     def __enter__(self) -> _Memory:
         return self
@@ -146,7 +167,7 @@ class _Cached:
 
     def __init__(self, prefix: Prefix, items: Sequence[Any], cache: ActivationCache):
         self.batch_size = prefix.batch_size
-        self._preset, self._items = prefix.backbone.preset, items
+        self._preset, self._items = prefix.preset, items
         self._stamps = [_stamp(item) for item in items]
         self._digests = cache.digests(items)
         self._tables = [cache.table(prefix.fingerprint(tap)) for tap in prefix.taps]
@@ -209,6 +230,7 @@ def _attempt(preset: Any, item: Any) -> Any:
 
 def _stamp(item: Any) -> tuple[int, ...] | None:
     """What changes with the content of a file; None of what is no file."""
+    item = getattr(item, "item", item) if isinstance(getattr(item, "digest", None), bytes) else item
     if not isinstance(item, (str, PathLike)):
         return None
     try:
@@ -246,6 +268,6 @@ def _next_failed(decoded: Iterator[tuple[int, Any]], most: int) -> dict[int, Dec
     return dict(islice(failures, max(0, most)))
 
 
-def _sentence(failed: dict[int, DecodeError], advice: str) -> str:
-    listed = first_ten([f"X[{index}]: {error}" for index, error in failed.items()])
+def _sentence(failed: dict[int, DecodeError], advice: str, name: Callable[[int], str]) -> str:
+    listed = first_ten([f"{name(index)}: {error}" for index, error in failed.items()])
     return f"X must hold images that can be decoded; these could not:\n{listed}\n{advice}"

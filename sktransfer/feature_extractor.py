@@ -1,7 +1,5 @@
 """Features of a pretrained network, as a scikit-learn transformer."""
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -11,8 +9,9 @@ from ._check import check_choice, check_int
 from .cache import check_cache
 from .device import PRECISIONS, resolve_device, resolve_precision
 from .extract import DECODE_ERRORS, run_frozen
-from .heads import POOLINGS
+from .heads import POOLINGS, check_pooling
 from .prefix import BATCH_SIZE, LOGITS, Prefix, Tap
+from .presets import adapt
 from .registry import get_backbone
 
 # What ``fit`` sets.
@@ -240,7 +239,7 @@ class PretrainedFeatureExtractor(
         self._check_parameters()
         backbone = get_backbone(self.backbone, self.weights)
         layers = self._check_layers(backbone)
-        backbone.preset = self._check_preset(backbone.preset)
+        backbone.preset = adapt(backbone.preset, self.preset, self.image_size, self.image_shape)
         stops = {name: index for index, name in enumerate(backbone.names, start=1)}
         last = len(backbone.names)
         taps = [
@@ -288,35 +287,8 @@ class PretrainedFeatureExtractor(
                 raise ValueError(
                     f"layer must be a stage for a backbone without a classifier; got {layer!r}."
                 )
-        if self.pooling == "cls" and not (backbone.layout == "NLC" and backbone.n_prefix_tokens):
-            raise ValueError(
-                f"pooling must not be 'cls': {self.backbone!r} has no class token. Use 'avg'."
-            )
+        check_pooling(self.pooling, backbone, self.backbone)
         return layers
-
-    def _check_preset(self, preset):
-        """The preset of the weights with what the parameters override."""
-        if isinstance(self.preset, dict):
-            for key in self.preset:
-                check_choice("a key of preset", key, list(preset.__dataclass_fields__))
-            try:
-                preset = replace(preset, **self.preset)
-            except TypeError as error:
-                raise TypeError(
-                    f"preset must hold what it can; got {self.preset!r}: {error}."
-                ) from error
-        elif self.preset is not None:
-            if not callable(getattr(self.preset, "collate", None)):
-                raise TypeError(
-                    f"preset must be a dict, a preset, or None; got {type(self.preset).__name__}."
-                )
-            preset = self.preset
-        if self.image_size is not None:
-            preset = preset.at(self.image_size)
-        if self.image_shape is not None:
-            shape = self.image_shape
-            preset = replace(preset, image_shape=tuple(shape) if isinstance(shape, list) else shape)
-        return preset
 
     def _prepare(self, backbone, taps):
         """The prefix up to the last of ``taps``; stages behind it are dropped."""

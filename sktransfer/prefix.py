@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +59,11 @@ class Prefix:
         Where rows leave the chain.
     device : torch.device
     dtype : torch.dtype
-        In which the stages compute; rows are float32 always.
+        In which the stages compute; rows are float32 at least.
     batch_size : int
         Rows of every batch.
+    start : int, default=0
+        The stage that a batch enters; the output of those before it was computed elsewhere.
     """
 
     def __init__(
@@ -71,14 +73,23 @@ class Prefix:
         device: torch.device,
         dtype: torch.dtype,
         batch_size: int,
+        start: int = 0,
     ):
         self.backbone = backbone
+        self.preset = backbone.preset
         self.taps = list(taps)
+        self.start = start
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
         self._names: dict[Tap, str] = {}
         self._fast: tuple[list[nn.Module], nn.Module | None] | None = None
+
+    def over(self, preset: Any) -> Prefix:
+        """The same stages, for items that another preset reads."""
+        other = copy(self)
+        other.preset, other._names = preset, {}
+        return other
 
     def fingerprint(self, tap: Tap) -> str:
         """The name of the function whose values at ``tap`` are the rows: weights and numerics."""
@@ -96,7 +107,7 @@ class Prefix:
             f"matmul {torch.get_float32_matmul_precision()}",
             f"torch {torch.__version__}",
         )
-        weights = self.backbone.fingerprint(None if whole else tap.stop)
+        weights = self.backbone.fingerprint(None if whole else tap.stop, self.preset)
         return "/".join((weights, f"{tap.stop} {tap.reduce}", *numerics))
 
     def __call__(self, batch: Any) -> list[np.ndarray]:
@@ -106,11 +117,11 @@ class Prefix:
                 self._fast = self._prepare(batch)
         with running():
             rows = self._run(*self._fast, _move(batch, self.device, self.dtype))
-        return [tensor.float().cpu().numpy() for tensor in rows]
+        return [_at_least_float32(tensor).cpu().numpy() for tensor in rows]
 
     def measure(self, batch: Any) -> list[tuple[int, ...]]:
         """The shape of a row at each tap, seen by running ``batch`` as it is, unfolded."""
-        stages = list(self.backbone.stages.values())
+        stages = list(self.backbone.stages.values())[self.start :]
         with running():
             rows = self._run(stages, self.backbone.classifier, batch)
         return [tuple(r.shape[1:]) for r in rows]
@@ -118,7 +129,7 @@ class Prefix:
     @torch.inference_mode()
     def _run(self, stages: list[nn.Module], classifier: nn.Module | None, x: Any) -> list[Tensor]:
         leaving: dict[Tap, Tensor] = {}
-        for done, stage in enumerate(stages, start=1):
+        for done, stage in enumerate(stages, start=self.start + 1):
             x = stage(x)
             for tap in self.taps:
                 if tap.stop == done:
@@ -131,11 +142,14 @@ class Prefix:
         if reduce in LOGITS and classifier is not None:
             logits = classifier(x).float()
             return logits.softmax(1) if reduce == "probabilities" else logits
-        return pool(x.float(), reduce, self.backbone.layout, self.backbone.n_prefix_tokens)
+        return pool(
+            _at_least_float32(x), reduce, self.backbone.layout, self.backbone.n_prefix_tokens
+        )
 
     def _prepare(self, batch: Any) -> tuple[list[nn.Module], nn.Module | None]:
         """Stages and classifier in the form and place that runs fastest."""
-        plain = list(self.backbone.stages.values())[: max(tap.stop for tap in self.taps)]
+        plain = list(self.backbone.stages.values())
+        plain = plain[self.start : max(tap.stop for tap in self.taps)]
         stages = _folded(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
         classifier = deepcopy(self.backbone.classifier)
         for module in (*stages, classifier):
@@ -152,7 +166,8 @@ def _folded(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
     other taps there are.
     """
     drawn = torch.Generator().manual_seed(0)
-    expected = found = torch.randn(2, *batch.shape[1:], generator=drawn)
+    dtype = next((p.dtype for stage in plain for p in stage.parameters()), torch.float32)
+    expected = found = torch.randn(2, *batch.shape[1:], generator=drawn, dtype=dtype)
     stages = []
     for stage in plain:
         after = stage(expected)
@@ -167,6 +182,10 @@ def _folded(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
 def _near(a: Tensor, b: Tensor) -> bool:
     """Whether each row of ``b`` is that of ``a``, but for little of its norm."""
     return bool(((a - b).norm(dim=1) <= FOLD_TOLERANCE * a.norm(dim=1)).all())
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _move(x: Any, device: torch.device, dtype: torch.dtype) -> Any:

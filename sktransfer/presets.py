@@ -208,13 +208,32 @@ class ImagePreset:
         DecodeError
             Naming the file and the cause.
         """
+        # without clone(), the row would keep the memory of the whole image
+        return self.crop_centre(self.whole(item)).clone(memory_format=torch.contiguous_format)
+
+    def whole(self, item: Any) -> Tensor:
+        """One item decoded, upright and resized, as it is before its centre is cut out: (h, w, 3).
+
+        Its short side is :attr:`short_side`; of a strip the middle is seen.
+
+        Raises
+        ------
+        DecodeError
+            Naming the file and the cause.
+        """
         planes = decode(item, 2 * self.short_side if self.draft else None)
         resample = RESAMPLING[self.interpolation]
-        planes = [_fitted(plane, self.short_side, self.size, resample) for plane in planes]
+        planes = [_fitted(plane, self.short_side, resample) for plane in planes]
         if planes[0].mode != "F":
             return torch.from_numpy(np.array(planes[0].convert("RGB")))
         bands = [np.asarray(plane) for plane in planes]
         return torch.from_numpy(np.stack(bands * (3 // len(bands)), axis=-1))  # (h, w, 3)
+
+    def crop_centre(self, pixels: Tensor) -> Tensor:
+        """The centre of an image (h, w, 3) that is large enough: (size, size, 3), a view."""
+        height, width = pixels.shape[:2]
+        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
+        return pixels[top : top + self.size, left : left + self.size]
 
     def collate(self, rows: Sequence[Tensor], size: int) -> Tensor:
         """Rows normalised, as one batch (size, 3, h, w), float32, channels last in memory.
@@ -258,6 +277,14 @@ class ImagePreset:
         size = self.sizes.check(image_size)
         resize = None if self.resize is None else round(self.resize * size / self.size)
         return replace(self, size=size, resize=resize)
+
+    def fitting(self, side: int) -> ImagePreset:
+        """The preset at the least size that the network takes and that is no less than ``side``."""
+        sizes = self.sizes
+        if sizes.only:
+            return self
+        least = max(sizes.minimum, min(side, self.size))
+        return self.at(-(-least // sizes.multiple) * sizes.multiple)
 
     def with_metadata(self, metadata: Mapping[str, str]) -> ImagePreset:
         """The preset with what the metadata of a weights file says about its input.
@@ -334,15 +361,13 @@ def _shape(shape: Any) -> tuple[int, ...]:
     )
 
 
-def _fitted(image: Image.Image, short: int, size: int, resample: Image.Resampling) -> Image.Image:
-    """The centre of ``image`` after its short side became ``short``: size x size pixels.
+def _fitted(image: Image.Image, short: int, resample: Image.Resampling) -> Image.Image:
+    """``image`` resized so that its short side is ``short``, a long strip after a cut.
 
-    The bits are those of torchvision's Resize and CenterCrop.
+    The bits are those of torchvision's Resize.
     """
     image = _middle(image)
-    width, height = _resized(image.size, short)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.resize((width, height), resample).crop((left, top, left + size, top + size))
+    return image.resize(_resized(image.size, short), resample)
 
 
 def _middle(image: Image.Image) -> Image.Image:
@@ -360,3 +385,48 @@ def _resized(size: tuple[int, int], short: int) -> tuple[int, int]:
     if width <= height:
         return short, int(short * height / width)
     return int(short * width / height), short
+
+
+def adapt(
+    preset: Any,
+    overrides: Any = None,
+    image_size: int | None = None,
+    image_shape: Sequence[int] | None = None,
+) -> Any:
+    """The preset of the weights with what an estimator's parameters override.
+
+    Parameters
+    ----------
+    preset : Preset
+        As the weights brought it.
+    overrides : dict, preset or None, default=None
+        Fields of the preset, or a whole preset in its place.
+    image_size : int or None, default=None
+        Side of the square that the network sees, in pixels.
+    image_shape : sequence of int or None, default=None
+        Shape of an image in a table of flattened rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an override is none that the preset can take.
+    """
+    if isinstance(overrides, dict):
+        for key in overrides:
+            check_choice("a key of preset", key, list(preset.__dataclass_fields__))
+        try:
+            preset = replace(preset, **overrides)
+        except TypeError as error:
+            raise TypeError(f"preset must hold what it can; got {overrides!r}: {error}.") from error
+    elif overrides is not None:
+        if not callable(getattr(overrides, "collate", None)):
+            raise TypeError(
+                f"preset must be a dict, a preset, or None; got {type(overrides).__name__}."
+            )
+        preset = overrides
+    if image_size is not None:
+        preset = preset.at(image_size)
+    if image_shape is not None:
+        shape = image_shape
+        preset = replace(preset, image_shape=tuple(shape) if isinstance(shape, list) else shape)
+    return preset

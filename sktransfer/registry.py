@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from copy import deepcopy
 from fnmatch import fnmatchcase
@@ -13,6 +12,7 @@ from typing import Protocol
 import torch
 
 from ._check import did_you_mean
+from ._random import seeded
 from .backbone import Backbone
 from .weights import offline_mode
 
@@ -30,8 +30,6 @@ class Provider(Protocol):
 
 
 _registered: dict[str, Provider] = {}
-# torch draws initial weights from its one global generator; a factory may itself ask for a backbone
-_seeding = threading.RLock()
 
 
 def get_backbone(
@@ -74,8 +72,7 @@ def get_backbone(
     ['stem', 'layer1', 'layer2', 'layer3', 'layer4']
     """
     load = _factory(backbone, weights)
-    with _seeding, torch.random.fork_rng(devices=[]), offline_mode(offline):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds the devices', too
+    with seeded(seed), offline_mode(offline):
         loaded = load()
     if not isinstance(loaded, Backbone):
         raise TypeError(

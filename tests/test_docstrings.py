@@ -7,16 +7,27 @@ from ast import literal_eval
 import pytest
 
 import sktransfer
-from sktransfer import testing
+from sktransfer import callbacks, display, photo_display, schedules, testing
 
 SECTION = re.compile(r"^(\w[\w ]+)\n-+$", re.MULTILINE)
 ENTRY = re.compile(r"^(?P<names>[*\w, ]+?) : (?P<type>.+)$", re.MULTILINE)
+
+
+def classes_of(module):
+    """The public classes that a module defines, by their names."""
+    return {
+        f"{module.__name__.removeprefix('sktransfer.')}.{name}": thing
+        for name, thing in vars(module).items()
+        if inspect.isclass(thing) and thing.__module__ == module.__name__ and name[0] != "_"
+    }
 
 
 def public():
     """Each public function, class and method, by its name."""
     objects = {name: getattr(sktransfer, name) for name in sktransfer.__all__}
     objects["testing.check_backbone"] = testing.check_backbone
+    for module in (callbacks, display, photo_display, schedules):
+        objects |= classes_of(module)
     for name, thing in list(objects.items()):
         if inspect.isclass(thing):
             methods = {k: v for k, v in vars(thing).items() if inspect.isfunction(v)}
@@ -24,9 +35,17 @@ def public():
     return {name: thing for name, thing in objects.items() if callable(thing)}
 
 
+def is_method(name):
+    """Whether what stands before the last dot is a class."""
+    return name.rpartition(".")[0] in PUBLIC
+
+
 PUBLIC = public()
+# a class or a function in its own right; methods may say it in a sentence
 WITH_SECTIONS = {
-    name: thing for name, thing in PUBLIC.items() if "." not in name or "testing" in name
+    name: thing
+    for name, thing in PUBLIC.items()
+    if name in sktransfer.__all__ or not is_method(name)
 }
 RETURNING = {
     name: thing

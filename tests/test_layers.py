@@ -17,14 +17,19 @@ MOST_LINES = 400
 
 # Layer -> its modules.  A module imports only from layers with a lower number.
 LAYERS = {
-    0: "_check _tracing decode shards",
-    1: "_callbacks backbone cache device download fold heads items",
-    2: "presets weights",
-    3: "prefix registry testing",
-    4: "extract fetch",
-    5: "datasets feature_extractor",
-    6: "demo",
-    7: "cli",
+    0: "_check _describe _random _tracing decode shards",
+    1: "_callbacks backbone cache checkpoint device display download fold heads history items "
+    "schedules targets",
+    2: "optim presets weights",
+    3: "audit augment batches callbacks prefix registry testing",
+    4: "_plain extract fetch net",
+    5: "datasets feature_extractor recipe training",
+    6: "photo_display range_test served sources",
+    7: "fitting",
+    8: "fine_tune",
+    9: "demo lr_finder persistence",
+    10: "cli_models",
+    11: "cli",
 }
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
 # Providers stand beside the tree: they are found by entry point, as a stranger's are.  They import

@@ -125,6 +125,45 @@ def test_only_the_ends_of_a_strip_are_cut(rng):
     assert torch.equal(preset(strip.swapaxes(0, 1)), preset(strip.swapaxes(0, 1)[40:-40]))
 
 
+# Whole
+
+
+@some
+@given(
+    height=st.integers(1, 120),
+    width=st.integers(1, 120),
+    size=st.integers(1, 48),
+    crop=st.sampled_from([0.5, 0.875, 0.965, 1.0]),
+    grey=st.booleans(),
+    dtype=st.sampled_from(["uint8", "float32"]),
+)
+def test_a_row_is_the_centre_of_the_whole_image(height, width, size, crop, grey, dtype):
+    shape = (height, width) if grey else (height, width, 3)
+    pixels = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    preset = ImagePreset(size=size, crop=crop)
+    whole = preset.whole(pixels)
+    assert min(whole.shape[:2]) == preset.short_side
+    assert torch.equal(preset.crop_centre(whole), preset(pixels))
+
+
+def test_the_whole_image_is_upright_and_of_the_shape_that_the_photo_has(photo):
+    preset = ImagePreset(size=56)  # of 64
+    assert preset.whole(photo).shape == (64, 85, 3)
+    assert preset.whole(oriented(photo, 6)).shape == (85, 64, 3)
+
+
+def test_the_whole_of_a_strip_is_its_middle(rng):
+    strip = rng.integers(0, 256, (10, 4000), dtype=np.uint8)
+    whole = ImagePreset(size=8, crop=0.8).whole(strip)
+    assert torch.equal(whole[:, :, 0], torch.from_numpy(strip[:, 1840:2160]))
+
+
+def test_a_row_keeps_no_more_memory_than_it_needs(photo):
+    for item in (photo, np.asarray(photo, np.float32) / 255):
+        row = ImagePreset(size=16, crop=0.5)(item)
+        assert row.untyped_storage().nbytes() == row.nbytes
+
+
 # Draft
 
 

@@ -59,10 +59,10 @@ def test_the_examples_of_the_readme_run_in_their_order(folder):
         exec(compile(example, "README.md", "exec"), names)
     assert names["photos"].data.shape == (8,)
     assert 0 <= names["model"].score(names["test"].data, names["test"].target) <= 1
-    assert (folder / "features").is_dir()  # the cache of the second example
+    assert (folder / "activations").is_dir()  # the cache of the second example
 
 
-@pytest.mark.parametrize("page", ["inputs.md", "weights.md", "cache.md"])
+@pytest.mark.parametrize("page", ["inputs.md", "weights.md", "cache.md", "saving.md"])
 def test_the_examples_of_a_page_run(folder, page):
     names = {}
     for example in blocks(PAGES[page].read_text(), "python"):
@@ -78,6 +78,11 @@ def test_the_examples_of_a_page_run(folder, page):
             r"accuracy on 8 photos: [01]\.\d{3}",
         ),
         ("which_layer.py", [], r"stem +0\.\d{3}"),
+        (
+            "tutorial.py",
+            ["hymenoptera/train", "hymenoptera/val", "--image-size", "64", "--epochs", "1"],
+            r"8 photos of ants, bees(.|\n)*1\. from scratch +[01]\.\d{3}\n(.|\n)*best depth: \d",
+        ),
     ],
 )
 def test_an_example_runs(folder, monkeypatch, capsys, script, arguments, printed):

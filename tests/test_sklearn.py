@@ -6,11 +6,15 @@ from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from sktransfer import PretrainedFeatureExtractor
+from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
 
-# How many checks scikit-learn yields for a transformer of two-dimensional arrays.  A tag that
-# turned some of them off would lower the number.
-N_CHECKS = {"1.7": 47, "1.8": 47, "1.9": 47}
+# How many checks scikit-learn yields for a transformer of two-dimensional arrays, and for a
+# classifier that takes weights and several labels an item, and transforms.  A tag that turned some
+# of them off would lower the number.
+N_CHECKS = {
+    PretrainedFeatureExtractor: {"1.7": 47, "1.8": 47, "1.9": 47},
+    FineTuneClassifier: {"1.7": 72, "1.8": 72, "1.9": 73},
+}
 
 # scikit-learn runs these on its own transformers, and yields them to nobody else.
 FURTHER = [
@@ -48,7 +52,20 @@ def test_the_extractor_passes_what_scikit_learn_asks_of_itself(name):
     getattr(estimator_checks, name)("PretrainedFeatureExtractor", extractor)
 
 
-def test_no_check_is_turned_off():
+@pytest.mark.parametrize("check", checks_of(FineTuneClassifier()), ids=name_of)
+def test_the_classifier_passes(check):
+    check(FineTuneClassifier())
+
+
+@pytest.mark.parametrize("name", FURTHER)
+@pytest.mark.filterwarnings("ignore:X (does not have|has).*feature names")
+def test_the_classifier_passes_what_scikit_learn_asks_of_its_own_transformers(name):
+    model = clone(FineTuneClassifier(max_epochs=1, random_state=0))
+    getattr(estimator_checks, name)("FineTuneClassifier", model)
+
+
+@pytest.mark.parametrize("estimator", N_CHECKS)
+def test_no_check_is_turned_off(estimator):
     version = ".".join(sklearn.__version__.split(".")[:2])
-    expected = N_CHECKS.get(version, max(N_CHECKS.values()))
-    assert len(checks_of(PretrainedFeatureExtractor())) >= expected
+    expected = N_CHECKS[estimator].get(version, max(N_CHECKS[estimator].values()))
+    assert len(checks_of(estimator())) >= expected

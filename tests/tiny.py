@@ -1,5 +1,6 @@
 """A tiny backbone, in a module so that pickles and worker processes find it."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,3 +25,14 @@ def tiny_backbone():
             nn.init.uniform_(module.running_var, 0.5, 2)
     classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4))
     return Backbone(stages, ImagePreset(size=16, crop=1.0), classifier)
+
+
+def coloured_photos(n_each=12, shape=(24, 20), seed=0, names=("blue", "green", "red")):
+    """Noisy photos of one colour a class, and their labels."""
+    rng = np.random.default_rng(seed)
+    colours = np.array([[60, 60, 200], [60, 200, 60], [200, 60, 60]])[: len(names)]
+    index = np.repeat(np.arange(len(names)), n_each)
+    noise = rng.normal(0, 60, (len(index), *shape, 3))
+    photos = np.clip(colours[index][:, None, None] + noise, 0, 255).astype(np.uint8)
+    order = rng.permutation(len(index))
+    return photos[order], np.array(names)[index[order]]

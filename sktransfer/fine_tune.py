@@ -1,0 +1,537 @@
+"""Fine-tuning of a pretrained network, as a scikit-learn classifier."""
+
+from copy import deepcopy
+from functools import partial
+
+import numpy as np
+from scipy.special import expit, logit, softmax
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from ._callbacks import CallbackSupportMixin, fit_task, progress_bar, with_callbacks
+from .cache import check_cache
+from .fitting import prepared, train
+from .net import resting_net
+from .recipe import check_how, tta_views
+from .served import Served
+from .sources import digests_of
+
+# What ``fit`` sets.
+LEARNED = (
+    "backbone_",
+    "best_epoch_",
+    "classes_",
+    "feature_names_in_",
+    "head_",
+    "history_",
+    "n_features_in_",
+    "n_iter_",
+    "net_",
+    "report_",
+    "skipped_",
+    "weights_info_",
+    "_multilabel",
+    "_origin",
+    "_served",
+)
+
+
+class FineTuneClassifier(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
+    """Classify photos by a pretrained network that is fine-tuned to them.
+
+    The recipe of practitioners, in one ``fit``: a new head on frozen features first, then the last
+    stages of the network, at a low rate that falls from stage to stage, while augmentation draws
+    variants of the photos.  Stages before the cut stay frozen, batch statistics included.
+
+    Parameters
+    ----------
+    backbone : str or callable, default="builtin/mini"
+        Address of the network, ``"provider/model"``, or a factory: a callable that returns one.
+    weights : str, path-like or None, default="default"
+        ``"default"``, a tag of the provider, the path of a .safetensors, .pth or .pt file, or None
+        for random weights: training from scratch.
+    unfreeze : int, "all", str or "auto", default="auto"
+        How many stages train, from the last: 0 trains the head alone, "all" the whole network, the
+        name of a stage that stage and those after it.  "auto" is "all" for photos and 1 for the
+        rows of a table.
+    head : {"linear", "mlp"} or callable, default="linear"
+        What makes scores of features; ``MLPHead(hidden_sizes=..., dropout=...)``, or a callable of
+        the numbers of features and outputs that returns a new Module.
+    head_init : {"auto", "logistic", "prior"} or estimator, default="auto"
+        What the head starts from: scikit-learn's LogisticRegression on the standardised frozen
+        features [1]_, another linear classifier that was not fitted, or the shares of the classes.
+        "auto" is "logistic" for a linear head on a pretrained network.
+    pooling : {"avg", "max", "avgmax", "flatten", "cls"}, default="avg"
+        How the positions of the last feature map become one vector.
+    dropout : float in [0, 1), default=0.0
+        Share of the features that a training step hides from the head.
+    freeze_bn : {"auto", "frozen", "all"}, default="auto"
+        Batch norm of frozen stages never moves.  "all" keeps that of the others in evaluation mode
+        too: its gain and bias learn, its statistics stay.  "auto" is "all" for a pretrained
+        network, "frozen" for a new one.
+    augment : None, {"auto", "light", "standard", "trivial"}, Views or callable, default="auto"
+        Random variants of the photos, in training only.  "light": windows of half to all of the
+        photo, and flips; "standard": rotation, shifts, shear, zoom and flips; "trivial":
+        TrivialAugment [2]_; a transform of torchvision.transforms.v2; or ``Views``, a few fixed
+        variants that can be cached.  "auto" is "light" for photos where stages train.
+    tta : int, default=0
+        Random variants of each photo whose scores a prediction averages with those of the photo
+        itself, made by ``augment``, or "light" where that is None.
+    freeze_epochs : int or "auto", default="auto"
+        Epochs of the head alone, on frozen features without augmentation.  "auto" is 3, or 0 where
+        the head starts from an exact solution or the network from scratch.
+    max_epochs : int, default=6
+        Epochs of the second phase, in which ``unfreeze`` stages and the head train.
+    unfreeze_every : int or None, default=None
+        Thaw one stage more after so many epochs [3]_; None thaws all at once.
+    lr : float or "auto", default=0.001
+        Learning rate of the head while it trains alone.
+    fine_tune_lr : float or "auto", default=0.001
+        Learning rate of the head in the second phase, where stages train.  "auto", as for ``lr``,
+        asks the range test of :func:`find_lr`.
+    layer_decay : float in (0, 1] or "auto", default="auto"
+        Rate of a stage over that of what follows it: the last stage learns at
+        ``fine_tune_lr * layer_decay``.  "auto" is 0.4, and 1.0 from scratch.
+    lr_schedule : str or Schedule, default="one_cycle"
+        "constant", "cosine", "one_cycle", "sgdr", "cyclic", "slanted_triangular", or an object of
+        ``sktransfer.schedules``; over each phase.
+    optimizer : {"adamw", "sgd", "rmsprop"}, class or callable, default="adamw"
+        Or a subclass of torch.optim.Optimizer, or a function of parameter groups.
+    weight_decay : float, default=0.01
+        Not applied to norms and biases.
+    label_smoothing : float in [0, 1), default=0.1
+        Share of each target that is spread over all classes.
+    class_weight : dict, "balanced" or None, default=None
+        A factor for the weight of each class.
+    batch_size : int or "auto", default="auto"
+        Rows of a training step; "auto" is 32.
+    early_stopping : bool, default=False
+        Hold out a part of the training data, and stop when its loss no longer falls.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the training data to hold out, by class, groups kept whole.
+    n_iter_no_change : int, default=5
+        Epochs without an improvement before ``early_stopping`` ends a phase.
+    tol : float, default=0.0001
+        An improvement is a fall of the validation loss by more than this.
+    image_size : int or None, default=None
+        Side, in pixels, of the square that the network sees.  None is what its weights ask for;
+        for the rows of a table, the least that it takes and that loses no pixel.
+    image_shape : tuple of int or None, default=None
+        (h, w) or (h, w, c) of the images in a table of flattened rows.
+    preset : dict, preset or None, default=None
+        Overrides of the preprocessing that came with the weights, or a whole preset.
+    cache : str, path-like, ActivationCache or None, default=None
+        Folder where the output of frozen stages is kept by content, shared by folds, candidates
+        and processes.  None keeps it for the time of one fit.
+    checkpoint : str, path-like or None, default=None
+        Folder where each epoch is kept: a fit that was killed and is run again, with the same
+        parameters and data, goes on from its last epoch.
+    precision : {"float32", "bfloat16", "auto"}, default="float32"
+        In which the network computes; its weights are float32.  "auto" is bfloat16 on a device
+        that has units for it.
+    device : str or torch.device, default="auto"
+        "cpu", "cuda", "cuda:1", "mps", or "auto": the first of cuda, mps, cpu that is there.
+    n_jobs : int or None, default=None
+        Threads that decode.  None is as many as torch computes with; -1 is one for each processor.
+    decode_error : {"raise", "warn", "ignore"}, default="raise"
+        What an image that cannot be decoded does: an error that names the first ten; or it is left
+        out of ``fit``, and its prediction is NaN, with or without a warning.
+    skorch_callbacks : list or None, default=None
+        skorch's callbacks and those of ``sktransfer.callbacks``: mixing, averaging, clipping,
+        snapshots, schedules of other settings.  They are copied, and see both phases.
+    random_state : int, RandomState or None, default=None
+        Of all that is drawn.  Two fits with one integer give the same bits on one machine.
+    verbose : int, default=1
+        0 is silent; otherwise long work shows a progress bar, on terminals only.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels; of multi-label targets, 0 to n_classes - 1.
+    backbone_ : Backbone
+        The network as it was tuned, frozen.
+    head_ : Module
+        The head.
+    net_ : skorch.NeuralNet or None
+        The net of the last phase that trained; None where none did.
+    history_ : History
+        A list of dicts, one an epoch; ``to_frame()`` makes a table of it.
+    report_ : Report
+        A list of dicts, one a stage: frozen or not, mode of batch norm, least and greatest rate,
+        and how far its weights moved; ``to_frame()`` makes a table of it.
+    n_iter_ : int
+        Epochs that were trained, over both phases.
+    best_epoch_ : int or None
+        The epoch whose weights were kept, from 1, 0 for those before the first; None without
+        validation data.
+    skipped_ : ndarray of int
+        Positions of the rows of X that ``decode_error`` let ``fit`` leave out.
+    weights_info_ : dict
+        Tag, source, sha256, licence, input size, mean and std of the weights it began with.
+    n_features_in_ : int
+        Width of the table seen in ``fit``; only where X was a table.
+    feature_names_in_ : ndarray of str
+        Names of its columns; only where X was a DataFrame.
+
+    See Also
+    --------
+    PretrainedFeatureExtractor : Features of a frozen network, for a pipeline.
+    find_lr : The learning-rate range test.
+
+    Notes
+    -----
+    "Weight 2 equals a row given twice" holds for one full batch without augmentation.  Logits are
+    what ``decision_function`` gives, so that ``CalibratedClassifierCV(method="temperature")`` can
+    scale them.
+
+    References
+    ----------
+    .. [1] A. Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+       Out-of-Distribution", ICLR 2022, https://arxiv.org/abs/2202.10054
+    .. [2] S. Müller and F. Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
+       Augmentation", ICCV 2021, https://arxiv.org/abs/2103.10158
+    .. [3] J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification",
+       ACL 2018, https://arxiv.org/abs/1801.06146
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sktransfer import FineTuneClassifier
+    >>> X, y = load_digits(n_class=2, return_X_y=True)  # rows of 64 values, images of 8 x 8
+    >>> model = FineTuneClassifier(image_size=32, max_epochs=1, random_state=0)
+    >>> model.fit(X[:40], y[:40]).score(X[40:80], y[40:80])
+    1.0
+    >>> [row["stage"] for row in model.report_ if not row["frozen"]]
+    ['layer4', 'head']
+    """
+
+    def __init__(
+        self,
+        backbone="builtin/mini",
+        *,
+        weights="default",
+        unfreeze="auto",
+        head="linear",
+        head_init="auto",
+        pooling="avg",
+        dropout=0.0,
+        freeze_bn="auto",
+        augment="auto",
+        tta=0,
+        freeze_epochs="auto",
+        max_epochs=6,
+        unfreeze_every=None,
+        lr=0.001,
+        fine_tune_lr=0.001,
+        layer_decay="auto",
+        lr_schedule="one_cycle",
+        optimizer="adamw",
+        weight_decay=0.01,
+        label_smoothing=0.1,
+        class_weight=None,
+        batch_size="auto",
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        tol=1e-4,
+        image_size=None,
+        image_shape=None,
+        preset=None,
+        cache=None,
+        checkpoint=None,
+        precision="float32",
+        device="auto",
+        n_jobs=None,
+        decode_error="raise",
+        skorch_callbacks=None,
+        random_state=None,
+        verbose=1,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.unfreeze = unfreeze
+        self.head = head
+        self.head_init = head_init
+        self.pooling = pooling
+        self.dropout = dropout
+        self.freeze_bn = freeze_bn
+        self.augment = augment
+        self.tta = tta
+        self.freeze_epochs = freeze_epochs
+        self.max_epochs = max_epochs
+        self.unfreeze_every = unfreeze_every
+        self.lr = lr
+        self.fine_tune_lr = fine_tune_lr
+        self.layer_decay = layer_decay
+        self.lr_schedule = lr_schedule
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.image_size = image_size
+        self.image_shape = image_shape
+        self.preset = preset
+        self.cache = cache
+        self.checkpoint = checkpoint
+        self.precision = precision
+        self.device = device
+        self.n_jobs = n_jobs
+        self.decode_error = decode_error
+        self.skorch_callbacks = skorch_callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None, groups=None, X_val=None, y_val=None):
+        """Fine-tune the network to photos and their labels.
+
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
+            Labels: strings, bools or integers; or multi-label indicators.
+        sample_weight : array-like of shape (n_items,) or None, default=None
+            How much each item counts.
+        groups : array-like of shape (n_items,) or None, default=None
+            Items of one group stay together when ``early_stopping`` holds some out.
+        X_val, y_val : like X and y, or None, default=None
+            Validation data; then none is held out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter, an item or a label is not what it must be; the message names it.
+        """
+        before = {name: value for name, value in vars(self).items() if name in LEARNED}
+        try:
+            learned = self._fit(X, y, sample_weight, groups, X_val, y_val)
+        except BaseException:  # an interrupt, too, leaves the last fit in place
+            self._learn(before)
+            raise
+        columns = {k: v for k, v in vars(self).items() if k.endswith("_in_")}
+        self._learn(columns | learned)
+        return self
+
+    def decision_function(self, X):
+        """The scores of the classes: logits.
+
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+
+        Returns
+        -------
+        ndarray of shape (n_items,) for two classes, else (n_items, n_classes), float64
+            A row is NaN where ``decode_error`` let an image pass that cannot be decoded.
+        """
+        scores = self._scores(X)
+        if len(self.classes_) == 2 and not self._multilabel:
+            return scores[:, 1] - scores[:, 0]  # (n_items,)
+        return scores  # (n_items, n_classes)
+
+    def predict_proba(self, X):
+        """The probabilities of the classes.
+
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+
+        Returns
+        -------
+        ndarray of shape (n_items, n_classes), float64
+            Rows sum to 1; of multi-label targets, each column is a probability of its own.
+        """
+        scores = self._scores(X)
+        return expit(scores) if self._multilabel else softmax(scores, axis=1)
+
+    def predict(self, X):
+        """The most probable label of each item.
+
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+
+        Returns
+        -------
+        ndarray of shape (n_items,), or (n_items, n_classes) of 0 and 1
+            NaN, in an array of objects, where an image cannot be decoded.
+        """
+        scores = self._scores(X)
+        bad = np.isnan(scores).any(axis=1)
+        if self._multilabel:
+            labels = (scores > 0).astype(int)
+        else:
+            labels = self.classes_[np.where(bad, 0, scores.argmax(axis=1))]
+        if bad.any():
+            labels = labels.astype(object)
+            labels[bad] = np.nan
+        return labels
+
+    def score(self, X, y, sample_weight=None):
+        """The share of items whose label is predicted; of several labels an item, of all of them.
+
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
+        sample_weight : array-like of shape (n_items,) or None, default=None
+
+        Returns
+        -------
+        float in [0, 1]
+            An image that ``decode_error`` let pass without being decoded counts as wrong.
+        """
+        right = self.predict(X) == np.asarray(y)
+        return float(np.average(right if right.ndim == 1 else right.all(1), weights=sample_weight))
+
+    def transform(self, X):
+        """The features of the tuned network: what its head sees, before standardisation.
+
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+
+        Returns
+        -------
+        ndarray of shape (n_items, n_features), float32
+        """
+        check_is_fitted(self, "backbone_")
+        features = self._features(self._served[0], self._items(X))
+        return features.astype(np.float32, copy=False)
+
+    def _fit(self, X, y, *others):
+        """Everything that ``fit`` learns, by name; nothing but the columns of X is set."""
+        with (
+            prepared(self, X, y, *others) as plan,
+            fit_task(self, plan.n_epochs, X, y, "epoch") as step,
+            progress_bar(plan.n_epochs, type(self).__name__, self.verbose, "epoch") as advance,
+        ):
+            learned = {
+                "classes_": plan.data.targets.classes,
+                "skipped_": plan.data.skipped,
+                "weights_info_": plan.weights_info,
+                "_multilabel": plan.data.targets.multilabel,
+                "_origin": (self.backbone, self.weights),
+            }
+
+            def done(net):
+                advance(1)
+                made = partial(_reconstructed, learned, net.module_, plan.recipe)
+                return step(X=X, y=y, reconstruction_attributes=made)
+
+            fitted = train(plan, self, done)
+        best, first = fitted.best, fitted.members[0]  # further members are snapshots
+        return learned | {
+            "backbone_": first.backbone,
+            "head_": first.head,
+            "net_": fitted.net,
+            "history_": fitted.history,
+            "report_": fitted.report,
+            "n_iter_": len(fitted.history),
+            "best_epoch_": best.where_[1] if best is not None else None,
+            "_served": [Served(tail, plan.recipe) for tail in fitted.members],
+        }
+
+    def _learn(self, learned):
+        """Set what a fit learned, and forget what another one did."""
+        for name in LEARNED:
+            self.__dict__.pop(name, None)
+        self.__dict__.update(learned)
+
+    def _items(self, X):
+        check_how(self)
+        return self.backbone_.preset.check(self, X)
+
+    def _features(self, served, items, views=None):
+        told = views is not None and self.decode_error == "warn"  # by the items themselves
+        decode_error = "ignore" if told else self.decode_error
+        with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
+            return served.features(
+                items,
+                views=views,
+                cache=check_cache(self.cache),
+                n_jobs=self.n_jobs,
+                decode_error=decode_error,
+                progress=advance,
+            )
+
+    def _scores(self, X):
+        """Logits, (n_items, n_classes); of several members, of their mean probabilities."""
+        check_is_fitted(self, "backbone_")
+        items = self._items(X)
+        scores = [self._member_scores(served, items) for served in self._served]
+        if len(scores) == 1:
+            return scores[0]
+        if self._multilabel:
+            return logit(np.mean([expit(s) for s in scores], axis=0))
+        return np.log(np.mean([softmax(s, axis=1) for s in scores], axis=0))
+
+    def _member_scores(self, served, items):
+        """Logits of one member: of the items, and of random views of them where that is asked."""
+        scores = served.scores(self._features(served, items))
+        if not self.tta:
+            return scores
+        views = tta_views(self.augment, self.tta)
+        seen = views.items(items, digests_of(items, check_cache(self.cache)))
+        drawn = served.scores(self._features(served, seen, views.preset(self.backbone_.preset)))
+        drawn = drawn.reshape(len(items), self.tta, -1).sum(axis=1)
+        return (scores + drawn) / (1 + self.tta)
+
+    @property
+    def _n_features_out(self):
+        check_is_fitted(self, "backbone_")
+        return len(self._served[0].tail.mean)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "backbone_" in state:
+            # one copy of the weights: the net is made again around the tail
+            state = {k: v for k, v in state.items() if k not in ("net_", "backbone_", "head_")}
+            state["_phase"] = None if self.net_ is None else self.net_.phase
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        phase = state.pop("_phase", None)
+        super().__setstate__(state)
+        if "_served" not in state:
+            return
+        tail = self._served[0].tail
+        self.backbone_, self.head_ = tail.backbone, tail.head
+        self.net_ = None if phase is None else resting_net(tail, phase)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.classifier_tags.multi_label = True
+        tags.transformer_tags.preserves_dtype = ["float32"]  # always float32
+        return tags
+
+
+def _reconstructed(learned, tail, recipe):
+    """What a fitted estimator has, as if the fit had stopped here."""
+    tail = deepcopy(tail).to("cpu").eval()
+    tail.backbone.freeze_to(len(tail.backbone.names))
+    served = [Served(tail, recipe)]
+    return learned | {"_served": served, "backbone_": tail.backbone, "head_": tail.head}
