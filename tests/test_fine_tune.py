@@ -4,6 +4,7 @@ import pickle
 import random
 import re
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -352,6 +353,37 @@ def test_cached_rows_give_the_bits_of_uncached_ones(photos, tmp_path):
         np.testing.assert_allclose(
             cached.predict_proba(X), plain.predict_proba(X), rtol=1e-5, atol=1e-6
         )
+
+
+class Seen(nn.Conv2d):
+    """A convolution that writes down what it computed in."""
+
+    dtypes: ClassVar[list] = []
+
+    def forward(self, x):
+        if torch.is_grad_enabled():
+            Seen.dtypes.append(x.dtype)
+        return super().forward(x)
+
+
+def depthwise(stride):
+    backbone = tiny_backbone()
+    stages = dict(backbone.stages)
+    conv = Seen(12, 12, 3, stride, 1, groups=12)
+    stages["layer2"] = nn.Sequential(conv, *stages["layer2"])
+    return Backbone(stages, backbone.preset)
+
+
+@pytest.mark.parametrize(("stride", "dtype"), [(1, torch.bfloat16), (2, torch.float32)])
+def test_strided_depthwise_gradients_are_computed_in_float32_on_a_cpu(
+    photos, monkeypatch, stride, dtype
+):
+    monkeypatch.setattr(Seen, "dtypes", [])
+    model = FineTuneClassifier(
+        partial(depthwise, stride), precision="bfloat16", max_epochs=1, random_state=0, device="cpu"
+    ).fit(*photos)
+    assert set(Seen.dtypes) == {dtype}
+    assert "forward" not in vars(model.backbone_.stages["layer2"][0])
 
 
 # Labels
