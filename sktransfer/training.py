@@ -268,7 +268,7 @@ def exact_head(
     n_classes = len(targets.classes)
     if targets.multilabel:
         columns = [
-            _exact(classifier, features, targets.table[:, k] > 0, targets.weight, prior)  # noqa: FBT
+            _exact(classifier, features, targets.table[:, k] > 0, targets.weight, prior)
             for k, prior in enumerate(targets.prior)
         ]
         return np.concatenate([c for c, _ in columns]), np.concatenate([b for _, b in columns])

@@ -31,7 +31,7 @@ class Model:
 MODELS = {
     "mini": Model(
         mini_stages,
-        ImagePreset(size=88, crop=1.0, sizes=ImageSizes(minimum=32)),
+        ImagePreset(size=80, crop=1.0, sizes=ImageSizes(minimum=32)),
         file=Path(__file__).with_name("mini.safetensors"),
     ),
     "small_cnn": Model(small_cnn_stages, PRESET),
