@@ -34,7 +34,7 @@ TEST_SHARE = 0.25
 N_TESTED = 500
 
 # Of the network from scratch: many cheap epochs, for it begins with nothing.
-SCRATCH_SIZE, SCRATCH_EPOCHS = 64, 30
+SCRATCH_SIZE, SCRATCH_EPOCHS = 64, 40
 
 # The picture: rows and columns of photos, and the side of each in pixels.
 N_ROWS, N_COLUMNS, THUMBNAIL = 4, 6, 160
@@ -139,7 +139,8 @@ def run_demo(
     ['raw pixels', 'network from scratch', 'pretrained features', 'new head', 'fine-tuned network']
     """
     split = _digits(labels_per_class) if images is None else _photos(Path(images))
-    methods = _methods(backbone, weights)
+    # a mirrored digit is another sign
+    methods = _methods(backbone, weights, augment=None if images is None else "auto")
     return Demo(split, backbone, [_rung(name, m, split) for name, m in methods.items()])
 
 
@@ -201,9 +202,11 @@ def _divided(title: str, X: np.ndarray, y: np.ndarray, **sizes: float) -> Split:
 # The rungs
 
 
-def _methods(backbone: str, weights: str | os.PathLike[str] | None) -> dict[str, Any]:
+def _methods(
+    backbone: str, weights: str | os.PathLike[str] | None, augment: str | None
+) -> dict[str, Any]:
     """One estimator for each rung, by its name, from the plainest to the best."""
-    tuned = partial(FineTuneClassifier, backbone, weights=weights, random_state=0)
+    tuned = partial(FineTuneClassifier, backbone, weights=weights, augment=augment, random_state=0)
     pretrained = is_pretrained(get_backbone(backbone, weights))
     return {
         "raw pixels": make_pipeline(
@@ -216,7 +219,9 @@ def _methods(backbone: str, weights: str | os.PathLike[str] | None) -> dict[str,
             weights=None,
             head=MLPHead((128,), dropout=0.5),
             image_size=SCRATCH_SIZE,
+            augment=augment,
             max_epochs=SCRATCH_EPOCHS,
+            fine_tune_lr=0.003,
             random_state=0,
         ),
         "pretrained features" if pretrained else "features of random weights": make_pipeline(
