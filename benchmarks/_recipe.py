@@ -122,7 +122,7 @@ def fit_by_hand(photos, labels, weights, *, seed, size=224, n_epochs=6, dtype=to
         Of the forward pass.
     """
     torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002 - the order of an epoch is drawn from it
     classes, targets = np.unique(labels, return_inverse=True)
     targets = torch.from_numpy(targets)
     net = mobilenet_v2()

@@ -42,16 +42,16 @@ def seeded(seed: int) -> Iterator[None]:
     True
     """
     with _borrowed:
-        states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+        states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - users draw from it
         try:
             # torch.manual_seed would seed every accelerator too
             torch.default_generator.manual_seed(seed)
-            np.random.seed(np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32))  # noqa: NPY002
+            np.random.seed(np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32))  # noqa: NPY002 - users draw from it
             random.seed(seed)
             yield
         finally:
             torch.set_rng_state(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
+            np.random.set_state(states[1])  # noqa: NPY002 - users draw from it
             random.setstate(states[2])
 
 

@@ -52,7 +52,7 @@ class Audit(Callback):
         self.rates_: dict[str, list[float]] = {}
         self.trained_: set[str] = set()
 
-    def on_grad_computed(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_grad_computed(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         """Note the rates of what is trainable, and who got a gradient for the first time."""
         for group in net.optimizer_.param_groups:
             name = group["name"].partition("/")[0]
@@ -63,7 +63,7 @@ class Audit(Callback):
             if name not in self.trained_ and any(p.grad is not None for p in group["params"]):
                 self.trained_.add(name)
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         """Raise for a stage that trains and got no gradient."""
         idle = [n for n, (_, high) in self.rates_.items() if high > 0 and n not in self.trained_]
         if idle:

@@ -92,7 +92,7 @@ class KeepBest(Callback):
         self.where_ = ("", 0)
         self.done_ = False
 
-    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         """The weights before the first epoch may be the best already."""
         self.waited_, self.done_ = 0, False
         self.target_ = self.loss_
@@ -102,7 +102,7 @@ class KeepBest(Callback):
             self._keep(net, float(np.average(losses[:, 0], weights=losses[:, 1])))
             self.target_ = self.loss_
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         """Keep this epoch's weights if they are the best."""
         loss = net.history[-1, "valid_loss"]
         if loss < self.loss_ or math.isnan(self.loss_):
@@ -140,12 +140,12 @@ class _EpochDone(Callback):
         self.step = step
         self.resumed = resumed
 
-    def on_train_begin(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_train_begin(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         # the other callbacks have just begun anew, as skorch's do
         if self.resumed is not None:
             restore_callbacks(net.callbacks_, self.resumed["callbacks"])
 
-    def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         if self.checkpoint is not None:
             self.checkpoint.save(_state_of(net))
         if self.step(net):
