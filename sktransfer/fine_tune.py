@@ -15,8 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin, fit_task, progress_bar, with_callbacks
 from .cache import check_cache
+from .faster import as_they_were
 from .fitting import prepared, train
-from .net import resting_net
+from .net import rest, resting_net
 from .recipe import check_how, tta_views
 from .served import Served
 from .sources import digests_of
@@ -440,6 +441,8 @@ class FineTuneClassifier(
                 return step(X=X, y=y, reconstruction_attributes=made)
 
             fitted = train(plan, self, done)
+        if fitted.net is not None:
+            rest(fitted.net)
         best, first = fitted.best, fitted.members[0]  # further members are snapshots
         return learned | {
             "backbone_": first.backbone,
@@ -531,7 +534,7 @@ class FineTuneClassifier(
 
 def _reconstructed(learned, tail, recipe):
     """What a fitted estimator has, as if the fit had stopped here."""
-    tail = deepcopy(tail).to("cpu").eval()
+    tail = as_they_were(deepcopy(tail)).to("cpu").eval()
     tail.backbone.freeze_to(len(tail.backbone.names))
     served = [Served(tail, recipe)]
     return learned | {"_served": served, "backbone_": tail.backbone, "head_": tail.head}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+# Batch norm is folded only where each row stays this near, relative to its norm.
+TOLERANCE = 1e-5
 
 
 @torch.no_grad()
@@ -25,7 +29,7 @@ def fold_batch_norm(chain: nn.Sequential, x: Any) -> nn.Sequential:
         An input of the first stage.
     """
     folded = deepcopy(chain).eval()
-    for conv_name, norm_name in _pairs(folded, x):
+    for conv_name, norm_name in find_pairs(folded, lambda: folded(x)):
         conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
         _replace(folded, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var,arg-type]
         # what is left of it: nothing, or the activation that timm's batch norms end with
@@ -33,34 +37,46 @@ def fold_batch_norm(chain: nn.Sequential, x: Any) -> nn.Sequential:
     return folded
 
 
-def _pairs(chain: nn.Sequential, x: Any) -> list[tuple[str, str]]:
-    """Names of convolutions and of the batch norms that take their outputs, each run once."""
+def find_pairs(module: nn.Module, run: Callable[[], object]) -> list[tuple[str, str]]:
+    """Names of convolutions and of the batch norms that take their outputs, each run once.
+
+    Parameters
+    ----------
+    module : Module
+    run : callable
+        Sends something through ``module``, which is watched.
+    """
     made: dict[int, tuple[str, Tensor]] = {}  # holds the outputs, so that no id comes twice
     found: list[tuple[str, str]] = []
     calls: Counter[str] = Counter()
 
-    def watch(name: str, module: nn.Module) -> Any:
+    def watch(name: str, part: nn.Module) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             calls[name] += 1
-            if isinstance(module, nn.Conv2d):
+            if isinstance(part, nn.Conv2d):
                 made[id(output)] = (name, output)
             elif id(args[0]) in made:
                 found.append((made[id(args[0])][0], name))
 
-        return module.register_forward_hook(hook)
+        return part.register_forward_hook(hook)
 
     watched = {
-        name: module
-        for name, module in chain.named_modules()
-        if isinstance(module, nn.Conv2d)
-        or (isinstance(module, nn.BatchNorm2d) and module.running_mean is not None)
+        name: part
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Conv2d)
+        or (isinstance(part, nn.BatchNorm2d) and part.running_mean is not None)
     }
-    handles = [watch(name, module) for name, module in watched.items()]
-    chain(x)
+    handles = [watch(name, part) for name, part in watched.items()]
+    run()
     for handle in handles:
         handle.remove()
     takers = Counter(conv for conv, _ in found)
     return [(conv, norm) for conv, norm in found if takers[conv] == calls[conv] == calls[norm] == 1]
+
+
+def is_near(a: Tensor, b: Tensor) -> bool:
+    """Whether each row of ``b``, (n, d), is that of ``a``, but for little of its norm."""
+    return bool(((a - b).norm(dim=1) <= TOLERANCE * a.norm(dim=1)).all())
 
 
 def _replace(chain: nn.Module, name: str, module: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ._random import rng_of, seed_of, seeded
 from .backbone import Backbone
 from .batches import Samples, read_ahead, split_rows
+from .faster import faster
 from .heads import pool
 from .optim import group_rates
 
@@ -40,7 +42,8 @@ class Tail(nn.Module):
     freeze_bn : bool
         Whether batch norm stays in evaluation mode after the cut, too.
     start : int
-        Stages before it were computed before training began, and can never be thawed.
+        How many stages, the first ones, stay frozen for good: their output may have been computed
+        before training began, so that gradual unfreezing stops here.
     """
 
     mean: Tensor
@@ -111,6 +114,14 @@ class TrainingDivergedError(ValueError):
 
 class StopPhase(KeyboardInterrupt):
     """A callback ended the phase; skorch ends its loop at a KeyboardInterrupt."""
+
+
+def _raised(error: KeyboardInterrupt) -> bool:
+    """Whether a ``raise`` statement made it: Ctrl-C comes in the middle of anything else."""
+    trace: Any = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
 
 
 class TailNet(NeuralNet):
@@ -237,6 +248,8 @@ class TailNet(NeuralNet):
         except StopPhase:
             raise
         except KeyboardInterrupt as stop:
+            if not _raised(stop):
+                raise
             raise StopPhase from stop
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> TailNet:
@@ -254,7 +267,13 @@ class TailNet(NeuralNet):
         """Train for some more epochs."""
         self.starts_ = (train.source.start, valid.source.start if valid is not None else None)
         self.n_steps_ = self.max_epochs * len(split_rows(len(train), self.batch_size, None, 0))
-        with spare_slow_gradients(self.module_, torch.device(self.device), self.precision):
+        few = train.batch(np.arange(min(2, len(train))), 0)[0]["x"].to(self.device)
+
+        def run() -> Tensor:
+            rows: Tensor = self.module_.features(few, train.source.start)
+            return rows
+
+        with faster(self.module_, run, torch.device(self.device), self.precision):
             self.partial_fit((train, valid), None, epochs=epochs)
 
     # What callbacks ask for
@@ -275,9 +294,12 @@ class TailNet(NeuralNet):
 
     def _accumulate(self, X: Mapping[str, Tensor], n: int, most: int) -> dict[str, Tensor]:
         self._zero_grad_optimizer()
+        # equal parts, none of them of one row, from which batch norm cannot learn
+        n_parts = min(math.ceil(n / most), max(n // 2, 1))
+        split = {name: value.tensor_split(n_parts) for name, value in X.items()}
         total, scores = torch.zeros(()), []
-        for part, first in enumerate(range(0, n, most)):
-            parts = self._moved({name: value[first : first + most] for name, value in X.items()})
+        for part in range(n_parts):
+            parts = self._moved({name: values[part] for name, values in split.items()})
             with self._drawing(part):
                 logits = self._scores(parts["x"], self.starts_[0])
             loss = self._losses(logits, parts, True).sum() / n
@@ -287,7 +309,7 @@ class TailNet(NeuralNet):
         return {"loss": total, "y_pred": torch.cat(scores)}
 
     def _halve(self, most: int, error: torch.OutOfMemoryError) -> int:
-        if most == 1:
+        if most <= 2:
             raise error
         self.most_rows_ = (most + 1) // 2
         warnings.warn(
@@ -327,35 +349,6 @@ class TailNet(NeuralNet):
                 with torch.cuda.device(device):  # else the seed is that of the first one
                     torch.cuda.manual_seed(seed)
             yield
-
-
-@contextmanager
-def spare_slow_gradients(
-    module: nn.Module, device: torch.device, precision: torch.dtype
-) -> Iterator[None]:
-    """A time in which strided depthwise convolutions compute in float32.
-
-    On a CPU their bfloat16 gradients were measured four to sixty times slower than those.
-    """
-    slow = [
-        conv
-        for conv in module.modules()
-        if isinstance(conv, nn.Conv2d) and conv.groups > 1 and conv.stride != (1, 1)
-    ]
-    if device.type != "cpu" or precision != torch.bfloat16:
-        slow = []
-    for conv in slow:
-        conv.forward = partial(_in_float32, conv.forward)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for conv in slow:
-            del conv.forward  # that of its class again
-
-
-def _in_float32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):
-        return forward(x.float()).to(x.dtype)
 
 
 class _Batches:
@@ -409,6 +402,12 @@ def resting_net(tail: Tail, phase: str) -> TailNet:
     net = TailNet(tail, make_optimizer=make, phase=phase, seed=0)
     net.initialize()
     return net
+
+
+def rest(net: TailNet) -> None:
+    """Let go of gradients and of what the optimiser remembers: three times what trained."""
+    net.optimizer_.zero_grad()
+    net.optimizer_.state.clear()
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:

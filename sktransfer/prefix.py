@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ._tracing import running
 from .backbone import Backbone
-from .fold import fold_batch_norm
+from .fold import fold_batch_norm, is_near
 from .heads import pool
 
 # What the network's own classifier gives, asked for as a layer.
@@ -22,9 +22,6 @@ LOGITS = ("logits", "probabilities")
 # Rows of a batch under batch_size="auto".  Never a function of free memory: the rows of a batch
 # decide the last bits of a float32 convolution.
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 64}
-
-# Fold batch norm only where each row stays this near, relative to its norm.
-FOLD_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -172,16 +169,11 @@ def _folded(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
     for stage in plain:
         after = stage(expected)
         folded = fold_batch_norm(nn.Sequential(stage), expected)[0]
-        if not _near(after.flatten(1), folded(found).flatten(1)):
+        if not is_near(after.flatten(1), folded(found).flatten(1)):
             folded = deepcopy(stage)
         expected, found = after, folded(found)
         stages.append(folded)
     return stages
-
-
-def _near(a: Tensor, b: Tensor) -> bool:
-    """Whether each row of ``b`` is that of ``a``, but for little of its norm."""
-    return bool(((a - b).norm(dim=1) <= FOLD_TOLERANCE * a.norm(dim=1)).all())
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ LAYERS = {
     0: "_check _describe _random _tracing decode shards",
     1: "_callbacks backbone cache checkpoint device display download fold heads history items "
     "schedules targets",
-    2: "optim presets weights",
+    2: "faster optim presets weights",
     3: "audit augment batches callbacks prefix registry testing",
     4: "_plain extract fetch net",
     5: "datasets feature_extractor recipe training",
