@@ -12,22 +12,22 @@ import errno
 import json
 import os
 import re
-import struct
+import shutil
 import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from . import __version__
 from ._check import check_choice, check_int
+from .digests import digest, digest_or_none, file_key, hashed
 from .shards import (
+    BFLOAT16,
     DTYPES,
     FINISHED,
     SMALL_BYTES,
@@ -38,6 +38,7 @@ from .shards import (
     find_files,
     remove_file,
     remove_stale,
+    to_bfloat16,
     whole_shards,
     write_file,
 )
@@ -48,8 +49,8 @@ FORMAT = b"1"
 # Rows go to disk in shards of about so many bytes, and so many small shards are joined to one.
 SHARD_BYTES, MANY = 64 * 2**20, 16
 
-# A file changed so short a time ago may change again under the same time stamp.
-RACY_SECONDS = 2
+# What the cache leaves free of a disk for others: a gigabyte, or a twentieth of a small one.
+FREE_BYTES = 2**30
 
 # What a killed writer left is removed after this time: no writer pauses for so long.
 STALE_SECONDS = 3600
@@ -59,61 +60,12 @@ ABOUT = "about.json"
 
 MEMO = "digests of files by path, size and time"
 
-ORIENTATION = 0x0112  # the EXIF tag
+__all__ = ["ActivationCache", "Table", "check_cache", "digest"]
 
-# What files and Pillow raise for an item that is not whole.
-UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error)
+# The types that a table takes.
+FLOATS_AND_BYTES = [text for text in DTYPES.values() if text != BFLOAT16.str]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def digest(item: Any) -> bytes:
-    """The item's name in the cache, 16 bytes: equal where the content is equal.
-
-    Parameters
-    ----------
-    item : str, path-like, bytes, PIL image or array
-        A path stands for the bytes of its file.  Of an array, type, shape and values count; of a
-        PIL image, what it looks like: mode, pixels, palette, transparency and orientation.  What
-        has an attribute ``digest`` of 16 bytes names itself.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    TypeError
-        If the item is none of these.
-    OSError
-        If a file cannot be read.
-
-    Examples
-    --------
-    >>> from sktransfer.cache import digest
-    >>> digest(b"the bytes of a photo").hex()
-    '5615976c51ab86278a0183d6922b5ce8'
-    """
-    named = getattr(item, "digest", None)
-    if isinstance(named, bytes):
-        return named
-    if isinstance(item, (str, os.PathLike)):
-        return _hashed("bytes", Path(item).read_bytes())
-    if isinstance(item, (bytes, bytearray, memoryview)):
-        return _hashed("bytes", item)
-    if isinstance(item, Image.Image):
-        pixels = item.tobytes()  # first of all: it loads what the attributes below tell
-        turned, clear = item.getexif().get(ORIENTATION), item.info.get("transparency")
-        look = repr((item.mode, item.size, turned, clear, item.getpalette(None)))
-        return _hashed("image", look.encode(), pixels)
-    array = np.asarray(item)
-    if array.dtype.hasobject:
-        raise TypeError(
-            "item must be a path, bytes, a PIL image or an array of numbers; "
-            f"got {type(item).__name__}."
-        )
-    kind = f"{array.dtype.str} {array.shape}"
-    return _hashed("array", kind.encode(), np.ascontiguousarray(array).tobytes())
 
 
 def check_cache(cache: Any) -> ActivationCache | None:
@@ -156,11 +108,12 @@ class ActivationCache:
     max_bytes : int or None, default=None
         What the folder may hold, in bytes; the least recently used rows make room.  None sets no
         limit.
-    dtype : {None, "float16", "float32"}, default=None
-        Type of the rows on disk; None leaves them as they are computed, in float32.  "float16"
-        takes half the space.
+    dtype : {None, "float16", "bfloat16", "float32"}, default=None
+        Type of the rows on disk; None leaves them as they are computed, in float32.  The others
+        take half the space: "bfloat16" loses nothing where the network computes in it.
     cuts : int or None, default=None
-        How many of the last cuts a search stores rows of; None leaves it to the estimator.
+        How many of the last cuts a pass for :class:`FineTuneClassifier` leaves rows of, for fits
+        with another depth: 1 is the end of the chain, pooled.  None stands for 3.
 
     Examples
     --------
@@ -218,34 +171,37 @@ class ActivationCache:
             and decoding it tells what is wrong.
         """
         items = list(items)
-        keys = [_file_key(item) for item in items]
+        keys = [file_key(item) for item in items]
         if not any(keys):
-            return [_digest_or_none(item) or os.urandom(16) for item in items]
+            return [digest_or_none(item) or os.urandom(16) for item in items]
         memo = Table(self, MEMO, None)
         rows = memo.find(filter(None, keys))
         known: dict[bytes, bytes | None] = {key: row.tobytes() for key, row in rows.items()}
         fresh = {}
         for key, item in zip(keys, items, strict=True):
             if key and key not in known:
-                known[key] = name = _digest_or_none(item)
+                known[key] = name = digest_or_none(item)
                 if name:  # a file that changed since it was named has another name next time
                     fresh[key] = name
         if fresh:
             with suppress(OSError):  # without the memo files are read again, nothing worse
                 memo.store(list(fresh), np.array(list(map(list, fresh.values())), "u1"))
         names = [
-            known[key] if key else _digest_or_none(item)
+            known[key] if key else digest_or_none(item)
             for key, item in zip(keys, items, strict=True)
         ]
         return [name or os.urandom(16) for name in names]
 
-    def table(self, fingerprint: str) -> Table:
+    def table(self, fingerprint: str, spare: bool = False) -> Table:
         """The rows of one prefix.
 
         Parameters
         ----------
         fingerprint : str
             Whatever tells this prefix from others: weights, preset, numerics.
+        spare : bool, default=False
+            Whether nobody waits for these rows: they make no others go, and what the disk does not
+            take is dropped.
 
         Returns
         -------
@@ -256,7 +212,18 @@ class ActivationCache:
         OSError
             If the folder cannot be made, read or written.
         """
-        return Table(self, fingerprint, self.dtype)
+        return Table(self, fingerprint, self.dtype, spare)
+
+    def keeps(self, dtype: Any) -> bool:
+        """Whether rows computed in ``dtype``, a torch.dtype, come back with the same bits."""
+        return self.dtype in (None, "float32", str(dtype).removeprefix("torch."))
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all rows on disk; 0 where the folder does not exist."""
+        if not self._root().is_dir():
+            return 0
+        return sum(told["bytes"] for told in self.info().values())
 
     def info(self) -> dict[str, dict[str, int]]:
         """Rows, bytes and shards on disk, by the fingerprint of their prefix.
@@ -312,10 +279,22 @@ class ActivationCache:
                     folder.rmdir()
         return freed
 
-    def _make_room(self, n_bytes: int) -> bool:
-        """Whether ``n_bytes`` more can be had within the limit, now that others have gone."""
+    def _make_room(self, n_bytes: int, evict: bool) -> bool:
+        """Whether ``n_bytes`` more can be had within the limit, now that others have gone.
+
+        Raises
+        ------
+        OSError
+            If the disk would be full but for the room that others need.
+        """
+        with suppress(FileNotFoundError):  # the folder is not there yet
+            disk = shutil.disk_usage(self._root())
+            if disk.free < n_bytes + min(FREE_BYTES, disk.total // 20):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.dir))
         if self.max_bytes is None:
             return True
+        if not evict:
+            return n_bytes <= self.max_bytes - self.n_bytes
         if n_bytes <= self.max_bytes:
             self._shrink(self.max_bytes - n_bytes)
         return n_bytes <= self.max_bytes
@@ -350,29 +329,34 @@ class ActivationCache:
         if not isinstance(self.dir, (str, os.PathLike)) or not os.fspath(self.dir):
             raise TypeError(f"cache must be the path of a folder; got {self.dir!r}.")
         check_int("max_bytes", self.max_bytes, 1, also=(None,))
-        check_choice("dtype", self.dtype, (None, "float16", "float32"))
+        check_choice("dtype", self.dtype, (None, "float16", "bfloat16", "float32"))
+        check_int("cuts", self.cuts, 1, also=(None,))
         return Path(self.dir).expanduser().absolute()
 
 
 class Table:
     """The rows of one fingerprint, by digest; :meth:`ActivationCache.table` makes it.
 
-    What a full or failing disk does not take is kept in memory.
+    What a full or failing disk does not take is kept in memory, or dropped where it is spare.
     """
 
-    def __init__(self, cache: ActivationCache, fingerprint: str, dtype: str | None):
+    def __init__(
+        self, cache: ActivationCache, fingerprint: str, dtype: str | None, spare: bool = False
+    ):
         self._cache = cache
+        self._spare = spare
         self._fingerprint = fingerprint if dtype is None else f"{fingerprint}/{dtype}"
         self._dtype = dtype
-        name = _hashed("table", FORMAT, f"{dtype}\0{fingerprint}".encode())
+        name = hashed("table", FORMAT, f"{dtype}\0{fingerprint}".encode())
         self._folder = cache._root() / name.hex()
         self._on = True
         self._told = False
         self._seen: set[Path | None] = set()
         self._keep([])
         try:
-            with _unless_full():  # append() will tell
-                self._folder.mkdir(parents=True, exist_ok=True)
+            if not spare:
+                with _unless_full():  # append() will tell
+                    self._folder.mkdir(parents=True, exist_ok=True)
             remove_stale(self._folder, time.time() - STALE_SECONDS)
             self._refresh()
         except OSError as error:
@@ -413,6 +397,8 @@ class Table:
             self.store(digests, rows)
         except OSError as error:
             self._on = False
+            if self._spare:
+                return
             warnings.warn(
                 f"cache is off for these rows, which stay in memory: {error.strerror} in "
                 f"{self._cache.dir}. Free some space, or set a limit: "
@@ -451,10 +437,14 @@ class Table:
 
     def find(self, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
         """The rows that are here, by digest."""
+        here = self._here(digests)
+        return dict(zip(here, self.rows(here)[:], strict=True))
+
+    def _here(self, digests: Iterable[bytes]) -> list[bytes]:
+        """Those that have rows here, each once."""
         names = list(dict.fromkeys(digests))
         self._check(names)
-        here = [name for name in names if name in self._index]
-        return dict(zip(here, self.rows(here)[:], strict=True))
+        return [name for name in names if name in self._index]
 
     def store(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
         """Keep rows as :meth:`append` does; where the disk fails, so does this."""
@@ -468,7 +458,7 @@ class Table:
         names, step = list(first), max(1, shard_bytes // max(1, rows[:1].nbytes))
         for start in range(0, len(names), step):
             self._store_block(names[start : start + step], rows[start : start + step])
-        if limit is not None and self._on:
+        if limit is not None and self._on and not self._spare:
             self._tell_if_too_small()
 
     def _tell_if_too_small(self) -> None:
@@ -489,10 +479,13 @@ class Table:
                 "digests must be of 16 bytes, one for each row; "
                 f"got {len(digests)} digests and rows of shape {rows.shape}."
             )
-        stored = np.dtype(self._dtype or rows.dtype).newbyteorder("<")
-        if stored.str not in DTYPES.values():
-            known = ", ".join(np.dtype(text).name for text in DTYPES.values())
+        wanted = rows.dtype if self._dtype in (None, "bfloat16") else self._dtype
+        stored = np.dtype(wanted).newbyteorder("<")
+        if stored.str not in FLOATS_AND_BYTES:
+            known = ", ".join(np.dtype(text).name for text in FLOATS_AND_BYTES)
             raise ValueError(f"rows must be of type {known}; got {rows.dtype}.")
+        if self._dtype == "bfloat16":
+            rows, stored = to_bfloat16(rows), BFLOAT16
         like = (rows.shape[1:], stored)
         if self._shards and self._shards[0].like != like:
             raise ValueError(
@@ -509,13 +502,15 @@ class Table:
         small = [shard for shard in self._shards if shard.path and shard.size < SMALL_BYTES]
         if not (self._on and len(small) >= MANY and rows.nbytes < SMALL_BYTES):
             small = []
-        if found := self.find(name for shard in small for name in shard.names):
+        if found := self._here(name for shard in small for name in shard.names):
             names = [*found, *names]
-            rows = np.concatenate([np.stack(list(found.values())), rows])
+            rows = np.concatenate([self.rows(found).stored(slice(None)), rows])
         shard = Shard.of(names, rows)
-        if self._on and self._cache._make_room(shard.size):
+        if self._on and self._cache._make_room(shard.size, evict=not self._spare):
             self._describe()
             shard = shard.written(self._folder)
+        elif self._spare:
+            return
         else:
             shard.rows = rows.copy()  # the caller may write to its own
         if small:
@@ -589,34 +584,6 @@ class Table:
             made = {"sktransfer": __version__, "numpy": np.__version__}
             about = {"fingerprint": self._fingerprint, "made with": made}
             write_file(self._folder / ABOUT, json.dumps(about, indent=2).encode())
-
-
-def _hashed(kind: str, *parts: Any) -> bytes:
-    name = blake2b(digest_size=16, person=kind.encode())
-    for part in parts:
-        name.update(part)
-    return name.digest()
-
-
-def _digest_or_none(item: Any) -> bytes | None:
-    try:
-        return digest(item)
-    except UNREADABLE:
-        return None
-
-
-def _file_key(item: Any) -> bytes | None:
-    """The name of a file as it is now; None of what is no file, or may still be changing."""
-    if not isinstance(item, (str, os.PathLike)):
-        return None
-    try:
-        stat = os.stat(item)  # noqa: PTH116 - to make a Path takes longer than the answer
-    except (OSError, ValueError):
-        return None
-    if abs(time.time() - stat.st_mtime) < RACY_SECONDS:
-        return None
-    path = os.fsencode(os.path.abspath(item))  # noqa: PTH100 - resolve() would ask the disk again
-    return _hashed("file", path, repr((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)).encode())
 
 
 def _first(digests: Sequence[bytes]) -> dict[bytes, int]:

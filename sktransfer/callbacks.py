@@ -89,7 +89,7 @@ class Scheduled(Callback):
         has those; or the drop probability of all dropout layers.  An optimiser that knows no
         momentum, as Adagrad, has none to drive.
     schedule : str, Schedule or callable
-        Maps progress in [0, 1] to a factor; see :mod:`sktransfer.schedules`.
+        Maps progress in [0, 1] to a factor; see :class:`sktransfer.schedules.Schedule`.
 
     Attributes
     ----------

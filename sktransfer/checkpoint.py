@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -71,15 +72,33 @@ class Checkpoint:
 
 
 def callback_states(callbacks: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """What each callback has learned: its ``state_dict()``, or plain attributes that end in _."""
+    """What each callback has learned: its ``state_dict()``, or plain attributes that end in _.
+
+    Warns of a callback that has learned more.
+    """
     states = {}
     for name, callback in callbacks:
         if hasattr(callback, "state_dict"):
             states[name] = callback.state_dict()
-        else:
-            learned = {k: plain(v) for k, v in vars(callback).items() if k.endswith("_")}
-            states[name] = {k: v for k, v in learned.items() if v is not NotImplemented}
+            continue
+        learned = {k: v for k, v in vars(callback).items() if k.endswith("_")}
+        kept = {k: plain(v) for k, v in learned.items()}
+        states[name] = {k: v for k, v in kept.items() if v is not NotImplemented}
+        lost = [k for k in kept.keys() - states[name].keys() if not _is_made_again(learned[k])]
+        if lost:
+            warnings.warn(
+                f"checkpoint keeps tensors and plain values; {', '.join(sorted(lost))} of the "
+                f"callback {name!r} will be lost where a fit is killed and goes on. Give the "
+                "callback state_dict and load_state_dict.",
+                UserWarning,
+                stacklevel=2,
+            )
     return states
+
+
+def _is_made_again(value: Any) -> bool:
+    """Whether ``value`` is nothing learned, but a function or a class that a callback looked up."""
+    return callable(value) and not hasattr(value, "state_dict")
 
 
 def restore_callbacks(callbacks: Iterable[tuple[str, Any]], states: dict[str, Any]) -> None:

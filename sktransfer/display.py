@@ -307,7 +307,7 @@ class LRFinderDisplay:
         Parameters
         ----------
         curve : LRCurve
-            As :func:`find_lr` returns it.
+            As :func:`sktransfer.find_lr` returns it.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a figure.
 
@@ -361,19 +361,17 @@ class LRFinderDisplay:
         return low - 0.08 * (high - low), high
 
     def _checked(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        rates, losses = np.asarray(self.rates, float), np.asarray(self.losses, float)
-        smoothed = None if self.smoothed is None else np.asarray(self.smoothed, float)
+        rates = np.asarray(self.rates, float)
         if rates.ndim != 1 or len(rates) < 2 or not (rates > 0).all() or (np.diff(rates) < 0).any():
             raise ValueError(
                 "rates must be two or more numbers above 0, ascending; got "
                 f"{np.array2string(rates, threshold=6)}."
             )
+        losses = numbers("losses", self.losses, len(rates), "rates")
+        smoothed = self.smoothed
+        if smoothed is not None:
+            smoothed = numbers("smoothed", smoothed, len(rates), "rates")
         for name, values in (("losses", losses), ("smoothed", smoothed)):
-            if values is not None and values.shape != rates.shape:
-                raise ValueError(
-                    f"{name} must have one number for each of {len(rates)} rates; got shape "
-                    f"{values.shape}."
-                )
             if values is not None and not np.isfinite(values).any():
                 raise ValueError(f"{name} must hold a finite number; got none.")
         if self.suggestion is not None and not self.suggestion > 0:
@@ -560,14 +558,8 @@ class UnfreezeDepthDisplay:
         if not len(self.depths):
             raise ValueError("depths must hold at least one value of unfreeze; got none.")
         columns = {"scores": self.scores, "stds": self.stds, "times": self.times}
-        arrays = {name: np.asarray(values, float) for name, values in columns.items()}
-        for name, values in arrays.items():
-            if values.shape != (len(self.depths),):
-                raise ValueError(
-                    f"{name} must have one number for each of {len(self.depths)} depths; got "
-                    f"shape {values.shape}."
-                )
-        return list(arrays.values())
+        n = len(self.depths)
+        return [numbers(name, values, n, "depths") for name, values in columns.items()]
 
 
 # What the displays share
@@ -663,6 +655,16 @@ def broken(x: np.ndarray, y: np.ndarray, phases: Sequence[str]) -> tuple[np.ndar
 def column(history: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
     """One number an epoch, NaN where there is none: (n_epochs,)."""
     return np.array([row.get(key, np.nan) for row in history], float)
+
+
+def numbers(name: str, values: Any, n: int, of: str) -> np.ndarray:
+    """``values`` as floats, one for each of ``n`` things: (n,)."""
+    array = np.asarray(values, float)
+    if array.shape != (n,):
+        raise ValueError(
+            f"{name} must have one number for each of {n} {of}; got shape {array.shape}."
+        )
+    return array
 
 
 def check_history(history: Sequence[Mapping[str, Any]], *keys: str) -> None:

@@ -19,14 +19,17 @@ from joblib import effective_n_jobs
 
 from ._check import check_choice, first_ten
 from .cache import ActivationCache
-from .prefix import Prefix
+from .prefix import Prefix, Tap
 from .presets import DecodeError
 
 # Rows kept back until there are so many bytes or rows of them for one shard of the cache.
 SHARD_BYTES, SHARD_ROWS = 64 * 2**20, 1024
 
 DECODE_ERRORS = ("raise", "warn", "ignore")
-RAISED, WARNED = "decode_error='warn' makes their rows NaN.", "Their rows are NaN."
+
+# What a message says last, where an item that cannot be decoded raises, and where it warns.
+ROWS_NAN = ("decode_error='warn' makes their rows NaN.", "Their rows are NaN.")
+LEFT_OUT = ("decode_error='warn' leaves them out.", "They are left out.")
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,18 @@ def run_frozen(
     items: Sequence[Any],
     *,
     cache: ActivationCache | None = None,
+    spare: Sequence[Tap] = (),
     n_jobs: int | None = None,
     decode_error: str = "raise",
     progress: Callable[[int], object] = int,
     name: Callable[[int], str] = "X[{}]".format,
+    advice: tuple[str, str] = ROWS_NAN,
     whole_batches: bool = False,
 ) -> Frozen:
     """The rows of ``items`` at each tap of ``prefix``; only those not cached are computed.
+
+    An item whose rows at an earlier cut are cached is not decoded: what is missing is computed from
+    the nearest of them.
 
     Parameters
     ----------
@@ -69,6 +77,8 @@ def run_frozen(
         As the preset's ``check`` returns them.
     cache : ActivationCache or None, default=None
         Where rows are looked up and kept.
+    spare : sequence of Tap, default=()
+        Where rows are kept too, for others: as they come by, and where the cache has room.
     n_jobs : int or None, default=None
         Threads that decode while the stages compute; None is as many as torch computes with, and
         -1 is one for each processor.
@@ -78,6 +88,8 @@ def run_frozen(
         Called with the number of items just done.
     name : callable, default="X[{}]".format
         What messages call the item at a position.
+    advice : (str, str), default=ROWS_NAN
+        What messages say last: of an error, and of a warning.
     whole_batches : bool, default=False
         Whether a few items, too, go through in a batch of full size: slower, and to the last bit
         what they are among others.  With a cache they always do.
@@ -90,10 +102,11 @@ def run_frozen(
     check_choice("decode_error", decode_error, DECODE_ERRORS)
     alone = not whole_batches and len(items) <= prefix.batch_size // 4
     size = 1 if alone else prefix.batch_size
-    store = _Memory(prefix, items, size) if cache is None else _Cached(prefix, items, cache)
+    store = _Memory(prefix, items, size) if cache is None else _Cached(prefix, items, cache, spare)
     progress(len(items) - len(store.todo))
     failed: dict[int, DecodeError] = {}
     preset, size = prefix.preset, store.batch_size
+    store.resume(progress)
     with closing(_decoded(store.attempt, store.todo, n_jobs, 2 * size)) as decoded, store:
         while block := list(islice(decoded, size)):
             good = [(index, row) for index, row in block if not isinstance(row, DecodeError)]
@@ -101,15 +114,15 @@ def run_frozen(
             if failed and decode_error == "raise":
                 failed |= _next_failed(decoded, 10 - len(failed))
                 raise DecodeError(
-                    _sentence(store.spread(failed), RAISED, name)
+                    _sentence(store.spread(failed), advice[0], name)
                 ) from failed.popitem()[1]
             if good:
                 indices, rows = zip(*good, strict=True)
-                store.add(indices, prefix(preset.collate(rows, size)))
+                store.add(indices, prefix(preset.collate(rows, size), store.taps))
             progress(len(block))
     failed = store.spread(failed)
     if failed and decode_error == "warn":
-        warnings.warn(_sentence(failed, WARNED, name), UserWarning, stacklevel=2)
+        warnings.warn(_sentence(failed, advice[1], name), UserWarning, stacklevel=2)
     return store.frozen(failed)
 
 
@@ -118,9 +131,7 @@ def run_rows(prefix: Prefix, rows: Any) -> list[np.ndarray]:
     found = []
     for start in range(0, len(rows), prefix.batch_size):
         part = np.asarray(rows[start : start + prefix.batch_size])
-        batch = torch.zeros(prefix.batch_size, *part.shape[1:])
-        batch[: len(part)] = torch.from_numpy(part)
-        found.append([output[: len(part)] for output in prefix(batch)])
+        found.append([output[: len(part)] for output in prefix(prefix.batch(part))])
     return [np.concatenate(blocks) for blocks in zip(*found, strict=True)]
 
 
@@ -132,8 +143,11 @@ class _Memory:
         self.batch_size = batch_size
         self._rows: list[np.ndarray] = []
         self._kept: list[int] = []
-        self._n_taps = len(prefix.taps)
+        self.taps = prefix.taps
         self._preset, self._items = prefix.preset, items
+
+    def resume(self, progress: Callable[[int], object]) -> None:
+        """Nothing was computed before."""
 
     def __enter__(self) -> _Memory:
         return self
@@ -158,22 +172,62 @@ class _Memory:
         return failed
 
     def frozen(self, failed: dict[int, DecodeError]) -> Frozen:
-        rows = self._rows or [np.empty((0, 0), np.float32)] * self._n_taps
+        rows = self._rows or [np.empty((0, 0), np.float32)] * len(self.taps)
         return Frozen([r[: len(self._kept)] for r in rows], np.array(self._kept, int), failed)
 
 
 class _Cached:
     """Rows in a table of the cache for each tap, written a shard at a time."""
 
-    def __init__(self, prefix: Prefix, items: Sequence[Any], cache: ActivationCache):
+    def __init__(
+        self, prefix: Prefix, items: Sequence[Any], cache: ActivationCache, spare: Sequence[Tap]
+    ):
         self.batch_size = prefix.batch_size
-        self._preset, self._items = prefix.preset, items
+        self._prefix, self._preset, self._items = prefix, prefix.preset, items
+        self._cache = cache
+        self._spare = [tap for tap in spare if tap not in prefix.taps]
         self._stamps = [_stamp(item) for item in items]
         self._digests = cache.digests(items)
-        self._tables = [cache.table(prefix.fingerprint(tap)) for tap in prefix.taps]
-        self.todo = sorted(set().union(*(table.missing(self._digests) for table in self._tables)))
+        self._tables = {tap: self._table(tap) for tap in prefix.taps}
+        lacking = [table.missing(self._digests) for table in self._tables.values()]
+        self.todo = sorted(set().union(*lacking))
+        self.taps = [tap for tap, some in zip(prefix.taps, lacking, strict=True) if some]
+        self._filled: list[Any] = []
         self._pending: list[list[np.ndarray]] = []
         self._indices: list[int] = []
+
+    def resume(self, progress: Callable[[int], object]) -> None:
+        """Compute what can be computed from rows at an earlier cut, the nearest first."""
+        prefix, size = self._prefix, self.batch_size
+        needed, cut = self.taps, min((tap.stop for tap in self.taps), default=0)
+        while self.todo and cut > 1 and self._cache.keeps(prefix.dtype):
+            cut -= 1
+            stored = self._table(Tap(cut), spare=True)
+            absent = set(stored.missing([self._digests[index] for index in self.todo]))
+            here = [index for at, index in enumerate(self.todo) if at not in absent]
+            if here:
+                self._fill([*needed, *(tap for tap in self._spare if tap.stop > cut)])
+                later, rows = prefix.after(cut, self.taps), stored.rows(self._named(here))
+                with self:
+                    for start in range(0, len(here), size):
+                        part = here[start : start + size]
+                        self.add(part, later(later.batch(rows[start : start + size])))
+                        progress(len(part))
+                self.todo = sorted(set(self.todo) - set(here))
+        if self.todo:
+            self._fill([*needed, *self._spare])
+
+    def _fill(self, taps: list[Tap]) -> None:
+        """From here on, rows of these taps come in."""
+        self._flush()
+        self.taps = taps
+        self._filled = [self._tables.get(tap) or self._table(tap, spare=True) for tap in taps]
+
+    def _table(self, tap: Tap, spare: bool = False) -> Any:
+        return self._cache.table(self._prefix.fingerprint(tap), spare)
+
+    def _named(self, indices: Sequence[int]) -> list[bytes]:
+        return [self._digests[index] for index in indices]
 
     def __enter__(self) -> _Cached:
         return self
@@ -199,8 +253,8 @@ class _Cached:
     def _flush(self) -> None:
         if not self._indices:
             return
-        digests = [self._digests[index] for index in self._indices]
-        for table, blocks in zip(self._tables, zip(*self._pending, strict=True), strict=True):
+        digests = self._named(self._indices)
+        for table, blocks in zip(self._filled, zip(*self._pending, strict=True), strict=True):
             table.append(digests, np.concatenate(blocks))
         self._pending, self._indices = [], []
 
@@ -216,8 +270,12 @@ class _Cached:
 
     def frozen(self, failed: dict[int, DecodeError]) -> Frozen:
         kept = [index for index in range(len(self._digests)) if index not in failed]
-        digests = [self._digests[index] for index in kept]
-        return Frozen([t.rows(digests) for t in self._tables], np.array(kept, int), failed)
+        digests = self._named(kept)
+        return Frozen(
+            [self._tables[tap].rows(digests) for tap in self._prefix.taps],
+            np.array(kept, int),
+            failed,
+        )
 
 
 def _attempt(preset: Any, item: Any) -> Any:

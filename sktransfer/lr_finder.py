@@ -37,7 +37,7 @@ class LRCurve:
 
     @property
     def suggestion(self) -> float:
-        """The rate at which the smoothed loss falls fastest; see :func:`find_lr`."""
+        """The rate at which the smoothed loss falls fastest; see :func:`sktransfer.find_lr`."""
         return suggest(self.rates, self.losses)
 
     def plot(self, ax: Any = None) -> LRFinderDisplay:
@@ -65,10 +65,10 @@ def find_lr(
     n_steps: int = 60,
     **fit_params: Any,
 ) -> LRCurve:
-    """Losses while the learning rate grows from step to step: the range test [1]_.
+    """Losses while the learning rate grows from step to step: the range test.
 
-    It trains a clone, whose head starts as in ``fit`` and whose ``skorch_callbacks`` are left out;
-    the estimator stays as it is.  The rate is that of the head in the last phase:
+    The test [1]_ trains a clone, whose head starts as in ``fit`` and whose ``skorch_callbacks`` are
+    left out; the estimator stays as it is.  The rate is that of the head in the last phase:
     ``fine_tune_lr``, or ``lr`` with ``unfreeze=0``.
 
     Parameters

@@ -121,7 +121,8 @@ def _raised(error: KeyboardInterrupt) -> bool:
     trace: Any = error.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
+    instruction: int = trace.tb_frame.f_code.co_code[trace.tb_lasti]
+    return dis.opname[instruction] == "RAISE_VARARGS"
 
 
 class TailNet(NeuralNet):
@@ -267,10 +268,12 @@ class TailNet(NeuralNet):
         """Train for some more epochs."""
         self.starts_ = (train.source.start, valid.source.start if valid is not None else None)
         self.n_steps_ = self.max_epochs * len(split_rows(len(train), self.batch_size, None, 0))
-        few = train.batch(np.arange(min(2, len(train))), 0)[0]["x"].to(self.device)
+        row = train.batch(np.arange(1), 0)[0]["x"]
+        drawn = torch.Generator().manual_seed(0)
+        noise = torch.randn(2, *row.shape[1:], generator=drawn, dtype=row.dtype).to(self.device)
 
         def run() -> Tensor:
-            rows: Tensor = self.module_.features(few, train.source.start)
+            rows: Tensor = self.module_.features(noise, train.source.start)
             return rows
 
         with faster(self.module_, run, torch.device(self.device), self.precision):

@@ -19,6 +19,9 @@ from .heads import pool
 # What the network's own classifier gives, asked for as a layer.
 LOGITS = ("logits", "probabilities")
 
+# How many of the last cuts a cache keeps rows of, where it does not say.
+CUTS = 3
+
 # Rows of a batch under batch_size="auto".  Never a function of free memory: the rows of a batch
 # decide the last bits of a float32 convolution.
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 64}
@@ -88,6 +91,18 @@ class Prefix:
         other.preset, other._names = preset, {}
         return other
 
+    def after(self, cut: int, taps: Sequence[Tap]) -> Prefix:
+        """The stages from ``cut`` on, for rows that those before it have given."""
+        return Prefix(self.backbone, taps, self.device, self.dtype, self.batch_size, cut)
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Rows of an earlier cut as a batch: of full size, and laid out as a stage leaves it."""
+        batch = torch.zeros(self.batch_size, *rows.shape[1:])
+        batch[: len(rows)] = torch.from_numpy(rows)
+        if self.backbone.layout == "NCHW" and batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        return batch
+
     def fingerprint(self, tap: Tap) -> str:
         """The name of the function whose values at ``tap`` are the rows: weights and numerics."""
         if tap not in self._names:  # every weight is read for it, once: they are frozen
@@ -107,31 +122,42 @@ class Prefix:
         weights = self.backbone.fingerprint(None if whole else tap.stop, self.preset)
         return "/".join((weights, f"{tap.stop} {tap.reduce}", *numerics))
 
-    def __call__(self, batch: Any) -> list[np.ndarray]:
-        """The rows of ``batch`` at each tap."""
+    def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:
+        """The rows of ``batch`` at each tap; or at others, none of them after the last."""
         if self._fast is None:
             with running():
                 self._fast = self._prepare(batch)
         with running():
-            rows = self._run(*self._fast, _move(batch, self.device, self.dtype))
+            rows = self._run(
+                *self._fast,
+                _move(batch, self.device, self.dtype),
+                self.taps if taps is None else taps,
+            )
         return [_at_least_float32(tensor).cpu().numpy() for tensor in rows]
 
     def measure(self, batch: Any) -> list[tuple[int, ...]]:
         """The shape of a row at each tap, seen by running ``batch`` as it is, unfolded."""
         stages = list(self.backbone.stages.values())[self.start :]
         with running():
-            rows = self._run(stages, self.backbone.classifier, batch)
+            rows = self._run(stages, self.backbone.classifier, batch, self.taps)
         return [tuple(r.shape[1:]) for r in rows]
 
     @torch.inference_mode()
-    def _run(self, stages: list[nn.Module], classifier: nn.Module | None, x: Any) -> list[Tensor]:
+    def _run(
+        self,
+        stages: list[nn.Module],
+        classifier: nn.Module | None,
+        x: Any,
+        taps: Sequence[Tap],
+    ) -> list[Tensor]:
         leaving: dict[Tap, Tensor] = {}
-        for done, stage in enumerate(stages, start=self.start + 1):
+        last = max(tap.stop for tap in taps)
+        for done, stage in enumerate(stages[: last - self.start], start=self.start + 1):
             x = stage(x)
-            for tap in self.taps:
+            for tap in taps:
                 if tap.stop == done:
                     leaving[tap] = self._reduce(x, tap.reduce, classifier)
-        return [leaving[tap] for tap in self.taps]
+        return [leaving[tap] for tap in taps]
 
     def _reduce(self, x: Any, reduce: str | None, classifier: nn.Module | None) -> Any:
         if reduce is None:
@@ -174,6 +200,21 @@ def _folded(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
         expected, found = after, folded(found)
         stages.append(folded)
     return stages
+
+
+def spare_taps(n_stages: int, taps: Sequence[Tap], cache: Any) -> list[Tap]:
+    """The last cuts of a chain, before the last of ``taps``, whose rows a cache keeps for others.
+
+    Parameters
+    ----------
+    n_stages : int
+    taps : sequence of Tap
+    cache : ActivationCache or None
+        Its ``cuts`` are counted from the end of the chain, which is one of them.
+    """
+    n_cuts = 1 if cache is None else cache.cuts or CUTS
+    cuts = range(max(1, n_stages - n_cuts + 1), max(tap.stop for tap in taps))
+    return [Tap(cut) for cut in cuts]
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class OneCycleMomentum(Schedule):
-    """From 1 down to ``dip`` while :class:`OneCycle` rises, and back to 1 while it falls.
+    """From 1 down to ``dip`` while ``OneCycle`` rises, and back to 1 while it falls.
 
     Parameters
     ----------

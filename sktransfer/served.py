@@ -13,7 +13,7 @@ from .cache import ActivationCache
 from .device import resolve_device
 from .extract import run_frozen, run_rows
 from .net import Tail
-from .prefix import BATCH_SIZE, Prefix, Tap
+from .prefix import BATCH_SIZE, Prefix, Tap, spare_taps
 from .recipe import Recipe
 
 
@@ -47,9 +47,8 @@ class Served:
         size = BATCH_SIZE[device.type]
         frozen = torch.float32 if wide else recipe.precision
         self._whole = Prefix(backbone, [last], device, recipe.precision, size)
-        self._below = Prefix(
-            backbone, [last if cut == n_stages else Tap(cut)], device, frozen, size
-        )
+        below = [last if cut == n_stages else Tap(cut)]
+        self._below = Prefix(backbone, below, device, frozen, size)
         self._above = Prefix(backbone, [last], device, recipe.precision, size, start=cut)
 
     def features(
@@ -74,6 +73,7 @@ class Served:
             prefix if views is None else prefix.over(views),
             items,
             cache=cache if halved else None,
+            spare=spare_taps(len(self.tail.backbone.names), prefix.taps, cache),
             n_jobs=n_jobs,
             decode_error=decode_error,
             whole_batches=self.recipe.dtype == torch.float64,

@@ -26,7 +26,10 @@ from zlib import crc32
 import numpy as np
 
 # The types that rows may have on disk, by their names in safetensors.
-DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "|u1"}
+DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8", "U8": "|u1"}
+
+# NumPy knows no bfloat16: the upper half of a float32, of which it holds the bits.
+BFLOAT16 = np.dtype("<u2")
 
 # A longer header is none of ours.  Behind the rows come a checksum and a digest of each.
 HEAD_BYTES, TAIL_BYTES = 4096, 4 + 16
@@ -182,7 +185,8 @@ class Rows:
     """Rows of a table, left on disk until asked for; a table's ``rows`` makes it.
 
     Indexed along its first axis as an array is: by an integer, a slice, or an array of integers or
-    booleans.  What comes back is a new array in memory, of the type that is on disk.
+    booleans.  What comes back is a new array in memory, of the type that is on disk; of bfloat16,
+    float32.
 
     Attributes
     ----------
@@ -196,15 +200,21 @@ class Rows:
         self._positions = positions
         shape, dtype = self._shards[0].like if self._shards else ((0,), np.dtype("<f4"))
         self.shape = (len(positions), *shape)
-        self.dtype = dtype
+        self.dtype = np.dtype("<f4") if dtype == BFLOAT16 else dtype
+        self._stored = dtype
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def __getitem__(self, index: Any) -> np.ndarray:
+        rows = self.stored(index)
+        return from_bfloat16(rows) if rows.dtype == BFLOAT16 else rows
+
+    def stored(self, index: Any) -> np.ndarray:
+        """Rows as they are on disk."""
         positions = np.asarray(self._positions[index])
         flat = positions.reshape(-1)
-        out = np.empty((len(flat), *self.shape[1:]), self.dtype)
+        out = np.empty((len(flat), *self.shape[1:]), self._stored)
         holders = np.searchsorted(self._starts, flat, side="right") - 1
         for holder in np.unique(holders):
             at = np.flatnonzero(holders == holder)
@@ -218,6 +228,19 @@ class Rows:
 
     def __repr__(self) -> str:
         return f"Rows(shape={self.shape}, dtype={self.dtype})"
+
+
+def to_bfloat16(rows: np.ndarray) -> np.ndarray:
+    """Floats rounded to the nearest bfloat16, ties to even; too large ones become the largest."""
+    largest = from_bfloat16(np.array(0x7F7F, BFLOAT16))
+    bits = np.clip(rows, -largest, largest).astype("<f4").view("<u4")
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(rows), 0x7FC0, rounded).astype(BFLOAT16)
+
+
+def from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """The float32 of each bfloat16."""
+    return (bits.astype("<u4") << 16).view("<f4")
 
 
 def _mark_used(file: BinaryIO, path: Path, n: int) -> np.ndarray:

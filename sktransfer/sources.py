@@ -16,9 +16,10 @@ from ._check import first_ten
 from .augment import Views, resolve_augment
 from .backbone import Backbone
 from .batches import DecodedItems, DrawnViews, FixedRows, Source
-from .cache import UNREADABLE, ActivationCache, check_cache, digest
-from .extract import run_frozen
-from .prefix import BATCH_SIZE, Prefix, Tap
+from .cache import ActivationCache, check_cache
+from .digests import digest_or_none
+from .extract import LEFT_OUT, Frozen, run_frozen
+from .prefix import BATCH_SIZE, Prefix, Tap, spare_taps
 from .recipe import Recipe
 from .targets import Targets
 
@@ -77,7 +78,7 @@ def store(cache: Any, recipe: Recipe, data: Data) -> Iterator[ActivationCache | 
         yield given
         return
     with TemporaryDirectory(prefix="sktransfer-", ignore_cleanup_errors=True) as folder:
-        yield ActivationCache(folder)
+        yield ActivationCache(folder, cuts=1)  # there is no other fit
 
 
 def frozen_rows(
@@ -97,16 +98,18 @@ def frozen_rows(
     taps = [Tap(n_stages, params.pooling)]
     if 0 < recipe.cut < n_stages and recipe.augment is None:
         taps.append(Tap(recipe.cut))
-    prefix = frozen_prefix(backbone, taps, recipe)
     with progress_bar(len(data.items), "frozen stages", params.verbose) as advance:
-        found = run_frozen(
-            prefix,
+        found = run_stages(
+            params,
+            backbone,
+            recipe,
+            taps,
             data.items,
-            cache=cache,
-            n_jobs=params.n_jobs,
+            cache,
             decode_error=params.decode_error,
             progress=advance,
             name=data.name,
+            advice=LEFT_OUT,
         )
     left = data.keep(found.kept)
     _check_left(data, left, found.failed)
@@ -125,10 +128,30 @@ def _check_left(data: Data, left: Data, failed: dict[int, Any]) -> None:
         )
 
 
-def frozen_prefix(backbone: Backbone, taps: list[Tap], recipe: Recipe) -> Prefix:
-    """The stages before the last tap, as a fit runs them."""
+def run_stages(
+    params: Any,
+    backbone: Backbone,
+    recipe: Recipe,
+    taps: list[Tap],
+    items: Sequence[Any],
+    cache: ActivationCache | None,
+    preset: Any = None,
+    **how: Any,
+) -> Frozen:
+    """The rows of items at some taps, as a fit runs the stages before the last of them.
+
+    No fit knows which cuts others will ask for: rows of the last few are left in the cache.
+    """
     dtype = torch.float32 if recipe.precision == torch.float64 else recipe.precision
-    return Prefix(backbone, taps, recipe.device, dtype, BATCH_SIZE[recipe.device.type])
+    prefix = Prefix(backbone, taps, recipe.device, dtype, BATCH_SIZE[recipe.device.type])
+    return run_frozen(
+        prefix if preset is None else prefix.over(preset),
+        items,
+        cache=cache,
+        spare=spare_taps(len(backbone.names), taps, cache),
+        n_jobs=params.n_jobs,
+        **how,
+    )
 
 
 def tuning_sources(
@@ -153,8 +176,7 @@ def tuning_sources(
         if cut == 0:
             return DecodedItems(backbone.preset, items(part), n_jobs=params.n_jobs)
         if rows is None:  # training rows are augmented: only these are fixed
-            prefix = frozen_prefix(backbone, [Tap(cut)], recipe)
-            found = run_frozen(prefix, items(part), cache=cache, n_jobs=params.n_jobs)
+            found = run_stages(params, backbone, recipe, [Tap(cut)], items(part), cache)
             return FixedRows(found.rows[0], cut)
         return FixedRows(_Some(rows, part), cut)
 
@@ -193,12 +215,14 @@ def _views(
     if recipe.cut == 0:
         return DrawnViews(_Decoded(preset, of_items, params.n_jobs), views.n, 0, seed)
     tap = Tap(recipe.cut, params.pooling if recipe.cut == n_stages else None)
-    prefix = frozen_prefix(backbone, [tap], recipe).over(preset)
-    found = run_frozen(
-        prefix,
+    found = run_stages(
+        params,
+        backbone,
+        recipe,
+        [tap],
         of_items,
-        cache=cache,
-        n_jobs=params.n_jobs,
+        cache,
+        preset,
         name=lambda at: f"view {at % views.n} of a training item",
     )
     return DrawnViews(found.rows[0], views.n, None if recipe.cut == n_stages else recipe.cut, seed)
@@ -219,13 +243,10 @@ class _Decoded:
 
 
 def digests_of(items: Sequence[Any], cache: ActivationCache | None) -> list[bytes]:
-    """The names of items; the cache knows those of files without reading them again."""
-    return cache.digests(items) if cache is not None else [_digest(item) for item in items]
+    """The names of items; the cache knows those of files without reading them again.
 
-
-def _digest(item: Any) -> bytes:
-    """The name of an item; of one that cannot be read, whose decoding will tell, zeros."""
-    try:
-        return digest(item)
-    except UNREADABLE:
-        return bytes(16)
+    One that cannot be read, whose decoding will tell, is named by zeros.
+    """
+    if cache is not None:
+        return cache.digests(items)
+    return [digest_or_none(item) or bytes(16) for item in items]

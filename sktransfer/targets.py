@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -203,39 +204,60 @@ def hold_out(
     ----------
     targets : Targets
     fraction : float in (0, 1)
-        Share of the items that is held out, roughly where there are groups.
+        Share of the items that is held out; where there are groups, as nearly as they allow.
     groups : array-like of shape (n,) or None
     seed : int
 
     Raises
     ------
     ValueError
-        If a class has too few items to stand on both sides.
+        If a class has too few items, or groups, to stand on both sides.
     """
-    positions = np.arange(len(targets))
     strata = None if targets.multilabel else targets.index
     if strata is not None:
         _check_counts(targets)
     if groups is not None:
-        labels = np.zeros(len(targets), int) if strata is None else strata
-        n_groups, most = len(np.unique(groups)), int(np.bincount(labels).max())
-        if n_groups < 2:
-            raise ValueError("groups must be at least 2, one of them to hold out; got 1.")
-        n_folds = max(2, min(round(1 / fraction), n_groups, most))
-        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        train, held = next(iter(folds.split(positions, labels, groups)))
-    else:
-        least = 1 if strata is None else len(targets.classes)
-        n_held = max(round(fraction * len(positions)), least)
-        train, held = train_test_split(
-            positions, test_size=n_held, stratify=strata, random_state=seed
+        return _hold_out_groups(len(targets), strata, fraction, groups, seed)
+    positions = np.arange(len(targets))
+    least = 1 if strata is None else len(np.unique(strata))
+    n_held = max(round(fraction * len(positions)), least)
+    train, held = train_test_split(positions, test_size=n_held, stratify=strata, random_state=seed)
+    if strata is not None and len(np.unique(strata[train])) < least:
+        raise ValueError(
+            "validation_fraction must leave every class in the training part; "
+            f"of {len(positions)} items, {fraction} leaves one class out."
         )
-    if strata is not None and len(np.unique(strata[train])) < len(np.unique(strata)):
+    return np.sort(train), np.sort(held)
+
+
+def _hold_out_groups(
+    n: int, strata: np.ndarray | None, fraction: float, groups: Any, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the folds that leave every class to train on, the one nearest to ``fraction``.
+
+    A fold that holds every class goes before one that lacks some.
+    """
+    labels = np.zeros(n, int) if strata is None else strata
+    n_groups, counts = len(np.unique(groups)), np.unique(labels, return_counts=True)[1]
+    if n_groups < 2:
+        raise ValueError("groups must be at least 2, one of them to hold out; got 1.")
+    n_folds = max(2, min(round(1 / fraction), n_groups, int(counts.max())))
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # scikit-learn's words about a class with fewer items than folds: not all folds are needed
+        warnings.simplefilter("ignore", UserWarning)
+        parts = list(folds.split(labels, labels, groups))
+
+    def lacks(part: np.ndarray) -> bool:
+        return len(np.unique(labels[part])) < len(counts)
+
+    fit = [(train, held) for train, held in parts if len(held) and not lacks(train)]
+    if not fit:
         raise ValueError(
             "groups must leave every class in the training part; one class lies in the groups that "
             "were held out alone. Pass X_val and y_val, or early_stopping=False."
         )
-    return np.sort(train), np.sort(held)
+    return min(fit, key=lambda fold: (lacks(fold[1]), abs(len(fold[1]) - fraction * n)))
 
 
 def _check_counts(targets: Targets) -> None:

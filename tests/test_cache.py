@@ -9,18 +9,22 @@ import time
 from io import BytesIO, FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
+from safetensors.torch import load_file
 from sklearn.base import BaseEstimator, clone
 
 from sktransfer import ActivationCache
 from sktransfer import cache as cache_module
+from sktransfer import digests as digests_module
 from sktransfer.cache import check_cache, digest
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
@@ -72,8 +76,8 @@ def photos(tmp_path):
 def read(monkeypatch):
     """The items that were digested, and so read."""
     seen = []
-    real = cache_module.digest
-    monkeypatch.setattr(cache_module, "digest", lambda item: seen.append(item) or real(item))
+    real = digests_module.digest
+    monkeypatch.setattr(digests_module, "digest", lambda item: seen.append(item) or real(item))
     return seen
 
 
@@ -119,7 +123,7 @@ def picture():
 
 def turned(image):
     exif = Image.Exif()
-    exif[cache_module.ORIENTATION] = 6
+    exif[digests_module.ORIENTATION] = 6
     file = BytesIO()
     image.save(file, "PNG", exif=exif)
     return Image.open(file)
@@ -236,7 +240,12 @@ def test_the_parameter_cache_takes_nothing_else(given, message):
         ({"dir": ""}, TypeError, r"cache must be the path of a folder; got ''\."),
         ({"max_bytes": 0}, ValueError, r"max_bytes must be an integer of at least 1, or None; got"),
         ({"max_bytes": "1"}, ValueError, r"max_bytes must be an integer .* got '1'"),
-        ({"dtype": "int8"}, ValueError, r"dtype must be one of None, 'float16', 'float32'; got"),
+        ({"cuts": 0}, ValueError, r"cuts must be .*at least 1.*; got 0"),
+        (
+            {"dtype": "int8"},
+            ValueError,
+            r"dtype must be one of None, 'float16', 'bfloat16', 'float32'; got",
+        ),
     ],
 )
 def test_wrong_parameters_are_told_at_first_use(tmp_path, parameters, error, message):
@@ -379,6 +388,93 @@ def test_values_too_large_for_float16_become_its_largest(tmp_path):
     np.testing.assert_array_equal(table.rows(names(1))[0], [65504, -65504, 1, np.nan])
 
 
+floats = arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=5))
+
+
+@few
+@given(rows=floats)
+def test_bfloat16_takes_half_the_space_and_rounds_as_torch_does(rows):
+    with TemporaryDirectory() as folder:
+        table = ActivationCache(folder, dtype="bfloat16").table("prefix")
+        table.append(names(len(rows)), rows)
+        found = table.rows(names(len(rows)))
+        rounded = torch.from_numpy(rows.copy()).bfloat16().float()
+        largest = torch.finfo(torch.bfloat16).max
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found[:], rounded.clamp(-largest, largest))
+        (path,) = Path(folder).glob("*/*.safetensors")
+        assert load_file(path)["rows"].dtype == torch.bfloat16
+
+
+def test_small_shards_of_bfloat16_are_joined_as_they_are(tmp_path, rows):
+    cache = ActivationCache(tmp_path, dtype="bfloat16")
+    table = cache.table("prefix")
+    for at in range(cache_module.MANY + 2):
+        table.append(names(1, at), rows[at % 10 : at % 10 + 1])
+    assert len(shards(tmp_path)) < cache_module.MANY
+    found = cache.table("prefix").rows(names(cache_module.MANY + 2))
+    expected = torch.from_numpy(rows).bfloat16().float()
+    np.testing.assert_array_equal(found[:10], expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "computed", "kept"),
+    [
+        (None, "bfloat16", True),
+        ("float32", "float32", True),
+        ("bfloat16", "bfloat16", True),
+        ("bfloat16", "float32", False),
+        ("float16", "float32", False),
+    ],
+)
+def test_a_cache_knows_whether_it_keeps_every_bit(tmp_path, dtype, computed, kept):
+    assert ActivationCache(tmp_path, dtype=dtype).keeps(getattr(torch, computed)) == kept
+
+
+def test_a_cache_tells_its_size(filled, rows):
+    sizes = [path.stat().st_size for path in shards(filled.dir)]
+    assert filled.n_bytes == sum(sizes) > rows.nbytes
+    assert ActivationCache(filled.dir / "nothing").n_bytes == 0
+
+
+# Rows that nobody waits for
+
+
+def test_spare_rows_are_kept_where_there_is_room(filled, rows):
+    filled.table("another", spare=True).append(names(10), rows)
+    np.testing.assert_array_equal(filled.table("another").rows(names(10)), rows)
+
+
+def test_spare_rows_make_no_others_go(filled, rows):
+    tight = ActivationCache(filled.dir, max_bytes=filled.n_bytes + 10)
+    spare = tight.table("another", spare=True)
+    spare.append(names(10), rows)
+    assert spare.missing(names(10)) == list(range(10))
+    assert filled.table("prefix").missing(names(10)) == []
+
+
+def test_spare_rows_that_a_full_disk_refuses_are_dropped_in_silence(filled, rows, full_disk):
+    spare = filled.table("another", spare=True)
+    spare.append(names(10), rows)
+    assert spare.missing(names(10)) == list(range(10))
+
+
+def test_to_look_for_spare_rows_makes_no_folder(filled):
+    before = list(filled.dir.iterdir())
+    assert filled.table("another", spare=True).missing(names(2)) == [0, 1]
+    assert list(filled.dir.iterdir()) == before
+
+
+def test_a_disk_is_never_filled_to_the_last_byte(cache, rows, monkeypatch):
+    free = SimpleNamespace(total=10**12, used=0, free=cache_module.FREE_BYTES + 100)
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: free)
+    table = cache.table("prefix")
+    with pytest.warns(UserWarning, match=r"cache is off .* No space left on device"):
+        table.append(names(10), rows)
+    np.testing.assert_array_equal(table.rows(names(10)), rows)
+    assert not shards(cache.dir)
+
+
 @pytest.mark.parametrize(
     ("n", "given", "message"),
     [
@@ -516,7 +612,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(cache, photos, m
         return seen
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache_module, "digest", slow)
+        patch.setattr(digests_module, "digest", slow)
         cache.digests(photos)
     assert cache.digests(photos)[0] == digest(b"a longer photo")
 

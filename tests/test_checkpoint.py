@@ -166,6 +166,31 @@ def test_what_a_checkpoint_cannot_hold_of_a_callback_is_an_error(photos, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+class Counting(Callback):
+    """Counts in numbers that a checkpoint holds, and in one that it cannot hold."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.plain_, self.array_, self.add_ = 0, np.zeros(1), np.add
+
+    def on_epoch_end(self, net, **kwargs):
+        self.plain_ += 1
+        self.array_ = self.add_(self.array_, 1)
+
+
+def test_what_a_callback_has_learned_and_a_checkpoint_loses_is_told(photos, tmp_path, kill_at):
+    model = classifier(Counting(), checkpoint=tmp_path)
+    kill_at(4)
+    told = r"plain values; array_ of the callback 'Counting' will be lost"
+    with pytest.warns(UserWarning, match=told), pytest.raises(Killed):
+        model.fit(*photos)
+    kill_at(None)
+    with pytest.warns(UserWarning, match=told):
+        model.fit(*photos)
+    counted = dict(model.net_.callbacks_)["Counting"]
+    assert counted.plain_ == 3
+    assert counted.array_.item() == 1
+
+
 def test_a_fit_without_a_seed_goes_on_with_the_one_it_drew(photos, tmp_path, kill_at):
     model = classifier(checkpoint=tmp_path, random_state=None)
     kill_at(4)

@@ -92,6 +92,12 @@ def test_every_public_name_says_what_it_gives(name):
     assert first.endswith((".", ":")), f"{name} needs a first sentence"
 
 
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_first_sentence_cites_nothing(name):
+    # the list of all names shows it without the references
+    assert "]_" not in (inspect.getdoc(PUBLIC[name]) or "").partition("\n\n")[0]
+
+
 @pytest.mark.parametrize("name", WITH_SECTIONS)
 def test_every_public_name_has_an_example(name):
     assert ">>> " in (section(WITH_SECTIONS[name], "Examples") or "")

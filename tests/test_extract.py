@@ -78,9 +78,9 @@ class Counting(Prefix):
 
     n_batches = 0
 
-    def __call__(self, batch):
+    def __call__(self, *args):
         self.n_batches += 1
-        return super().__call__(batch)
+        return super().__call__(*args)
 
 
 def counting(backbone):
@@ -222,10 +222,10 @@ def test_what_was_computed_before_an_error_is_kept(backbone, images, tmp_path):
     cache = ActivationCache(tmp_path)
 
     class Stopping(Prefix):
-        def __call__(self, batch):
+        def __call__(self, *args):
             if self.backbone.preset.size == 16 and stop.pop():
                 raise KeyboardInterrupt
-            return super().__call__(batch)
+            return super().__call__(*args)
 
     stop = [True, False, False]
     prefix = Stopping(backbone, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)

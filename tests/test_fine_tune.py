@@ -3,6 +3,7 @@
 import pickle
 import random
 import re
+import signal
 from functools import partial
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from skorch.callbacks import EarlyStopping, GradientNormClipping
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
 from tiny import coloured_photos, tiny_backbone
 from torch import nn
 from torchvision.transforms import v2
@@ -24,6 +25,7 @@ from sktransfer import (
     ActivationCache,
     Backbone,
     FineTuneClassifier,
+    ImagePreset,
     MLPHead,
     PretrainedFeatureExtractor,
     Views,
@@ -525,6 +527,34 @@ def test_an_interrupt_ends_the_fit_with_a_model(photos, early_stopping):
     assert model.score(*photos) > 0.9
 
 
+@pytest.fixture
+def ctrl_c():
+    """A function that does what the user does at the keyboard."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield partial(signal.raise_signal, signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_in_a_callback_ends_the_fit_and_not_the_phase_alone(photos, ctrl_c):
+    class Slow(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            ctrl_c()
+
+    model = classifier(freeze_epochs=5, skorch_callbacks=[Slow()])
+    with pytest.warns(UserWarning, match="Training was interrupted in epoch 2: the model"):
+        model.fit(*photos)
+    assert [row["phase"] for row in model.history_] == ["head"]
+
+
+def test_a_callback_that_raises_an_interrupt_ends_its_phase_and_no_more(photos):
+    class Stop(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    model = classifier(freeze_epochs=5, skorch_callbacks=[Stop()]).fit(*photos)
+    assert [row["phase"] for row in model.history_] == ["head", "fine-tune"]
+
+
 def test_skorchs_own_early_stopping_ends_a_phase_and_no_more(photos):
     stop = EarlyStopping("train_loss", patience=1, threshold=10.0)
     model = classifier(freeze_epochs=5, max_epochs=5, skorch_callbacks=[stop]).fit(*photos)
@@ -575,10 +605,33 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing_else(photos):
     )
 
 
-def test_out_of_memory_for_one_row_is_an_error(photos):
-    model = FineTuneClassifier(lambda: out_of_memory(most=0), random_state=0, batch_size=2)
+@pytest.mark.parametrize(("batch_size", "most"), [(7, 3), (13, 4)])
+def test_no_part_of_a_batch_has_one_row_from_which_batch_norm_cannot_learn(
+    photos, batch_size, most
+):
+    def pixels():
+        backbone = out_of_memory(most)
+        return Backbone(dict(backbone.stages), ImagePreset(size=8))  # ends in maps of 1 x 1
+
+    model = FineTuneClassifier(
+        pixels, random_state=0, batch_size=batch_size, freeze_bn="frozen", max_epochs=1
+    )
+    with pytest.warns(UserWarning, match="The device has no memory"):
+        model.fit(photos[0][:28], photos[1][:28])
+    assert model.n_iter_ == 1
+
+
+def test_out_of_memory_for_two_rows_is_an_error(photos):
+    model = FineTuneClassifier(lambda: out_of_memory(most=1), random_state=0, batch_size=4)
     with pytest.warns(UserWarning, match="no memory"), pytest.raises(torch.OutOfMemoryError):
         model.fit(*photos)
+
+
+def test_a_fitted_net_keeps_no_gradients_and_no_momenta(photos):
+    net = classifier().fit(*photos).net_
+    assert net.optimizer_.param_groups
+    assert not net.optimizer_.state
+    assert all(parameter.grad is None for parameter in net.module_.parameters())
 
 
 def detached():

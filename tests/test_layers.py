@@ -17,7 +17,7 @@ MOST_LINES = 400
 
 # Layer -> its modules.  A module imports only from layers with a lower number.
 LAYERS = {
-    0: "_check _describe _random _tracing decode shards",
+    0: "_check _describe _random _tracing decode digests shards",
     1: "_callbacks backbone cache checkpoint device display download fold heads history items "
     "schedules targets",
     2: "faster optim presets weights",

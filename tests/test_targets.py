@@ -74,7 +74,36 @@ def test_groups_stay_whole(seed):
     assert 4 <= len(held) <= 12
 
 
-def test_groups_that_hold_all_of_a_class_cannot_be_held_out():
+@given(st.integers(0, 100))
+def test_of_unequal_groups_those_nearest_to_the_asked_share_are_held_out(seed):
+    groups = np.repeat(np.arange(6), [30, 4, 4, 4, 4, 4])
+    _, held = hold_out(encode(np.tile(["a", "b"], 25), 50), 0.2, groups, seed)
+    assert len(held) in (4, 8)
+
+
+@given(st.integers(0, 100))
+def test_a_group_that_holds_all_of_a_class_is_trained_on(seed):
+    labels, groups = np.array(["c"] * 4 + ["a", "b"] * 8), np.arange(20) // 4
+    train, held = hold_out(encode(labels, 20), 0.4, groups, seed)
+    assert set(labels[train]) == {"a", "b", "c"}
+    assert set(labels[held]) == {"a", "b"}
+
+
+@given(st.integers(0, 100))
+def test_every_class_is_held_out_where_groups_allow_it(seed):
+    labels = np.array(["a"] * 24 + ["b"] * 4)
+    groups = np.r_[np.arange(24) // 4, 6, 6, 7, 7]
+    train, held = hold_out(encode(labels, 28), 0.2, groups, seed)
+    assert set(labels[train]) == set(labels[held]) == {"a", "b"}
+
+
+def test_a_share_that_leaves_a_class_nothing_to_train_on_is_an_error():
+    targets = encode(["a"] * 50 + ["b"] * 2, 52)
+    with pytest.raises(ValueError, match=r"validation_fraction must leave .*0\.9 leaves one class"):
+        hold_out(targets, 0.9, None, 0)
+
+
+def test_groups_that_each_hold_all_of_a_class_cannot_be_held_out():
     targets = encode(["a"] * 4 + ["b"] * 4, 8)
     with pytest.raises(ValueError, match="groups must leave every class in the training part"):
         hold_out(targets, 0.5, [0, 0, 0, 0, 1, 1, 1, 1], 0)
