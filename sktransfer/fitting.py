@@ -33,9 +33,19 @@ from .range_test import range_test, suggest
 from .recipe import Recipe, check_parameters, fitting, is_auto, is_pretrained, resolve
 from .registry import get_backbone
 from .schedules import resolve_schedule
+from .shared import SharedHeads
 from .sources import Data, digests_of, frozen_rows, store, tuning_sources
 from .targets import Targets, encode, find_counted, hold_out, weigh
-from .training import KeepBest, Phase, Settings, exact_head, run_phase, set_head, set_prior
+from .training import (
+    KeepBest,
+    Phase,
+    Settings,
+    exact_head,
+    run_phase,
+    set_head,
+    set_prior,
+    state_of,
+)
 
 # The range test of lr="auto".
 AUTO_LOW, AUTO_HIGH, AUTO_STEPS = 1e-6, 1.0, 60
@@ -80,6 +90,7 @@ class Plan:
     weights_info : dict
         Of the weights that the network begins with.
     checkpoint : Checkpoint or None
+    shared : SharedHeads
     """
 
     tail: Tail
@@ -89,6 +100,7 @@ class Plan:
     data: Data
     weights_info: dict[str, Any]
     checkpoint: Checkpoint | None
+    shared: SharedHeads
 
     @property
     def n_epochs(self) -> int:
@@ -142,7 +154,9 @@ def prepared(
             FixedRows(features[data.train], None),
             FixedRows(features[data.valid], None),
         )
-        tail = _initial_tail(params, backbone, recipe, data, features, seed)
+        rows_of = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
+        shared = SharedHeads(params, recipe, check_cache(params.cache), seed, rows_of)
+        tail = _initial_tail(params, backbone, recipe, data, features, seed, shared)
         phases = []
         if recipe.freeze_epochs:
             phases.append(_phase(params, recipe, data, pooled, "head", len(backbone.names)))
@@ -152,7 +166,7 @@ def prepared(
                 sources = tuning_sources(params, backbone, recipe, data, pooled, rows, seed, cache)
             phases.append(_phase(params, recipe, data, sources, "fine-tune", recipe.cut))
         settings = _settings(params, recipe, targets.multilabel, seed)
-        yield Plan(tail, phases, settings, recipe, data, backbone.weights_info, checkpoint)
+        yield Plan(tail, phases, settings, recipe, data, backbone.weights_info, checkpoint, shared)
 
 
 def _load(params: Any, seed: int) -> Backbone:
@@ -201,7 +215,13 @@ def _checked_groups(groups: Any, n_items: int) -> np.ndarray:
 
 
 def _initial_tail(
-    params: Any, backbone: Backbone, recipe: Recipe, data: Data, features: np.ndarray, seed: int
+    params: Any,
+    backbone: Backbone,
+    recipe: Recipe,
+    data: Data,
+    features: np.ndarray,
+    seed: int,
+    shared: SharedHeads,
 ) -> Tail:
     """The tail before it trains; its head says what the exact solution says, or the prior."""
     own, targets = features[data.train], data.targets[data.train]
@@ -222,7 +242,8 @@ def _initial_tail(
         set_prior(head, targets)
     else:
         with seeded(seed):  # a solver may draw
-            set_head(head, *exact_head(recipe.head_init, (own - mean) / scale, targets))
+            init = recipe.head_init
+            set_head(head, *shared.exact(lambda: exact_head(init, (own - mean) / scale, targets)))
     return tail
 
 
@@ -298,22 +319,12 @@ def train(plan: Plan, params: Any, step: Callable[[TailNet], bool]) -> Fitted:
     resumed = checkpoint.load() if checkpoint is not None else None
     net = None
     for phase in plan.phases:
-        state = None
-        if resumed is not None:
-            if phase.name != resumed["phase"]:
-                continue  # it was done before the kill
-            state, resumed = resumed, None
+        if resumed is not None and phase.name != resumed["phase"]:
+            continue  # it was done before the kill
+        state, resumed = resumed, None
+        if state is not None:
             history = History(state["earlier"])
-        net = run_phase(
-            tail,
-            _with_rate(phase, tail, settings) if state is None else replace(phase, lr=1.0),
-            settings,
-            audit=audit,
-            best=best,
-            earlier=history,
-            checkpoint=checkpoint,
-            resumed=state,
-        )
+        net = _trained(plan, phase, settings, state, audit=audit, best=best, earlier=history)
         history = History([*history, *_told(net)])
         if net.interrupted_:
             warnings.warn(
@@ -338,6 +349,20 @@ def train(plan: Plan, params: Any, step: Callable[[TailNet], bool]) -> Fitted:
     for other, state in zip(others, snapshots, strict=False):
         other.load_state_dict(state, strict=False)
     return Fitted([tail, *others], net, history, report, None if snapshots else best)
+
+
+def _trained(
+    plan: Plan, phase: Phase, settings: Settings, state: dict[str, Any] | None, **how: Any
+) -> TailNet:
+    """The net of a phase that goes on from ``state``, or that another fit went through before."""
+    shareable = phase.name == "head" and state is None
+    begun = plan.shared.load(plan.tail) if shareable else state
+    # groups that come with a state have their rates
+    phase = replace(phase, lr=1.0) if begun else _with_rate(phase, plan.tail, settings)
+    net = run_phase(plan.tail, phase, settings, checkpoint=plan.checkpoint, resumed=begun, **how)
+    if shareable and begun is None and not (net.interrupted_ or net.told_to_stop_):
+        plan.shared.save(state_of(net))
+    return net
 
 
 def _with_rate(phase: Phase, tail: Tail, settings: Settings) -> Phase:

@@ -82,6 +82,11 @@ class Tail(nn.Module):
                     module.eval()
         return self
 
+    def set_head_training(self, mode: bool) -> None:
+        """Set the mode of what stands behind the stages."""
+        self.dropout.train(mode)
+        self.head.train(mode)
+
     def features(self, x: Tensor, start: int | None = 0) -> Tensor:
         """Pooled features (b, n_features) of rows that enter at stage ``start``; None: they are."""
         if start is None:
@@ -268,6 +273,9 @@ class TailNet(NeuralNet):
         """Train for some more epochs."""
         self.starts_ = (train.source.start, valid.source.start if valid is not None else None)
         self.n_steps_ = self.max_epochs * len(split_rows(len(train), self.batch_size, None, 0))
+        if train.source.start is None:  # features enter the head: no stage runs
+            self.partial_fit((train, valid), None, epochs=epochs)
+            return
         row = train.batch(np.arange(1), 0)[0]["x"]
         drawn = torch.Generator().manual_seed(0)
         noise = torch.randn(2, *row.shape[1:], generator=drawn, dtype=row.dtype).to(self.device)
@@ -278,6 +286,13 @@ class TailNet(NeuralNet):
 
         with faster(self.module_, run, torch.device(self.device), self.precision):
             self.partial_fit((train, valid), None, epochs=epochs)
+
+    def _set_training(self, training: bool = True) -> None:
+        """Set the mode; where features enter the head, of the head alone: a matter of time."""
+        if self.starts_ == (None, None):
+            self.module_.set_head_training(training)
+        else:
+            super()._set_training(training)
 
     # What callbacks ask for
 

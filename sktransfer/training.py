@@ -147,7 +147,7 @@ class _EpochDone(Callback):
 
     def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         if self.checkpoint is not None:
-            self.checkpoint.save(_state_of(net))
+            self.checkpoint.save(state_of(net))
         if self.step(net):
             net.told_to_stop_ = True
             raise StopPhase
@@ -227,7 +227,8 @@ def run_phase(
     return net
 
 
-def _state_of(net: TailNet) -> dict[str, Any]:
+def state_of(net: TailNet) -> dict[str, Any]:
+    """Where a phase stands: all that it takes to go on from here."""
     rows = [
         {k: v for k, v in row.items() if k != "batches" and plain(v) is not NotImplemented}
         for row in net.history.to_list()

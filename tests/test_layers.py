@@ -24,7 +24,7 @@ LAYERS = {
     3: "audit augment batches callbacks prefix registry testing",
     4: "_plain extract fetch net",
     5: "datasets feature_extractor recipe training",
-    6: "photo_display range_test served sources",
+    6: "photo_display range_test served shared sources",
     7: "fitting",
     8: "fine_tune",
     9: "demo lr_finder persistence",

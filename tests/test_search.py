@@ -1,9 +1,15 @@
 """A search pays for each photo once: whatever the candidates, folds, epochs and processes."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
-from counted import STAGES, counts, logged, once, photos
+import torch
+from counted import STAGES, counts, logged, once, photos, write
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from skorch.callbacks import GradientNormClipping
+from torch import nn
 
 from sktransfer import ActivationCache, FineTuneClassifier, Views
 
@@ -93,3 +99,119 @@ def test_views_go_through_each_stage_once_too(log, tmp_path, data):
     of_stages = [n for line, n in lines.items() if line.startswith("stage")]
     # photos and their views; a view has the red of its photo
     assert set(of_stages) == {4}
+
+
+# The head phase
+
+
+class LoggedHead(nn.Linear):
+    """Writes a line for each step that it is trained for."""
+
+    log = None
+
+    def forward(self, x):
+        if self.training and torch.is_grad_enabled():
+            write(self.log, "step")
+        return super().forward(x)
+
+
+@dataclass(frozen=True)
+class LoggedLinear:
+    log: str
+
+    def __call__(self, n_features, n_outputs):
+        head = LoggedHead(n_features, n_outputs)
+        head.log = self.log
+        return head
+
+
+class LoggedRegression(LogisticRegression):
+    """Writes a line for each fit."""
+
+    def __init__(self, log=""):
+        super().__init__(C=0.01)
+        self.log = log
+
+    def fit(self, X, y, sample_weight=None):
+        write(self.log, "solved")
+        return super().fit(X, y, sample_weight)
+
+
+def with_head_phase(log, cache=None, **params):
+    head = LoggedLinear(str(log.with_name("steps")))
+    return classifier(
+        log,
+        cache,
+        **{"head": head, "head_init": "prior", "freeze_epochs": 3, "unfreeze": 1} | params,
+    )
+
+
+def n_lines(log, name):
+    path = log.with_name(name)
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def results(model, X):
+    """All that a fit gives but the time it took."""
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in model.history_]
+    return model.predict_proba(X).tolist(), history, model.best_epoch_, list(model.report_[:-1])
+
+
+@pytest.mark.parametrize("params", [{}, {"early_stopping": True, "validation_fraction": 0.3}])
+def test_candidates_that_differ_later_share_the_head_phase_bit_for_bit(log, tmp_path, data, params):
+    alone = [with_head_phase(log, fine_tune_lr=lr, **params).fit(*data) for lr in (1e-3, 1e-2)]
+    of_one_phase = n_lines(log, "steps")
+    cache = tmp_path / "cache"
+    both = [
+        with_head_phase(log, cache, fine_tune_lr=lr, **params).fit(*data) for lr in (1e-3, 1e-2)
+    ]
+    n_first = n_lines(log, "steps") - of_one_phase
+    for shared, model in zip(both, alone, strict=True):
+        assert results(shared, data[0]) == results(model, data[0])
+    assert of_one_phase - n_first == 3  # epochs of one batch that the second fit has not trained
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"random_state": None},
+        {"random_state": np.random.RandomState(0)},
+        {"skorch_callbacks": [GradientNormClipping(1.0)]},
+    ],
+    ids=["no seed", "a generator", "callbacks"],
+)
+def test_without_a_seed_or_under_watch_nothing_is_shared(log, tmp_path, data, params):
+    for _ in range(2):
+        with_head_phase(log, tmp_path / "cache", **params).fit(*data)
+    assert n_lines(log, "steps") == 2 * (3 + 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lr": 1e-2},
+        {"freeze_epochs": 2},
+        {"dropout": 0.5},
+        {"weight_decay": 0.5},
+        {"label_smoothing": 0.0},
+        {"optimizer": "sgd"},
+        {"lr_schedule": "constant"},
+        {"batch_size": 9},
+        {"random_state": 1},
+        {"class_weight": {0: 2.0, 1: 1.0}},
+        {"pooling": "max"},
+    ],
+    ids=str,
+)
+def test_what_the_head_phase_depends_on_makes_another_one(log, tmp_path, data, change):
+    with_head_phase(log, tmp_path / "cache").fit(*data)
+    shared = with_head_phase(log, tmp_path / "cache", **change).fit(*data)
+    alone = with_head_phase(log, **change).fit(*data)
+    assert results(shared, data[0]) == results(alone, data[0])
+
+
+def test_the_exact_head_is_solved_once_a_fold(log, tmp_path, data):
+    solver = LoggedRegression(str(log.with_name("solved")))
+    model = classifier(log, tmp_path / "cache", head_init=solver)
+    search(model, data, {"unfreeze": [0, 1], "fine_tune_lr": [1e-3, 1e-2]}, refit=False)
+    assert n_lines(log, "solved") == 3

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from math import isqrt
 from os import PathLike
 from pathlib import Path
@@ -347,9 +349,15 @@ def _filled(
 
 def _hollow(name: str, **config: Any) -> nn.Module:
     """The network without numbers: no time goes into those that are overwritten."""
-    # a RegNet's builder computes its widths with tensors, which need numbers
-    with torch.device("cpu" if name.startswith("regnet_") else "meta"):
-        net: nn.Module = models.get_model(name, weights=None, **config)
+    if name.startswith("regnet_"):  # its builder computes its widths with tensors
+        return models.get_model(name, weights=None, **config)  # type: ignore[no-any-return]
+    return deepcopy(_built(name, tuple(config.items())))
+
+
+@lru_cache(maxsize=8)  # a search builds one network again and again; hollow, it takes no memory
+def _built(name: str, config: tuple[tuple[str, Any], ...]) -> nn.Module:
+    with torch.device("meta"):
+        net: nn.Module = models.get_model(name, weights=None, **dict(config))
     return net
 
 
