@@ -3,9 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
+RESULTS := build/bench
+QUALITY := benchmarks/fine_tune_quality.py
 PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
-.PHONY: demo test test-slow coverage lint format types bench-quick bench wheel docs clean
+.PHONY: demo test test-slow coverage lint format types bench-quick bench bench-quality wheel docs clean
 
 demo: $(VENV)/.demo        ## set up, then run the main job
 	mkdir -p demo
@@ -34,8 +37,17 @@ types: $(VENV)/.test
 bench-quick: $(VENV)/.test ## proves that the benchmarks run; measures nothing
 	set -e; for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python $$script --quick; done
 
-bench: $(VENV)/.test       ## measures, and fails where a claim does not hold
-	set -e; for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python $$script; done
+bench: $(BENCH)/.installed  ## measures against the peers, and fails where a claim does not hold
+	mkdir -p $(RESULTS); failed=; \
+	for script in $(filter-out $(QUALITY), $(wildcard benchmarks/[a-z]*.py)); do \
+		name=$$(basename $$script .py); echo $$script; \
+		$(BENCH)/bin/python $$script > $(RESULTS)/$$name.json || failed="$$failed $$name"; \
+	done; \
+	$(BENCH)/bin/python benchmarks/_report.py $(RESULTS) || failed="$$failed _report"; \
+	test -z "$$failed" || { echo "these failed:$$failed"; exit 1; }
+
+bench-quality: $(BENCH)/.installed  ## the quality of fine-tuning; takes hours
+	$(BENCH)/bin/python $(QUALITY)
 
 wheel: $(VENV)/.test       ## builds the wheel, and tests it with the source tree out of the way
 	.ci/test-wheel $(BIN)/python
@@ -44,7 +56,7 @@ docs: $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning docs build/docs
 
 clean:
-	rm -rf $(VENV) .venv-wheel build dist *.egg-info
+	rm -rf $(VENV) $(BENCH) .venv-wheel build dist *.egg-info
 
 # One stamp for each set of extras: nothing is installed twice, unless what the package is changes.
 $(VENV)/.demo: EXTRAS := cli,plot
@@ -53,4 +65,10 @@ $(VENV)/.docs: EXTRAS := docs
 $(VENV)/.%: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --editable ".[$(EXTRAS)]"
+	touch $@
+
+# The peers of the benchmarks, beside the package, in an environment of their own.
+$(BENCH)/.installed: benchmarks/requirements.txt setup.cfg pyproject.toml
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --requirement benchmarks/requirements.txt --editable ".[plot]"
 	touch $@

@@ -15,18 +15,16 @@ the peers, adds its own.  Delete the file when what is measured has changed.  A 
 once all the results that it speaks of are there; until then it is null.
 """
 
-import argparse
 import json
 import tempfile
-import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from _common import QUICK, seconds, write_photos, write_weights
+from _common import QUICK, generated_set, photo_options, photo_set, seconds, write_weights
+from _fastai import learner_of, predictor, silent
 from _recipe import fit_by_hand
-from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -63,9 +61,7 @@ def recipe(photos, labels, weights, seed):
 
 def default(photos, labels, weights, seed):
     quick = {"max_epochs": N_EPOCHS} if QUICK else {}
-    model = FineTuneClassifier(
-        BACKBONE, weights=weights, precision="auto", random_state=seed, verbose=0, **quick
-    )
+    model = FineTuneClassifier(BACKBONE, weights=weights, random_state=seed, verbose=0, **quick)
     return model.fit(photos, labels)
 
 
@@ -84,35 +80,10 @@ def scratch(photos, labels, weights, seed):  # noqa: ARG001 - there are none
 
 
 def fastai(photos, labels, weights, seed):
-    from fastai.torch_core import set_seed
-    from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
-    from fastai.vision.learner import default_split, model_meta
-
-    def arch(**_):
-        net = mobilenet_v2()
-        net.load_state_dict(load_file(weights))
-        return net
-
-    # as fastai's own table has other networks: body, two groups of rates, mean and deviation
-    model_meta[arch] = {"cut": -1, "split": default_split, "stats": ([0.5] * 3, [0.5] * 3)}
-    set_seed(seed)
-    loaders = ImageDataLoaders.from_lists(
-        ".",
-        [str(photo) for photo in photos],
-        [str(label) for label in labels],
-        valid_pct=0,  # it spends no time on validation, as the others spend none
-        item_tfms=Resize(SIZE),
-    )
-    learner = vision_learner(loaders, arch)
-    with learner.no_bar(), learner.no_logging():
+    learner = learner_of(photos, labels, weights, SIZE, seed=seed)
+    with silent(learner):
         learner.fine_tune(N_FASTAI_EPOCHS)
-
-    def predict(some):
-        with learner.no_bar():
-            scores, _ = learner.get_preds(dl=loaders.test_dl([str(photo) for photo in some]))
-        return np.array(list(loaders.vocab))[scores.argmax(1).numpy()]
-
-    return predict
+    return predictor(learner)
 
 
 METHODS = {
@@ -129,21 +100,9 @@ PEERS = ("fastai",)
 # What they are measured on, and what comes out
 
 
-def photo_set(name, data, folder):
-    """Paths and classes of a set, a zip unpacked into ``folder``; None where it is not there."""
-    root = data / name
-    if QUICK:
-        write_photos(folder / name / "a", 12)
-        write_photos(folder / name / "b", 12, start=12)
-        root = folder / name
-    elif not root.is_dir():
-        if not (data / f"{name}.zip").exists():
-            return None
-        with zipfile.ZipFile(data / f"{name}.zip") as archive:
-            archive.extractall(folder)
-        root = folder / name
-    paths = sorted(root.rglob("*.jpg"))
-    return np.array([str(path) for path in paths]), np.array([path.parent.name for path in paths])
+def set_of(name, data, folder):
+    """Paths and classes of a set; None where it is not there."""
+    return generated_set(name, folder, 24) if QUICK else photo_set(name, data, folder)
 
 
 def split(photos, labels, seed):
@@ -209,7 +168,7 @@ def run(given, results, folder):
         weights = write_weights(mobilenet_v2(), folder / "weights.safetensors", SIZE)
     if not weights.exists():
         return {"all": f"{weights} is not there"}
-    there = {name: photo_set(name, given.data, folder) for name in given.sets}
+    there = {name: set_of(name, given.data, folder) for name in given.sets}
     skipped |= {name: "the set is not there" for name, found in there.items() if found is None}
     missing = {name for name in PEERS if find_spec(name) is None}
     for seed in given.seeds:
@@ -259,11 +218,7 @@ def judged(results):
 
 def arguments():
     """What is asked for."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    weights = ROOT.parent / "shared" / "weights" / "mobilenet_v2_imagenet.safetensors"
-    parser.add_argument("--weights", type=Path, default=weights)
+    parser = photo_options()
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "fine_tune_quality.jsonl")
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--seeds", nargs="+", default=SEEDS, choices=SEEDS, type=int)

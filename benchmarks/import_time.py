@@ -44,5 +44,17 @@ result = {
     }
     for name, pairs in runs.items()
 }
-print(json.dumps(result, indent=2))
-assert not any(row["loads torch"] for row in result.values()), "neither may load torch"
+rows = [
+    {
+        "claim": f"`{name}`",
+        "bar": "loads no torch",
+        "measured": "loads torch" if found["loads torch"] else "loads none",
+        "details": "{seconds} s; `import torch` takes {import torch / this} times as long".format(
+            **found
+        ),
+        "holds": not found["loads torch"],
+    }
+    for name, found in result.items()
+]
+print(json.dumps({"rows": rows, **result}, indent=2))
+assert all(row["holds"] for row in rows), "neither may load torch"

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from _common import QUICK, seconds, write_photos
+from _common import QUICK, at_most, seconds, write_photos
 
 from sktransfer import PretrainedFeatureExtractor
 
@@ -37,5 +37,11 @@ with tempfile.TemporaryDirectory() as name:
     result["warm"] = milliseconds(lambda: model.transform([photo]))
 
 result["over"] = result["transform"] - result["decode"] - result["forward"]
-print(json.dumps({key: round(value, 2) for key, value in result.items()}, indent=2))
-assert QUICK or (result["over"] <= 2 and result["warm"] <= 2), "one photo must not cost more"
+result = {key: round(value, 2) for key, value in result.items()}
+told = "{transform} ms, of which {decode} decode and {forward} run the network".format(**result)
+rows = [
+    at_most("one photo, over decoding it and the forward pass", result["over"], 2, " ms", told),
+    at_most("one photo that is cached", result["warm"], 2, " ms"),
+]
+print(json.dumps({"rows": rows, **result}, indent=2))
+assert QUICK or all(row["holds"] for row in rows), "one photo must not cost more"

@@ -19,6 +19,9 @@ from torch import Tensor
 from ._random import rng_of, seed_of
 from .targets import Targets
 
+# Of the free memory of a device, what rows may take that stay there.
+RESIDENT_SHARE = 0.25
+
 
 class Source(Protocol):
     """Rows that enter a tail.
@@ -51,6 +54,44 @@ class FixedRows:
         """The rows at some positions, float32 at least."""
         batch = torch.from_numpy(self.rows[rows])
         return batch.to(torch.promote_types(batch.dtype, torch.float32))
+
+
+@dataclass(frozen=True)
+class ResidentRows:
+    """Fixed rows that stay on the device, so that no step waits for them to come there.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n, ...)
+    start : int or None
+    """
+
+    rows: Tensor
+    start: int | None
+
+    def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the same in each
+        """The rows at some positions."""
+        return self.rows[torch.from_numpy(rows).to(self.rows.device)]
+
+
+def resident(source: Source, device: torch.device, free_bytes: int | None = None) -> Source:
+    """``source``, on the device where that has memory to spare for all of its rows.
+
+    Parameters
+    ----------
+    source : Source
+    device : torch.device
+    free_bytes : int or None, default=None
+        What the device has to give; None asks it: a CPU has its rows where they are.
+    """
+    if free_bytes is None:
+        free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    if not isinstance(source, FixedRows) or not len(source.rows):
+        return source
+    one = source.load(np.zeros(1, int), 0)
+    if one.nbytes * len(source.rows) > RESIDENT_SHARE * free_bytes:
+        return source
+    return ResidentRows(source.load(np.arange(len(source.rows)), 0).to(device), source.start)
 
 
 @dataclass(frozen=True)
@@ -181,7 +222,7 @@ def read_ahead(
     samples: Samples, parts: Sequence[np.ndarray], epoch: int
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     """The batches of an epoch; the next one is made while this one is trained on."""
-    if isinstance(samples.source, FixedRows) and isinstance(samples.source.rows, np.ndarray):
+    if isinstance(getattr(samples.source, "rows", None), (np.ndarray, Tensor)):
         yield from (samples.batch(rows, epoch) for rows in parts)  # in memory: nothing to wait for
         return
     pool = ThreadPoolExecutor(1)

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._random import rng_of, seed_of, seeded
 from .backbone import Backbone
-from .batches import Samples, read_ahead, split_rows
+from .batches import Samples, read_ahead, resident, split_rows
 from .faster import faster
 from .heads import pool
 from .optim import group_rates
@@ -271,6 +272,8 @@ class TailNet(NeuralNet):
 
     def train_on(self, train: Samples, valid: Samples | None, epochs: int) -> None:
         """Train for some more epochs."""
+        device = torch.device(self.device)
+        train = replace(train, source=resident(train.source, device))
         self.starts_ = (train.source.start, valid.source.start if valid is not None else None)
         self.n_steps_ = self.max_epochs * len(split_rows(len(train), self.batch_size, None, 0))
         if train.source.start is None:  # features enter the head: no stage runs
@@ -284,7 +287,7 @@ class TailNet(NeuralNet):
             rows: Tensor = self.module_.features(noise, train.source.start)
             return rows
 
-        with faster(self.module_, run, torch.device(self.device), self.precision):
+        with faster(self.module_, run, device, self.precision):
             self.partial_fit((train, valid), None, epochs=epochs)
 
     def _set_training(self, training: bool = True) -> None:

@@ -13,8 +13,10 @@ from sktransfer.batches import (
     DecodedItems,
     DrawnViews,
     FixedRows,
+    ResidentRows,
     Samples,
     read_ahead,
+    resident,
     split_rows,
 )
 from sktransfer.targets import encode, weigh
@@ -63,6 +65,34 @@ def test_weights_have_a_mean_of_one_over_all_rows():
     assert parts["weight"].tolist() == [1.5, 0.5]
     assert parts["target"].tolist() == [[1, 0], [1, 0]]
     assert index.tolist() == [0, 0]
+
+
+CPU = torch.device("cpu")
+
+
+def test_rows_that_stay_on_the_device_are_the_same_rows(rng):
+    rows = rng.normal(size=(10, 4)).astype(np.float16)
+    source = FixedRows(rows, 2)
+    moved = resident(source, CPU, free_bytes=10**6)
+    assert isinstance(moved, ResidentRows)
+    assert moved.start == 2
+    part = np.array([7, 0, 7])
+    assert torch.equal(moved.load(part, 1), source.load(part, 1))
+    samples = Samples(moved, encode(list("ab" * 5), 10))
+    assert_array_equal(next(iter(read_ahead(samples, [part], 0)))[0]["x"], rows[part])
+
+
+def test_a_quarter_of_the_free_memory_is_the_most_that_rows_take():
+    source = FixedRows(np.zeros((10, 4), np.float32), None)  # 160 bytes
+    assert resident(source, CPU, free_bytes=639) is source
+    assert isinstance(resident(source, CPU, free_bytes=640), ResidentRows)
+
+
+def test_on_a_cpu_and_where_pixels_are_drawn_nothing_is_moved():
+    fixed = FixedRows(np.zeros((10, 4), np.float32), None)
+    drawn = DrawnViews(np.zeros((10, 4), np.float32), 2, None, 0)
+    assert resident(fixed, CPU) is fixed
+    assert resident(drawn, CPU, free_bytes=10**6) is drawn
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

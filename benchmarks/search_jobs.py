@@ -1,0 +1,71 @@
+"""Claim: a search in two processes on two cores is not slower than in one, and finds the same.
+
+    python benchmarks/search_jobs.py [--quick] [--data DIR] [--weights FILE] [--repeats N]
+
+MobileNetV2 on hymenoptera, one and two stages, three folds, three epochs, no augmentation;
+``GridSearchCV(n_jobs=1)`` and ``n_jobs=2`` in turns, each with a cache that is empty before.
+joblib's worker processes are started, and have fitted once, before they are timed.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from _common import QUICK, at_least, photo_options, photo_task, seconds
+from _search import candidate, folds_of, scores_of, searched
+
+DEPTHS, N_FOLDS, N_EPOCHS = ([1], 2, 1) if QUICK else ([1, 2], 3, 3)
+BAR, SAME = 1.0, 1e-6
+
+
+def run(task, rows, n_jobs):
+    """One search, its cache empty before: what it found, and its seconds."""
+    photos, labels = task.photos[rows], task.labels[rows]
+    folds = folds_of(photos, labels, N_FOLDS)
+    with tempfile.TemporaryDirectory() as cache:
+        model = candidate(task.weights, cache, max_epochs=N_EPOCHS)
+        grid = {"unfreeze": DEPTHS}
+        return seconds(lambda: searched(model, grid, photos, labels, folds, n_jobs))
+
+
+def measure(task, n_repeats):
+    """Searches by the number of processes, in turns."""
+    runs = {1: [], 2: []}
+    for _ in range(n_repeats):
+        for n_jobs, found in runs.items():
+            if not QUICK:  # workers that had nothing to do for minutes are gone
+                run(task, task.few(6), n_jobs)
+            found.append(run(task, slice(None), n_jobs))
+    return runs
+
+
+options = photo_options()
+options.add_argument("--repeats", type=int, default=1 if QUICK else 3)
+given = options.parse_args()
+with tempfile.TemporaryDirectory() as name:
+    task = photo_task(given, Path(name))
+    runs = measure(task, given.repeats)
+
+times = {n_jobs: [elapsed for _, elapsed in found] for n_jobs, found in runs.items()}
+ratio = median(one / two for one, two in zip(times[1], times[2], strict=True))
+one, two = (runs[n_jobs][0][0].cv_results_["mean_test_score"] for n_jobs in (1, 2))
+difference = float(abs(one.max() - two.max()))
+rows = [
+    at_least(
+        "search over depth, time of one process over that of two",
+        ratio,
+        BAR,
+        f"{median(times[1]):.1f} s over {median(times[2]):.1f} s",
+    ),
+    at_least(
+        "best scores of both searches are equal (minus their difference)",
+        -difference,
+        -SAME,
+        f"over all candidates they differ by up to {abs(one - two).max():.2g}",
+    ),
+]
+scores = {n_jobs: scores_of(found[0][0]) for n_jobs, found in runs.items()}
+details = {"task": task.about(), "seconds": times, "scores": scores}
+print(json.dumps({"rows": rows} | details, indent=2))
+assert QUICK or all(row["holds"] is not False for row in rows), "each part of the claim must hold"
