@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from sklearn.model_selection import train_test_split
 from torch import nn
 
 QUICK = "--quick" in sys.argv
@@ -122,6 +123,12 @@ def photo_task(given, folder):
         torch.manual_seed(0)
         weights = write_weights(mobilenet_v2(), folder / "weights.safetensors", SIZE)
     return Task(*(found or generated_set("generated", folder, N_PHOTOS)), weights, made)
+
+
+def split(photos, labels, seed=0):
+    """Photos and labels of two thirds to train on, and of the rest."""
+    parts = train_test_split(photos, labels, test_size=1 / 3, stratify=labels, random_state=seed)
+    return (parts[0], parts[2]), (parts[1], parts[3])
 
 
 def at_least(claim, measured, bar, details=""):

@@ -11,8 +11,7 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from _common import QUICK, SIZE, at_least, photo_options, seconds
-from sklearn.model_selection import train_test_split
+from _common import QUICK, SIZE, at_least, photo_options, seconds, split
 
 from sktransfer import FineTuneClassifier
 
@@ -58,13 +57,6 @@ def ours(weights, **params):
     return fit
 
 
-def split(task):
-    """Photos and labels of two thirds to train on, and of the rest."""
-    X, y = task.photos, task.labels
-    parts = train_test_split(X, y, test_size=1 / 3, stratify=y, random_state=0)
-    return (parts[0], parts[2]), (parts[1], parts[3])
-
-
 def installed(peers):
     """Those of ``peers`` that are installed; and why each of the others is skipped."""
     missing = {name for name in peers if name in PEERS and find_spec(name) is None}
@@ -87,7 +79,7 @@ def compare(fit, peers, task, n_epochs, n_repeats):
         How often all are fitted.
     """
     fits, skipped = installed({US: fit, **peers})
-    few, (train, test) = task.few(BATCH_SIZE), split(task)
+    few, (train, test) = task.few(BATCH_SIZE), split(task.photos, task.labels)
     for each in () if QUICK else fits.values():  # warms up
         each(task.photos[few], task.labels[few], 1)
     turns = [

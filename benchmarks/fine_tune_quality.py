@@ -22,11 +22,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import QUICK, generated_set, photo_options, photo_set, seconds, write_weights
+from _common import QUICK, generated_set, photo_options, photo_set, seconds, split, write_weights
 from _fastai import learner_of, predictor, silent
 from _recipe import fit_by_hand
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torchvision.models import mobilenet_v2
@@ -103,12 +102,6 @@ PEERS = ("fastai",)
 def set_of(name, data, folder):
     """Paths and classes of a set; None where it is not there."""
     return generated_set(name, folder, 24) if QUICK else photo_set(name, data, folder)
-
-
-def split(photos, labels, seed):
-    """Photos and labels of two thirds to train on, and of the rest."""
-    parts = train_test_split(photos, labels, test_size=1 / 3, stratify=labels, random_state=seed)
-    return (parts[0], parts[2]), (parts[1], parts[3])
 
 
 def few(photos, labels):

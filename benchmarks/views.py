@@ -13,20 +13,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from _common import QUICK, at_least, photo_options, photo_task, seconds
-from sklearn.model_selection import train_test_split
+from _common import QUICK, at_least, photo_options, photo_task, seconds, split
 
 from sktransfer import FineTuneClassifier, Views
 
 N_EPOCHS, SEEDS, N_VIEWS = (1, (0,), 2) if QUICK else (6, (0, 1, 2), 8)
 BAR, ACCURACY_BAR = 1.5, -0.02
-
-
-def split(task, seed):
-    """Photos and labels of two thirds to train on, and of the rest."""
-    X, y = task.photos, task.labels
-    parts = train_test_split(X, y, test_size=1 / 3, stratify=y, random_state=seed)
-    return (parts[0], parts[2]), (parts[1], parts[3])
 
 
 def fitted(task, train, test, seed, augment, cache):
@@ -48,7 +40,7 @@ def fitted(task, train, test, seed, augment, cache):
 
 def measure(task, seed):
     """Fits with fresh views, and twice with fixed ones on one cache that is empty before."""
-    train, test = split(task, seed)
+    train, test = split(task.photos, task.labels, seed)
     with tempfile.TemporaryDirectory() as drawn, tempfile.TemporaryDirectory() as kept:
         views = Views("light", n=N_VIEWS)
         return {
@@ -68,7 +60,14 @@ with tempfile.TemporaryDirectory() as name:
     task = photo_task(given, Path(name))
     if not QUICK:  # to warm up
         few = task.few(12)
-        fitted(task, (task.photos[few], task.labels[few]), split(task, 0)[1], 0, "light", None)
+        fitted(
+            task,
+            (task.photos[few], task.labels[few]),
+            split(task.photos, task.labels)[1],
+            0,
+            "light",
+            None,
+        )
     runs = [measure(task, seed) for seed in SEEDS]
 
 means = {

@@ -71,7 +71,9 @@ class SharedHeads:
             self._cache = None
             return
         versions = [__version__, torch.__version__, sklearn.__version__, np.__version__]
-        numerics = [torch.backends.cpu.get_cpu_capability(), str(recipe.dtype)]
+        # a sum has other last bits where it is divided among other numbers of threads
+        numerics = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+        numerics.append(str(recipe.dtype))
         data = _digest_of(rows)
         self._exact = json.dumps(["exact head", versions, numerics, seed, data, exact])
         phase_too = [phase, recipe.freeze_epochs, recipe.batch_size, recipe.device.type]
