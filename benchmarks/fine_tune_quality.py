@@ -72,6 +72,7 @@ def scratch(photos, labels, weights, seed):  # noqa: ARG001 - there are none
         head=MLPHead((512,), 0.5),
         augment="standard",
         max_epochs=N_SCRATCH_EPOCHS,
+        fine_tune_lr=1e-3,
         precision="auto",
         random_state=seed,
         verbose=0,

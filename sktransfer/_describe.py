@@ -112,6 +112,8 @@ def _written(cls: type) -> Iterator[tuple[str, Any]]:
     """The methods, properties and plain values that stand in the body of a class."""
     for key, value in vars(cls).items():
         inner = getattr(value, "__func__", getattr(value, "fget", value))
+        if getattr(inner, "hooked", False):  # torch wraps the step of an optimiser that was used
+            inner = inner.__wrapped__
         is_value = not key.startswith("__") and isinstance(inner, (*PLAIN, tuple, list, dict))
         if is_value or isinstance(inner, FunctionType):
             yield key, inner

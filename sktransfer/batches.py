@@ -22,6 +22,9 @@ from .targets import Targets
 # Of the free memory of a device, what rows may take that stay there.
 RESIDENT_SHARE = 0.25
 
+# Rows that go there at a time.
+BLOCK = 256
+
 
 class Source(Protocol):
     """Rows that enter a tail.
@@ -88,10 +91,13 @@ def resident(source: Source, device: torch.device, free_bytes: int | None = None
         free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
     if not isinstance(source, FixedRows) or not len(source.rows):
         return source
-    one = source.load(np.zeros(1, int), 0)
-    if one.nbytes * len(source.rows) > RESIDENT_SHARE * free_bytes:
+    n, one = len(source.rows), source.load(np.zeros(1, int), 0)
+    if one.nbytes * n > RESIDENT_SHARE * free_bytes:
         return source
-    return ResidentRows(source.load(np.arange(len(source.rows)), 0).to(device), source.start)
+    rows = torch.empty(n, *one.shape[1:], dtype=one.dtype, device=device)
+    for part in np.split(np.arange(n), range(BLOCK, n, BLOCK)):
+        rows[part[0] : part[-1] + 1] = source.load(part, 0).to(device)
+    return ResidentRows(rows, source.start)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,8 @@ class ActivationCache:
         limit.
     dtype : {None, "float16", "bfloat16", "float32"}, default=None
         Type of the rows on disk; None leaves them as they are computed, in float32.  The others
-        take half the space: "bfloat16" loses nothing where the network computes in it.
+        take half the space.  Of a network that computes in bfloat16, "bfloat16" keeps every bit of
+        feature maps, though not of their means.
     cuts : int or None, default=None
         How many of the last cuts a pass for :class:`FineTuneClassifier` leaves rows of, for fits
         with another depth: 1 is the end of the chain, pooled.  None stands for 3.
@@ -221,9 +222,7 @@ class ActivationCache:
     @property
     def n_bytes(self) -> int:
         """Bytes of all rows on disk; 0 where the folder does not exist."""
-        if not self._root().is_dir():
-            return 0
-        return sum(told["bytes"] for told in self.info().values())
+        return sum(stat.st_size for stat in self._stats().values())
 
     def info(self) -> dict[str, dict[str, int]]:
         """Rows, bytes and shards on disk, by the fingerprint of their prefix.
@@ -287,30 +286,34 @@ class ActivationCache:
         OSError
             If the disk would be full but for the room that others need.
         """
+        if self.max_bytes is not None:
+            if n_bytes > self.max_bytes - (0 if evict else self.n_bytes):
+                return False
+            self._shrink(self.max_bytes - n_bytes)
         with suppress(FileNotFoundError):  # the folder is not there yet
             disk = shutil.disk_usage(self._root())
             if disk.free < n_bytes + min(FREE_BYTES, disk.total // 20):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.dir))
-        if self.max_bytes is None:
-            return True
-        if not evict:
-            return n_bytes <= self.max_bytes - self.n_bytes
-        if n_bytes <= self.max_bytes:
-            self._shrink(self.max_bytes - n_bytes)
-        return n_bytes <= self.max_bytes
+        return True
 
     def _shrink(self, limit: int) -> int:
         """Remove the least recently used shards until the others fit in ``limit`` bytes."""
-        stats = {}
-        for path in (path for folder in self._folders() for path in find_files(folder, FINISHED)):
-            with suppress(FileNotFoundError):
-                stats[path] = path.lstat()
+        stats = self._stats()
         excess, freed = sum(stat.st_size for stat in stats.values()) - limit, 0
         for path in sorted(stats, key=lambda path: stats[path].st_mtime_ns):
             if freed >= excess:
                 break
             freed += remove_file(path)
         return freed
+
+    def _stats(self) -> dict[Path, os.stat_result]:
+        """What the system says of each shard."""
+        stats = {}
+        folders = self._folders() if self._root().is_dir() else []
+        for path in (path for folder in folders for path in find_files(folder, FINISHED)):
+            with suppress(FileNotFoundError):
+                stats[path] = path.lstat()
+        return stats
 
     def _folders(self) -> list[Path]:
         """The folders of this cache, one for each fingerprint; what is not ours is passed over."""

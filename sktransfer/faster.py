@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from .fold import find_pairs, is_near
 
+# Batch norm is folded where what comes out of the whole network stays this near: rounding adds up
+# over its layers, another function is far off.
+TOLERANCE = 1e-3
 
-class Faster(partial[Any]):
+
+class PatchedForward(partial[Any]):
     """A ``forward`` that stands in for a module's own."""
 
 
@@ -50,7 +54,9 @@ def folded_norms(module: nn.Module, run: Callable[[], Tensor]) -> Iterator[None]
 
     Its scale multiplies the weights of the convolution in each step, its shift is their bias: the
     same function with the same gradients, of which two passes over the feature map are saved
-    forwards and four backwards.  A batch norm in training mode runs as ever.
+    forwards and four backwards.  A batch norm in training mode runs as ever, and so does one where
+    a hook sees what the convolution gives.  What a network does with that in training mode only
+    is not seen: such networks are no chains of stages.
 
     Parameters
     ----------
@@ -61,31 +67,39 @@ def folded_norms(module: nn.Module, run: Callable[[], Tensor]) -> Iterator[None]
     """
     modes = {part: part.training for part in module.modules()}
     module.eval()
-    with torch.no_grad():
-        forwards = dict(_forwards(module, find_pairs(module, run)))
-        expected = run()
-        with patched(forwards):
-            is_same = is_near(expected.flatten(1), run().flatten(1))
-    for part, mode in modes.items():
-        part.training = mode
+    try:
+        with torch.no_grad():
+            forwards = dict(_forwards(module, find_pairs(module, run)))
+            expected = run().flatten(1)
+            with patched(forwards):
+                is_same = is_near(expected, run().flatten(1), TOLERANCE)
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
     with patched(forwards if is_same else {}):
         yield
 
 
 def _forwards(
     module: nn.Module, pairs: list[tuple[str, str]]
-) -> Iterator[tuple[nn.Module, Faster]]:
+) -> Iterator[tuple[nn.Module, PatchedForward]]:
     """What the convolutions and batch norms of ``pairs`` run instead."""
     for conv, norm in ((module.get_submodule(a), module.get_submodule(b)) for a, b in pairs):
         if type(conv).forward is nn.Conv2d.forward:  # others pad, or scale their weights
-            yield conv, Faster(_convolve, conv, norm)
-            yield norm, Faster(_activate, norm)
+            yield conv, PatchedForward(_convolve, conv, norm)
+            yield norm, PatchedForward(_activate, conv, norm)
 
 
-def _convolve(conv: Any, norm: Any, x: Tensor) -> Tensor:
-    """Convolution and batch norm, where that is in evaluation mode."""
-    if norm.training:
-        return conv._conv_forward(x, conv.weight, conv.bias)  # type: ignore[no-any-return]
+def _is_folded(conv: nn.Module, norm: nn.Module) -> bool:
+    """Whether the batch norm does not learn its statistics, and no hook looks between the two."""
+    hooks = (conv._forward_hooks, norm._forward_pre_hooks, conv._backward_hooks)
+    return not (norm.training or any(hooks))
+
+
+def _convolve(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - torch's own word
+    """Convolution, and batch norm where that is folded."""
+    if not _is_folded(conv, norm):
+        return conv._conv_forward(input, conv.weight, conv.bias)  # type: ignore[no-any-return]
     scale = torch.rsqrt(norm.running_var + norm.eps)
     if norm.affine:
         scale = scale * norm.weight
@@ -93,16 +107,16 @@ def _convolve(conv: Any, norm: Any, x: Tensor) -> Tensor:
     bias = bias * scale
     if norm.affine:
         bias = bias + norm.bias
-    return conv._conv_forward(x, conv.weight * scale[:, None, None, None], bias)  # type: ignore[no-any-return]
+    weight = conv.weight * scale[:, None, None, None]
+    return conv._conv_forward(input, weight, bias)  # type: ignore[no-any-return]
 
 
-def _activate(norm: Any, x: Tensor) -> Tensor:
-    """Batch norm, where the convolution before it has not done its work."""
-    if norm.training:
-        return type(norm).forward(norm, x)  # type: ignore[no-any-return]
-    for child in norm.children():  # the activation that timm's batch norms end with
-        x = child(x)
-    return x
+def _activate(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - torch's own word
+    """What the convolution has left of a batch norm."""
+    if not _is_folded(conv, norm):
+        return type(norm).forward(norm, input)  # type: ignore[no-any-return]
+    # nothing, or the activation that timm's batch norms end with
+    return reduce(lambda x, child: child(x), norm.children(), input)
 
 
 @contextmanager
@@ -116,17 +130,17 @@ def spared_gradients(module: nn.Module) -> Iterator[None]:
         for conv in module.modules()
         if isinstance(conv, nn.Conv2d) and conv.groups > 1 and conv.stride != (1, 1)
     ]
-    with patched({conv: Faster(_in_float32, conv.forward) for conv in slow}):
+    with patched({conv: PatchedForward(_in_float32, conv.forward) for conv in slow}):
         yield
 
 
-def _in_float32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):
-        return forward(x.float()).to(x.dtype)
+def _in_float32(forward: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:  # noqa: A002
+    with torch.autocast(input.device.type, enabled=False):
+        return forward(input.float()).to(input.dtype)
 
 
 @contextmanager
-def patched(forwards: dict[nn.Module, Faster]) -> Iterator[None]:
+def patched(forwards: dict[nn.Module, PatchedForward]) -> Iterator[None]:
     """A time in which modules run another forward."""
     before: dict[nn.Module, Any] = {module: vars(module).get("forward") for module in forwards}
     for module, forward in forwards.items():
@@ -140,9 +154,9 @@ def patched(forwards: dict[nn.Module, Faster]) -> Iterator[None]:
                 module.forward = forward
 
 
-def as_they_were(module: nn.Module) -> nn.Module:
+def unpatched(module: nn.Module) -> nn.Module:
     """``module``, a copy made in such a time, with every forward its own again."""
     for part in module.modules():
-        if isinstance(vars(part).get("forward"), Faster):
+        if isinstance(vars(part).get("forward"), PatchedForward):
             del part.forward
     return module

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin, fit_task, progress_bar, with_callbacks
 from .cache import check_cache
-from .faster import as_they_were
+from .faster import unpatched
 from .fitting import prepared, train
 from .net import rest, resting_net
 from .recipe import check_how, tta_views
@@ -98,12 +98,12 @@ class FineTuneClassifier(
         Thaw one stage more after so many epochs [3]_; None thaws all at once.
     lr : float or "auto", default=0.001
         Learning rate of the head while it trains alone.
-    fine_tune_lr : float or "auto", default=0.001
+    fine_tune_lr : float or "auto", default=0.0005
         Learning rate of the head in the second phase, where stages train.  "auto", as for ``lr``,
         asks the range test of :func:`find_lr`.
     layer_decay : float in (0, 1] or "auto", default="auto"
         Rate of a stage over that of what follows it: the last stage learns at
-        ``fine_tune_lr * layer_decay``.  "auto" is 0.4, and 1.0 from scratch.
+        ``fine_tune_lr * layer_decay``.  "auto" is 0.6, and 1.0 from scratch.
     lr_schedule : str or Schedule, default="one_cycle"
         "constant", "cosine", "one_cycle", "sgdr", "cyclic", "slanted_triangular", or an object of
         ``sktransfer.schedules``; over each phase.
@@ -234,7 +234,7 @@ class FineTuneClassifier(
         max_epochs=6,
         unfreeze_every=None,
         lr=0.001,
-        fine_tune_lr=0.001,
+        fine_tune_lr=0.0005,
         layer_decay="auto",
         lr_schedule="one_cycle",
         optimizer="adamw",
@@ -534,7 +534,7 @@ class FineTuneClassifier(
 
 def _reconstructed(learned, tail, recipe):
     """What a fitted estimator has, as if the fit had stopped here."""
-    tail = as_they_were(deepcopy(tail)).to("cpu").eval()
+    tail = unpatched(deepcopy(tail)).to("cpu").eval()
     tail.backbone.freeze_to(len(tail.backbone.names))
     served = [Served(tail, recipe)]
     return learned | {"_served": served, "backbone_": tail.backbone, "head_": tail.head}

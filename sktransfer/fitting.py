@@ -44,7 +44,6 @@ from .training import (
     run_phase,
     set_head,
     set_prior,
-    state_of,
 )
 
 # The range test of lr="auto".
@@ -296,7 +295,7 @@ def _phase(
         train=train,
         valid=valid if len(valid) else None,
         lr=params.fine_tune_lr if tunes else params.lr,
-        layer_decay=recipe.layer_decay,
+        layer_decay=recipe.layer_decay if name == "fine-tune" else 1.0,  # or no stage has a rate
         callbacks=callbacks,
     )
 
@@ -361,7 +360,7 @@ def _trained(
     phase = replace(phase, lr=1.0) if begun else _with_rate(phase, plan.tail, settings)
     net = run_phase(plan.tail, phase, settings, checkpoint=plan.checkpoint, resumed=begun, **how)
     if shareable and begun is None and not (net.interrupted_ or net.told_to_stop_):
-        plan.shared.save(state_of(net))
+        plan.shared.save(net)
     return net
 
 

@@ -11,9 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-# Batch norm is folded only where each row stays this near, relative to its norm.
-TOLERANCE = 1e-5
-
 
 @torch.no_grad()
 def fold_batch_norm(chain: nn.Sequential, x: Any) -> nn.Sequential:
@@ -55,7 +52,7 @@ def find_pairs(module: nn.Module, run: Callable[[], object]) -> list[tuple[str, 
             calls[name] += 1
             if isinstance(part, nn.Conv2d):
                 made[id(output)] = (name, output)
-            elif id(args[0]) in made:
+            elif args and id(args[0]) in made:
                 found.append((made[id(args[0])][0], name))
 
         return part.register_forward_hook(hook)
@@ -67,16 +64,18 @@ def find_pairs(module: nn.Module, run: Callable[[], object]) -> list[tuple[str, 
         or (isinstance(part, nn.BatchNorm2d) and part.running_mean is not None)
     }
     handles = [watch(name, part) for name, part in watched.items()]
-    run()
-    for handle in handles:
-        handle.remove()
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
     takers = Counter(conv for conv, _ in found)
     return [(conv, norm) for conv, norm in found if takers[conv] == calls[conv] == calls[norm] == 1]
 
 
-def is_near(a: Tensor, b: Tensor) -> bool:
-    """Whether each row of ``b``, (n, d), is that of ``a``, but for little of its norm."""
-    return bool(((a - b).norm(dim=1) <= TOLERANCE * a.norm(dim=1)).all())
+def is_near(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether each row of ``b``, (n, d), is that of ``a``, but for this share of its norm."""
+    return bool(((a - b).norm(dim=1) <= tolerance * a.norm(dim=1)).all())
 
 
 def _replace(chain: nn.Module, name: str, module: nn.Module) -> None:

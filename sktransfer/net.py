@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dis
 import math
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -123,12 +124,17 @@ class StopPhase(KeyboardInterrupt):
 
 
 def _raised(error: KeyboardInterrupt) -> bool:
-    """Whether a ``raise`` statement made it: Ctrl-C comes in the middle of anything else."""
+    """Whether a ``raise`` statement of a callback made it.
+
+    Nothing else tells it from Ctrl-C: skorch's callbacks raise the same error, but a signal comes
+    in the middle of an instruction that is none, or from a handler.
+    """
     trace: Any = error.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
-    instruction: int = trace.tb_frame.f_code.co_code[trace.tb_lasti]
-    return dis.opname[instruction] == "RAISE_VARARGS"
+    code = trace.tb_frame.f_code
+    is_handler = code is getattr(signal.getsignal(signal.SIGINT), "__code__", None)
+    return dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS" and not is_handler
 
 
 class TailNet(NeuralNet):

@@ -19,6 +19,9 @@ from .heads import pool
 # What the network's own classifier gives, asked for as a layer.
 LOGITS = ("logits", "probabilities")
 
+# Fold batch norm only where each row stays this near, relative to its norm.
+FOLD_TOLERANCE = 1e-5
+
 # How many of the last cuts a cache keeps rows of, where it does not say.
 CUTS = 3
 
@@ -183,21 +186,21 @@ class Prefix:
 
 @torch.no_grad()
 def _folded(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
-    """The stages, each with batch norm folded if two drawn images come out of it as they did.
+    """The stages, each with batch norm folded if two drawn inputs come out of it as they did.
 
-    What becomes of a stage depends on those before it alone: a row has the same bits, whatever
-    other taps there are.
+    What becomes of a stage depends on the stage and the shape of its input alone: a row has the
+    same bits whatever other taps there are, and wherever the prefix begins.
     """
-    drawn = torch.Generator().manual_seed(0)
     dtype = next((p.dtype for stage in plain for p in stage.parameters()), torch.float32)
-    expected = found = torch.randn(2, *batch.shape[1:], generator=drawn, dtype=dtype)
-    stages = []
+    shape, stages = batch.shape[1:], []
     for stage in plain:
-        after = stage(expected)
-        folded = fold_batch_norm(nn.Sequential(stage), expected)[0]
-        if not is_near(after.flatten(1), folded(found).flatten(1)):
+        drawn = torch.Generator().manual_seed(0)
+        noise = torch.randn(2, *shape, generator=drawn, dtype=dtype)
+        after = stage(noise)
+        folded = fold_batch_norm(nn.Sequential(stage), noise)[0]
+        if not is_near(after.flatten(1), folded(noise).flatten(1), FOLD_TOLERANCE):
             folded = deepcopy(stage)
-        expected, found = after, folded(found)
+        shape = after.shape[1:]
         stages.append(folded)
     return stages
 
@@ -212,7 +215,7 @@ def spare_taps(n_stages: int, taps: Sequence[Tap], cache: Any) -> list[Tap]:
     cache : ActivationCache or None
         Its ``cuts`` are counted from the end of the chain, which is one of them.
     """
-    n_cuts = 1 if cache is None else cache.cuts or CUTS
+    n_cuts = 1 if cache is None else CUTS if cache.cuts is None else cache.cuts
     cuts = range(max(1, n_stages - n_cuts + 1), max(tap.stop for tap in taps))
     return [Tap(cut) for cut in cuts]
 

@@ -138,7 +138,7 @@ def resolve(params: Any, backbone: Backbone, items: Any, is_table: bool) -> Reci
         augment=augment,
         head_init=exact,
         freeze_epochs=freeze_epochs,
-        layer_decay=(0.4 if pretrained else 1.0) if is_auto(decay) else float(decay),
+        layer_decay=(0.6 if pretrained else 1.0) if is_auto(decay) else float(decay),
         standardise=pretrained,
         batch_size=32 if is_auto(params.batch_size) else params.batch_size,
         device=device,

@@ -10,7 +10,9 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import scipy
 import sklearn
+import skorch
 import torch
 from torch import Tensor
 
@@ -18,9 +20,10 @@ from . import __version__
 from ._describe import described
 from .cache import ActivationCache, Table
 from .checkpoint import plain
-from .net import Tail, weights_of
+from .net import Tail, TailNet, weights_of
 from .recipe import Recipe
 from .targets import Targets
+from .training import state_of
 
 # The parameters that a head phase depends on beside its rows and its first head.
 OF_PHASE = (
@@ -70,10 +73,11 @@ class SharedHeads:
         except TypeError:
             self._cache = None
             return
-        versions = [__version__, torch.__version__, sklearn.__version__, np.__version__]
+        packages = (torch, sklearn, skorch, scipy, np)
+        versions = [__version__, *(package.__version__ for package in packages)]
         # a sum has other last bits where it is divided among other numbers of threads
         numerics = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
-        numerics.append(str(recipe.dtype))
+        numerics += [str(recipe.dtype), torch.get_float32_matmul_precision()]
         data = _digest_of(rows)
         self._exact = json.dumps(["exact head", versions, numerics, seed, data, exact])
         phase_too = [phase, recipe.freeze_epochs, recipe.batch_size, recipe.device.type]
@@ -104,10 +108,11 @@ class SharedHeads:
             best["weights_"] = frozen | best["weights_"]
         return state | {"tail": frozen | state["tail"]}
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Leave the state in which a head phase has ended to others, without the frozen network."""
+    def save(self, net: TailNet) -> None:
+        """Leave to others how a head phase has ended, without the frozen network."""
         if self._cache is None or self._watched:
             return
+        state = state_of(net)
         callbacks = dict(state["callbacks"])
         if "best" in callbacks:
             best = callbacks["best"]
@@ -122,9 +127,12 @@ class SharedHeads:
         return torch.load(io.BytesIO(found[digest].tobytes()), weights_only=True)
 
     def _save(self, name: str, state: Any) -> None:
+        kept = plain(state)
+        if kept is NotImplemented:  # an optimiser of the user's own, say, that holds an array
+            return
         digest, table = self._table(name)
         buffer = io.BytesIO()
-        torch.save(plain(state), buffer)
+        torch.save(kept, buffer)
         table.append([digest], np.frombuffer(buffer.getbuffer(), np.uint8)[None])
 
     def _table(self, name: str) -> tuple[bytes, Table]:

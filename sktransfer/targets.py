@@ -221,11 +221,15 @@ def hold_out(
     positions = np.arange(len(targets))
     least = 1 if strata is None else len(np.unique(strata))
     n_held = max(round(fraction * len(positions)), least)
-    train, held = train_test_split(positions, test_size=n_held, stratify=strata, random_state=seed)
-    if strata is not None and len(np.unique(strata[train])) < least:
+    train = held = positions[:0]
+    if len(positions) - n_held >= least:
+        train, held = train_test_split(
+            positions, test_size=n_held, stratify=strata, random_state=seed
+        )
+    if len(train) < least or (strata is not None and len(np.unique(strata[train])) < least):
         raise ValueError(
             "validation_fraction must leave every class in the training part; "
-            f"of {len(positions)} items, {fraction} leaves one class out."
+            f"of {len(positions)} items, {fraction} leaves too few."
         )
     return np.sort(train), np.sort(held)
 

@@ -294,13 +294,11 @@ def test_rows_come_back_as_they_went(data, dtype, shape):
             np.testing.assert_array_equal(found, values[wanted])
 
 
-@pytest.fixture(params=["in memory", "read", "mapped", "copied one by one"])
+@pytest.fixture(params=["in memory", "read", "mapped"])
 def kept(request, cache, rows, monkeypatch):
     """Rows of three shards, in each of the ways they may be held."""
     if request.param != "read":
         monkeypatch.setattr("sktransfer.shards.SMALL_BYTES", 0)
-    if request.param == "copied one by one":
-        monkeypatch.setattr("sktransfer.shards.COPIED_TWICE_BYTES", 0)
     table = cache.table("prefix")
     table._on = request.param != "in memory"
     for start, stop in ((0, 4), (4, 5), (5, 10)):
@@ -473,6 +471,20 @@ def test_a_disk_is_never_filled_to_the_last_byte(cache, rows, monkeypatch):
         table.append(names(10), rows)
     np.testing.assert_array_equal(table.rows(names(10)), rows)
     assert not shards(cache.dir)
+
+
+def test_old_rows_make_room_on_a_disk_that_has_no_more(filled, rows, monkeypatch):
+    before = filled.n_bytes
+    limited = ActivationCache(filled.dir, max_bytes=before)
+
+    def disk_usage(_):  # there is room for as much as has gone
+        free = cache_module.FREE_BYTES + before - filled.n_bytes
+        return SimpleNamespace(total=10**12, used=0, free=free)
+
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", disk_usage)
+    limited.table("another").append(names(2), rows[:2])
+    assert limited.table("another").missing(names(2)) == []
+    assert filled.n_bytes <= before
 
 
 @pytest.mark.parametrize(

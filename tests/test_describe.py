@@ -180,3 +180,14 @@ def test_the_text_is_the_same_in_every_process():
 def test_what_cannot_be_taken_apart_is_an_error():
     with pytest.raises(TypeError, match="lock cannot be taken apart: cannot pickle"):
         described([threading.Lock()])
+
+
+class UsersOptimizer(torch.optim.SGD):
+    def step(self, closure=None):
+        return super().step(closure)
+
+
+def test_an_optimiser_is_the_same_once_it_was_used():
+    before = described(UsersOptimizer)
+    UsersOptimizer([torch.zeros(1, requires_grad=True)], lr=0.1)  # torch wraps its step now
+    assert described(UsersOptimizer) == before

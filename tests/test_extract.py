@@ -73,6 +73,28 @@ def test_cached_rows_are_computed_rows_bit_for_bit(backbone, images, tmp_path):
     assert np.array_equal(rows(made(backbone), images[::-1], cache=cache), expected[::-1])
 
 
+@pytest.mark.parametrize("cut", [1, 2])
+def test_rows_computed_from_an_earlier_cut_have_the_same_bits(backbone, images, cut, tmp_path):
+    for norm in (m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.running_mean *= 300  # rounding near the tolerance of folding
+    cache = ActivationCache(tmp_path)
+    expected = rows(made(backbone), images)
+    run_frozen(made(backbone, Tap(cut)), images[:13], cache=cache)
+    prefix = Counting(backbone, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)
+    assert np.array_equal(rows(prefix, images, cache=cache), expected)
+    assert prefix.n_batches == 2  # of the eight photos whose rows were nowhere
+
+
+def test_spare_rows_are_left_on_the_way(backbone, images, tmp_path):
+    cache = ActivationCache(tmp_path)
+    run_frozen(made(backbone), images, cache=cache, spare=[Tap(1), Tap(2)])
+    prefix = made(backbone, Tap(1), Tap(2))
+    expected = run_frozen(prefix, images).rows
+    prefix._prepare = None  # no stage may run
+    for found, row in zip(run_frozen(prefix, images, cache=cache).rows, expected, strict=True):
+        assert np.array_equal(found, row)
+
+
 class Counting(Prefix):
     """A prefix that counts its batches."""
 

@@ -8,7 +8,7 @@ import torch
 from tiny import tiny_backbone
 from torch import nn
 
-from sktransfer.faster import as_they_were, faster, folded_norms, spared_gradients
+from sktransfer.faster import faster, folded_norms, spared_gradients, unpatched
 
 CPU = torch.device("cpu")
 
@@ -72,7 +72,7 @@ def test_a_folded_norm_gives_the_same_outputs_and_gradients(chain, x):
     expected = outcome(chain, x)
     with folded_norms(chain, lambda: chain(x)):
         torch.testing.assert_close(outcome(chain, x), expected, rtol=1e-10, atol=1e-12)
-    assert [p.equal(q) for p, q in zip(outcome(chain, x), expected, strict=True)]
+    assert all(p.equal(q) for p, q in zip(outcome(chain, x), expected, strict=True))
 
 
 def test_a_folded_norm_does_not_run(x):
@@ -105,7 +105,7 @@ def test_names_and_forwards_are_what_they_were_afterwards(chain, x):
 def test_a_copy_made_meanwhile_is_a_network_of_its_own(chain, x):
     expected = chain(x)
     with folded_norms(chain, lambda: chain(x)):
-        copied = as_they_were(deepcopy(chain))
+        copied = unpatched(deepcopy(chain))
         with torch.no_grad():
             for parameter in chain.parameters():
                 parameter.zero_()
@@ -132,6 +132,50 @@ def test_where_something_else_takes_the_convolution_nothing_is_folded(x):
         torch.testing.assert_close(outcome(net, x), expected, rtol=0, atol=0)
 
 
+class ByKeyword(nn.Module):
+    """Calls its parts as few do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, 2, groups=3), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.norm(input=self.conv(input=x))
+
+
+def test_parts_may_be_called_by_keyword(x):
+    net, x = lively(ByKeyword()).float().eval(), x.float()
+    expected = outcome(net, x)
+    with faster(net, lambda: net(x), CPU, torch.bfloat16):
+        torch.testing.assert_close(outcome(net, x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_hook_sees_what_the_convolution_gives(when, x):
+    chain = lively(CHAINS["plain"]()).eval()
+    expected, seen = chain[0](x), []
+
+    def watch():
+        chain[0].register_forward_hook(lambda _, args, out: seen.append(out.clone()) or 2 * out)
+
+    if when == "before":
+        watch()
+    with folded_norms(chain, lambda: chain(x)):
+        if when == "meanwhile":
+            watch()
+        seen.clear()
+        out = chain(x)
+    assert seen[0].equal(expected)
+    assert out.equal(chain[2](chain[1](2 * expected)))
+
+
+def test_an_error_on_the_way_leaves_modes_and_hooks_as_they_were(x):
+    chain = lively(CHAINS["plain"]()).train()
+    with pytest.raises(ZeroDivisionError), folded_norms(chain, lambda: 1 / 0):
+        pass  # pragma: no cover
+    assert all(part.training and not part._forward_hooks for part in chain.modules())
+
+
 def test_strided_depthwise_convolutions_compute_in_float32():
     chain = nn.Sequential(nn.Conv2d(4, 4, 3, 2, groups=4), nn.Conv2d(4, 4, 1))
     seen = []
@@ -154,6 +198,9 @@ def test_both_hold_at_once():
     with faster(backbone, lambda: backbone(x), CPU, torch.bfloat16):
         assert sum("forward" in vars(part) for part in backbone.modules()) == 6
         torch.testing.assert_close(backbone(x), expected, rtol=1e-5, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            low = backbone(x)
+        torch.testing.assert_close(low.float(), expected, rtol=0.05, atol=0.05)
     assert not any("forward" in vars(part) for part in backbone.modules())
     assert backbone(x).equal(expected)
 

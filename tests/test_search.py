@@ -8,7 +8,7 @@ import torch
 from counted import STAGES, counts, logged, once, photos, write
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from skorch.callbacks import GradientNormClipping
+from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
 
 from sktransfer import ActivationCache, FineTuneClassifier, Views
@@ -157,14 +157,15 @@ def results(model, X):
     return model.predict_proba(X).tolist(), history, model.best_epoch_, list(model.report_[:-1])
 
 
+LATER = ({"fine_tune_lr": 1e-3, "layer_decay": 0.9}, {"fine_tune_lr": 1e-2, "layer_decay": 0.1})
+
+
 @pytest.mark.parametrize("params", [{}, {"early_stopping": True, "validation_fraction": 0.3}])
 def test_candidates_that_differ_later_share_the_head_phase_bit_for_bit(log, tmp_path, data, params):
-    alone = [with_head_phase(log, fine_tune_lr=lr, **params).fit(*data) for lr in (1e-3, 1e-2)]
+    alone = [with_head_phase(log, **later, **params).fit(*data) for later in LATER]
     of_one_phase = n_lines(log, "steps")
     cache = tmp_path / "cache"
-    both = [
-        with_head_phase(log, cache, fine_tune_lr=lr, **params).fit(*data) for lr in (1e-3, 1e-2)
-    ]
+    both = [with_head_phase(log, cache, **later, **params).fit(*data) for later in LATER]
     n_first = n_lines(log, "steps") - of_one_phase
     for shared, model in zip(both, alone, strict=True):
         assert results(shared, data[0]) == results(model, data[0])
@@ -200,6 +201,9 @@ def test_without_a_seed_or_under_watch_nothing_is_shared(log, tmp_path, data, pa
         {"random_state": 1},
         {"class_weight": {0: 2.0, 1: 1.0}},
         {"pooling": "max"},
+        {"head": "mlp"},
+        {"head": "linear", "head_init": "logistic"},
+        {"early_stopping": True, "validation_fraction": 0.3},
     ],
     ids=str,
 )
@@ -215,3 +219,40 @@ def test_the_exact_head_is_solved_once_a_fold(log, tmp_path, data):
     model = classifier(log, tmp_path / "cache", head_init=solver)
     search(model, data, {"unfreeze": [0, 1], "fine_tune_lr": [1e-3, 1e-2]}, refit=False)
     assert n_lines(log, "solved") == 3
+
+
+class WithArray(torch.optim.SGD):
+    """Keeps an array beside its tensors, as no checkpoint can."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["array"] = np.zeros(2)
+
+
+def test_a_head_phase_that_cannot_be_kept_is_trained_anew(log, tmp_path, data):
+    for _ in range(3):
+        with_head_phase(log, tmp_path / "cache", optimizer=WithArray).fit(*data)
+    assert n_lines(log, "steps") == 3 * (3 + 2)
+
+
+class Remembers(Callback):
+    """Learns what no checkpoint can keep."""
+
+    def on_epoch_end(self, net, **kwargs):
+        self.seen_ = np.zeros(2)
+
+
+def test_without_a_checkpoint_nobody_is_told_what_one_cannot_keep(log, data):
+    with_head_phase(log, skorch_callbacks=[Remembers()]).fit(*data)  # a warning is an error
+
+
+@pytest.mark.parametrize("kept", ["n_iter_no_change", "tol"])
+def test_patience_belongs_to_the_head_phase(log, tmp_path, data, kept):
+    params = {"early_stopping": True, "validation_fraction": 0.3, "lr": 1e-6}
+    value = {"n_iter_no_change": 1, "tol": 10.0}[kept]
+    with_head_phase(log, tmp_path / "cache", **params).fit(*data)
+    shared = with_head_phase(log, tmp_path / "cache", **params | {kept: value}).fit(*data)
+    alone = with_head_phase(log, **params | {kept: value}).fit(*data)
+    assert results(shared, data[0]) == results(alone, data[0])

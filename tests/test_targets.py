@@ -99,7 +99,7 @@ def test_every_class_is_held_out_where_groups_allow_it(seed):
 
 def test_a_share_that_leaves_a_class_nothing_to_train_on_is_an_error():
     targets = encode(["a"] * 50 + ["b"] * 2, 52)
-    with pytest.raises(ValueError, match=r"validation_fraction must leave .*0\.9 leaves one class"):
+    with pytest.raises(ValueError, match=r"validation_fraction must leave .*0\.9 leaves too few"):
         hold_out(targets, 0.9, None, 0)
 
 
@@ -136,3 +136,9 @@ def test_as_many_are_held_out_whatever_the_number_of_labels():
     y = np.random.default_rng(0).integers(0, 2, (40, 60))
     train, held = hold_out(encode(y, 40), 0.1, None, 0)
     assert (len(train), len(held)) == (36, 4)
+
+
+@pytest.mark.parametrize("fraction", [0.99, 0.999])
+def test_a_fraction_that_leaves_nothing_to_train_on_is_named(fraction):
+    with pytest.raises(ValueError, match=f"validation_fraction must leave .* {fraction} leaves"):
+        hold_out(encode(list("ab" * 26), 52), fraction, None, 0)
