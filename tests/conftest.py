@@ -8,6 +8,11 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # scikit-learn skips one of its checks with
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples in every run, and no test that is a matter of time.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

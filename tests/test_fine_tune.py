@@ -567,7 +567,7 @@ def test_skorchs_own_early_stopping_ends_a_phase_and_no_more(photos):
 
 
 def test_a_loss_that_is_not_finite_names_epoch_and_rates(photos):
-    model = classifier(fine_tune_lr=1e30, optimizer="sgd", lr_schedule="constant")
+    model = classifier(fine_tune_lr=1e30, layer_decay=0.4, optimizer="sgd", lr_schedule="constant")
     with pytest.raises(
         TrainingDivergedError, match=r"loss of epoch 1 \(fine-tune phase\) is .*layer2 4e\+29"
     ):

@@ -76,8 +76,10 @@ def test_the_same_seed_gives_the_same_curve(photos):
 
 
 def test_the_word_auto_asks_it(photos):
-    suggestion = find_lr(classifier(), *photos).suggestion
-    model = classifier(fine_tune_lr="auto", lr_schedule="constant", max_epochs=1).fit(*photos)
+    suggestion = find_lr(classifier(layer_decay=0.4), *photos).suggestion
+    model = classifier(
+        fine_tune_lr="auto", layer_decay=0.4, lr_schedule="constant", max_epochs=1
+    ).fit(*photos)
     assert model.history_[0]["lr"]["head"] == pytest.approx(suggestion)
     assert model.history_[0]["lr"]["layer2"] == pytest.approx(0.4 * suggestion)
 
