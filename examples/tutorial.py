@@ -83,7 +83,7 @@ tell("4. one stage unfrozen, 1-cycle", model.fit(train.data, train.target))
 
 # 5. All stages, each at a fraction of the rate of the one that follows: the first ones see edges
 #    and colours, and need little change.
-model.set_params(unfreeze="all", fine_tune_lr=5e-4, layer_decay=0.6)
+model.set_params(unfreeze="all", fine_tune_lr=3e-4, layer_decay=0.6)
 tell("5. everything unfrozen, differential rates", model.fit(train.data, train.target))
 for row in model.report_:
     print(f"   {row['stage']:8} rate up to {row['lr_max']:.1e}, moved by {row['moved']:.4f}")

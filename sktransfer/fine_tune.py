@@ -98,7 +98,7 @@ class FineTuneClassifier(
         Thaw one stage more after so many epochs [3]_; None thaws all at once.
     lr : float or "auto", default=0.001
         Learning rate of the head while it trains alone.
-    fine_tune_lr : float or "auto", default=0.0005
+    fine_tune_lr : float or "auto", default=0.0003
         Learning rate of the head in the second phase, where stages train.  "auto", as for ``lr``,
         asks the range test of :func:`find_lr`.
     layer_decay : float in (0, 1] or "auto", default="auto"
@@ -234,7 +234,7 @@ class FineTuneClassifier(
         max_epochs=6,
         unfreeze_every=None,
         lr=0.001,
-        fine_tune_lr=0.0005,
+        fine_tune_lr=0.0003,
         layer_decay="auto",
         lr_schedule="one_cycle",
         optimizer="adamw",
