@@ -77,8 +77,9 @@ def check_cache(cache: Any) -> ActivationCache | None:
 
     Raises
     ------
-    TypeError
-        If it is something else, such as a joblib.Memory.
+    TypeError, ValueError
+        If it is something else, such as a joblib.Memory, or its parameters are not what they must
+        be.
 
     Examples
     --------
@@ -86,6 +87,8 @@ def check_cache(cache: Any) -> ActivationCache | None:
     >>> check_cache("activations")
     ActivationCache('activations')
     """
+    if isinstance(cache, ActivationCache):
+        cache.check()
     if cache is None or isinstance(cache, ActivationCache):
         return cache
     if isinstance(cache, (str, os.PathLike)):
@@ -325,15 +328,20 @@ class ActivationCache:
                     if FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
                 )
         except OSError as error:
-            raise _explained(error, "cache must be a folder that exists and can be read") from error
+            sentence = "cache must be a folder that exists and can be read"
+            raise _explained(error, sentence, self.dir) from error
 
-    def _root(self) -> Path:
-        """The folder, after a look at every parameter."""
+    def check(self) -> None:
+        """Raise for the first parameter that is not what it must be; touches no disk."""
         if not isinstance(self.dir, (str, os.PathLike)) or not os.fspath(self.dir):
             raise TypeError(f"cache must be the path of a folder; got {self.dir!r}.")
         check_int("max_bytes", self.max_bytes, 1, also=(None,))
         check_choice("dtype", self.dtype, (None, "float16", "bfloat16", "float32"))
         check_int("cuts", self.cuts, 1, also=(None,))
+
+    def _root(self) -> Path:
+        """The folder."""
+        self.check()
         return Path(self.dir).expanduser().absolute()
 
 
@@ -363,7 +371,8 @@ class Table:
             remove_stale(self._folder, time.time() - STALE_SECONDS)
             self._refresh()
         except OSError as error:
-            raise _explained(error, "cache must be a folder that can be written") from error
+            sentence = "cache must be a folder that can be written"
+            raise _explained(error, sentence, cache.dir) from error
 
     def missing(self, digests: Sequence[bytes]) -> list[int]:
         """Positions of the digests that have no whole row here; of equal ones, the first.
@@ -402,10 +411,14 @@ class Table:
             self._on = False
             if self._spare:
                 return
+            advice = "The folder must stay where it is, and be writable."
+            if error.errno in FULL:
+                advice = (
+                    "Free some space, or set a limit: cache=ActivationCache(dir, max_bytes=...)."
+                )
             warnings.warn(
                 f"cache is off for these rows, which stay in memory: {error.strerror} in "
-                f"{self._cache.dir}. Free some space, or set a limit: "
-                "cache=ActivationCache(dir, max_bytes=...).",
+                f"{self._cache.dir}. {advice}",
                 UserWarning,
                 stacklevel=2,
             )
@@ -628,9 +641,9 @@ def _unless_full() -> Iterator[None]:
             raise
 
 
-def _explained(error: OSError, sentence: str) -> OSError:
-    """``error`` in the user's own words; its type and number stay."""
-    return OSError(error.errno, f"{sentence}; {error.strerror}", error.filename)
+def _explained(error: OSError, sentence: str, folder: Any) -> OSError:
+    """``error`` in the user's own words, and of the user's own folder; its type and number stay."""
+    return OSError(error.errno, f"{sentence}; {error.strerror}", str(folder))
 
 
 def _told(like: Like) -> str:

@@ -474,6 +474,9 @@ class UnfreezeDepthDisplay:
     ) -> UnfreezeDepthDisplay:
         """The depths in the results of a search, drawn.
 
+        Of successive halving, the last iteration in which every depth took part is drawn: there
+        all had the same resources.
+
         Parameters
         ----------
         cv_results : dict or DataFrame
@@ -499,6 +502,8 @@ class UnfreezeDepthDisplay:
         for index, candidate in enumerate(params):
             if key in candidate:
                 rows.setdefault(candidate[key], []).append(index)
+        if "iter" in cv_results:
+            rows = _of_one_iteration(rows, np.asarray(cv_results["iter"]))
         depths = _in_order(rows, stages)
         ranks = np.where(np.isnan(means), -np.inf, means)  # a fit that failed is never the best
         best = [max(rows[depth], key=ranks.__getitem__) for depth in depths]
@@ -712,6 +717,18 @@ def _depth_key(params: Sequence[Mapping[str, Any]]) -> str:
         "cv_results must hold one parameter named unfreeze, or <step>__unfreeze; got "
         f"{searched}. Search over it, as in GridSearchCV(model, {{'unfreeze': [0, 1, 'all']}})."
     )
+
+
+def _of_one_iteration(rows: dict[Any, list[int]], iterations: np.ndarray) -> dict[Any, list[int]]:
+    """The candidates of each depth in the last iteration that all depths took part in."""
+    for last in sorted(set(iterations.tolist()), reverse=True):
+        kept = {
+            depth: [index for index in indices if iterations[index] == last]
+            for depth, indices in rows.items()
+        }
+        if all(kept.values()):
+            return kept
+    return rows
 
 
 def _in_order(depths: Iterable[Any], stages: Sequence[str] | None) -> list[Any]:

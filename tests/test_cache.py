@@ -241,6 +241,7 @@ def test_the_parameter_cache_takes_nothing_else(given, message):
         ({"max_bytes": 0}, ValueError, r"max_bytes must be an integer of at least 1, or None; got"),
         ({"max_bytes": "1"}, ValueError, r"max_bytes must be an integer .* got '1'"),
         ({"cuts": 0}, ValueError, r"cuts must be .*at least 1.*; got 0"),
+        ({"cuts": "all"}, ValueError, r"cuts must be .*; got 'all'"),
         (
             {"dtype": "int8"},
             ValueError,
@@ -250,14 +251,24 @@ def test_the_parameter_cache_takes_nothing_else(given, message):
 )
 def test_wrong_parameters_are_told_at_first_use(tmp_path, parameters, error, message):
     cache = ActivationCache(**{"dir": tmp_path, **parameters})
-    with pytest.raises(error, match=message):
-        cache.table("prefix")
+    for use in (lambda: cache.table("prefix"), lambda: check_cache(cache)):
+        with pytest.raises(error, match=message):
+            use()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="cache must be a folder that can be written; Not a dir"):
+    message = r"cache must be a folder that can be written; Not a directory: '.*/file/folder'"
+    with pytest.raises(OSError, match=message):
         ActivationCache(tmp_path / "file" / "folder").table("prefix")
+
+
+def test_a_folder_that_goes_while_it_is_in_use_is_named(cache, rows, monkeypatch):
+    table = cache.table("prefix")
+    monkeypatch.setattr(Path, "mkdir", refuse_as(errno.EACCES))
+    with pytest.warns(UserWarning, match=r"Permission denied in .*\. The folder must stay where"):
+        table.append(names(10), rows)
+    np.testing.assert_array_equal(table.rows(names(10)), rows)
 
 
 def test_a_missing_folder_is_made(tmp_path):
@@ -755,8 +766,16 @@ def test_a_writer_killed_at_any_instant_harms_nothing(tmp_path):
 # A full disk
 
 
-def refuse(*args, **options):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def refuse_as(number):
+    """What a system call does that fails."""
+
+    def refuse(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+refuse = refuse_as(errno.ENOSPC)
 
 
 class FullFile(FileIO):

@@ -438,6 +438,18 @@ def test_candidates_without_a_depth_are_left_out():
     assert UnfreezeDepthDisplay.from_cv_results(found).depths == [0, "all"]
 
 
+def test_of_successive_halving_depths_are_compared_at_the_same_resources():
+    depths = [0, 1, 2, 0, 1, 1]
+    found = results([{"unfreeze": depth} for depth in depths], [0.5, 0.6, 0.4, 0.7, 0.8, 0.9])
+    found["iter"] = np.array([0, 0, 0, 1, 1, 2])
+    display = UnfreezeDepthDisplay.from_cv_results(found)
+    assert display.depths == [0, 1, 2]
+    assert list(display.scores) == [0.5, 0.6, 0.4]
+    two = {name: values[:2] + values[3:] for name, values in found.items() if name == "params"}
+    two |= {name: np.delete(v, 2) for name, v in found.items() if name != "params"}
+    assert list(UnfreezeDepthDisplay.from_cv_results(two).scores) == [0.7, 0.8]
+
+
 def test_results_may_be_a_frame():
     pd = pytest.importorskip("pandas")
     found = pd.DataFrame(results([{"unfreeze": 0}, {"unfreeze": 1}], [0.6, 0.7]))
