@@ -191,22 +191,22 @@ class _Cached:
         self._tables = {tap: self._table(tap) for tap in prefix.taps}
         lacking = [table.missing(self._digests) for table in self._tables.values()]
         self.todo = sorted(set().union(*lacking))
-        self.taps = [tap for tap, some in zip(prefix.taps, lacking, strict=True) if some]
-        self._filled: list[Any] = []
+        self._lacking = [tap for tap, some in zip(prefix.taps, lacking, strict=True) if some]
+        self._filled: dict[Tap, Any] = {}
         self._pending: list[list[np.ndarray]] = []
         self._indices: list[int] = []
 
     def resume(self, progress: Callable[[int], object]) -> None:
         """Compute what can be computed from rows at an earlier cut, the nearest first."""
         prefix, size = self._prefix, self.batch_size
-        needed, cut = self.taps, min((tap.stop for tap in self.taps), default=0)
+        cut = min((tap.stop for tap in self._lacking), default=0)
         while self.todo and cut > 1 and self._cache.keeps(prefix.dtype):
             cut -= 1
             stored = self._table(Tap(cut), spare=True)
             absent = set(stored.missing([self._digests[index] for index in self.todo]))
             here = [index for at, index in enumerate(self.todo) if at not in absent]
             if here:
-                self._fill([*needed, *(tap for tap in self._spare if tap.stop > cut)])
+                self._fill(cut)
                 later, rows = prefix.after(cut, self.taps), stored.rows(self._named(here))
                 with self:
                     for start in range(0, len(here), size):
@@ -215,13 +215,17 @@ class _Cached:
                         progress(len(part))
                 self.todo = sorted(set(self.todo) - set(here))
         if self.todo:
-            self._fill([*needed, *self._spare])
+            self._fill(0)
 
-    def _fill(self, taps: list[Tap]) -> None:
-        """From here on, rows of these taps come in."""
-        self._flush()
-        self.taps = taps
-        self._filled = [self._tables.get(tap) or self._table(tap, spare=True) for tap in taps]
+    def _fill(self, cut: int) -> None:
+        """From here on, rows come in that were computed from those at ``cut``."""
+        spare = {tap: self._table(tap, spare=True) for tap in self._spare if tap.stop > cut}
+        self._filled = {tap: self._tables[tap] for tap in self._lacking} | spare
+
+    @property
+    def taps(self) -> list[Tap]:
+        """Where rows leave the chain, in the order in which they come in."""
+        return list(self._filled)
 
     def _table(self, tap: Tap, spare: bool = False) -> Any:
         return self._cache.table(self._prefix.fingerprint(tap), spare)
@@ -254,7 +258,9 @@ class _Cached:
         if not self._indices:
             return
         digests = self._named(self._indices)
-        for table, blocks in zip(self._filled, zip(*self._pending, strict=True), strict=True):
+        for table, blocks in zip(
+            self._filled.values(), zip(*self._pending, strict=True), strict=True
+        ):
             table.append(digests, np.concatenate(blocks))
         self._pending, self._indices = [], []
 
