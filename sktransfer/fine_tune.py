@@ -114,7 +114,7 @@ class FineTuneClassifier(
     label_smoothing : float in [0, 1), default=0.1
         Share of each target that is spread over all classes.
     class_weight : dict, "balanced" or None, default=None
-        A factor for the weight of each class.
+        How much each class counts, in any unit.
     batch_size : int or "auto", default="auto"
         Rows of a training step; "auto" is 32.
     early_stopping : bool, default=False

@@ -224,7 +224,7 @@ def _initial_tail(
 ) -> Tail:
     """The tail before it trains; its head says what the exact solution says, or the prior."""
     own, targets = features[data.train], data.targets[data.train]
-    mean, scale = _moments(own, targets.weight, recipe.standardise)
+    mean, scale = _moments(own, targets.sample_weight, recipe.standardise)
     with seeded(seed):
         head = build_head(params.head, features.shape[1], len(targets.classes))
     tail = Tail(

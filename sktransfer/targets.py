@@ -29,6 +29,8 @@ class Targets:
         How much each item belongs to each class.
     weight : ndarray of shape (n,), float64
         How much each item counts.
+    sample_weight : ndarray of shape (n,), float64
+        The same, before classes were weighed against each other.
     multilabel : bool
         Whether an item may belong to several classes, or to none.
     """
@@ -36,6 +38,7 @@ class Targets:
     classes: np.ndarray
     table: np.ndarray
     weight: np.ndarray
+    sample_weight: np.ndarray
     multilabel: bool
 
     def __len__(self) -> int:
@@ -43,12 +46,21 @@ class Targets:
 
     def __getitem__(self, rows: np.ndarray) -> Targets:
         """The targets of some of the items."""
-        return replace(self, table=self.table[rows], weight=self.weight[rows])
+        return replace(
+            self,
+            table=self.table[rows],
+            weight=self.weight[rows],
+            sample_weight=self.sample_weight[rows],
+        )
 
     def followed_by(self, other: Targets) -> Targets:
         """These targets, then those of other items with the same classes."""
-        table = np.concatenate([self.table, other.table])
-        return replace(self, table=table, weight=np.concatenate([self.weight, other.weight]))
+        return replace(
+            self,
+            table=np.concatenate([self.table, other.table]),
+            weight=np.concatenate([self.weight, other.weight]),
+            sample_weight=np.concatenate([self.sample_weight, other.sample_weight]),
+        )
 
     @property
     def index(self) -> np.ndarray:
@@ -110,7 +122,8 @@ def encode(y: Any, n_items: int, classes: np.ndarray | None = None, name: str = 
         raise ValueError(f"{name} must hold labels that y holds; it also has {shown}.")
     table = np.zeros((n_items, len(known)))
     table[np.arange(n_items), np.searchsorted(known, y)] = 1
-    return Targets(known, table, np.ones(n_items), multilabel=False)
+    ones = np.ones(n_items)
+    return Targets(known, table, ones, ones, multilabel=False)
 
 
 def _encode_indicators(y: Any, n_items: int, classes: np.ndarray | None, name: str) -> Targets:
@@ -124,7 +137,8 @@ def _encode_indicators(y: Any, n_items: int, classes: np.ndarray | None, name: s
     if table.shape != (n_items, n_classes):
         raise ValueError(f"{name} must be of shape {(n_items, n_classes)}; got {table.shape}.")
     known = np.arange(n_classes) if classes is None else classes
-    return Targets(known, table.astype(float), np.ones(n_items), multilabel=True)
+    ones = np.ones(n_items)
+    return Targets(known, table.astype(float), ones, ones, multilabel=True)
 
 
 def weigh(targets: Targets, sample_weight: Any, class_weight: Any) -> Targets:
@@ -136,7 +150,7 @@ def weigh(targets: Targets, sample_weight: Any, class_weight: Any) -> Targets:
     sample_weight : array-like of shape (n,), float or None
         At least 0, in any unit.
     class_weight : dict, "balanced" or None
-        A factor for each label; "balanced" makes every class count the same.
+        A factor for each label, in any unit; "balanced" makes every class count the same.
 
     Raises
     ------
@@ -150,7 +164,7 @@ def weigh(targets: Targets, sample_weight: Any, class_weight: Any) -> Targets:
     if not given.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     if class_weight is None:
-        return replace(targets, weight=given)
+        return replace(targets, weight=given, sample_weight=given)
     if targets.multilabel:
         raise ValueError("class_weight must be None where y is multi-label; got one.")
     if isinstance(class_weight, dict):
@@ -168,7 +182,10 @@ def weigh(targets: Targets, sample_weight: Any, class_weight: Any) -> Targets:
         y=targets.labels[counted],
         sample_weight=given[counted],
     )
-    return replace(targets, weight=given * factor[targets.index])
+    weight = given * factor[targets.index]
+    # how classes count against each other: together the items count as they did
+    weight *= given.sum() / (weight.sum() or 1)
+    return replace(targets, weight=weight, sample_weight=given)
 
 
 def find_counted(targets: Targets) -> tuple[np.ndarray, Targets]:

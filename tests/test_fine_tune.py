@@ -566,6 +566,18 @@ def test_skorchs_own_early_stopping_ends_a_phase_and_no_more(photos):
 # What can go wrong
 
 
+def test_class_weights_do_not_change_how_features_are_standardised(photos):
+    X, y = photos
+    plain, weighed = (
+        classifier(max_epochs=0, class_weight=weight).fit(X, y)
+        for weight in (None, {"blue": 1000.0, "green": 1e-4, "red": 1e-4})
+    )
+    for name in ("mean", "scale"):
+        tails = (model._served[0].tail for model in (plain, weighed))
+        assert torch.equal(*(getattr(tail, name) for tail in tails))
+    assert (weighed.predict(X) == "blue").all()
+
+
 def test_a_loss_that_is_not_finite_names_epoch_and_rates(photos):
     model = classifier(fine_tune_lr=1e30, layer_decay=0.4, optimizer="sgd", lr_schedule="constant")
     with pytest.raises(

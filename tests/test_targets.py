@@ -28,12 +28,17 @@ def test_indicators_come_back(rows):
 
 
 @given(LABELS, st.integers(0, 2**31 - 1))
-def test_class_weights_are_those_of_scikit_learn(labels, seed):
+def test_class_weights_are_those_of_scikit_learn_in_any_unit(labels, seed):
     given_weight = np.random.default_rng(seed).uniform(0.1, 2, len(labels))
     classes = {label: index + 1 for index, label in enumerate(sorted(set(labels)))}
     targets = weigh(encode(labels, len(labels)), given_weight, classes)
     expected = given_weight * compute_sample_weight(classes, labels)
+    expected *= given_weight.sum() / expected.sum()
     np.testing.assert_allclose(targets.weight, expected)
+    assert_array_equal(targets.sample_weight, given_weight)
+    tenfold = {label: 10 * factor for label, factor in classes.items()}
+    again = weigh(encode(labels, len(labels)), given_weight, tenfold)
+    np.testing.assert_allclose(again.weight, targets.weight)
 
 
 def test_balanced_classes_count_the_same_whatever_their_items_weigh():
