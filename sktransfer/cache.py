@@ -87,9 +87,10 @@ def check_cache(cache: Any) -> ActivationCache | None:
     >>> check_cache("activations")
     ActivationCache('activations')
     """
+    if cache is None:
+        return None
     if isinstance(cache, ActivationCache):
         cache.check()
-    if cache is None or isinstance(cache, ActivationCache):
         return cache
     if isinstance(cache, (str, os.PathLike)):
         return ActivationCache(cache)

@@ -91,7 +91,8 @@ class SharedHeads:
             return solve()
         found = self._load(self._exact)
         if found is None:
-            found = dict(zip(("weight", "bias"), map(torch.from_numpy, solve()), strict=True))
+            weight, bias = (torch.from_numpy(np.array(part)) for part in solve())
+            found = {"weight": weight, "bias": bias}
             self._save(self._exact, found)
         return found["weight"].numpy(), found["bias"].numpy()
 
