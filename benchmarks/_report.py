@@ -4,7 +4,8 @@
 
 ``FOLDER`` holds the JSON of each benchmark, ``NAME.json``.  Its "rows" become rows of the table.  A
 bar that is a number of 1 or more, and what was measured against it, count how many times faster
-something is, and are drawn; a bar that is a text is what it says.
+something is, and are drawn; a bar that is a text is what it says.  It ends with an error that names
+what is below its bar, or did not end.
 """
 
 import json
@@ -105,6 +106,12 @@ def write(rows):
     README.write_text(before + measured + after)
 
 
+def failures(rows):
+    """What is below its bar, and which benchmarks did not end."""
+    below = [row["claim"] for own in rows.values() for row in own if row.get("holds") is False]
+    return below + [f"{name}.py did not end" for name, own in rows.items() if not own]
+
+
 # The picture
 
 
@@ -153,3 +160,5 @@ if __name__ == "__main__":
     measured = rows_of(Path(sys.argv[1]))
     write(measured)
     draw(measured)
+    failed = failures(measured)
+    assert not failed, f"each claim must hold: {failed}"

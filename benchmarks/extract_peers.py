@@ -141,7 +141,7 @@ def measure(name, photos, folder):
 
 
 options = fit_options()
-options.set_defaults(repeats=1 if QUICK else 5)
+options.set_defaults(repeats=1 if QUICK else 3)
 given = options.parse_args()
 there, skipped = installed(PEERS)
 with tempfile.TemporaryDirectory() as name:
