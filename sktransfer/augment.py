@@ -58,7 +58,7 @@ class Views:
     --------
     >>> import numpy as np
     >>> from sktransfer.augment import Views
-    >>> from sktransfer.cache import digest
+    >>> from sktransfer.digests import digest
     >>> from sktransfer.presets import ImagePreset
     >>> views = Views("light", n=4)
     >>> photo = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)

@@ -1,71 +1,24 @@
 """Rows of frozen stages, kept on disk by content: one folder for folds, candidates and processes.
 
-A row is named by the fingerprint of the prefix that made it and by the digest of its item.  The
-rows of one fingerprint lie in a few immutable shards, so no lock is needed, and a process killed at
-any instant harms nothing; a damaged shard is removed, and its rows count as missing.  Two processes
-may write the same rows: both are right, and ``prune`` drops the second copy.
+A row is named by the fingerprint of the prefix that made it and by the digest of its item.
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import os
-import re
-import shutil
-import time
-import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from itertools import pairwise
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import __version__
 from ._check import check_choice, check_int
-from .digests import digest, digest_or_none, file_key, hashed
-from .shards import (
-    BFLOAT16,
-    DTYPES,
-    FINISHED,
-    SMALL_BYTES,
-    Like,
-    Rows,
-    Shard,
-    TornShardError,
-    find_files,
-    remove_file,
-    remove_stale,
-    to_bfloat16,
-    whole_shards,
-    write_file,
-)
-
-# Part of the name of every folder: another layout of the files means other folders.
-FORMAT = b"1"
-
-# Rows go to disk in shards of about so many bytes, and so many small shards are joined to one.
-SHARD_BYTES, MANY = 64 * 2**20, 16
-
-# What the cache leaves free of a disk for others: a gigabyte, or a twentieth of a small one.
-FREE_BYTES = 2**30
-
-# What a killed writer left is removed after this time: no writer pauses for so long.
-STALE_SECONDS = 3600
-
-FOLDER = re.compile(r"[0-9a-f]{32}")
-ABOUT = "about.json"
+from .digests import digest_or_none, file_key
+from .store import Store
+from .tables import Table
 
 MEMO = "digests of files by path, size and time"
-
-__all__ = ["ActivationCache", "Table", "check_cache", "digest"]
-
-# The types that a table takes.
-FLOATS_AND_BYTES = [text for text in DTYPES.values() if text != BFLOAT16.str]
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_cache(cache: Any) -> ActivationCache | None:
@@ -113,12 +66,12 @@ class ActivationCache:
         What the folder may hold, in bytes; the least recently used rows make room.  None sets no
         limit.
     dtype : {None, "float16", "bfloat16", "float32"}, default=None
-        Type of the rows on disk; None leaves them as they are computed, in float32.  The others
-        take half the space.  Of a network that computes in bfloat16, "bfloat16" keeps every bit of
-        feature maps, though not of their means.
+        Type of the rows on disk; None leaves them as they are computed, in float32.  The half
+        ones take half the space.  Of a network that computes in bfloat16, "bfloat16" keeps every
+        bit of feature maps, though not of their means.
     cuts : int or None, default=None
-        How many of the last cuts a pass for :class:`FineTuneClassifier` leaves rows of, for fits
-        with another depth: 1 is the end of the chain, pooled.  None stands for 3.
+        For how many depths a fit of :class:`FineTuneClassifier` leaves rows: 3, for which None
+        stands, serves ``unfreeze`` 0, 1 and 2; 1 only the head, by pooled features.
 
     Examples
     --------
@@ -179,7 +132,7 @@ class ActivationCache:
         keys = [file_key(item) for item in items]
         if not any(keys):
             return [digest_or_none(item) or os.urandom(16) for item in items]
-        memo = Table(self, MEMO, None)
+        memo = self.exact_table(MEMO)
         rows = memo.find(filter(None, keys))
         known: dict[bytes, bytes | None] = {key: row.tobytes() for key, row in rows.items()}
         fresh = {}
@@ -215,9 +168,14 @@ class ActivationCache:
         Raises
         ------
         OSError
-            If the folder cannot be made, read or written.
+            If the folder cannot be made or read.  Where that is forbidden, or the disk is full,
+            ``append`` warns instead, and keeps rows in memory.
         """
-        return Table(self, fingerprint, self.dtype, spare)
+        return Table(self._store(), fingerprint, self.dtype, spare)
+
+    def exact_table(self, name: str, spare: bool = False) -> Table:
+        """Rows that are no activations: whatever the cache's ``dtype``, they keep every bit."""
+        return Table(self._store(), name, None, spare)
 
     def keeps(self, dtype: Any) -> bool:
         """Whether rows computed in ``dtype``, a torch.dtype, come back with the same bits."""
@@ -226,7 +184,7 @@ class ActivationCache:
     @property
     def n_bytes(self) -> int:
         """Bytes of all rows on disk; 0 where the folder does not exist."""
-        return sum(stat.st_size for stat in self._stats().values())
+        return self._store().n_bytes
 
     def info(self) -> dict[str, dict[str, int]]:
         """Rows, bytes and shards on disk, by the fingerprint of their prefix.
@@ -241,15 +199,7 @@ class ActivationCache:
         OSError
             If the folder does not exist or cannot be read.
         """
-        told = {}
-        for folder in self._folders():
-            shards = list(whole_shards(find_files(folder, FINISHED)))
-            told[_fingerprint(folder)] = {
-                "rows": sum(len(shard.names) for shard in shards),
-                "bytes": sum(shard.size for shard in shards),
-                "shards": len(shards),
-            }
-        return told
+        return self._store().info()
 
     def prune(self, max_bytes: int | None = None) -> int:
         """Remove what is damaged or stored twice, then the least recently used rows.
@@ -270,67 +220,7 @@ class ActivationCache:
             If the folder does not exist or cannot be read.
         """
         limit = check_int("max_bytes", max_bytes, 0, also=(None,))
-        limit = self.max_bytes if limit is None else limit
-        folders = self._folders()
-        freed = sum(_tidy(folder) for folder in folders)
-        if limit is not None:
-            freed += self._shrink(limit)
-        for folder in folders:
-            if not find_files(folder, FINISHED):
-                remove_file(folder / ABOUT)
-                with suppress(OSError):  # another process has just written into it
-                    folder.rmdir()
-        return freed
-
-    def _make_room(self, n_bytes: int, evict: bool) -> bool:
-        """Whether ``n_bytes`` more can be had within the limit, now that others have gone.
-
-        Raises
-        ------
-        OSError
-            If the disk would be full but for the room that others need.
-        """
-        if self.max_bytes is not None:
-            if n_bytes > self.max_bytes - (0 if evict else self.n_bytes):
-                return False
-            self._shrink(self.max_bytes - n_bytes)
-        with suppress(FileNotFoundError):  # the folder is not there yet
-            disk = shutil.disk_usage(self._root())
-            if disk.free < n_bytes + min(FREE_BYTES, disk.total // 20):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.dir))
-        return True
-
-    def _shrink(self, limit: int) -> int:
-        """Remove the least recently used shards until the others fit in ``limit`` bytes."""
-        stats = self._stats()
-        excess, freed = sum(stat.st_size for stat in stats.values()) - limit, 0
-        for path in sorted(stats, key=lambda path: stats[path].st_mtime_ns):
-            if freed >= excess:
-                break
-            freed += remove_file(path)
-        return freed
-
-    def _stats(self) -> dict[Path, os.stat_result]:
-        """What the system says of each shard."""
-        stats = {}
-        folders = self._folders() if self._root().is_dir() else []
-        for path in (path for folder in folders for path in find_files(folder, FINISHED)):
-            with suppress(FileNotFoundError):
-                stats[path] = path.lstat()
-        return stats
-
-    def _folders(self) -> list[Path]:
-        """The folders of this cache, one for each fingerprint; what is not ours is passed over."""
-        try:
-            with os.scandir(self._root()) as entries:
-                return sorted(
-                    Path(entry)
-                    for entry in entries
-                    if FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-                )
-        except OSError as error:
-            sentence = "cache must be a folder that exists and can be read"
-            raise _explained(error, sentence, self.dir) from error
+        return self._store().prune(self.max_bytes if limit is None else limit)
 
     def check(self) -> None:
         """Raise for the first parameter that is not what it must be; touches no disk."""
@@ -340,312 +230,7 @@ class ActivationCache:
         check_choice("dtype", self.dtype, (None, "float16", "bfloat16", "float32"))
         check_int("cuts", self.cuts, 1, also=(None,))
 
-    def _root(self) -> Path:
-        """The folder."""
+    def _store(self) -> Store:
+        """The folder, as the parameters now say."""
         self.check()
-        return Path(self.dir).expanduser().absolute()
-
-
-class Table:
-    """The rows of one fingerprint, by digest; :meth:`ActivationCache.table` makes it.
-
-    What a full or failing disk does not take is kept in memory, or dropped where it is spare.
-    """
-
-    def __init__(
-        self, cache: ActivationCache, fingerprint: str, dtype: str | None, spare: bool = False
-    ):
-        self._cache = cache
-        self._spare = spare
-        self._fingerprint = fingerprint if dtype is None else f"{fingerprint}/{dtype}"
-        self._dtype = dtype
-        name = hashed("table", FORMAT, f"{dtype}\0{fingerprint}".encode())
-        self._folder = cache._root() / name.hex()
-        self._on = True
-        self._told = False
-        self._seen: set[Path | None] = set()
-        self._keep([])
-        try:
-            if not spare:
-                with _unless_full():  # append() will tell
-                    self._folder.mkdir(parents=True, exist_ok=True)
-            remove_stale(self._folder, time.time() - STALE_SECONDS)
-            self._refresh()
-        except OSError as error:
-            sentence = "cache must be a folder that can be written"
-            raise _explained(error, sentence, cache.dir) from error
-
-    def missing(self, digests: Sequence[bytes]) -> list[int]:
-        """Positions of the digests that have no whole row here; of equal ones, the first.
-
-        Parameters
-        ----------
-        digests : sequence of bytes
-
-        Returns
-        -------
-        list of int, increasing
-        """
-        self._refresh()
-        first = _first(digests)
-        self._check(first)
-        return [position for name, position in first.items() if name not in self._index]
-
-    def append(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
-        """Keep a row for each digest; those that have one are passed over.
-
-        Parameters
-        ----------
-        digests : sequence of n bytes
-        rows : ndarray of shape (n, ...), float16, float32, float64 or uint8
-            Values too large for the type on disk become its largest.
-
-        Raises
-        ------
-        ValueError
-            If there is not one digest for each row, or rows differ in shape or type from those
-            of the table.
-        """
-        try:
-            self.store(digests, rows)
-        except OSError as error:
-            self._on = False
-            if self._spare:
-                return
-            advice = "The folder must stay where it is, and be writable."
-            if error.errno in FULL:
-                advice = (
-                    "Free some space, or set a limit: cache=ActivationCache(dir, max_bytes=...)."
-                )
-            warnings.warn(
-                f"cache is off for these rows, which stay in memory: {error.strerror} in "
-                f"{self._cache.dir}. {advice}",
-                UserWarning,
-                stacklevel=2,
-            )
-            self.store(digests, rows)
-
-    def rows(self, digests: Sequence[bytes]) -> Rows:
-        """The rows of ``digests``, in their order, left on disk until asked for.
-
-        Parameters
-        ----------
-        digests : sequence of n bytes
-
-        Returns
-        -------
-        Rows
-            A sequence of n rows.
-
-        Raises
-        ------
-        KeyError
-            If a digest has no whole row here.
-        """
-        self._check(digests)
-        try:
-            positions = np.array([self._index[name] for name in digests], dtype=np.int64)
-        except KeyError as error:
-            raise KeyError(
-                f"digests must have rows in the table; {error.args[0].hex()} has none. "
-                "Append those that missing() names."
-            ) from None
-        return Rows(self._shards, self._starts, positions)
-
-    def find(self, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """The rows that are here, by digest."""
-        here = self._here(digests)
-        return dict(zip(here, self.rows(here)[:], strict=True))
-
-    def _here(self, digests: Iterable[bytes]) -> list[bytes]:
-        """Those that have rows here, each once."""
-        names = list(dict.fromkeys(digests))
-        self._check(names)
-        return [name for name in names if name in self._index]
-
-    def store(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
-        """Keep rows as :meth:`append` does; where the disk fails, so does this."""
-        rows = self._as_on_disk(digests, rows)
-        self._check(digests)
-        first = {name: at for name, at in _first(digests).items() if name not in self._index}
-        if len(first) < len(rows):
-            rows = rows[list(first.values())]
-        limit = self._cache.max_bytes
-        shard_bytes = SHARD_BYTES if limit is None else min(SHARD_BYTES, limit // 8)
-        names, step = list(first), max(1, shard_bytes // max(1, rows[:1].nbytes))
-        for start in range(0, len(names), step):
-            self._store_block(names[start : start + step], rows[start : start + step])
-        if limit is not None and self._on and not self._spare:
-            self._tell_if_too_small()
-
-    def _tell_if_too_small(self) -> None:
-        """Warn, once, where rows that this table has in use had to go, or could not come."""
-        if not self._told and any(shard.is_gone() for shard in self._shards):
-            self._told = True
-            warnings.warn(
-                f"max_bytes must be more than the rows of one run take; got "
-                f"{self._cache.max_bytes}. The next run will compute some of them again.",
-                UserWarning,
-                stacklevel=4,
-            )
-
-    def _as_on_disk(self, digests: Sequence[bytes], rows: np.ndarray) -> np.ndarray:
-        rows = np.asarray(rows)
-        if rows.ndim == 0 or len(rows) != len(digests) or any(len(name) != 16 for name in digests):
-            raise ValueError(
-                "digests must be of 16 bytes, one for each row; "
-                f"got {len(digests)} digests and rows of shape {rows.shape}."
-            )
-        wanted = rows.dtype if self._dtype in (None, "bfloat16") else self._dtype
-        stored = np.dtype(wanted).newbyteorder("<")
-        if stored.str not in FLOATS_AND_BYTES:
-            known = ", ".join(np.dtype(text).name for text in FLOATS_AND_BYTES)
-            raise ValueError(f"rows must be of type {known}; got {rows.dtype}.")
-        if self._dtype == "bfloat16":
-            rows, stored = to_bfloat16(rows), BFLOAT16
-        like = (rows.shape[1:], stored)
-        if self._shards and self._shards[0].like != like:
-            raise ValueError(
-                f"rows must be like those of the table, {_told(self._shards[0].like)}; "
-                f"got {_told(like)}. Two prefixes have one fingerprint."
-            )
-        if stored.kind == "f" and stored.itemsize < rows.dtype.itemsize:
-            # saturate: one infinite value would spoil all that is computed from the row
-            rows = np.clip(rows, np.finfo(stored).min, np.finfo(stored).max)
-        return np.ascontiguousarray(rows, dtype=stored)
-
-    def _store_block(self, names: list[bytes], rows: np.ndarray) -> None:
-        """Keep rows in one new shard; small ones join it when they have become many."""
-        small = [shard for shard in self._shards if shard.path and shard.size < SMALL_BYTES]
-        if not (self._on and len(small) >= MANY and rows.nbytes < SMALL_BYTES):
-            small = []
-        if found := self._here(name for shard in small for name in shard.names):
-            names = [*found, *names]
-            rows = np.concatenate([self.rows(found).stored(slice(None)), rows])
-        shard = Shard.of(names, rows)
-        if self._on and self._cache._make_room(shard.size, evict=not self._spare):
-            self._describe()
-            shard = shard.written(self._folder)
-        elif self._spare:
-            return
-        else:
-            shard.rows = rows.copy()  # the caller may write to its own
-        if small:
-            self._keep([kept for kept in self._shards if kept not in small])
-        self._add(shard)
-        for joined in small:
-            joined.remove()
-
-    def _refresh(self) -> None:
-        """Take notice of the shards that came since."""
-        for _ in range(3):  # again when one has vanished: its rows may have joined another
-            vanished = False
-            for path in find_files(self._folder, FINISHED):
-                if path in self._seen:
-                    continue
-                try:
-                    self._add(Shard.read(path))
-                except FileNotFoundError:
-                    vanished = True
-                except TornShardError:
-                    remove_file(path)
-            if not vanished:
-                return
-
-    def _check(self, names: Collection[bytes]) -> None:
-        """Open the shards of ``names``, and forget which of these rows are not whole.
-
-        Rows that were found whole once stay, whatever becomes of their shard.
-        """
-        while torn := [shard for shard, rows in self._by_shard(names) if not shard.is_whole(rows)]:
-            for shard in torn:
-                shard.remove()
-            self._keep([self._saved(s.salvaged()) if s in torn else s for s in self._shards])
-            self._refresh()  # another process may have joined them to one
-
-    def _saved(self, shard: Shard) -> Shard:
-        """A shard on disk, or where that fails, as it is."""
-        with suppress(OSError):
-            return shard.written(self._folder) if shard.names and self._on else shard
-        return shard
-
-    def _by_shard(self, names: Collection[bytes]) -> Iterator[tuple[Shard, np.ndarray]]:
-        """The shards that hold rows of ``names``, and which rows these are."""
-        found = {self._index[name] for name in names if name in self._index}
-        positions = np.array(sorted(found), dtype=np.int64)
-        bounds = pairwise(np.searchsorted(positions, self._starts))
-        for shard, start, (low, high) in zip(self._shards, self._starts, bounds, strict=False):
-            if low < high:
-                yield shard, positions[low:high] - start
-
-    def _keep(self, shards: list[Shard]) -> None:
-        self._shards: list[Shard] = []
-        self._starts = [0]  # of each shard, and the end of the last
-        self._index: dict[bytes, int] = {}
-        for shard in shards:
-            self._add(shard)
-
-    def _add(self, shard: Shard) -> None:
-        self._seen.add(shard.path)
-        if self._shards and shard.like != self._shards[0].like:
-            return  # two prefixes have one fingerprint; append() says so
-        for position, name in enumerate(shard.names, start=self._starts[-1]):
-            self._index.setdefault(name, position)
-        self._starts.append(self._starts[-1] + len(shard.names))
-        self._shards.append(shard)
-
-    def _describe(self) -> None:
-        """Say in the folder what it is for; it is made again where ``prune`` has removed it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if not (self._folder / ABOUT).exists():
-            made = {"sktransfer": __version__, "numpy": np.__version__}
-            about = {"fingerprint": self._fingerprint, "made with": made}
-            write_file(self._folder / ABOUT, json.dumps(about, indent=2).encode())
-
-
-def _first(digests: Sequence[bytes]) -> dict[bytes, int]:
-    """Where each digest stands first."""
-    first: dict[bytes, int] = {}
-    for position, name in enumerate(digests):
-        first.setdefault(name, position)
-    return first
-
-
-def _tidy(folder: Path) -> int:
-    """Remove what is damaged, stored twice or left by killed writers; returns the bytes freed."""
-    paths = find_files(folder, FINISHED)
-    kept: set[Path | None] = set()
-    seen: set[bytes] = set()
-    for shard in sorted(whole_shards(paths), key=lambda shard: shard.used, reverse=True):
-        if not seen.issuperset(shard.names):
-            kept.add(shard.path)
-            seen.update(shard.names)
-    freed = sum(remove_file(path) for path in paths if path not in kept)
-    return freed + remove_stale(folder, time.time() - STALE_SECONDS)
-
-
-def _fingerprint(folder: Path) -> str:
-    """What the rows in ``folder`` are of; its name, where the file that says so is lost."""
-    try:
-        return str(json.loads((folder / ABOUT).read_bytes())["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return folder.name
-
-
-@contextmanager
-def _unless_full() -> Iterator[None]:
-    """Pass over what a full disk refuses."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-
-
-def _explained(error: OSError, sentence: str, folder: Any) -> OSError:
-    """``error`` in the user's own words, and of the user's own folder; its type and number stay."""
-    return OSError(error.errno, f"{sentence}; {error.strerror}", str(folder))
-
-
-def _told(like: Like) -> str:
-    return f"{like[1]} of shape {like[0]}"
+        return Store(Path(self.dir).expanduser().absolute(), self.max_bytes)

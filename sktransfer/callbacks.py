@@ -1,4 +1,4 @@
-"""What happens during training: skorch callbacks, each of them one event.
+"""What happens during training: skorch callbacks.
 
 What they ask of a net, whichever it is: ``net.step_``, the optimiser steps done in this phase;
 ``net.n_steps_``, those of the whole phase; ``net.epoch_``, the epochs done in it; and

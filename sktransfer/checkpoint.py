@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .shards import remove_stale, write_file
+from .shards import write_file
+from .store import remove_left
 
 FILE = "last.pt"
 PLAIN = (bool, int, float, str, type(None))
@@ -60,10 +61,10 @@ class Checkpoint:
                     f"checkpoint must be None where the state of {name!r} holds more than tensors "
                     "and plain values."
                 )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        remove_stale(self.folder, float("inf"))
         buffer = io.BytesIO()
         torch.save(plain(state), buffer)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_left(self.folder)
         write_file(self.folder / FILE, buffer.getbuffer())
 
     def remove(self) -> None:

@@ -210,6 +210,8 @@ def info(folder: CacheDir) -> None:
     told = ActivationCache(folder).info()
     rows = [(name, *map(str, stored.values())) for name, stored in told.items()]
     print_table(("fingerprint", "rows", "bytes", "shards"), rows)
+    n_bytes = sum(stored["bytes"] for stored in told.values())
+    print(f"{len(told)} fingerprints, {n_bytes} bytes", file=sys.stderr)
 
 
 @cache_app.command()

@@ -30,7 +30,7 @@ Precision = Annotated[str, Option(help="float32, bfloat16 or auto.")]
 Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Jobs = Annotated[int | None, Option(help="Threads that decode.")]
 DecodeError = Annotated[
-    str, Option(help="raise, or warn or ignore: unreadable images are passed over.")
+    str, Option(help="raise, or warn or ignore: unreadable images are left out, or left empty.")
 ]
 RandomState = Annotated[int | None, Option(help="A seed: two runs give the same model.")]
 

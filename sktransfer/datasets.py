@@ -23,8 +23,8 @@ from sklearn.utils import Bunch
 
 from ._callbacks import progress_bar
 from ._check import check_int, did_you_mean, first_ten, require
-from .cache import digest
 from .decode import DecodeError, decode
+from .digests import digest
 from .items import check_items
 
 if TYPE_CHECKING:

@@ -21,9 +21,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+    if present["cuda"]:
+        present |= {f"cuda:{index}": True for index in range(torch.cuda.device_count())}
     if device == "auto":
         return torch.device(next(name for name, here in present.items() if here))
-    if not present[device.partition(":")[0]]:
+    if not present.get(device):
         here = ", ".join(repr(name) for name, is_here in present.items() if is_here)
         raise ValueError(f"device must be one that torch finds here: {here}; got {device!r}.")
     return torch.device(device)

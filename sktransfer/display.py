@@ -708,6 +708,11 @@ def fitted_history(estimator: Any) -> Any:
 
 def _depth_key(params: Sequence[Mapping[str, Any]]) -> str:
     """The name of the parameter ``unfreeze`` among those that were searched."""
+    if not all(isinstance(candidate, Mapping) for candidate in params):
+        raise TypeError(
+            f"cv_results must hold a dict for each candidate in its params; got {params[0]!r}. A "
+            "table that was read from text has lost them: keep cv_results_ with joblib.dump."
+        )
     names = dict.fromkeys(name for candidate in params for name in candidate)
     found = [name for name in names if name.rpartition("__")[2] == "unfreeze"]
     if len(found) == 1:

@@ -21,9 +21,10 @@ from ._check import check_choice, first_ten
 from .cache import ActivationCache
 from .prefix import Prefix, Tap
 from .presets import DecodeError
+from .tables import SHARD_BYTES
 
-# Rows kept back until there are so many bytes or rows of them for one shard of the cache.
-SHARD_BYTES, SHARD_ROWS = 64 * 2**20, 1024
+# Rows kept back until there are so many of them, or bytes for one shard of the cache.
+SHARD_ROWS = 1024
 
 DECODE_ERRORS = ("raise", "warn", "ignore")
 

@@ -49,8 +49,9 @@ class PretrainedFeatureExtractor(
     image_size : int or None, default=None
         Side, in pixels, of the square that the network sees; None is what its weights ask for.
     image_shape : tuple of int or None, default=None
-        (h, w) or (h, w, c) of the images in a table of flattened rows.  None takes a width of
-        3 * s * s as (s, s, 3), and pads any other with zeros to the next square, one channel.
+        (h, w), (h, w, c) or (c, h, w) of the images in a table of flattened rows.  None takes a
+        width of 3 * s * s as (s, s, 3), and pads any other with zeros to the next square, one
+        channel.
     preset : dict, preset or None, default=None
         Overrides of the preprocessing that came with the weights, such as
         ``{"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}``, or a whole preset.

@@ -11,7 +11,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._callbacks import CallbackSupportMixin, fit_task, progress_bar, with_callbacks
 from .cache import check_cache
@@ -51,27 +51,30 @@ class FineTuneClassifier(
 ):
     """Classify photos by a pretrained network that is fine-tuned to them.
 
-    The recipe of practitioners, in one ``fit``: a new head on frozen features first, then the last
-    stages of the network, at a low rate that falls from stage to stage, while augmentation draws
-    variants of the photos.  Stages before the cut stay frozen, batch statistics included.
+    The recipe of practitioners, in one ``fit``: a new head on frozen features first, then as many
+    of the last stages as ``unfreeze`` says, at a low rate that falls from stage to stage, while
+    augmentation draws variants of the photos.  Other stages stay frozen, batch statistics included.
 
     Parameters
     ----------
     backbone : str or callable, default="builtin/mini"
         Address of the network, ``"provider/model"``, or a factory: a callable that returns one.
+        A factory's network counts as pretrained, unless its ``weights_info`` says something, and
+        neither a tag nor a sha256.
     weights : str, path-like or None, default="default"
         ``"default"``, a tag of the provider, the path of a .safetensors, .pth or .pt file, or None
         for random weights: training from scratch.
     unfreeze : int, "all", str or "auto", default="auto"
         How many stages train, from the last: 0 trains the head alone, "all" the whole network, the
-        name of a stage that stage and those after it.  "auto" is "all" for photos and 1 for the
-        rows of a table.
+        name of a stage that stage and those after it.  "auto" is "all", or 1 for a pretrained
+        network on the rows of a table, which is any two-dimensional X.
     head : {"linear", "mlp"} or callable, default="linear"
         What makes scores of features; ``MLPHead(hidden_sizes=..., dropout=...)``, or a callable of
         the numbers of features and outputs that returns a new Module.
     head_init : {"auto", "logistic", "prior"} or estimator, default="auto"
-        What the head starts from: scikit-learn's LogisticRegression on the standardised frozen
-        features [1]_, another linear classifier that was not fitted, or the shares of the classes.
+        What the head starts from: scikit-learn's ``LogisticRegression(C=0.01)`` on the standardised
+        frozen features [1]_, another linear classifier, not fitted, whose ``fit`` takes
+        ``sample_weight``, or the shares of the classes.
         "auto" is "logistic" for a linear head on a pretrained network.
     pooling : {"avg", "max", "avgmax", "flatten", "cls"}, default="avg"
         How the positions of the last feature map become one vector.
@@ -84,8 +87,10 @@ class FineTuneClassifier(
     augment : None, {"auto", "light", "standard", "trivial"}, Views or callable, default="auto"
         Random variants of the photos, in training only.  "light": windows of half to all of the
         photo, and flips; "standard": rotation, shifts, shear, zoom and flips; "trivial":
-        TrivialAugment [2]_; a transform of torchvision.transforms.v2; or ``Views``, a few fixed
-        variants that can be cached.  "auto" is "light" for photos where stages train.
+        "light", then one operation of TrivialAugment [2]_; a transform of
+        torchvision.transforms.v2, or another callable of a photo (3, h, w), uint8 or float32, that
+        returns one of any size; or ``Views``, a few fixed variants that can be cached.  "auto" is
+        "light" for photos where stages train.
     tta : int, default=0
         Random variants of each photo whose scores a prediction averages with those of the photo
         itself, made by ``augment``, or "light" where that is None.
@@ -97,7 +102,7 @@ class FineTuneClassifier(
     unfreeze_every : int or None, default=None
         Thaw one stage more after so many epochs [3]_; None thaws all at once.
     lr : float or "auto", default=0.001
-        Learning rate of the head while it trains alone.
+        Learning rate of the head while it trains alone; with ``unfreeze=0``, in both phases.
     fine_tune_lr : float or "auto", default=0.0003
         Learning rate of the head in the second phase, where stages train.  "auto", as for ``lr``,
         asks the range test of :func:`find_lr`.
@@ -114,7 +119,7 @@ class FineTuneClassifier(
     label_smoothing : float in [0, 1), default=0.1
         Share of each target that is spread over all classes.
     class_weight : dict, "balanced" or None, default=None
-        How much each class counts, in any unit.
+        How much each class counts; only the ratios matter.
     batch_size : int or "auto", default="auto"
         Rows of a training step; "auto" is 32.
     early_stopping : bool, default=False
@@ -129,7 +134,7 @@ class FineTuneClassifier(
         Side, in pixels, of the square that the network sees.  None is what its weights ask for;
         for the rows of a table, the least that it takes and that loses no pixel.
     image_shape : tuple of int or None, default=None
-        (h, w) or (h, w, c) of the images in a table of flattened rows.
+        (h, w), (h, w, c) or (c, h, w) of the images in a table of flattened rows.
     preset : dict, preset or None, default=None
         Overrides of the preprocessing that came with the weights, or a whole preset.
     cache : str, path-like, ActivationCache or None, default=None
@@ -140,7 +145,8 @@ class FineTuneClassifier(
         parameters and data, goes on from its last epoch.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         In which the network computes; its weights are float32.  "auto" is bfloat16 on a device
-        that has units for it.
+        that has units for it.  A float64 table on a CPU is trained on in float64, unless it is
+        "bfloat16".
     device : str or torch.device, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": the first of cuda, mps, cpu that is there.
     n_jobs : int or None, default=None
@@ -175,7 +181,7 @@ class FineTuneClassifier(
         Epochs that were trained, over both phases.
     best_epoch_ : int or None
         The epoch whose weights were kept, from 1, 0 for those before the first; None without
-        validation data.
+        validation data, and of an ensemble of snapshots.
     skipped_ : ndarray of int
         Positions of the rows of X that ``decode_error`` let ``fit`` leave out.
     weights_info_ : dict
@@ -320,8 +326,13 @@ class FineTuneClassifier(
 
         Raises
         ------
-        ValueError
-            If a parameter, an item or a label is not what it must be; the message names it.
+        TypeError, ValueError
+            If a parameter, an item or a label is not what it must be, or the loss is not finite;
+            the message names it.
+        FreezeError
+            If a frozen stage moved, or one that trains got no gradient.
+        OSError
+            If the folder of ``cache`` or ``checkpoint`` cannot be made or read.
         """
         before = {name: value for name, value in vars(self).items() if name in LEARNED}
         try:
@@ -360,7 +371,8 @@ class FineTuneClassifier(
         Returns
         -------
         ndarray of shape (n_items, n_classes), float64
-            Rows sum to 1; of multi-label targets, each column is a probability of its own.
+            Rows sum to 1; of multi-label targets, each column is a probability of its own.  The row
+            of an image that ``decode_error`` let pass without being decoded is NaN.
         """
         scores = self._scores(X)
         return expit(scores) if self._multilabel else softmax(scores, axis=1)
@@ -401,8 +413,19 @@ class FineTuneClassifier(
         -------
         float in [0, 1]
             An image that ``decode_error`` let pass without being decoded counts as wrong.
+
+        Raises
+        ------
+        ValueError
+            If y is not of the shape of the predictions.
         """
-        right = self.predict(X) == np.asarray(y)
+        predicted, y = self.predict(X), np.asarray(y)
+        if not self._multilabel:
+            y = column_or_1d(y)
+        if y.shape != predicted.shape:
+            shape = predicted.shape
+            raise ValueError(f"y must be of shape {shape}, a row for each item; got {y.shape}.")
+        right = predicted == y
         return float(np.average(right if right.ndim == 1 else right.all(1), weights=sample_weight))
 
     def transform(self, X):
@@ -435,8 +458,12 @@ class FineTuneClassifier(
                 "_origin": (self.backbone, self.weights),
             }
 
+            n_done = 0
+
             def done(net):
-                advance(1)
+                nonlocal n_done
+                n_before, n_done = n_done, net.first_epoch + len(net.history)
+                advance(n_done - n_before)  # several, where a fit goes on from what others did
                 made = partial(_reconstructed, learned, net.module_, plan.recipe)
                 return step(X=X, y=y, reconstruction_attributes=made)
 

@@ -194,7 +194,11 @@ def _divide(
         raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
     if X_val is not None:
         more = preset.check(params, X_val)
-        targets = targets.followed_by(encode(y_val, len(more), targets.classes, "y_val"))
+        known = encode(y_val, len(more), targets.classes, "y_val")
+        if known.multilabel != targets.multilabel:
+            kinds = ("one label", "columns of 0 and 1")[:: -1 if targets.multilabel else 1]
+            raise ValueError(f"y_val must have {kinds[0]} for each item, as y has; got {kinds[1]}.")
+        targets = targets.followed_by(known)
         items = [*items, *more]
         valid = np.arange(n_own, len(items))
     elif params.early_stopping:

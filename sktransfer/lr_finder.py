@@ -79,7 +79,8 @@ def find_lr(
     low : float, default=1e-06
         The first rate.
     high : float, default=1.0
-        The last one; the test ends earlier where the loss grows to four times its least value.
+        The last one; the test ends earlier where the smoothed loss grows to more than four times
+        its least value and more than its first.
     n_steps : int, default=60
         Batches to train on.
     **fit_params : dict
@@ -88,12 +89,14 @@ def find_lr(
     Returns
     -------
     LRCurve
-        With ``suggestion``, and ``plot()``.
+        With ``plot()`` and ``suggestion``: the rate at which the smoothed loss falls fastest; or,
+        where it never falls, as from a head that is the exact solution, a tenth of the rate from
+        which it grows.
 
     Raises
     ------
-    ValueError
-        If there is nothing to train, or a parameter is not what it must be.
+    TypeError, ValueError
+        If there is nothing to train, a parameter is not what it must be, or no loss is finite.
 
     References
     ----------

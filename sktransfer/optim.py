@@ -140,22 +140,32 @@ def make_optimizer(
     'AdamW'
     """
     groups = list(groups)
+    check_optimizer(optimizer)
     if isinstance(optimizer, str):
-        kind, options = OPTIMIZERS[check_choice("optimizer", optimizer, list(OPTIMIZERS))]
+        kind, options = OPTIMIZERS[optimizer]
         return kind(groups, **options, **_fused(kind, fused))
-    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+    if isinstance(optimizer, type):
         # each group has its own rate; a class may insist on one all the same
         options = {"lr": groups[0]["lr"], **_fused(optimizer, fused)}
-        return optimizer(groups, **options)
-    if not callable(optimizer) or isinstance(optimizer, type):
-        raise TypeError(
-            "optimizer must be a name, a subclass of torch.optim.Optimizer or a function of "
-            f"parameter groups; got {optimizer!r}."
-        )
+        made: Optimizer = optimizer(groups, **options)
+        return made
     made = optimizer(groups)
     if not isinstance(made, Optimizer):
         raise TypeError(f"optimizer must return a torch.optim.Optimizer; got {made!r}.")
     return made
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise where ``optimizer`` is not what :func:`make_optimizer` takes."""
+    if isinstance(optimizer, str):
+        check_choice("optimizer", optimizer, list(OPTIMIZERS))
+        return
+    is_class = isinstance(optimizer, type)
+    if not (issubclass(optimizer, Optimizer) if is_class else callable(optimizer)):
+        raise TypeError(
+            "optimizer must be a name, a subclass of torch.optim.Optimizer or a function of "
+            f"parameter groups; got {optimizer!r}."
+        )
 
 
 def _fused(kind: type[Optimizer], fused: bool | None) -> dict[str, Any]:

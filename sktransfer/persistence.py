@@ -439,7 +439,10 @@ def _part(tensors: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
 def _cache_here(cache: Any) -> Any:
     """The cache, where its folder is here."""
     found = check_cache(cache)
-    return cache if found is not None and Path(found.dir).expanduser().is_dir() else None
+    with suppress(PermissionError):  # below a folder that is somebody else's
+        if found is not None and Path(found.dir).expanduser().is_dir():
+            return cache
+    return None
 
 
 def _backbone(told: Mapping[str, Any]) -> Backbone:

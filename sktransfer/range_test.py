@@ -83,6 +83,8 @@ def range_test(
         if run_phase(deepcopy(tail), trial, quiet, audit=Audit()).interrupted_:
             raise KeyboardInterrupt
     except TrainingDivergedError:
+        if not growing.losses_:
+            raise
         growing.rates_.pop()  # the step that gave no loss
     return np.array(growing.rates_), np.array(growing.losses_)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .cache import check_cache
 from .device import PRECISIONS, resolve_device, resolve_precision
 from .extract import DECODE_ERRORS
 from .heads import HEADS, POOLINGS, LinearHead
+from .optim import check_optimizer
 from .schedules import resolve_schedule
 
 FREEZE_BN = ("auto", "frozen", "all")
@@ -137,10 +139,10 @@ def resolve(params: Any, backbone: Backbone, items: Any, is_table: bool) -> Reci
         freeze_bn=params.freeze_bn == "all" or (is_auto(params.freeze_bn) and pretrained),
         augment=augment,
         head_init=exact,
-        freeze_epochs=freeze_epochs,
+        freeze_epochs=int(freeze_epochs),
         layer_decay=(0.6 if pretrained else 1.0) if is_auto(decay) else float(decay),
         standardise=pretrained,
-        batch_size=32 if is_auto(params.batch_size) else params.batch_size,
+        batch_size=32 if is_auto(params.batch_size) else int(params.batch_size),
         device=device,
         precision=torch.float64 if wide else precision,
         dtype=torch.float64 if wide else torch.float32,
@@ -213,6 +215,9 @@ def check_parameters(params: Any) -> None:
     check_int("batch_size", params.batch_size, 1, also=("auto",))
     check_int("image_size", params.image_size, 1, also=(None,))
     check_choice("precision", params.precision, PRECISIONS)
+    check_optimizer(params.optimizer)
+    _check_callbacks(params.skorch_callbacks)
+    _check_checkpoint(params.checkpoint)
     check_how(params)
 
 
@@ -222,6 +227,22 @@ def check_how(params: Any) -> None:
     check_int("n_jobs", params.n_jobs, 1, also=(None, -1))
     check_int("verbose", params.verbose, 0, also=(True, False))
     check_cache(params.cache)
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    wrong = [callbacks]
+    if isinstance(callbacks, (list, tuple)):
+        alone = [each[-1] if isinstance(each, tuple) and each else each for each in callbacks]
+        wrong = [each for each in alone if not hasattr(each, "on_train_begin")]
+    if callbacks is not None and wrong:
+        raise TypeError(
+            f"skorch_callbacks must be a list of skorch's callbacks, or None; got {wrong[0]!r}."
+        )
+
+
+def _check_checkpoint(checkpoint: Any) -> None:
+    if not (checkpoint is None or (isinstance(checkpoint, (str, PathLike)) and str(checkpoint))):
+        raise TypeError(f"checkpoint must be the path of a folder, or None; got {checkpoint!r}.")
 
 
 def _check_head_init(params: Any) -> None:

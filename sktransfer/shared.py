@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from hashlib import blake2b
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy
@@ -18,10 +18,11 @@ from torch import Tensor
 
 from . import __version__
 from ._describe import described
-from .cache import ActivationCache, Table
+from .cache import ActivationCache
 from .checkpoint import plain
 from .net import Tail, TailNet, weights_of
 from .recipe import Recipe
+from .tables import Table
 from .targets import Targets
 from .training import state_of
 
@@ -139,13 +140,14 @@ class SharedHeads:
     def _table(self, name: str) -> tuple[bytes, Table]:
         """A table of one row: others would have to be as long."""
         digest = blake2b(name.encode(), digest_size=16).digest()
-        return digest, Table(self._cache, f"head {digest.hex()}", None, spare=True)  # type: ignore[arg-type]
+        cache = cast(ActivationCache, self._cache)
+        return digest, cache.exact_table(f"head {digest.hex()}", spare=True)
 
 
 def _digest_of(rows: list[tuple[np.ndarray, Targets]]) -> str:
     name = blake2b(digest_size=16)
     for features, targets in rows:
-        for part in (features, targets.table, targets.weight):
+        for part in (features, targets.table, targets.weight, targets.sample_weight):
             name.update(f"{part.dtype} {part.shape}".encode())
             name.update(np.ascontiguousarray(part).tobytes())
         name.update(f"{targets.multilabel} {targets.classes.tolist()}".encode())

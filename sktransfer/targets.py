@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_array
 
-from ._check import first_ten
+from ._check import check_span, first_ten
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,8 @@ def weigh(targets: Targets, sample_weight: Any, class_weight: Any) -> Targets:
         unknown = [label for label in class_weight if label not in targets.classes]
         if unknown:
             raise ValueError(f"class_weight must name labels of y; {unknown[0]!r} is none.")
+        for label, factor_of_label in class_weight.items():
+            check_span(f"class_weight[{label!r}]", factor_of_label, "[0, inf)")
     elif not (isinstance(class_weight, str) and class_weight == "balanced"):
         raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}.")
     counted = given > 0
@@ -183,8 +185,10 @@ def weigh(targets: Targets, sample_weight: Any, class_weight: Any) -> Targets:
         sample_weight=given[counted],
     )
     weight = given * factor[targets.index]
+    if not weight.any():
+        raise ValueError("class_weight must leave at least two classes a weight above 0; got none.")
     # how classes count against each other: together the items count as they did
-    weight *= given.sum() / (weight.sum() or 1)
+    weight *= given.sum() / weight.sum()
     return replace(targets, weight=weight, sample_weight=given)
 
 

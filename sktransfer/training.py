@@ -39,8 +39,8 @@ class Phase:
     n_epochs : int
     train : Samples
     valid : Samples or None
-    lr : float
-        The rate of the head.
+    lr : float or "auto"
+        The rate of the head; a number by the time that it runs.
     layer_decay : float
         The rate of a stage over that of what follows it.
     callbacks : list of (str, Callback)
@@ -52,7 +52,7 @@ class Phase:
     n_epochs: int
     train: Samples
     valid: Samples | None
-    lr: float
+    lr: Any
     layer_decay: float
     callbacks: Sequence[tuple[str, Callback]]
 

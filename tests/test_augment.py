@@ -27,7 +27,7 @@ from sktransfer.augment import (
     describe,
     resolve_augment,
 )
-from sktransfer.cache import digest
+from sktransfer.digests import digest
 from sktransfer.presets import DecodeError, ImagePreset
 
 some = settings(max_examples=30, deadline=None, derandomize=True)

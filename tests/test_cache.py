@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import time
+import warnings
 from io import BytesIO, FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,10 +23,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.base import BaseEstimator, clone
 
-from sktransfer import ActivationCache
-from sktransfer import cache as cache_module
+from sktransfer import ActivationCache, store, tables
 from sktransfer import digests as digests_module
-from sktransfer.cache import check_cache, digest
+from sktransfer.cache import check_cache
+from sktransfer.digests import digest
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
 row_types = st.sampled_from(["float16", "float32", "float64", "uint8"])
@@ -263,6 +264,47 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
         ActivationCache(tmp_path / "file" / "folder").table("prefix")
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_folder_that_may_not_be_made_turns_the_cache_off(cache, rows, monkeypatch, number):
+    monkeypatch.setattr(Path, "mkdir", refuse_as(number))
+    table = cache.table("prefix")
+    assert table.missing(names(10)) == list(range(10))
+    message = rf"cache is off .* stay in memory: {os.strerror(number)} in .* be writable\."
+    with pytest.warns(UserWarning, match=message):
+        table.append(names(10), rows)
+    np.testing.assert_array_equal(table.rows(names(10)), rows)
+
+
+def test_a_folder_that_may_not_be_read_turns_the_cache_off(cache, rows, monkeypatch):
+    cache.table("prefix").append(names(10), rows)
+    monkeypatch.setattr(os, "scandir", refuse_as(errno.EACCES))
+    monkeypatch.setattr(Path, "mkdir", refuse_as(errno.EACCES))
+    table = cache.table("prefix")
+    with pytest.warns(UserWarning, match="cache is off .*: Permission denied in "):
+        table.append(names(10), rows)
+    np.testing.assert_array_equal(table.rows(names(10)), rows)
+
+
+def test_shards_of_others_are_passed_over(filled, rows, monkeypatch):
+    (theirs,) = shards(filled.dir)
+    real = Path.open
+
+    def guarded(path, *args, **options):
+        if path == theirs:
+            refuse_as(errno.EACCES)()
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != theirs)
+    table = filled.table("prefix")
+    assert table.missing(names(10)) == list(range(10))
+    table.append(names(10), rows)
+    np.testing.assert_array_equal(filled.table("prefix").rows(names(10)), rows)
+    assert filled.info()["prefix"]["shards"] == 1
+    filled.prune()
+    assert theirs in shards(filled.dir)
+
+
 def test_a_folder_that_goes_while_it_is_in_use_is_named(cache, rows, monkeypatch):
     table = cache.table("prefix")
     monkeypatch.setattr(Path, "mkdir", refuse_as(errno.EACCES))
@@ -418,10 +460,10 @@ def test_bfloat16_takes_half_the_space_and_rounds_as_torch_does(rows):
 def test_small_shards_of_bfloat16_are_joined_as_they_are(tmp_path, rows):
     cache = ActivationCache(tmp_path, dtype="bfloat16")
     table = cache.table("prefix")
-    for at in range(cache_module.MANY + 2):
+    for at in range(tables.MANY + 2):
         table.append(names(1, at), rows[at % 10 : at % 10 + 1])
-    assert len(shards(tmp_path)) < cache_module.MANY
-    found = cache.table("prefix").rows(names(cache_module.MANY + 2))
+    assert len(shards(tmp_path)) < tables.MANY
+    found = cache.table("prefix").rows(names(tables.MANY + 2))
     expected = torch.from_numpy(rows).bfloat16().float()
     np.testing.assert_array_equal(found[:10], expected)
 
@@ -475,8 +517,8 @@ def test_to_look_for_spare_rows_makes_no_folder(filled):
 
 
 def test_a_disk_is_never_filled_to_the_last_byte(cache, rows, monkeypatch):
-    free = SimpleNamespace(total=10**12, used=0, free=cache_module.FREE_BYTES + 100)
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: free)
+    free = SimpleNamespace(total=10**12, used=0, free=store.FREE_BYTES + 100)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: free)
     table = cache.table("prefix")
     with pytest.warns(UserWarning, match=r"cache is off .* No space left on device"):
         table.append(names(10), rows)
@@ -489,10 +531,10 @@ def test_old_rows_make_room_on_a_disk_that_has_no_more(filled, rows, monkeypatch
     limited = ActivationCache(filled.dir, max_bytes=before)
 
     def disk_usage(_):  # there is room for as much as has gone
-        free = cache_module.FREE_BYTES + before - filled.n_bytes
+        free = store.FREE_BYTES + before - filled.n_bytes
         return SimpleNamespace(total=10**12, used=0, free=free)
 
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", disk_usage)
+    monkeypatch.setattr(store.shutil, "disk_usage", disk_usage)
     limited.table("another").append(names(2), rows[:2])
     assert limited.table("another").missing(names(2)) == []
     assert filled.n_bytes <= before
@@ -533,7 +575,7 @@ def test_a_table_takes_notice_of_what_others_append(cache, rows):
 
 
 def test_large_appends_become_several_shards(cache, rows, monkeypatch):
-    monkeypatch.setattr(cache_module, "SHARD_BYTES", 3 * rows[0].nbytes)
+    monkeypatch.setattr(tables, "SHARD_BYTES", 3 * rows[0].nbytes)
     cache.table("prefix").append(names(10), rows)
     assert cache.info()["prefix"] == {
         "rows": 10,
@@ -543,6 +585,23 @@ def test_large_appends_become_several_shards(cache, rows, monkeypatch):
     np.testing.assert_array_equal(cache.table("prefix").rows(names(10)), rows)
 
 
+def test_small_shards_are_not_joined_where_the_limit_is_near(tmp_path, rng):
+    rows = rng.standard_normal((tables.MANY + 8, 64)).astype("float32")
+    of_one = ActivationCache(tmp_path / "one").table("prefix")
+    of_one.append(names(1), rows[:1])
+    one = shards(tmp_path / "one")[0].stat().st_size
+    cache = ActivationCache(tmp_path / "all", max_bytes=tables.MANY // 2 * one)
+    table = cache.table("prefix")
+    for start in range(len(rows)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # older rows make room
+            table.append(names(1, start), rows[start : start + 1])
+        assert cache.n_bytes <= cache.max_bytes
+    here = len(rows) - len(cache.table("prefix").missing(names(len(rows))))
+    assert here == tables.MANY // 2
+    np.testing.assert_array_equal(table.rows(names(len(rows))), rows)
+
+
 def test_many_small_appends_leave_few_files(cache, rng):
     rows = rng.standard_normal((100, 2))
     early = cache.table("prefix")
@@ -550,7 +609,7 @@ def test_many_small_appends_leave_few_files(cache, rng):
         table = cache.table("prefix")  # as one photo at a time comes, in one process after another
         table.append(names(1, start), rows[start : start + 1])
         assert early.missing(names(start + 1)) == []
-    assert len(shards(cache.dir)) <= cache_module.MANY
+    assert len(shards(cache.dir)) <= tables.MANY
     np.testing.assert_array_equal(cache.table("prefix").rows(names(100)), rows)
     np.testing.assert_array_equal(early.rows(names(100)), rows)
 
@@ -558,7 +617,7 @@ def test_many_small_appends_leave_few_files(cache, rng):
 def test_rows_that_joined_others_meanwhile_are_found(cache, rng, monkeypatch):
     rows = rng.standard_normal((20, 2))
     writer = cache.table("prefix")
-    for start in range(cache_module.MANY):
+    for start in range(tables.MANY):
         writer.append(names(1, start), rows[start : start + 1])
     early = cache.table("prefix")
     writer.append(names(4, 16), rows[16:])
@@ -666,7 +725,7 @@ WRITER = """
 import sys
 import numpy as np
 from sktransfer import ActivationCache
-from sktransfer.cache import digest
+from sktransfer.digests import digest
 
 table = ActivationCache(sys.argv[1]).table("prefix")
 rows = np.arange(600, dtype="float32").reshape(200, 3)
@@ -699,14 +758,14 @@ def test_two_processes_fill_one_cache(cache):
     np.testing.assert_array_equal(found, np.arange(600).reshape(200, 3))
 
 
-# Each child traces the lines it runs in the two modules, and is killed at the one given.
+# Each child traces the lines it runs in these modules, and is killed at the one given.
 KILLED = """
 import os, signal, sys
 import numpy as np
-from sktransfer import ActivationCache, cache, shards
-from sktransfer.cache import digest
+from sktransfer import ActivationCache, shards, store, tables
+from sktransfer.digests import digest
 
-FILES = (cache.__file__, shards.__file__)
+FILES = (tables.__file__, store.__file__, shards.__file__)
 names = [digest(b"%d" % i) for i in range(60)]
 rows = np.arange(180, dtype="float32").reshape(60, 3)
 
@@ -812,7 +871,7 @@ def test_a_full_disk_turns_the_cache_off_and_work_goes_on(cache, rows, full_disk
     assert len(w) == 1
     assert table.missing(names(10)) == []
     np.testing.assert_array_equal(table.rows(names(10)), rows)
-    assert not [path for path in cache.dir.glob("*/*") if path.name != cache_module.ABOUT]
+    assert not [path for path in cache.dir.glob("*/*") if path.name != store.ABOUT]
 
 
 def test_what_is_on_a_full_disk_still_serves(filled, rows, full_disk):
@@ -835,7 +894,7 @@ def set_used(path, seconds_ago):
 
 
 @pytest.fixture
-def tables(cache, rows):
+def aged(cache, rows):
     """A cache of five shards in two tables; shard i was last used 10 - i minutes ago."""
     for i in range(5):
         before = set(shards(cache.dir)) if cache.dir.exists() else set()
@@ -851,47 +910,47 @@ def kept_rows(cache):
     return sorted(set(range(10)) - set.intersection(*missing))
 
 
-def test_info_counts_what_is_on_disk(tables):
-    size = shards(tables.dir)[0].stat().st_size
-    assert tables.info() == {
+def test_info_counts_what_is_on_disk(aged):
+    size = shards(aged.dir)[0].stat().st_size
+    assert aged.info() == {
         "even": {"rows": 6, "bytes": 3 * size, "shards": 3},
         "odd": {"rows": 4, "bytes": 2 * size, "shards": 2},
     }
 
 
 @pytest.mark.parametrize("n_shards", range(6))
-def test_pruning_keeps_what_was_used_last(tables, n_shards):
-    size = shards(tables.dir)[0].stat().st_size
-    assert tables.prune((n_shards + 1) * size - 1) == (5 - n_shards) * size
-    assert kept_rows(tables) == list(range(10 - 2 * n_shards, 10))
+def test_pruning_keeps_what_was_used_last(aged, n_shards):
+    size = shards(aged.dir)[0].stat().st_size
+    assert aged.prune((n_shards + 1) * size - 1) == (5 - n_shards) * size
+    assert kept_rows(aged) == list(range(10 - 2 * n_shards, 10))
 
 
-def test_use_renews_what_pruning_would_remove(tables, rows):
-    size = shards(tables.dir)[0].stat().st_size
-    np.testing.assert_array_equal(tables.table("even").rows(names(1)), rows[:1])
-    tables.prune(2 * size)
-    assert kept_rows(tables) == [0, 1, 8, 9]
+def test_use_renews_what_pruning_would_remove(aged, rows):
+    size = shards(aged.dir)[0].stat().st_size
+    np.testing.assert_array_equal(aged.table("even").rows(names(1)), rows[:1])
+    aged.prune(2 * size)
+    assert kept_rows(aged) == [0, 1, 8, 9]
 
 
-def test_pruning_without_a_limit_keeps_every_row(tables):
-    assert tables.prune() == 0
-    assert kept_rows(tables) == list(range(10))
+def test_pruning_without_a_limit_keeps_every_row(aged):
+    assert aged.prune() == 0
+    assert kept_rows(aged) == list(range(10))
 
 
-def test_pruning_takes_the_limit_of_the_cache(tables):
-    size = shards(tables.dir)[0].stat().st_size
-    assert ActivationCache(tables.dir, max_bytes=size).prune() == 4 * size
+def test_pruning_takes_the_limit_of_the_cache(aged):
+    size = shards(aged.dir)[0].stat().st_size
+    assert ActivationCache(aged.dir, max_bytes=size).prune() == 4 * size
 
 
-def test_a_negative_limit_is_an_error(tables):
+def test_a_negative_limit_is_an_error(aged):
     with pytest.raises(ValueError, match="max_bytes must be an integer of at least 0, or None"):
-        tables.prune(-1)
+        aged.prune(-1)
 
 
-def test_pruning_everything_leaves_an_empty_folder(tables):
-    tables.prune(0)
-    assert list(tables.dir.iterdir()) == []
-    assert tables.info() == {}
+def test_pruning_everything_leaves_an_empty_folder(aged):
+    aged.prune(0)
+    assert list(aged.dir.iterdir()) == []
+    assert aged.info() == {}
 
 
 def test_a_table_survives_the_removal_of_its_folder(cache, rows):
@@ -942,7 +1001,7 @@ def test_what_killed_writers_left_goes_after_an_hour(filled, clean):
     old, new = folder / f"{'a' * 32}.tmp", folder / f"{'b' * 32}.tmp"
     for path in (old, new):
         path.write_bytes(b"half a shard")
-    make_old(old, 2 * cache_module.STALE_SECONDS)
+    make_old(old, 2 * store.STALE_SECONDS)
     clean(filled)
     assert new.exists()
     assert not old.exists()
@@ -1005,7 +1064,7 @@ def test_rows_in_use_stay_readable_when_they_make_room(tmp_path, rows, monkeypat
 
 def test_a_folder_says_what_it_is_for(filled):
     (folder,) = filled.dir.iterdir()
-    about = (folder / cache_module.ABOUT).read_text()
+    about = (folder / store.ABOUT).read_text()
     assert '"fingerprint": "prefix"' in about
     assert '"made with"' in about
 
@@ -1013,5 +1072,5 @@ def test_a_folder_says_what_it_is_for(filled):
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\xff"])
 def test_rows_are_counted_where_it_is_lost_what_they_are_of(filled, text):
     (folder,) = filled.dir.iterdir()
-    (folder / cache_module.ABOUT).write_bytes(text.encode("latin-1"))
+    (folder / store.ABOUT).write_bytes(text.encode("latin-1"))
     assert filled.info()[folder.name]["rows"] == 10

@@ -244,6 +244,19 @@ def test_a_damaged_checkpoint_is_an_error_that_says_what_to_do(photos, tmp_path,
         model.fit(*photos)
 
 
+def test_what_a_twin_is_writing_is_left_alone(tmp_path):
+    folder = tmp_path / "key"
+    folder.mkdir()
+    fresh, old = (folder / f"{digit * 32}.tmp" for digit in "01")
+    fresh.touch()
+    old.touch()
+    os.utime(old, (0, 0))
+    Checkpoint(tmp_path, "key").save({"epoch": 1})
+    assert fresh.exists()
+    assert not old.exists()
+    assert Checkpoint(tmp_path, "key").load() == {"epoch": 1}
+
+
 def test_a_checkpoint_runs_no_code(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -241,8 +241,10 @@ def test_extract_keeps_a_cache_that_can_be_looked_into_and_pruned(run, folder, t
     cache = tmp_path / "cache"
     run("extract", folder, "-o", tmp_path / "f.npz", "--cache", cache)
     told = ActivationCache(cache).info()
-    code, out, _ = run("cache", "info", cache)
+    code, out, error = run("cache", "info", cache)
     head, *table = rows(out)
+    n_bytes = sum(stored["bytes"] for stored in told.values())
+    assert error == f"{len(told)} fingerprints, {n_bytes} bytes\n"
     assert (code, head) == (0, ["fingerprint", "rows", "bytes", "shards"])
     assert {name: int(n) for name, n, *_ in table} == {k: v["rows"] for k, v in told.items()}
     code, out, _ = run("cache", "prune", cache, "--max-bytes", 0)

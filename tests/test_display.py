@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from io import StringIO
 from itertools import chain
 
 import matplotlib as mpl
@@ -9,6 +10,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
@@ -21,7 +23,7 @@ from tiny import tiny_backbone
 
 from sktransfer import ImagePreset, PretrainedFeatureExtractor, Views
 from sktransfer.augment import resolve_augment
-from sktransfer.cache import digest
+from sktransfer.digests import digest
 from sktransfer.display import (
     LearningRatesDisplay,
     LRFinderDisplay,
@@ -499,6 +501,15 @@ def test_a_search_that_is_not_fitted_says_so():
 def test_a_search_over_something_else_is_refused(params, message):
     with pytest.raises(ValueError, match=message):
         UnfreezeDepthDisplay.from_cv_results(results(params, [1.0] * len(params)))
+
+
+def test_results_that_were_read_from_text_are_refused():
+    found = results([{"unfreeze": 0}, {"unfreeze": 1}], [0.8, 0.9])
+    read = pd.read_csv(StringIO(pd.DataFrame(found).to_csv()))
+    with pytest.raises(
+        TypeError, match=r"""a dict for .*; got "{'unfreeze': 0}"\. .* with joblib"""
+    ):
+        UnfreezeDepthDisplay.from_cv_results(read)
 
 
 @pytest.mark.parametrize(

@@ -359,6 +359,15 @@ def test_a_copy_keeps_the_structure_that_the_weights_asked_for(
     assert np.array_equal(copied(extractor).transform(images), expected)
 
 
+@pytest.mark.parametrize("device", ["cuda:1", "cuda:x", "cuda:"])
+def test_a_gpu_that_is_not_there_is_named(extractor, images, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    message = rf"device must be one that torch finds here: .*'cuda:0'.*; got '{device}'\."
+    with pytest.raises(ValueError, match=message):
+        extractor.set_params(device=device).fit(images)
+
+
 def test_a_pickle_from_a_machine_with_another_device_loads(extractor, images, features):
     state = extractor.__getstate__()
     state["device"] = "cuda"

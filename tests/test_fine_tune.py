@@ -71,6 +71,14 @@ def test_it_learns_to_tell_colours(photos):
     assert model.n_iter_ == len(model.history_) == 2
 
 
+def test_a_column_of_labels_scores_as_the_labels_do(photos):
+    X, y = photos
+    model = classifier().fit(X[:24], y[:24])
+    assert model.score(X, y[:, None]) == model.score(X, y)
+    with pytest.raises(ValueError, match=r"y must be of shape \(36,\), .*; got \(1,\)\."):
+        model.score(X, y[:1])
+
+
 def test_two_fits_with_one_seed_have_the_same_bits(photos):
     one, other = classifier(dropout=0.3).fit(*photos), classifier(dropout=0.3).fit(*photos)
     assert equal(weights(one), weights(other))
@@ -684,6 +692,12 @@ def ungrouped(groups):
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, or 'auto'; got 0"),
         ({"class_weight": "even"}, "class_weight must be a dict, 'balanced' or None; got 'even'"),
         ({"class_weight": {"pink": 2}}, "class_weight must name labels of y; 'pink' is none"),
+        ({"class_weight": {"red": -1}}, r"class_weight\['red'\] must be a number in \[0, inf\)"),
+        ({"class_weight": {"red": np.nan}}, r"class_weight\['red'\] must be .*; got nan"),
+        (
+            {"class_weight": dict.fromkeys(["red", "green", "blue"], 0)},
+            "class_weight must leave at least two classes a weight above 0; got none",
+        ),
         ({"dropout": 1}, r"dropout must be a number in \[0, 1\); got 1"),
         ({"early_stopping": "yes"}, "early_stopping must be one of False, True; got 'yes'"),
         ({"fine_tune_lr": 0}, r"fine_tune_lr must be a number in \(0, inf\), or 'auto'; got 0"),
@@ -705,6 +719,10 @@ def ungrouped(groups):
         ({"max_epochs": 1.5}, "max_epochs must be an integer of at least 0; got 1.5"),
         ({"n_iter_no_change": 0}, "n_iter_no_change must be an integer of at least 1"),
         ({"optimizer": "adam"}, "optimizer must be one of 'adamw', 'sgd', 'rmsprop'"),
+        ({"optimizer": 3, "max_epochs": 0}, "optimizer must be a name, a subclass .*; got 3"),
+        ({"skorch_callbacks": 5}, "skorch_callbacks must be a list of .*, or None; got 5"),
+        ({"skorch_callbacks": [("a", 5)]}, "skorch_callbacks must be a list of .*; got 5"),
+        ({"checkpoint": 5}, "checkpoint must be the path of a folder, or None; got 5"),
         ({"pooling": "mean"}, "pooling must be one of 'avg'"),
         ({"pooling": "cls"}, "pooling must not be 'cls'"),
         ({"optimizer": ungrouped}, "optimizer must keep the parameter groups that it is given"),
@@ -748,6 +766,15 @@ def test_wrong_data_is_named(photos, fit_params, message):
     X, y = photos
     with pytest.raises(ValueError, match=message):
         classifier().fit(X, **({"y": y} | fit_params))
+
+
+def test_validation_labels_are_of_the_kind_of_y(photos):
+    X, y = photos
+    several = np.eye(3, dtype=int)[np.arange(36) % 3]
+    with pytest.raises(ValueError, match=r"y_val must have one label .*; got columns of 0 and 1"):
+        classifier().fit(X, y, X_val=X[:3], y_val=several[:3])
+    with pytest.raises(ValueError, match=r"y_val must have columns of 0 and 1 .*; got one label"):
+        classifier().fit(X, several, X_val=X[:3], y_val=[0, 1, 2])
 
 
 def test_a_class_of_one_photo_cannot_be_held_out(photos):

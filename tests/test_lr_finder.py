@@ -9,6 +9,7 @@ from tiny import coloured_photos, tiny_backbone
 
 from sktransfer import FineTuneClassifier, find_lr
 from sktransfer.lr_finder import LRCurve
+from sktransfer.net import TrainingDivergedError
 from sktransfer.range_test import DIVERGED, MOMENTUM, smooth, suggest
 
 
@@ -27,6 +28,18 @@ def curve():
     rates = np.geomspace(1e-5, 1, 101)
     falling = 1 / (1 + np.exp(4 * np.log(rates / 0.01)))
     return rates, falling + np.clip(rates - 0.1, 0, None) * 5
+
+
+class Nowhere(torch.nn.Linear):
+    """A head whose scores are no numbers."""
+
+    def forward(self, features):
+        return super().forward(features) * float("nan")
+
+
+def test_a_first_loss_that_is_not_finite_is_an_error(photos):
+    with pytest.raises(TrainingDivergedError, match="loss of epoch 1 "):
+        find_lr(classifier(head=Nowhere), *photos)
 
 
 def test_the_suggestion_is_where_the_smoothed_loss_falls_fastest():

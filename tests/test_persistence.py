@@ -1,5 +1,6 @@
 """What save wrote, load reads without running code: the same bits, or an error that says why."""
 
+import errno
 import json
 import pickle
 import struct
@@ -273,6 +274,20 @@ def test_a_device_that_is_not_here_is_not_missed(make, images, path):
     again = load(path)
     assert again.device == "cuda:7"
     assert again.predict(images).shape == (12,)
+
+
+def test_a_cache_of_somebody_else_is_not_missed(make, images, path, tmp_path, monkeypatch):
+    model = make(unfreeze=1, cache=str(tmp_path / "cache"), augment=None)
+    save(model, path)
+    real = Path.is_dir
+
+    def is_dir(folder):
+        if folder == tmp_path / "cache":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    assert load(path).cache is None
 
 
 def test_the_cache_is_not_missed(make, images, path, tmp_path):

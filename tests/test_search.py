@@ -1,5 +1,6 @@
 """A search pays for each photo once: whatever the candidates, folds, epochs and processes."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from counted import STAGES, counts, logged, once, photos, write
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.utils.class_weight import compute_sample_weight
 from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
 
@@ -172,6 +174,20 @@ def test_candidates_that_differ_later_share_the_head_phase_bit_for_bit(log, tmp_
     assert of_one_phase - n_first == 3  # epochs of one batch that the second fit has not trained
 
 
+def test_a_bar_counts_the_epochs_that_another_fit_went_through(log, tmp_path, data, monkeypatch):
+    bars = []
+
+    @contextmanager
+    def bar(total, *_):
+        bars.append((total, steps := []))
+        yield steps.append
+
+    monkeypatch.setattr("sktransfer.fine_tune.progress_bar", bar)
+    for _ in range(2):
+        with_head_phase(log, tmp_path / "cache").fit(*data)
+    assert bars == [(5, [1] * 5), (5, [4, 1])]
+
+
 @pytest.mark.parametrize(
     "params",
     [
@@ -212,6 +228,28 @@ def test_what_the_head_phase_depends_on_makes_another_one(log, tmp_path, data, c
     shared = with_head_phase(log, tmp_path / "cache", **change).fit(*data)
     alone = with_head_phase(log, **change).fit(*data)
     assert results(shared, data[0]) == results(alone, data[0])
+
+
+def test_heads_on_features_that_were_standardised_otherwise_are_not_shared(log, tmp_path, data):
+    X, y = data[0][:16], np.repeat([0, 1, 2, 3], [8, 4, 2, 2])  # factors of which no bit is lost
+    weights = {"class_weight": "balanced"}, {"sample_weight": compute_sample_weight("balanced", y)}
+    cache = tmp_path / "cache"
+    for folder in (None, cache):
+        by_class = classifier(log, folder, unfreeze=0, **weights[0]).fit(X, y)
+        by_item = classifier(log, folder, unfreeze=0).fit(X, y, **weights[1])
+        found = by_class.predict_proba(X).tolist(), by_item.predict_proba(X).tolist()
+        if folder is None:
+            alone = found
+    assert found == alone
+    assert found[0] != found[1]
+
+
+def test_numpy_integers_are_integers(log, tmp_path, data):
+    params = {"batch_size": np.int64(9), "freeze_epochs": np.int64(1)}
+    model = with_head_phase(log, tmp_path / "cache", **params).fit(*data)
+    plain = {name: int(value) for name, value in params.items()}
+    again = with_head_phase(log, tmp_path / "cache", **plain).fit(*data)
+    assert results(again, data[0]) == results(model, data[0])
 
 
 def test_the_exact_head_is_solved_once_a_fold(log, tmp_path, data):

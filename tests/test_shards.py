@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from sktransfer import ActivationCache
-from sktransfer.cache import digest
+from sktransfer.digests import digest
 
 NAMES = [digest(bytes([i])) for i in range(5)]
 ROWS = np.random.default_rng(0).standard_normal((5, 2, 3), dtype=np.float32)
