@@ -33,6 +33,10 @@ TEST_SHARE = 0.25
 # Digits to be tested on; more would only take time.
 N_TESTED = 500
 
+# How a pretrained network is tuned to digits, which are no photos: it has more to learn.  And a
+# mirrored digit is another sign.
+OF_DIGITS = {"augment": None, "fine_tune_lr": 0.001, "max_epochs": 20}
+
 # Of the network from scratch: many cheap epochs, for it begins with nothing.
 SCRATCH_SIZE, SCRATCH_EPOCHS = 64, 40
 
@@ -139,8 +143,7 @@ def run_demo(
     ['raw pixels', 'network from scratch', 'pretrained features', 'new head', 'fine-tuned network']
     """
     split = _digits(labels_per_class) if images is None else _photos(Path(images))
-    # a mirrored digit is another sign
-    methods = _methods(backbone, weights, augment=None if images is None else "auto")
+    methods = _methods(backbone, weights, OF_DIGITS if images is None else {})
     return Demo(split, backbone, [_rung(name, m, split) for name, m in methods.items()])
 
 
@@ -203,10 +206,11 @@ def _divided(title: str, X: np.ndarray, y: np.ndarray, **sizes: float) -> Split:
 
 
 def _methods(
-    backbone: str, weights: str | os.PathLike[str] | None, augment: str | None
+    backbone: str, weights: str | os.PathLike[str] | None, how: dict[str, Any]
 ) -> dict[str, Any]:
     """One estimator for each rung, by its name, from the plainest to the best."""
-    tuned = partial(FineTuneClassifier, backbone, weights=weights, augment=augment, random_state=0)
+    augment = how.get("augment", "auto")
+    tuned = partial(FineTuneClassifier, backbone, weights=weights, random_state=0, augment=augment)
     pretrained = is_pretrained(get_backbone(backbone, weights))
     return {
         "raw pixels": make_pipeline(
@@ -230,7 +234,7 @@ def _methods(
             LogisticRegression(C=0.01, max_iter=1000),
         ),
         "new head on a frozen network": tuned(unfreeze=0),
-        "fine-tuned network": tuned(),
+        "fine-tuned network": tuned(**how),
     }
 
 
