@@ -7,6 +7,7 @@ BENCH := .venv-bench
 QUALITY := benchmarks/fine_tune_quality.py
 MEASURED := $(filter-out $(QUALITY),$(wildcard benchmarks/[a-z]*.py))
 RESULTS := build/bench
+SOURCES := $(filter-out %/_report.py,$(wildcard sktransfer/*.py sktransfer/providers/*.py benchmarks/_*.py))
 PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
 .PHONY: demo test test-slow coverage lint format types bench-quick bench bench-quality wheel docs clean
@@ -43,7 +44,7 @@ bench: $(MEASURED:benchmarks/%.py=$(RESULTS)/%.json)  ## measures against the pe
 	$(BENCH)/bin/python benchmarks/_report.py $(RESULTS)
 
 # A claim that does not hold ends its script with an error, but is a result: the report fails by it.
-$(RESULTS)/%.json: benchmarks/%.py $(wildcard sktransfer/*.py) $(BENCH)/.installed
+$(RESULTS)/%.json: benchmarks/%.py $(SOURCES) $(BENCH)/.installed
 	mkdir -p $(RESULTS)
 	$(BENCH)/bin/python $< > $@.part || test -s $@.part
 	mv $@.part $@

@@ -141,7 +141,7 @@ def dress(ax, drawn):
     """Claims on the left, a quiet logarithmic scale on top."""
     measured = [row["measured"] for row in drawn]
     ax.set_xscale("log")
-    ax.set_xlim(0.96 * min(1, *measured), 1.9 * max(measured))
+    ax.set_xlim(0.96 * min(1, *measured), 2.4 * max(measured))
     ax.set_ylim(-0.6, len(drawn) - 0.4)
     ax.set_yticks(range(len(drawn)), [row["claim"].replace("`", "") for row in drawn], color=INK)
     ticks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000, 3000) if tick <= 1.5 * max(measured)]

@@ -21,7 +21,7 @@ from _skorch import decoded, skorch_net
 BAR, ACCURACY_BAR = 40, -0.01
 N_EPOCHS, N_FOLDS = (2, 2) if QUICK else (20, 5)
 N_SUBSET_EPOCHS, N_SUBSET_FOLDS = (1, 1) if QUICK else (2, 2)
-MOST_SECONDS = 150
+MOST_SECONDS = 600
 GRID = {"lr": [1e-4, 1e-3, 1e-2], "dropout": [0.0, 0.2], "weight_decay": [0.0, 0.01]}
 CHOSEN = {"lr": 1e-3, "dropout": 0.0, "weight_decay": 0.01}  # the candidate of the subset
 if QUICK:
