@@ -134,7 +134,9 @@ rows += [
         "`builtin/mini`, against `mobilenet_v2` at 96 pixels",
         result["speed"]["ratio"],
         1,
-        "at their best, {mini} and {mobilenet_v2, 96 px} photos/s".format(**result["speed"]["photos/s"]),
+        "at their best, {mini} and {mobilenet_v2, 96 px} photos/s".format(
+            **result["speed"]["photos/s"]
+        ),
     ),
 ]
 print(json.dumps({"rows": rows, **result}, indent=2))
