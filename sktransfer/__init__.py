@@ -12,7 +12,7 @@ _HOMES = {
     "MLPHead": "heads",
     "PretrainedFeatureExtractor": "feature_extractor",
     "Views": "augment",
-    "check_images": "datasets",
+    "check_images": "inspection",
     "find_lr": "lr_finder",
     "get_backbone": "registry",
     "list_backbones": "registry",
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from .augment import Views
     from .backbone import Backbone, split
     from .cache import ActivationCache
-    from .datasets import check_images, load_image_folder
+    from .datasets import load_image_folder
     from .feature_extractor import PretrainedFeatureExtractor
     from .fine_tune import FineTuneClassifier
     from .heads import MLPHead
+    from .inspection import check_images
     from .lr_finder import find_lr
     from .persistence import load, save
     from .presets import ImagePreset

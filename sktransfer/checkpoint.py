@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .shards import write_file
-from .store import remove_left
+from .shards import remove_stale, write_file
 
 FILE = "last.pt"
 PLAIN = (bool, int, float, str, type(None))
@@ -64,7 +63,7 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save(plain(state), buffer)
         self.folder.mkdir(parents=True, exist_ok=True)
-        remove_left(self.folder)
+        remove_stale(self.folder)
         write_file(self.folder / FILE, buffer.getbuffer())
 
     def remove(self) -> None:

@@ -187,7 +187,8 @@ def check(
 ) -> None:
     """List unreadable, truncated, oddly coloured, tiny and duplicated images."""
     pd = require("pandas", "cli")
-    from .datasets import check_images, image_table
+    from .datasets import image_table
+    from .inspection import check_images
 
     images = pd.concat([image_table(folder) for folder in folders], ignore_index=True)
     labelled = "label" in images and images["label"].notna().all()

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import clone
 
 from ._check import check_int, check_span
-from .display import LRFinderDisplay
+from .choice_display import LRFinderDisplay
 from .fine_tune import FineTuneClassifier
 from .fitting import prepared
 from .range_test import range_test, smooth_both_ways, suggest

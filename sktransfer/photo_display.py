@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from ._check import check_int, first_ten
 from ._random import seed_of
 from .augment import Views, resolve_augment
+from .axes import GREEN, INK, MUTED, RED, new_axes, pyplot
 from .digests import digest
-from .display import GREEN, INK, MUTED, RED, new_axes, pyplot
 from .presets import ImagePreset, adapt
 from .recipe import fitting, is_auto, resolve
 from .registry import get_backbone

@@ -37,6 +37,9 @@ HEAD_BYTES, TAIL_BYTES = 4096, 4 + 16
 # Smaller files are read, larger ones mapped: a map keeps a file open, and these are limited.
 SMALL_BYTES = 2**20
 
+# What a killed writer left is removed after this time: no writer pauses for so long.
+STALE_SECONDS = 3600
+
 FINISHED = re.compile(r"[0-9a-f]{32}\.safetensors")
 ASIDE = re.compile(r"[0-9a-f]{32}\.tmp")
 
@@ -336,9 +339,9 @@ def remove_file(path: Path) -> int:
     return size
 
 
-def remove_stale(folder: Path, before: float) -> int:
-    """Remove what writers killed ``before`` a time left in ``folder``; returns the bytes freed."""
-    freed = 0
+def remove_stale(folder: Path) -> int:
+    """Remove what killed writers left in ``folder``; returns the bytes freed."""
+    before, freed = time.time() - STALE_SECONDS, 0
     for path in find_files(folder, ASIDE):
         with suppress(FileNotFoundError):
             freed += remove_file(path) if path.lstat().st_mtime < before else 0

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,9 +17,6 @@ from .shards import FINISHED, find_files, remove_file, remove_stale, whole_shard
 
 # What is left free of a disk for others: a gigabyte, or a twentieth of a small one.
 FREE_BYTES = 2**30
-
-# What a killed writer left is removed after this time: no writer pauses for so long.
-STALE_SECONDS = 3600
 
 FOLDER = re.compile(r"[0-9a-f]{32}")
 ABOUT = "about.json"
@@ -154,12 +150,7 @@ def _tidy(folder: Path) -> int:
             kept.add(shard.path)
             seen.update(shard.names)
     freed = sum(remove_file(path) for path in paths if path not in kept)
-    return freed + remove_left(folder)
-
-
-def remove_left(folder: Path) -> int:
-    """Remove what killed writers left in a folder; returns the bytes freed."""
-    return remove_stale(folder, time.time() - STALE_SECONDS)
+    return freed + remove_stale(folder)
 
 
 def explained(error: OSError, sentence: str, folder: Path) -> OSError:

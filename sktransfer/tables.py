@@ -28,9 +28,10 @@ from .shards import (
     TornShardError,
     find_files,
     remove_file,
+    remove_stale,
     to_bfloat16,
 )
-from .store import Store, describe, explained, remove_left
+from .store import Store, describe, explained
 
 # Part of the name of every folder: another layout of the files means other folders.
 FORMAT = b"1"
@@ -76,7 +77,7 @@ class Table:
             with _unless_refused():  # append() will tell
                 if not spare:
                     self._folder.mkdir(parents=True, exist_ok=True)
-                remove_left(self._folder)
+                remove_stale(self._folder)
             self._refresh()
         except OSError as error:
             sentence = "cache must be a folder that can be written"

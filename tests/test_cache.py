@@ -27,6 +27,7 @@ from sktransfer import ActivationCache, store, tables
 from sktransfer import digests as digests_module
 from sktransfer.cache import check_cache
 from sktransfer.digests import digest
+from sktransfer.shards import STALE_SECONDS
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
 row_types = st.sampled_from(["float16", "float32", "float64", "uint8"])
@@ -1001,7 +1002,7 @@ def test_what_killed_writers_left_goes_after_an_hour(filled, clean):
     old, new = folder / f"{'a' * 32}.tmp", folder / f"{'b' * 32}.tmp"
     for path in (old, new):
         path.write_bytes(b"half a shard")
-    make_old(old, 2 * store.STALE_SECONDS)
+    make_old(old, 2 * STALE_SECONDS)
     clean(filled)
     assert new.exists()
     assert not old.exists()

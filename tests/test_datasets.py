@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sktransfer import check_images, datasets, load_image_folder
+from sktransfer import check_images, inspection, load_image_folder
 from sktransfer.datasets import image_table
 
 # Folders
@@ -498,7 +498,7 @@ def test_blocks_of_any_size_find_the_same(order, labels, block):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 16, 16), np.uint8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "BLOCK", block)
+        patch.setattr(inspection, "BLOCK", block)
         report = check_images(images[order], labels[: len(order)], min_side=0)
     expected = []
     for i, image in enumerate(order):

@@ -18,12 +18,12 @@ MOST_LINES = 400
 # Layer -> its modules.  A module imports only from layers with a lower number.
 LAYERS = {
     0: "_check _describe _random _tracing decode digests shards",
-    1: "_callbacks backbone device display download fold heads history items "
+    1: "_callbacks axes backbone checkpoint device download fold heads history items "
     "schedules store targets",
-    2: "checkpoint faster optim presets tables weights",
-    3: "audit augment batches cache callbacks prefix registry testing",
+    2: "choice_display faster optim presets tables weights",
+    3: "audit augment batches cache callbacks display prefix registry testing",
     4: "_plain extract fetch net",
-    5: "datasets feature_extractor recipe training",
+    5: "datasets feature_extractor inspection recipe training",
     6: "photo_display range_test served shared sources",
     7: "fitting",
     8: "fine_tune",
