@@ -48,7 +48,7 @@ model = FineTuneClassifier(
     freeze_epochs=3,
     max_epochs=9,
     lr=0.01,
-    fine_tune_lr=0.005,
+    fine_tune_lr=0.001,
     batch_size=16,
     early_stopping=True,
     validation_fraction=0.2,
@@ -62,7 +62,7 @@ save(LearningRatesDisplay.from_estimator(model), "learning_rates")
 save(TopLossesDisplay.from_estimator(model, X_test, y_test, k=6), "top_losses")
 
 model = FineTuneClassifier(
-    image_size=32, augment=None, max_epochs=6, fine_tune_lr=0.005, batch_size=16, random_state=0
+    image_size=32, augment=None, max_epochs=6, fine_tune_lr=0.001, batch_size=16, random_state=0
 )
 search = GridSearchCV(model, {"unfreeze": [0, 1, 2, 3, "all"]}, cv=3, refit=False)
 search.fit(X[:200], y[:200])

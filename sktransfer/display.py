@@ -222,11 +222,19 @@ class LearningRatesDisplay:
             style = line(color, name) | {"lw": width, "ms": 3 + width}
             ax.plot(*broken(epochs, values, phases), "o-", **style)
         least = min(np.nanmin(values) for values in rates.values())
-        peaks = (max(row["lr"].get(name, 0.0) for row in self.history) for name in rates)
+        peaks = (self._peak(name, values) for name, values in rates.items())
         ax.set_ylim(bottom=max(least / 1.5, LEAST_RATE * min(peaks)))
         mark_phases(self.history, ax)
         legend(ax)
         return self
+
+    def _peak(self, name: str, values: np.ndarray) -> float:
+        """The greatest rate of a stage in the phases in which it trains, thawed by then or not."""
+        drawn = np.isfinite(values)
+        phases = {
+            row["phase"] for row, is_drawn in zip(self.history, drawn, strict=True) if is_drawn
+        }
+        return max(float(row["lr"].get(name, 0)) for row in self.history if row["phase"] in phases)
 
     def _rates(self) -> dict[str, np.ndarray]:
         """The head's rates, then those of the stages, the last first; NaN where one is frozen."""

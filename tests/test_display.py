@@ -288,6 +288,11 @@ def test_rates_that_end_near_zero_leave_the_axes(history):
     assert LearningRatesDisplay(history).plot().ax_.get_ylim()[0] > 1e-8
 
 
+def test_rates_of_a_phase_in_which_a_stage_is_frozen_do_not_hide_those_it_has(history):
+    history[0]["lr"] = dict.fromkeys(history[0]["lr"], 10.0)
+    assert LearningRatesDisplay(history).plot().ax_.get_ylim()[0] < 1e-4
+
+
 def test_a_stage_without_a_rate_counts_where_stages_are_told(history):
     # the chain is pool, stem, layer1, layer2: of cut 2, layer1 trains
     lines = drawn(LearningRatesDisplay(history, ["pool", "stem", "layer1", "layer2"]).plot().ax_)
