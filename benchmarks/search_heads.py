@@ -6,7 +6,9 @@ Twelve candidates for the head of a frozen MobileNetV2 (rate, dropout, weight de
 twenty epochs, on hymenoptera; our cache is empty before.  In skorch the whole network runs in
 each epoch, and the 60 fits take hours: one candidate is fitted for two epochs on two folds, and its
 time is scaled by exact counts (photos trained on, photos scored, fits begun).  Accuracies are
-compared on one fold after all epochs, where skorch's fit is expected to end in ``MOST_SECONDS``.
+shown of one fold after all epochs, where skorch's fit is expected to end in ``MOST_SECONDS``.  They
+are not judged: of the 80 photos of a fold, one is more than a point.  search.py judges the scores
+of a whole search.
 """
 
 import json
@@ -18,7 +20,7 @@ from _common import QUICK, at_least, photo_options, photo_task, seconds
 from _search import candidate, folds_of, scores_of, searched
 from _skorch import decoded, skorch_net
 
-BAR, ACCURACY_BAR = 40, -0.01
+BAR = 40
 N_EPOCHS, N_FOLDS = (2, 2) if QUICK else (20, 5)
 N_SUBSET_EPOCHS, N_SUBSET_FOLDS = (1, 1) if QUICK else (2, 2)
 MOST_SECONDS = 600
@@ -95,16 +97,13 @@ def skorch(task, folds):
     }
 
 
-def compared(search, one, expected, made):
-    """The row of both accuracies on the first fold."""
-    claim = "accuracy of one head on one fold above skorch's"
+def accuracies(search, one, expected, made):
+    """What both reach on the first fold, in words."""
     if one is None or made:
-        why = " and ".join(made) if made else f"one fit would take {expected:.0f} s"
-        return at_least(claim, f"skipped: {why}", ACCURACY_BAR)
+        return " and ".join(made) if made else f"one fit of all epochs would take {expected:.0f} s"
     results = search.cv_results_
     own = results["split0_test_score"][results["params"].index(CHOSEN)]
-    details = f"{own:.4f} against {one['accuracy']:.4f}, {N_EPOCHS} epochs"
-    return at_least(claim, own - one["accuracy"], ACCURACY_BAR, details)
+    return f"accuracy of one head on one fold {one['accuracy']:.4f} and {own:.4f}"
 
 
 given = photo_options().parse_args()
@@ -116,13 +115,14 @@ with tempfile.TemporaryDirectory() as name:
     peer = skorch(task, folds_of(task.photos, task.labels, N_FOLDS))
 
 expected = peer["all of it"]["seconds"]
+one, of_one = peer["one fit of all epochs"], peer["expected seconds of that"]
 details = (
     f"{expected:.0f} s, scaled from {peer['measured']['fits']} fits of {N_SUBSET_EPOCHS} epochs to "
-    f"{N_CANDIDATES * N_FOLDS} of {N_EPOCHS}, over {own_seconds:.1f} s"
+    f"{N_CANDIDATES * N_FOLDS} of {N_EPOCHS}, over {own_seconds:.1f} s; "
+    + accuracies(search, one, of_one, task.made)
 )
 rows = [
-    at_least("search over heads, skorch's time over ours", expected / own_seconds, BAR, details),
-    compared(search, peer["one fit of all epochs"], peer["expected seconds of that"], task.made),
+    at_least("search over heads, skorch's time over ours", expected / own_seconds, BAR, details)
 ]
 own = {"seconds": own_seconds, "scores": scores_of(search)}
 print(json.dumps({"rows": rows, "task": task.about(), "ours": own, "skorch": peer}, indent=2))

@@ -1,4 +1,10 @@
-"""Items to rows: the only place where frozen stages run, and where their rows are cached."""
+"""Items to rows: the only place where frozen stages run, and where their rows are cached.
+
+Processes that lack the same rows share the work, without a word between them: each goes through
+what is missing in an order of its own, writes its first rows early, and then asks again what is
+missing still.  As in guided self-scheduling (Polychronopoulos and Kuck, 1987), what is taken at a
+time is a part of what is left, so little is computed twice.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +29,9 @@ from .prefix import Prefix, Tap
 from .presets import DecodeError
 from .tables import SHARD_BYTES
 
-# Rows kept back until there are so many of them, or bytes for one shard of the cache.
-SHARD_ROWS = 1024
+# Rows are kept back until they are such a part of those that were missing, or so many, or bytes for
+# one shard of the cache.
+SHARD_PART, SHARD_ROWS = 1 / 8, 1024
 
 DECODE_ERRORS = ("raise", "warn", "ignore")
 
@@ -109,14 +116,14 @@ def run_frozen(
     preset, size = prefix.preset, store.batch_size
     store.resume(progress)
     with closing(_decoded(store.attempt, store.todo, n_jobs, 2 * size)) as decoded, store:
-        while block := list(islice(decoded, size)):
+        lacking = _lacking(store, decoded, progress)
+        while block := list(islice(lacking, size)):
             good = [(index, row) for index, row in block if not isinstance(row, DecodeError)]
             failed |= {index: row for index, row in block if isinstance(row, DecodeError)}
             if failed and decode_error == "raise":
-                failed |= _next_failed(decoded, 10 - len(failed))
-                raise DecodeError(
-                    _sentence(store.spread(failed), advice[0], name)
-                ) from failed.popitem()[1]
+                decoded.close()
+                failed = store.spread(_first_failed(store, failed, n_jobs))
+                raise DecodeError(_sentence(failed, advice[0], name)) from failed[min(failed)]
             if good:
                 indices, rows = zip(*good, strict=True)
                 store.add(indices, prefix(preset.collate(rows, size), store.taps))
@@ -156,6 +163,10 @@ class _Memory:
     def __exit__(self, *error: object) -> None:
         pass
 
+    def lacks(self, index: int) -> bool:  # noqa: ARG002 - nobody else computes for it
+        """Whether the rows of the item at ``index`` are still to be computed."""
+        return True
+
     def attempt(self, index: int) -> Any:
         """The decoded item at ``index``, or the DecodeError that it raised."""
         return _attempt(self._preset, self._items[index])
@@ -191,7 +202,8 @@ class _Cached:
         self._digests = cache.digests(items)
         self._tables = {tap: self._table(tap) for tap in prefix.taps}
         lacking = [table.missing(self._digests) for table in self._tables.values()]
-        self.todo = sorted(set().union(*lacking))
+        self.todo = _shuffled(sorted(set().union(*lacking)), self.batch_size)
+        self._absent = set(self._named(self.todo))
         self._lacking = [tap for tap, some in zip(prefix.taps, lacking, strict=True) if some]
         self._filled: dict[Tap, Any] = {}
         self._pending: list[list[np.ndarray]] = []
@@ -212,9 +224,10 @@ class _Cached:
                 with self:
                     for start in range(0, len(here), size):
                         part = here[start : start + size]
-                        self.add(part, later(later.batch(rows[start : start + size])))
+                        if any(map(self.lacks, part)):
+                            self.add(part, later(later.batch(rows[start : start + size])))
                         progress(len(part))
-                self.todo = sorted(set(self.todo) - set(here))
+                self.todo = [index for at, index in enumerate(self.todo) if at in absent]
         if self.todo:
             self._fill(0)
 
@@ -240,8 +253,17 @@ class _Cached:
     def __exit__(self, *error: object) -> None:
         self._flush()  # also on the way out of an error: what was computed is kept
 
+    def lacks(self, index: int) -> bool:
+        """Whether the rows of the item at ``index`` are still to be computed."""
+        return self._digests[index] in self._absent
+
     def attempt(self, index: int) -> Any:
-        """The decoded item at ``index``, or a DecodeError; it is still what its digest names."""
+        """The decoded item at ``index``, or a DecodeError; it is still what its digest names.
+
+        None where another process has computed its rows meanwhile.
+        """
+        if not self.lacks(index):
+            return None
         item = self._items[index]
         row = _attempt(self._preset, item)
         if _stamp(item) != self._stamps[index]:
@@ -252,7 +274,8 @@ class _Cached:
         self._pending.append([output[: len(indices)] for output in outputs])
         self._indices += indices
         n_bytes = len(self._pending) * sum(output.nbytes for output in outputs)
-        if n_bytes >= SHARD_BYTES or len(self._indices) >= SHARD_ROWS:
+        n_rows = min(SHARD_ROWS, SHARD_PART * len(self._absent))
+        if n_bytes >= SHARD_BYTES or len(self._indices) >= n_rows:
             self._flush()
 
     def _flush(self) -> None:
@@ -264,6 +287,9 @@ class _Cached:
         ):
             table.append(digests, np.concatenate(blocks))
         self._pending, self._indices = [], []
+        names = list(self._absent)
+        lacking = [self._tables[tap].missing(names) for tap in self._lacking]
+        self._absent = {names[at] for at in set().union(*lacking)}
 
     def spread(self, failed: dict[int, DecodeError]) -> dict[int, DecodeError]:
         """Every item that failed, by position: those, too, that equal one that was tried."""
@@ -305,6 +331,25 @@ def _stamp(item: Any) -> tuple[int, ...] | None:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
+def _shuffled(todo: list[int], size: int) -> list[int]:
+    """The same, by blocks of ``size`` neighbours, in an order that no other process has."""
+    starts = np.random.default_rng().permutation(range(0, len(todo), size))
+    return [index for start in starts for index in todo[start : start + size]]
+
+
+def _lacking(
+    store: _Memory | _Cached,
+    decoded: Iterator[tuple[int, Any]],
+    progress: Callable[[int], object],
+) -> Iterator[tuple[int, Any]]:
+    """What is still to be computed of ``decoded``; the rest is done."""
+    for index, row in decoded:
+        if store.lacks(index):
+            yield index, row
+        else:
+            progress(1)
+
+
 def _decoded(
     attempt: Callable[[int], Any], todo: Sequence[int], n_jobs: int | None, ahead: int
 ) -> Generator[tuple[int, Any], None, None]:
@@ -327,10 +372,14 @@ def _decoded(
         pool.shutdown(cancel_futures=True)
 
 
-def _next_failed(decoded: Iterator[tuple[int, Any]], most: int) -> dict[int, DecodeError]:
-    """At most ``most`` of the failures still to come, by position; nothing is computed for them."""
-    failures = ((index, row) for index, row in decoded if isinstance(row, DecodeError))
-    return dict(islice(failures, max(0, most)))
+def _first_failed(
+    store: _Memory | _Cached, failed: dict[int, DecodeError], n_jobs: int | None
+) -> dict[int, DecodeError]:
+    """Of ``failed`` and all else that cannot be decoded, the first ten by position."""
+    with closing(_decoded(store.attempt, sorted(store.todo), n_jobs, 20)) as decoded:
+        failures = ((index, row) for index, row in decoded if isinstance(row, DecodeError))
+        found = failed | dict(islice(failures, 10))
+    return dict(sorted(found.items())[:10])
 
 
 def _sentence(failed: dict[int, DecodeError], advice: str, name: Callable[[int], str]) -> str:

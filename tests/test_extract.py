@@ -1,5 +1,7 @@
 """Rows do not depend on their neighbours, and cached rows equal computed ones."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -217,11 +219,14 @@ def test_items_that_cannot_be_decoded_are_named(backbone, files, tmp_path, cache
         assert f"X[{index}]: '{files[index]}' " in message
 
 
-def test_of_many_bad_items_ten_are_listed(backbone, images, tmp_path):
-    items = [b"no image %d" % i for i in range(15)] + images[:6]
+@pytest.mark.parametrize("cached", [False, True])
+def test_of_many_bad_items_the_first_ten_are_listed(backbone, images, tmp_path, cached):
+    cache = ActivationCache(tmp_path) if cached else None
+    items = images[:6] + [b"no image %d" % i for i in range(15)]
     with pytest.raises(DecodeError) as caught:
-        run_frozen(made(backbone), items)
-    assert str(caught.value).count("X[") == 10
+        run_frozen(made(backbone), items, cache=cache)
+    named = re.findall(r"X\[(\d+)\]", str(caught.value))
+    assert named == [str(index) for index in range(6, 16)]
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -256,6 +261,29 @@ def test_what_was_computed_before_an_error_is_kept(backbone, images, tmp_path):
     warm = counting(backbone)
     rows(warm, images, cache=cache)
     assert warm.n_batches == 4  # 13 of the 21 remain
+
+
+def test_what_another_process_has_computed_meanwhile_is_not_computed(backbone, images, tmp_path):
+    other = counting(backbone)
+
+    class Accompanied(Prefix):
+        """Beside it, another process computes what is missing, at the time of its second batch."""
+
+        n_batches = 0
+
+        def __call__(self, *args):
+            self.n_batches += 1
+            if self.n_batches == 2:
+                rows(other, images, cache=ActivationCache(tmp_path))
+            return super().__call__(*args)
+
+    done = []
+    ours = Accompanied(backbone, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)
+    found = rows(ours, images, cache=ActivationCache(tmp_path), progress=done.append)
+    assert ours.n_batches == 2
+    assert other.n_batches == 5  # of 6: our first one was there
+    assert sum(done) == len(images)
+    assert np.array_equal(found, rows(made(backbone), images))
 
 
 def test_a_file_that_changes_while_it_is_read_is_no_row_of_the_cache(backbone, images, tmp_path):
