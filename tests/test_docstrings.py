@@ -14,11 +14,15 @@ ENTRY = re.compile(r"^(?P<names>[*\w, ]+?) : (?P<type>.+)$", re.MULTILINE)
 
 
 def classes_of(module):
-    """The public classes that a module defines, by their names."""
-    return {
-        f"{module.__name__.removeprefix('sktransfer.')}.{name}": thing
+    """The public classes that a module offers, by their names."""
+    offered = getattr(module, "__all__", None) or [
+        name
         for name, thing in vars(module).items()
         if inspect.isclass(thing) and thing.__module__ == module.__name__ and name[0] != "_"
+    ]
+    return {
+        f"{module.__name__.removeprefix('sktransfer.')}.{name}": getattr(module, name)
+        for name in offered
     }
 
 

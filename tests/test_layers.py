@@ -19,9 +19,9 @@ MOST_LINES = 400
 LAYERS = {
     0: "_check _describe _random _tracing decode digests shards",
     1: "_callbacks axes backbone checkpoint device download fold heads history items "
-    "schedules store targets",
-    2: "choice_display faster optim presets tables weights",
-    3: "audit augment batches cache callbacks display prefix registry testing",
+    "mixing photo_axes schedules store targets",
+    2: "averaging choice_display faster optim presets tables weights",
+    3: "audit augment batches cache callbacks display loss_display prefix registry testing",
     4: "_plain extract fetch net",
     5: "datasets feature_extractor inspection recipe training",
     6: "photo_display range_test served shared sources",
