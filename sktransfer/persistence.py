@@ -1,27 +1,24 @@
 """Fitted estimators in one file of tensors and plain values: to load it runs none of its code.
 
-The file is safetensors; a JSON text in its metadata says everything but the numbers.  The network
-is built by its address, as for random weights, compared with what the text says, and filled.
+The file is safetensors (:mod:`sktransfer.model_file`); a JSON text in its metadata says everything
+but the numbers.  The network is built by its address, as for random weights, compared with what the
+text says, and filled.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import is_dataclass, replace
-from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -33,19 +30,12 @@ from .cache import check_cache
 from .feature_extractor import PretrainedFeatureExtractor
 from .fine_tune import FineTuneClassifier
 from .heads import build_head
+from .model_file import FORMAT, MOST_BYTES, digest_of, not_ours, read, target, write
 from .net import Tail
 from .presets import ImagePreset
 from .recipe import Recipe
 from .registry import get_backbone
 from .served import Served
-from .shards import write_file
-
-# Raised when a file of the new form would mislead this code.
-FORMAT = 1
-
-# Under these names the metadata of the file holds the text, and its digest.
-TEXT, DIGEST = "sktransfer", "blake2b"
-MOST_BYTES = 2**25  # of a header, the text within
 
 CLASSES: dict[str, Any] = {
     kind.__name__: kind for kind in (FineTuneClassifier, PretrainedFeatureExtractor)
@@ -96,7 +86,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     >>> bool((load(path).transform(X[:4]) == features.transform(X[:4])).all())
     True
     """
-    path = _target(path)
+    path = target(path)
     told, tensors = _told(model)
     text = json.dumps(told, allow_nan=False)
     _verify(model, text, tensors)
@@ -109,7 +99,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
             UserWarning,
             stacklevel=2,
         )
-    write_file(path, to_bytes(tensors, {TEXT: text, DIGEST: _digest(text.encode())}))
+    write(path, text, tensors)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -151,8 +141,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     True
     """
     path = Path(path).expanduser()
-    told, tensors = _read(path)
+    told, tensors = read(path)
     try:
+        if told["class"] not in CLASSES:
+            cause = f"its class is {told['class']!r}, none of {', '.join(CLASSES)}"
+            raise ValueError(not_ours(path, cause))
         changed = _changed(told)
         if changed:
             warnings.warn(
@@ -170,7 +163,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         ) from error
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         cause = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(_not_ours(path, cause)) from error
+        raise ValueError(not_ours(path, cause)) from error
 
 
 # What a file says
@@ -194,7 +187,7 @@ def _told(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "members": len(modules),
         "state": state,
         "left out": left_out,
-        "tensors": {name: _digest_of(tensor) for name, tensor in tensors.items()},
+        "tensors": {name: digest_of(tensor) for name, tensor in tensors.items()},
     }
     if isinstance(model, FineTuneClassifier):
         told |= _tail_told(model)
@@ -297,22 +290,6 @@ def _versions(address: str) -> dict[str, str]:
     return found
 
 
-def _digest(data: Any) -> str:
-    return blake2b(data, digest_size=16).hexdigest()
-
-
-def _digest_of(tensor: Tensor) -> str:
-    values = tensor.reshape(-1).view(torch.uint8).numpy()
-    return _digest(f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + values.tobytes())
-
-
-def _target(path: str | os.PathLike[str]) -> Path:
-    target = Path(path).expanduser()
-    if target.is_dir() or not target.parent.is_dir():
-        raise OSError(f"path must be a file in a folder that is there; got {str(target)!r}.")
-    return target
-
-
 def _verify(model: Any, text: str, tensors: dict[str, Tensor]) -> None:
     """Raise before anything is written, where the file would not give the model back."""
     if len(text) > MOST_BYTES // 2:
@@ -337,66 +314,6 @@ def _not_given_again(model: Any, lines: str) -> str:
 
 
 # From a file
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What the file says, and its tensors, each as it was written."""
-    if not path.is_file():
-        raise FileNotFoundError(f"path must be a file of save; there is none at {str(path)!r}.")
-    with path.open("rb") as file:
-        start = file.read(8)
-    if len(start) < 8 or struct.unpack("<Q", start)[0] > MOST_BYTES:
-        raise ValueError(_not_ours(path, "it does not begin as safetensors do"))
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            told = _parsed(path, metadata)
-            # copies: the file may change under a map of it
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no dict
-    except SafetensorError as error:
-        raise ValueError(_not_ours(path, f"{error}; was a copy cut short?")) from error
-    digests = told.get("tensors", {})
-    wrong = [name for name in digests if name not in tensors]
-    wrong += [name for name in tensors if _digest_of(tensors[name]) != digests.get(name)]
-    if wrong:
-        raise ValueError(
-            f"{str(path)!r} must hold the tensors that save wrote; {len(wrong)} were changed:\n"
-            f"{first_ten(wrong)}\nTake another copy of the file."
-        )
-    return told, tensors
-
-
-def _parsed(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    if TEXT not in metadata:
-        cause = "it holds tensors and no estimator; weights= of an estimator takes such a file"
-        raise ValueError(_not_ours(path, cause))
-    text = metadata[TEXT]
-    if _digest(text.encode()) != metadata.get(DIGEST):
-        raise ValueError(_not_ours(path, "its text was changed; take another copy of the file"))
-    try:
-        told = json.loads(text)
-        newer = told["format"] > FORMAT
-        known = told["class"] in CLASSES
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(_not_ours(path, f"its text cannot be read: {error!r}")) from error
-    if newer:
-        by = told.get("versions", {}).get("sktransfer", "a later version")
-        raise ValueError(
-            f"{str(path)!r} must be of format {FORMAT} at most; it is of format {told['format']}, "
-            f"which sktransfer {by} wrote; this is {__version__}. Upgrade: "
-            "pip install -U sktransfer."
-        )
-    if not known:
-        cause = f"its class is {told['class']!r}, none of {', '.join(CLASSES)}"
-        raise ValueError(_not_ours(path, cause))
-    return dict(told)
-
-
-def _not_ours(path: Path, cause: str) -> str:
-    return (
-        f"{str(path)!r} must be a whole file of sktransfer.save: {cause}. "
-        "What joblib.dump wrote, joblib.load reads."
-    )
 
 
 def _changed(told: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ MOST_LINES = 400
 LAYERS = {
     0: "_check _describe _random _tracing decode digests shards",
     1: "_callbacks axes backbone checkpoint device download fold heads history items "
-    "mixing photo_axes schedules store targets",
+    "mixing model_file photo_axes schedules store targets",
     2: "averaging choice_display faster optim presets tables weights",
     3: "audit augment batches cache callbacks display loss_display prefix registry testing",
     4: "_plain extract fetch net",

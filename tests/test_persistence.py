@@ -33,7 +33,8 @@ from sktransfer import (
 )
 from sktransfer._plain import NotPlainError, pack, unpack
 from sktransfer.callbacks import Snapshots
-from sktransfer.persistence import _digest, load, save
+from sktransfer.model_file import _digest
+from sktransfer.persistence import load, save
 from sktransfer.schedules import SGDR, OneCycle, Warmup
 
 
