@@ -29,9 +29,9 @@ from .prefix import Prefix, Tap
 from .presets import DecodeError
 from .tables import SHARD_BYTES
 
-# Rows are kept back until they are such a part of those that were missing, or so many, or bytes for
-# one shard of the cache.
-SHARD_PART, SHARD_ROWS = 1 / 8, 1024
+# Rows are kept back until they are such a part of those that were missing, or so many, or so many
+# bytes at all taps: less than a shard may have, for they are in memory twice while they are written.
+SHARD_PART, SHARD_ROWS, PENDING_BYTES = 1 / 8, 1024, SHARD_BYTES // 2
 
 DECODE_ERRORS = ("raise", "warn", "ignore")
 
@@ -275,7 +275,7 @@ class _Cached:
         self._indices += indices
         n_bytes = len(self._pending) * sum(output.nbytes for output in outputs)
         n_rows = min(SHARD_ROWS, SHARD_PART * len(self._absent))
-        if n_bytes >= SHARD_BYTES or len(self._indices) >= n_rows:
+        if n_bytes >= PENDING_BYTES or len(self._indices) >= n_rows:
             self._flush()
 
     def _flush(self) -> None:
