@@ -30,7 +30,7 @@ from .presets import DecodeError
 from .tables import SHARD_BYTES
 
 # Rows are kept back until they are such a part of those that were missing, or so many, or so many
-# bytes at all taps: less than a shard may have, for they are in memory twice while they are written.
+# bytes at all taps: less than a shard may have, for they are in memory twice when they are written.
 SHARD_PART, SHARD_ROWS, PENDING_BYTES = 1 / 8, 1024, SHARD_BYTES // 2
 
 DECODE_ERRORS = ("raise", "warn", "ignore")
