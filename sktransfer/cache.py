@@ -55,6 +55,15 @@ def check_cache(cache: Any) -> ActivationCache | None:
     )
 
 
+def cache_here(cache: Any) -> Any:
+    """``cache``, as :func:`check_cache` takes it, where its folder is here; else None."""
+    found = check_cache(cache)
+    with suppress(PermissionError):  # below a folder that is somebody else's
+        if found is not None and Path(found.dir).expanduser().is_dir():
+            return cache
+    return None
+
+
 class ActivationCache:
     """Rows of frozen stages, kept in a folder.
 

@@ -24,30 +24,30 @@ from .backbone import Backbone
 from .batches import FixedRows, Samples, Source
 from .cache import check_cache
 from .callbacks import GradualUnfreeze, Scheduled
-from .checkpoint import Checkpoint, plain
+from .checkpoint import Checkpoint
 from .heads import build_head, check_pooling
 from .history import History
-from .net import Tail, TailNet, weights_of
+from .net import TailNet, weights_of
 from .presets import adapt
-from .range_test import range_test, suggest
-from .recipe import Recipe, check_parameters, fitting, is_auto, is_pretrained, resolve
+from .range_test import with_rate
+from .recipe import Recipe, check_parameters, fitting, is_pretrained, resolve
 from .registry import get_backbone
 from .schedules import resolve_schedule
 from .shared import SharedHeads
 from .sources import Data, digests_of, frozen_rows, store, tuning_sources
+from .tail import Tail
 from .targets import Targets, encode, find_counted, hold_out, weigh
 from .training import (
     KeepBest,
     Phase,
     Settings,
+    epochs_of,
     exact_head,
     run_phase,
     set_head,
     set_prior,
+    snapshots_of,
 )
-
-# The range test of lr="auto".
-AUTO_LOW, AUTO_HIGH, AUTO_STEPS = 1e-6, 1.0, 60
 
 
 @dataclass(frozen=True)
@@ -328,7 +328,7 @@ def train(plan: Plan, params: Any, step: Callable[[TailNet], bool]) -> Fitted:
         if state is not None:
             history = History(state["earlier"])
         net = _trained(plan, phase, settings, state, audit=audit, best=best, earlier=history)
-        history = History([*history, *_told(net)])
+        history = History([*history, *epochs_of(net)])
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted in epoch {len(history) + 1}: the model is as the "
@@ -361,35 +361,11 @@ def _trained(
     shareable = phase.name == "head" and state is None
     begun = plan.shared.load(plan.tail) if shareable else state
     # groups that come with a state have their rates
-    phase = replace(phase, lr=1.0) if begun else _with_rate(phase, plan.tail, settings)
+    phase = replace(phase, lr=1.0) if begun else with_rate(phase, plan.tail, settings)
     net = run_phase(plan.tail, phase, settings, checkpoint=plan.checkpoint, resumed=begun, **how)
     if shareable and begun is None and not (net.interrupted_ or net.told_to_stop_):
         plan.shared.save(net)
     return net
-
-
-def _with_rate(phase: Phase, tail: Tail, settings: Settings) -> Phase:
-    """The phase with a rate, which the range test finds where it is "auto"."""
-    if not is_auto(phase.lr):
-        return phase
-    rates, losses = range_test(tail, phase, settings, AUTO_LOW, AUTO_HIGH, AUTO_STEPS)
-    return replace(phase, lr=suggest(rates, losses))
-
-
-def snapshots_of(net: TailNet | None) -> list[dict[str, torch.Tensor]]:
-    """The weights that a callback has kept at the ends of cycles, in order."""
-    callbacks = [callback for _, callback in net.callbacks_] if net is not None else []
-    return [state for each in callbacks for state in getattr(each, "snapshots_", [])]
-
-
-def _told(net: TailNet) -> list[dict[str, Any]]:
-    """The epochs of a phase, in the words of History."""
-    names = ("phase", "epoch", "cut", "train_loss", "valid_loss", "valid_score", "lr")
-    return [
-        {name: plain(row[name]) for name in names if name in row} | {"seconds": row["dur"]}
-        for row in net.history.to_list()
-        if "lr" in row  # an interrupted epoch has none
-    ]
 
 
 def fit_key(params: Any, backbone: Backbone, data: Data, groups: Any) -> str:

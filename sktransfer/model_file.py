@@ -6,7 +6,9 @@ import json
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ FORMAT = 1
 # Under these names the metadata of the file holds the text, and its digest.
 TEXT, DIGEST = "sktransfer", "blake2b"
 MOST_BYTES = 2**25  # of a header, the text within
+
+# Their versions decide the last bits; so does that of the package that the address begins with.
+PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 
 
 def target(path: str | os.PathLike[str]) -> Path:
@@ -119,3 +124,19 @@ def digest_of(tensor: Tensor) -> str:
     """The digest of the type, shape and values of a tensor."""
     values = tensor.reshape(-1).view(torch.uint8).numpy()
     return _digest(f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + values.tobytes())
+
+
+def versions(address: str) -> dict[str, str]:
+    """The versions of what decides the bits of a network, by package."""
+    found = {"sktransfer": __version__}
+    for package in (*PACKAGES, address.partition("/")[0]):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def changed(address: str, saved: Mapping[str, str]) -> str:
+    """The packages whose versions differ, with both."""
+    here = versions(address)
+    pairs = {name: (then, here.get(name, "none")) for name, then in saved.items()}
+    return ", ".join(f"{k} {then}, here {now}" for k, (then, now) in pairs.items() if then != now)

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import is_dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +21,24 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from . import __version__
+from . import model_file
 from ._check import first_ten
 from ._plain import NotPlainError, pack, parts_of, unpack
 from .backbone import Backbone
-from .cache import check_cache
+from .cache import cache_here
 from .feature_extractor import PretrainedFeatureExtractor
 from .fine_tune import FineTuneClassifier
 from .heads import build_head
-from .model_file import FORMAT, MOST_BYTES, digest_of, not_ours, read, target, write
-from .net import Tail
 from .presets import ImagePreset
 from .recipe import Recipe
 from .registry import get_backbone
 from .served import Served
+from .tail import Tail
 
 CLASSES: dict[str, Any] = {
     kind.__name__: kind for kind in (FineTuneClassifier, PretrainedFeatureExtractor)
 }
 
-# Their versions decide the last bits; so does that of the package that the address begins with.
-PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 
 JOBLIB = "joblib.dump(model, path) keeps it, as a pickle."
 
@@ -86,7 +82,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     >>> bool((load(path).transform(X[:4]) == features.transform(X[:4])).all())
     True
     """
-    path = target(path)
+    path = model_file.target(path)
     told, tensors = _told(model)
     text = json.dumps(told, allow_nan=False)
     _verify(model, text, tensors)
@@ -99,7 +95,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
             UserWarning,
             stacklevel=2,
         )
-    write(path, text, tensors)
+    model_file.write(path, text, tensors)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -141,12 +137,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     True
     """
     path = Path(path).expanduser()
-    told, tensors = read(path)
+    told, tensors = model_file.read(path)
     try:
         if told["class"] not in CLASSES:
             cause = f"its class is {told['class']!r}, none of {', '.join(CLASSES)}"
-            raise ValueError(not_ours(path, cause))
-        changed = _changed(told)
+            raise ValueError(model_file.not_ours(path, cause))
+        changed = model_file.changed(told["backbone"]["address"], told["versions"])
         if changed:
             warnings.warn(
                 f"{str(path)!r} was saved with other versions: {changed}. The last bits of its "
@@ -163,7 +159,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         ) from error
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         cause = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(not_ours(path, cause)) from error
+        raise ValueError(model_file.not_ours(path, cause)) from error
 
 
 # What a file says
@@ -180,14 +176,14 @@ def _told(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     modules = _modules(model)
     tensors = _tensors(modules)
     told = {
-        "format": FORMAT,
+        "format": model_file.FORMAT,
         "class": type(model).__name__,
-        "versions": _versions(model._origin[0]),
+        "versions": model_file.versions(model._origin[0]),
         "backbone": _backbone_told(model._origin[0], _backbone_in(modules[0])),
         "members": len(modules),
         "state": state,
         "left out": left_out,
-        "tensors": {name: digest_of(tensor) for name, tensor in tensors.items()},
+        "tensors": {name: model_file.digest_of(tensor) for name, tensor in tensors.items()},
     }
     if isinstance(model, FineTuneClassifier):
         told |= _tail_told(model)
@@ -282,20 +278,13 @@ def _tail_told(model: Any) -> dict[str, Any]:
     }
 
 
-def _versions(address: str) -> dict[str, str]:
-    found = {"sktransfer": __version__}
-    for package in (*PACKAGES, address.partition("/")[0]):
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
 def _verify(model: Any, text: str, tensors: dict[str, Tensor]) -> None:
     """Raise before anything is written, where the file would not give the model back."""
-    if len(text) > MOST_BYTES // 2:
+    most = model_file.MOST_BYTES // 2
+    if len(text) > most:
         raise ValueError(
-            f"model must be told in at most {MOST_BYTES // 2} characters; its labels, history and "
-            f"the like take {len(text)}. {JOBLIB}"
+            f"model must be told in at most {most} characters; its labels, history and the like "
+            f"take {len(text)}. {JOBLIB}"
         )
     try:
         again = _restored(json.loads(text), tensors)
@@ -316,20 +305,12 @@ def _not_given_again(model: Any, lines: str) -> str:
 # From a file
 
 
-def _changed(told: Mapping[str, Any]) -> str:
-    """The libraries whose versions differ, with both."""
-    here = _versions(told["backbone"]["address"])
-    saved: dict[str, str] = told["versions"]
-    pairs = {name: (then, here.get(name, "none")) for name, then in saved.items()}
-    return ", ".join(f"{k} {then}, here {now}" for k, (then, now) in pairs.items() if then != now)
-
-
 def _restored(told: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
     """The estimator of a text and its tensors."""
     model = CLASSES[told["class"]]()
     state = model.get_params(deep=False)  # what was left out
     state |= {name: unpack(value) for name, value in told["state"].items()}
-    state["cache"] = _cache_here(state["cache"])
+    state["cache"] = cache_here(state["cache"])
     backbone = _backbone(told)
     parts = [_part(tensors, index) for index in range(told["members"])]
     if "recipe" in told:
@@ -351,15 +332,6 @@ def _restored(told: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
 def _part(tensors: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
     start = f"{index}/"
     return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
-
-
-def _cache_here(cache: Any) -> Any:
-    """The cache, where its folder is here."""
-    found = check_cache(cache)
-    with suppress(PermissionError):  # below a folder that is somebody else's
-        if found is not None and Path(found.dir).expanduser().is_dir():
-            return cache
-    return None
 
 
 def _backbone(told: Mapping[str, Any]) -> Backbone:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ._check import check_choice, check_int
 from .decode import DecodeError, decode
+from .image_sizes import ImageSizes
 from .items import check_items, is_image_shape
 
 __all__ = ["DecodeError", "ImagePreset", "ImageSizes", "Preset"]
@@ -33,6 +34,8 @@ RULES = 1
 # would take gigabytes.
 LONGEST = 32
 
+_SIZES = ImageSizes()
+
 
 class Preset(Protocol):
     """What a backbone's preset must look like."""
@@ -48,48 +51,6 @@ class Preset(Protocol):
 
     def fingerprint(self) -> str:
         """A text that is equal for two presets only if they give equal inputs."""
-
-
-@dataclass(frozen=True)
-class ImageSizes:
-    """The sizes that a network can take.
-
-    Parameters
-    ----------
-    minimum : int, default=32
-        The least side, in pixels.
-    multiple : int, default=1
-        Sides are multiples of this.
-    only : tuple of int, default=()
-        Where it is not empty, the only sides.
-
-    Examples
-    --------
-    >>> from sktransfer.presets import ImageSizes
-    >>> ImageSizes(multiple=32).check(224)
-    224
-    """
-
-    minimum: int = 32
-    multiple: int = 1
-    only: tuple[int, ...] = ()
-
-    def check(self, size: int) -> int:
-        """Return ``size``, in pixels, if the network can take it.
-
-        Raises
-        ------
-        ValueError
-            Naming the sizes that it can take.
-        """
-        size = check_int("image_size", size, 1)
-        if self.only and size not in self.only:
-            listed = ", ".join(map(str, self.only))
-            raise ValueError(f"image_size must be {listed}, which the network takes; got {size}.")
-        if not self.only and (size < self.minimum or size % self.multiple):
-            multiple = f" and a multiple of {self.multiple}" if self.multiple > 1 else ""
-            raise ValueError(f"image_size must be at least {self.minimum}{multiple}; got {size}.")
-        return size
 
 
 @dataclass(frozen=True)
@@ -155,7 +116,7 @@ class ImagePreset:
     interpolation: str = "bilinear"
     draft: bool = True
     image_shape: tuple[int, ...] | None = None
-    sizes: ImageSizes = ImageSizes()
+    sizes: ImageSizes = _SIZES
 
     def __post_init__(self) -> None:
         check_int("size", self.size, 1)

@@ -14,7 +14,9 @@ import numpy as np
 from skorch.callbacks import Callback
 
 from .audit import Audit
-from .net import StopPhase, Tail, TrainingDivergedError
+from .net import StopPhase, TrainingDivergedError
+from .recipe import is_auto
+from .tail import Tail
 from .training import Phase, Settings, run_phase
 
 # The test ends where the smoothed loss is so many times its least value, and more than at first.
@@ -28,6 +30,9 @@ GROWN = 1.1
 
 # A suggestion is never taken from the first steps, whose running mean is of few losses.
 SKIPPED = 3
+
+# The range test of lr="auto".
+AUTO_LOW, AUTO_HIGH, AUTO_STEPS = 1e-6, 1.0, 60
 
 
 class _GrowingRate(Callback):
@@ -118,3 +123,11 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
         return float(rates[grown[0] if len(grown) else -1]) / 10
     slope = np.gradient(smoothed[: least + 1], np.log(rates[: least + 1]))
     return float(rates[SKIPPED + int(slope[SKIPPED:].argmin())])
+
+
+def with_rate(phase: Phase, tail: Tail, settings: Settings) -> Phase:
+    """The phase with a rate, which the range test finds where it is "auto"."""
+    if not is_auto(phase.lr):
+        return phase
+    rates, losses = range_test(tail, phase, settings, AUTO_LOW, AUTO_HIGH, AUTO_STEPS)
+    return replace(phase, lr=suggest(rates, losses))

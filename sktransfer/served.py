@@ -12,9 +12,9 @@ import torch
 from .cache import ActivationCache
 from .device import resolve_device
 from .extract import run_frozen, run_rows
-from .net import Tail
 from .prefix import BATCH_SIZE, Prefix, Tap, spare_taps
 from .recipe import Recipe
+from .tail import Tail
 
 
 class Served:

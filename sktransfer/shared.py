@@ -20,9 +20,10 @@ from . import __version__
 from ._describe import described
 from .cache import ActivationCache
 from .checkpoint import plain
-from .net import Tail, TailNet, weights_of
+from .net import TailNet, weights_of
 from .recipe import Recipe
 from .tables import Table
+from .tail import Tail
 from .targets import Targets
 from .training import state_of
 

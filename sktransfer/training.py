@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from .audit import Audit
 from .batches import Samples
 from .checkpoint import Checkpoint, callback_states, plain, restore_callbacks
-from .net import StopPhase, Tail, TailNet, fresh, weights_of
+from .net import StopPhase, TailNet, fresh, weights_of
 from .optim import make_optimizer, stage_groups
+from .tail import Tail
 from .targets import Targets
 
 # Where torch has optimisers that update all parameters in one pass over memory.
@@ -322,3 +323,19 @@ def set_prior(head: nn.Module, targets: Targets) -> None:
     if layers and layers[-1].out_features == len(prior):
         bias = np.log(prior / (1 - prior)) if targets.multilabel else np.log(prior)
         set_head(head, np.zeros(layers[-1].weight.shape), bias)
+
+
+def snapshots_of(net: TailNet | None) -> list[dict[str, torch.Tensor]]:
+    """The weights that a callback has kept at the ends of cycles, in order."""
+    callbacks = [callback for _, callback in net.callbacks_] if net is not None else []
+    return [state for each in callbacks for state in getattr(each, "snapshots_", [])]
+
+
+def epochs_of(net: TailNet) -> list[dict[str, Any]]:
+    """The epochs of a phase, in the words of History."""
+    names = ("phase", "epoch", "cut", "train_loss", "valid_loss", "valid_score", "lr")
+    return [
+        {name: plain(row[name]) for name in names if name in row} | {"seconds": row["dur"]}
+        for row in net.history.to_list()
+        if "lr" in row  # an interrupted epoch has none
+    ]

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
-import re
-import tarfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import tensor_files
 from ._check import first_ten
 from .download import LARGEST, download, is_offline, offline_mode
 
@@ -41,9 +38,6 @@ WRAPPERS = ("model_ema", "state_dict_ema", "state_dict", "model_state_dict", "mo
 # What wrappers of networks put before every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 
-# With these a file of torch begins: a zip archive, or, before torch 1.6, one certain number.
-_ZIP = b"PK\x03\x04"
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 _recorded: ContextVar[list[WeightsFile] | None] = ContextVar("recorded", default=None)
 
@@ -157,8 +151,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """
     path = Path(path).expanduser()
     _check_file(path)
-    read = _safetensors if path.suffix.lower() == ".safetensors" else _torch
-    loaded, metadata = read(path)
+    loaded, metadata = tensor_files.read(path)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     file = WeightsFile(_bare(_state(loaded, path)), metadata, digest, path)
@@ -192,67 +185,6 @@ def _check_file(path: Path) -> None:
         raise ValueError(
             f"weights must be a file of at most {LARGEST} bytes; {str(path)!r} has {size}."
         )
-
-
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        # the library compares its header with the size of the file, and bounds both
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(_damaged(path, "safetensors", str(error))) from error
-
-
-def _torch(path: Path) -> tuple[Any, dict[str, str]]:
-    _check_torch(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True), {}
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        cause = named[1] if named else "what torch.save does not write"
-        raise ValueError(_unsafe(path, cause)) from error
-    except Exception as error:  # a damaged pickle fails in any way whatever
-        cause = str(error).partition(". ")[0] or type(error).__name__
-        raise ValueError(_damaged(path, "torch", cause)) from error
-
-
-def _check_torch(path: Path) -> None:
-    """Refuse what ``torch.save`` did not write before torch sees it."""
-    with path.open("rb") as stream:
-        head = stream.read(len(_LEGACY))
-    if head.startswith(_ZIP):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise ValueError(_damaged(path, "torch", str(error))) from error
-        if any("/code/" in entry.filename for entry in entries):
-            raise ValueError(_unsafe(path, "a TorchScript program"))
-        unpacked = sum(entry.file_size for entry in entries)
-        if unpacked > path.stat().st_size:  # torch does not compress: this one would burst
-            raise ValueError(_damaged(path, "torch", f"it would unpack to {unpacked} bytes"))
-    elif head != _LEGACY and head.startswith(b"\x80"):
-        raise ValueError(_unsafe(path, "a pickle that torch.save did not write"))
-    # a tar archive, which torch wrote in 2016, can run code before torch 2.6 (CVE-2025-32434)
-    elif head != _LEGACY or tarfile.is_tarfile(path):
-        raise ValueError(_damaged(path, "torch", f"it begins with {head[:8]!r}"))
-
-
-def _damaged(path: Path, kind: str, cause: str) -> str:
-    return (
-        f"weights must be a whole file of {kind}; {str(path)!r} is not: {cause.rstrip('.')}. "
-        "Was its download or copy cut short, or is it another kind of file?"
-    )
-
-
-def _unsafe(path: Path, cause: str) -> str:
-    return (
-        f"weights must hold tensors only; {str(path)!r} holds {cause}, and to load that could run "
-        "code, so it was not loaded. Where you trust the file, convert it to safetensors: "
-        "safetensors.torch.save_file(net.state_dict(), 'weights.safetensors')."
-    )
 
 
 def _state(loaded: Any, path: Path) -> dict[str, Tensor]:

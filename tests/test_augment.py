@@ -18,9 +18,6 @@ from torchvision.transforms import v2
 
 from sktransfer import augment as module
 from sktransfer.augment import (
-    LEVELS,
-    NAMED,
-    OPERATIONS,
     Augmentation,
     Views,
     check_augment,
@@ -29,6 +26,7 @@ from sktransfer.augment import (
 )
 from sktransfer.digests import digest
 from sktransfer.presets import DecodeError, ImagePreset
+from sktransfer.variants import LEVELS, NAMED, OPERATIONS
 
 some = settings(max_examples=30, deadline=None, derandomize=True)
 

@@ -34,7 +34,9 @@ def public():
         objects |= classes_of(module)
     for name, thing in list(objects.items()):
         if inspect.isclass(thing):
-            methods = {k: v for k, v in vars(thing).items() if inspect.isfunction(v)}
+            ours = [kind for kind in thing.__mro__ if kind.__module__.startswith("sktransfer")]
+            known = {k: v for kind in reversed(ours) for k, v in vars(kind).items()}
+            methods = {k: v for k, v in known.items() if inspect.isfunction(v)}
             objects |= {f"{name}.{k}": v for k, v in methods.items() if not k.startswith("_")}
     return {name: thing for name, thing in objects.items() if callable(thing)}
 

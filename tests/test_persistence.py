@@ -28,12 +28,11 @@ from sktransfer import (
     MLPHead,
     PretrainedFeatureExtractor,
     Views,
-    persistence,
+    model_file,
     registry,
 )
 from sktransfer._plain import NotPlainError, pack, unpack
 from sktransfer.callbacks import Snapshots
-from sktransfer.model_file import _digest
 from sktransfer.persistence import load, save
 from sktransfer.schedules import SGDR, OneCycle, Warmup
 
@@ -105,7 +104,9 @@ def parts(path):
 def write(path, told, tensors):
     """A file whose text has its digest."""
     text = told if isinstance(told, str) else json.dumps(told)
-    path.write_bytes(to_bytes(tensors, {"sktransfer": text, "blake2b": _digest(text.encode())}))
+    path.write_bytes(
+        to_bytes(tensors, {"sktransfer": text, "blake2b": model_file._digest(text.encode())})
+    )
 
 
 def assert_alike(model, again, X):
@@ -322,7 +323,7 @@ def test_other_versions_are_told_and_named(saved):
 
 
 def test_the_package_of_the_provider_is_among_the_versions(monkeypatch, make, path):
-    monkeypatch.setattr(persistence, "version", lambda name: f"{len(name)}.0")
+    monkeypatch.setattr(model_file, "version", lambda name: f"{len(name)}.0")
     save(make(unfreeze=0), path)
     versions = parts(path)[0]["versions"]
     assert versions["tiny"] == "4.0"
@@ -445,7 +446,7 @@ def test_a_target_that_cannot_be_is_refused(make, tmp_path, name):
 
 
 def test_a_text_without_end_is_refused(make, path, monkeypatch):
-    monkeypatch.setattr(persistence, "MOST_BYTES", 100)
+    monkeypatch.setattr(model_file, "MOST_BYTES", 100)
     with pytest.raises(ValueError, match="at most 50 characters"):
         save(make(unfreeze=0), path)
 

@@ -16,15 +16,9 @@ from torch import nn
 
 from sktransfer import PretrainedFeatureExtractor, get_backbone, list_backbones
 from sktransfer.providers import timm as provider
-from sktransfer.providers._trace import (
-    Grid,
-    NotAChainError,
-    Steps,
-    Trace,
-    grouped,
-    stages,
-)
+from sktransfer.providers._cutting import Grid, grouped, stages
 from sktransfer.testing import check_backbone
+from sktransfer.trace import NotAChainError, Steps, Trace
 
 timm = pytest.importorskip("timm", reason="needs the extra 'timm'")
 hub = pytest.importorskip("huggingface_hub", reason="needs the extra 'timm'")

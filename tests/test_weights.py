@@ -19,7 +19,7 @@ from safetensors.torch import save, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from sktransfer import ImagePreset, weights
+from sktransfer import ImagePreset, tensor_files, weights
 from sktransfer.weights import fill, is_path, read_weights, recorded, weights_info
 
 
@@ -214,8 +214,8 @@ def test_an_archive_that_begins_as_files_of_torch_do_is_refused(tmp_path):
     # before torch 2.6 its content was unpickled whatever weights_only said
     form = tarfile.USTAR_FORMAT
     with tarfile.open(tmp_path / "net.pth", "w", format=form, encoding="latin-1") as archive:
-        archive.addfile(tarfile.TarInfo(weights._LEGACY.decode("latin-1")))
-    assert (tmp_path / "net.pth").read_bytes().startswith(weights._LEGACY)
+        archive.addfile(tarfile.TarInfo(tensor_files._LEGACY.decode("latin-1")))
+    assert (tmp_path / "net.pth").read_bytes().startswith(tensor_files._LEGACY)
     with pytest.raises(ValueError, match=r"net\.pth' is not: it begins with"):
         read_weights(tmp_path / "net.pth")
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torchvision.models import VisionTransformer
 
 # Of the channels red, green, blue, as the images come.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -81,3 +82,17 @@ class Tokens(nn.Module):
         grid = grid.permute(0, 2, 1).reshape(1, -1, side, side)  # (1, d, side, side)
         grid = interpolate(grid, size=(height, width), mode="bicubic", align_corners=True)
         return torch.cat([token, grid.flatten(2).permute(0, 2, 1)], dim=1)  # (1, 1 + h * w, d)
+
+
+def glue(net: nn.Module) -> dict[str, nn.Module]:
+    """What forward passes do between submodules, by the names that the tables use."""
+    glue = {
+        "average": nn.AdaptiveAvgPool2d(1),
+        "flatten": nn.Flatten(1),
+        "mean": Mean(),
+        "rectify": nn.ReLU(),
+        "rescale": Rescale() if getattr(net, "transform_input", False) else nn.Identity(),
+    }
+    if isinstance(net, VisionTransformer):
+        glue |= {"tokens": Tokens(net), "first_token": ClassToken()}
+    return glue

@@ -23,8 +23,9 @@ from torch.overrides import TorchFunctionMode
 from .._check import did_you_mean, require
 from ..backbone import Backbone
 from ..presets import ImagePreset, ImageSizes
+from ..trace import NotAChainError, Run, Trace
 from ..weights import WeightsFile, download, fill, is_offline, is_path, read_weights, weights_info
-from ._trace import Grid, NotAChainError, Run, Trace, nothing, stages
+from ._cutting import Grid, nothing, stages
 
 # What frees a network of its one image size, where its builder knows the option.
 _OPTIONS: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})

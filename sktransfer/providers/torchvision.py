@@ -26,7 +26,7 @@ from .._check import did_you_mean
 from ..backbone import Backbone, split
 from ..presets import ImagePreset, ImageSizes
 from ..weights import download, fill, is_path, read_weights, weights_info
-from ._stages import ClassToken, Mean, Rescale, Tokens
+from ._stages import glue
 
 # Classification network -> why it is no chain of stages.  Those of torchvision 0.29 all are.
 NOT_A_CHAIN: dict[str, str] = {}
@@ -379,7 +379,7 @@ def _as_today(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _backbone(
     net: nn.Module, family: Family, preset: ImagePreset, info: Mapping[str, Any]
 ) -> Backbone:
-    for name, module in _glue(net).items():
+    for name, module in glue(net).items():
         if not hasattr(net, name):
             net.add_module(name, module)
     stages = split(net, **family.rows(net))
@@ -392,17 +392,3 @@ def _backbone(
         n_prefix_tokens=family.n_prefix_tokens,
         weights_info=info,
     )
-
-
-def _glue(net: nn.Module) -> dict[str, nn.Module]:
-    """What forward passes do between submodules, by the names that the tables use."""
-    glue = {
-        "average": nn.AdaptiveAvgPool2d(1),
-        "flatten": nn.Flatten(1),
-        "mean": Mean(),
-        "rectify": nn.ReLU(),
-        "rescale": Rescale() if getattr(net, "transform_input", False) else nn.Identity(),
-    }
-    if isinstance(net, models.VisionTransformer):
-        glue |= {"tokens": Tokens(net), "first_token": ClassToken()}
-    return glue

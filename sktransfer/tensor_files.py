@@ -1,0 +1,88 @@
+"""Files of tensors, read without running what they hold."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# With these a file of torch begins: a zip archive, or, before torch 1.6, one certain number.
+_ZIP = b"PK\x03\x04"
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def read(path: Path) -> tuple[Any, dict[str, str]]:
+    """What the file holds, and the metadata that a safetensors file has.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, or to load it could run code.
+    """
+    return (_safetensors if path.suffix.lower() == ".safetensors" else _torch)(path)
+
+
+def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        # the library compares its header with the size of the file, and bounds both
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(_damaged(path, "safetensors", str(error))) from error
+
+
+def _torch(path: Path) -> tuple[Any, dict[str, str]]:
+    _check_torch(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True), {}
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        cause = named[1] if named else "what torch.save does not write"
+        raise ValueError(_unsafe(path, cause)) from error
+    except Exception as error:  # a damaged pickle fails in any way whatever
+        cause = str(error).partition(". ")[0] or type(error).__name__
+        raise ValueError(_damaged(path, "torch", cause)) from error
+
+
+def _check_torch(path: Path) -> None:
+    """Refuse what ``torch.save`` did not write before torch sees it."""
+    with path.open("rb") as stream:
+        head = stream.read(len(_LEGACY))
+    if head.startswith(_ZIP):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise ValueError(_damaged(path, "torch", str(error))) from error
+        if any("/code/" in entry.filename for entry in entries):
+            raise ValueError(_unsafe(path, "a TorchScript program"))
+        unpacked = sum(entry.file_size for entry in entries)
+        if unpacked > path.stat().st_size:  # torch does not compress: this one would burst
+            raise ValueError(_damaged(path, "torch", f"it would unpack to {unpacked} bytes"))
+    elif head != _LEGACY and head.startswith(b"\x80"):
+        raise ValueError(_unsafe(path, "a pickle that torch.save did not write"))
+    # a tar archive, which torch wrote in 2016, can run code before torch 2.6 (CVE-2025-32434)
+    elif head != _LEGACY or tarfile.is_tarfile(path):
+        raise ValueError(_damaged(path, "torch", f"it begins with {head[:8]!r}"))
+
+
+def _damaged(path: Path, kind: str, cause: str) -> str:
+    return (
+        f"weights must be a whole file of {kind}; {str(path)!r} is not: {cause.rstrip('.')}. "
+        "Was its download or copy cut short, or is it another kind of file?"
+    )
+
+
+def _unsafe(path: Path, cause: str) -> str:
+    return (
+        f"weights must hold tensors only; {str(path)!r} holds {cause}, and to load that could run "
+        "code, so it was not loaded. Where you trust the file, convert it to safetensors: "
+        "safetensors.torch.save_file(net.state_dict(), 'weights.safetensors')."
+    )

@@ -1,0 +1,154 @@
+"""The random variants that are built in: functions of an image, a size and a generator.
+
+Each takes an image (3, h, w), the size of the row and a generator, and gives (3, size, size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import cos, exp, log, radians, sin, sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, interpolate
+
+# "light": the share of the area that a window shows, and its width over its height.
+AREA, RATIO = (0.5, 1.0), (3 / 4, 4 / 3)
+
+# "standard": degrees, share of the side, radians, factor.
+ROTATION, SHIFT, SHEAR, ZOOM = 40, 0.2, 0.2, 0.2
+
+# "trivial": the strengths of the wide search space, 31 from nothing to these.
+LEVELS = 31
+MOST_SHEAR, MOST_SHIFT, MOST_ROTATION, MOST_COLOUR = 0.99, 32 / 224, 135, 0.99
+
+Random = np.random.Generator
+
+
+def short_side(image: Tensor, short: int) -> Tensor:
+    """``image`` (3, h, w), resized so that its short side is ``short``."""
+    height, width = image.shape[1:]
+    scale = short / min(height, width)
+    return image if scale == 1 else resized(image, round(height * scale), round(width * scale))
+
+
+def resized(image: Tensor, height: int, width: int) -> Tensor:
+    """``image`` (3, h, w) at another size, by the bits of torchvision's resize."""
+    return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
+
+
+def _light(image: Tensor, size: int, rng: Random) -> Tensor:
+    """A random window, resized, and flipped in half of the cases."""
+    top, left, height, width = _window(image.shape[1], image.shape[2], rng)
+    window = resized(image[:, top : top + height, left : left + width], size, size)
+    return window.flip(-1) if rng.random() < 0.5 else window
+
+
+def _window(height: int, width: int, rng: Random) -> tuple[int, int, int, int]:
+    """top, left, height and width of a random window, drawn as Inception's authors do."""
+    for _ in range(10):
+        area = height * width * rng.uniform(*AREA)
+        ratio = exp(rng.uniform(log(RATIO[0]), log(RATIO[1])))
+        h, w = round(sqrt(area / ratio)), round(sqrt(area * ratio))
+        if 0 < h <= height and 0 < w <= width:
+            break
+    else:  # a strip: the largest window that fits
+        h, w = min(height, int(width / RATIO[0])), min(width, int(height * RATIO[1]))
+    return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+
+
+def _standard(image: Tensor, size: int, rng: Random) -> Tensor:
+    """Rotated, shifted, sheared, zoomed and flipped: the six of Keras' ImageDataGenerator."""
+    rotation = _rotation(radians(rng.uniform(-ROTATION, ROTATION)))
+    shift = rotation @ rng.uniform(-SHIFT, SHIFT, 2) * size
+    angle = rng.uniform(-SHEAR, SHEAR)
+    shear = np.array([[cos(angle), 0], [-sin(angle), 1]])
+    flip = -1 if rng.random() < 0.5 else 1
+    zoom = np.diag(rng.uniform(1 - ZOOM, 1 + ZOOM, 2) * (flip, 1))
+    return _warped(image, size, rotation @ shear @ zoom, shift)
+
+
+def _trivial(image: Tensor, size: int, rng: Random) -> Tensor:
+    """After "light", one operation of a random strength: TrivialAugment, wide."""
+    image = _light(image, size, rng)
+    operation = OPERATIONS[rng.integers(len(OPERATIONS))]
+    level = float(rng.integers(LEVELS) / (LEVELS - 1))
+    return operation(image, level if rng.random() < 0.5 else -level)
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]])
+
+
+def _warped(image: Tensor, size: int, matrix: Any, shift: Any = (0, 0)) -> Tensor:
+    """The centre of ``image`` after an affine map: (3, size, size).
+
+    The map says where a pixel of the result, counted right and down from the centre, is taken
+    from.  Beyond the border lie the pixels of the border: no corner is black.
+    """
+    (xx, xy), (yx, yy) = np.asarray(matrix, np.float32).tolist()
+    axis = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+    right = (xx * axis)[None] + (xy * axis + float(shift[0]))[:, None]  # (size, size)
+    down = (yx * axis)[None] + (yy * axis + float(shift[1]))[:, None]
+    height, width = image.shape[1:]
+    grid = torch.stack([right * (2 / width), down * (2 / height)], dim=-1)
+    floats = image[None].float()
+    pixels = grid_sample(floats, grid[None], padding_mode="border", align_corners=False)[0]
+    return pixels if image.is_floating_point() else pixels.round_().to(image.dtype)
+
+
+def _colours(name: str) -> Callable[[Tensor, float], Tensor]:
+    """torchvision's ``adjust_`` function of that name, from nothing to twice as much."""
+
+    def adjusted(image: Tensor, level: float) -> Tensor:
+        return _functional(f"adjust_{name}", image, 1 + MOST_COLOUR * level)
+
+    return adjusted
+
+
+def _functional(name: str, image: Tensor, *arguments: float) -> Tensor:
+    from torchvision.transforms.v2 import functional
+
+    out: Tensor = getattr(functional, name)(image, *arguments)
+    return out
+
+
+def _sheared(image: Tensor, xy: float, yx: float) -> Tensor:
+    return _warped(image, image.shape[1], [[1, MOST_SHEAR * xy], [MOST_SHEAR * yx, 1]])
+
+
+def _shifted(image: Tensor, x: float, y: float) -> Tensor:
+    most = MOST_SHIFT * image.shape[1]
+    return _warped(image, image.shape[1], np.eye(2), (most * x, most * y))
+
+
+def _solarized(image: Tensor, level: float) -> Tensor:
+    top = 1 if image.is_floating_point() else 255
+    return _functional("solarize", image, top * (1 - abs(level)))
+
+
+# Each takes an image and a strength in [-1, 1].
+OPERATIONS: list[Callable[[Tensor, float], Tensor]] = [
+    lambda image, _: image,
+    lambda image, level: _sheared(image, level, 0),
+    lambda image, level: _sheared(image, 0, level),
+    lambda image, level: _shifted(image, level, 0),
+    lambda image, level: _shifted(image, 0, level),
+    lambda image, level: _warped(image, image.shape[1], _rotation(radians(MOST_ROTATION * level))),
+    _colours("brightness"),
+    _colours("saturation"),
+    _colours("contrast"),
+    _colours("sharpness"),
+    lambda image, level: _functional("posterize", image, 8 - round(6 * abs(level))),
+    _solarized,
+    lambda image, _: _functional("autocontrast", image),
+    lambda image, _: _functional("equalize", image),
+]
+
+NAMED: dict[str, Callable[[Tensor, int, Random], Tensor]] = {
+    "light": _light,
+    "standard": _standard,
+    "trivial": _trivial,
+}
