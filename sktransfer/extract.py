@@ -71,7 +71,6 @@ def run_frozen(
     progress: Callable[[int], object] = int,
     name: Callable[[int], str] = "X[{}]".format,
     advice: tuple[str, str] = ROWS_NAN,
-    whole_batches: bool = False,
 ) -> Frozen:
     """The rows of ``items`` at each tap of ``prefix``; only those not cached are computed.
 
@@ -98,9 +97,6 @@ def run_frozen(
         What messages call the item at a position.
     advice : (str, str), default=ROWS_NAN
         What messages say last: of an error, and of a warning.
-    whole_batches : bool, default=False
-        Whether a few items, too, go through in a batch of full size: slower, and to the last bit
-        what they are among others.  With a cache they always do.
 
     Raises
     ------
@@ -108,12 +104,10 @@ def run_frozen(
         With ``decode_error="raise"``: names the first ten items that could not be decoded.
     """
     check_choice("decode_error", decode_error, DECODE_ERRORS)
-    alone = not whole_batches and len(items) <= prefix.batch_size // 4
-    size = 1 if alone else prefix.batch_size
-    store = _Memory(prefix, items, size) if cache is None else _Cached(prefix, items, cache, spare)
+    store = _Memory(prefix, items) if cache is None else _Cached(prefix, items, cache, spare)
     progress(len(items) - len(store.todo))
     failed: dict[int, DecodeError] = {}
-    preset, size = prefix.preset, store.batch_size
+    preset, size = prefix.preset, prefix.batch_size
     store.resume(progress)
     with closing(_decoded(store.attempt, store.todo, n_jobs, 2 * size)) as decoded, store:
         lacking = _lacking(store, decoded, progress)
@@ -146,9 +140,8 @@ def run_rows(prefix: Prefix, rows: Any) -> list[np.ndarray]:
 class _Memory:
     """Rows in one array for each tap."""
 
-    def __init__(self, prefix: Prefix, items: Sequence[Any], batch_size: int):
+    def __init__(self, prefix: Prefix, items: Sequence[Any]):
         self.todo = list(range(len(items)))
-        self.batch_size = batch_size
         self._rows: list[np.ndarray] = []
         self._kept: list[int] = []
         self.taps = prefix.taps
@@ -194,7 +187,6 @@ class _Cached:
     def __init__(
         self, prefix: Prefix, items: Sequence[Any], cache: ActivationCache, spare: Sequence[Tap]
     ):
-        self.batch_size = prefix.batch_size
         self._prefix, self._preset, self._items = prefix, prefix.preset, items
         self._cache = cache
         self._spare = [tap for tap in spare if tap not in prefix.taps]
@@ -202,7 +194,7 @@ class _Cached:
         self._digests = cache.digests(items)
         self._tables = {tap: self._table(tap) for tap in prefix.taps}
         lacking = [table.missing(self._digests) for table in self._tables.values()]
-        self.todo = _shuffled(sorted(set().union(*lacking)), self.batch_size)
+        self.todo = _shuffled(sorted(set().union(*lacking)), prefix.batch_size)
         self._absent = set(self._named(self.todo))
         self._lacking = [tap for tap, some in zip(prefix.taps, lacking, strict=True) if some]
         self._filled: dict[Tap, Any] = {}
@@ -211,7 +203,7 @@ class _Cached:
 
     def resume(self, progress: Callable[[int], object]) -> None:
         """Compute what can be computed from rows at an earlier cut, the nearest first."""
-        prefix, size = self._prefix, self.batch_size
+        prefix, size = self._prefix, self._prefix.batch_size
         cut = min((tap.stop for tap in self._lacking), default=0)
         while self.todo and cut > 1 and self._cache.keeps(prefix.dtype):
             cut -= 1

@@ -10,7 +10,7 @@ from .cache import check_cache
 from .device import PRECISIONS, resolve_device, resolve_precision
 from .extract import DECODE_ERRORS, run_frozen
 from .heads import POOLINGS, check_pooling
-from .prefix import BATCH_SIZE, LOGITS, Prefix, Tap
+from .prefix import LOGITS, Prefix, Tap, resolve_batch_size
 from .presets import adapt
 from .registry import get_backbone
 
@@ -61,7 +61,10 @@ class PretrainedFeatureExtractor(
         In which the network computes; features are float32 always.  "auto" is bfloat16 on a
         device that has units for it.
     batch_size : int or "auto", default="auto"
-        Rows that go through the network at a time; "auto" depends on the kind of device alone.
+        Number of items in every forward pass.  A last batch, or a call on a few items, is filled up
+        with zeros, so that features do not depend on what else is in the call.  "auto" is 16 on a
+        CPU, 32 on mps and 64 on cuda.  Use 1 to transform single items with the lowest latency; it
+        may be set after ``fit``.  Features of two batch sizes may differ in the last bits.
     device : str or torch.device, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": the first of cuda, mps, cpu that is there.
     n_jobs : int or None, default=None
@@ -94,9 +97,8 @@ class PretrainedFeatureExtractor(
 
     Notes
     -----
-    Equal items give equal features, whatever stands beside them: batch norm uses the stored
-    statistics, and every batch is padded to the same number of rows.  Only a call on a few items
-    without a cache runs them one by one, which may differ in the last bits of float32.
+    Equal items give equal features, bit for bit, whatever else is in the call: batch norm uses the
+    stored statistics, and every batch has ``batch_size`` rows.
 
     Examples
     --------
@@ -258,6 +260,7 @@ class PretrainedFeatureExtractor(
     def _check_how(self):
         """Check the parameters that ``transform`` reads."""
         check_choice("decode_error", self.decode_error, DECODE_ERRORS)
+        check_int("batch_size", self.batch_size, 1, also=("auto",))
         check_int("n_jobs", self.n_jobs, 1, also=(None, -1))
         check_int("verbose", self.verbose, 0, also=(True, False))
         check_cache(self.cache)
@@ -266,7 +269,6 @@ class PretrainedFeatureExtractor(
         self._check_how()
         check_choice("pooling", self.pooling, POOLINGS)
         check_choice("precision", self.precision, PRECISIONS)
-        check_int("batch_size", self.batch_size, 1, also=("auto",))
         check_int("image_size", self.image_size, 1, also=(None,))
         check_choice("store_weights_in_pickle", self.store_weights_in_pickle, (True, False))
 
@@ -295,7 +297,7 @@ class PretrainedFeatureExtractor(
         """The prefix up to the last of ``taps``; stages behind it are dropped."""
         device = resolve_device(self.device)
         dtype = resolve_precision(self.precision, device)
-        batch_size = BATCH_SIZE[device.type] if self.batch_size == "auto" else self.batch_size
+        batch_size = resolve_batch_size(self.batch_size, device)
         return Prefix(_as_far_as(backbone, taps), taps, device, dtype, batch_size)
 
     def _measure(self, prefix):
@@ -311,19 +313,19 @@ class PretrainedFeatureExtractor(
 
     def _features(self, items, step=lambda: None):
         self._check_how()
+        size = resolve_batch_size(self.batch_size, self._prefix.device)
         with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
             done = 0
 
             def progress(n_items):
                 nonlocal done
                 advance(n_items)
-                size = self._prefix.batch_size
                 for _ in range(-(-done // size), -(-(done + n_items) // size)):
                     step()
                 done += n_items
 
             frozen = run_frozen(
-                self._prefix,
+                self._prefix.sized(size),
                 items,
                 cache=check_cache(self.cache),
                 n_jobs=self.n_jobs,
@@ -341,7 +343,7 @@ class PretrainedFeatureExtractor(
         state = super().__getstate__()
         if "backbone_" in state:
             state = {key: value for key, value in state.items() if key != "_prefix"}
-            state["_how"] = (self._prefix.taps, str(self._prefix.device), self._prefix.batch_size)
+            state["_how"] = (self._prefix.taps, str(self._prefix.device))
             if not self.store_weights_in_pickle:
                 state["backbone_"] = None
                 state["_slim"] = (self.backbone_.preset, self.backbone_.weights_fingerprint())
@@ -353,7 +355,7 @@ class PretrainedFeatureExtractor(
         super().__setstate__(state)
         if how is None:
             return
-        taps, device, batch_size = how
+        taps, device = how
         if slim is not None:
             self.backbone_ = self._loaded_again(taps, *slim)
         try:
@@ -361,6 +363,7 @@ class PretrainedFeatureExtractor(
         except ValueError:  # fitted on a machine with another device
             device = resolve_device("auto")
         dtype = resolve_precision(self.precision, device)
+        batch_size = resolve_batch_size(self.batch_size, device)
         self._prefix = Prefix(self.backbone_, taps, device, dtype, batch_size)
 
     def _loaded_again(self, taps, preset, fingerprint):

@@ -104,6 +104,12 @@ class FineTuneClassifier(CallbackSupportMixin, TunedClassifier):
         How much each class counts; only the ratios matter.
     batch_size : int or "auto", default="auto"
         Rows of a training step; "auto" is 32.
+    inference_batch_size : int or "auto", default="auto"
+        Number of items in every forward pass without gradients: of the frozen stages in ``fit``,
+        and of predictions.  A last batch, or a call on a few items, is filled up with zeros, so
+        that a prediction does not depend on what else is in the call.  "auto" is 16 on a CPU, 32 on
+        mps and 64 on cuda.  Use 1 to predict single items with the lowest latency; it may be set
+        after ``fit``.
     early_stopping : bool, default=False
         Hold out a part of the training data, and stop when its loss no longer falls.
     validation_fraction : float in (0, 1), default=0.1
@@ -230,6 +236,7 @@ class FineTuneClassifier(CallbackSupportMixin, TunedClassifier):
         label_smoothing=0.1,
         class_weight=None,
         batch_size="auto",
+        inference_batch_size="auto",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,
@@ -269,6 +276,7 @@ class FineTuneClassifier(CallbackSupportMixin, TunedClassifier):
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
         self.batch_size = batch_size
+        self.inference_batch_size = inference_batch_size
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

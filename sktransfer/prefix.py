@@ -25,9 +25,14 @@ FOLD_TOLERANCE = 1e-5
 # How many of the last cuts a cache keeps rows of, where it does not say.
 CUTS = 3
 
-# Rows of a batch under batch_size="auto".  Never a function of free memory: the rows of a batch
-# decide the last bits of a float32 convolution.
+# Rows of a batch by kind of device.  Never a function of free memory or of the number of items: the
+# number of rows decides the last bits of a float32 convolution.
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 64}
+
+
+def resolve_batch_size(batch_size: int | str, device: torch.device) -> int:
+    """Return the number of rows in every batch; "auto" depends on the kind of device alone."""
+    return BATCH_SIZE[device.type] if isinstance(batch_size, str) else batch_size
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Prefix:
 
     Batch norm is folded, memory is channels-last, and every batch has the same number of rows, so
     that a row has the same bits whatever its neighbours are.  The copy that runs is made when
-    the first batch comes: where every row is cached, there is none.
+    the first batch comes: if every row is cached, it is never made.
 
     Parameters
     ----------
@@ -85,13 +90,20 @@ class Prefix:
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
-        self._names: dict[Tap, str] = {}
-        self._fast: tuple[list[nn.Module], nn.Module | None] | None = None
+        self._names: dict[tuple[Tap, int], str] = {}
+        # the stages that run, and the classifier: one list that copies of the prefix share
+        self._fast: list[tuple[list[nn.Module], nn.Module | None]] = []
 
     def over(self, preset: Any) -> Prefix:
-        """The same stages, for items that another preset reads."""
+        """Return the same stages, for items that another preset reads."""
         other = copy(self)
         other.preset, other._names = preset, {}
+        return other
+
+    def sized(self, batch_size: int) -> Prefix:
+        """Return the same stages, run in batches of another size."""
+        other = copy(self)
+        other.batch_size = batch_size
         return other
 
     def after(self, cut: int, taps: Sequence[Tap]) -> Prefix:
@@ -108,9 +120,10 @@ class Prefix:
 
     def fingerprint(self, tap: Tap) -> str:
         """The name of the function whose values at ``tap`` are the rows: weights and numerics."""
-        if tap not in self._names:  # every weight is read for it, once: they are frozen
-            self._names[tap] = self._fingerprint(tap)
-        return self._names[tap]
+        key = (tap, self.batch_size)
+        if key not in self._names:  # every weight is read for it, once: they are frozen
+            self._names[key] = self._fingerprint(tap)
+        return self._names[key]
 
     def _fingerprint(self, tap: Tap) -> str:
         whole = tap.reduce in LOGITS
@@ -127,12 +140,12 @@ class Prefix:
 
     def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:
         """The rows of ``batch`` at each tap; or at others, none of them after the last."""
-        if self._fast is None:
+        if not self._fast:
             with running():
-                self._fast = self._prepare(batch)
+                self._fast.append(self._prepare(batch))
         with running():
             rows = self._run(
-                *self._fast,
+                *self._fast[0],
                 _move(batch, self.device, self.dtype),
                 self.taps if taps is None else taps,
             )

@@ -224,6 +224,7 @@ def check_parameters(params: Any) -> None:
 def check_how(params: Any) -> None:
     """Raise for the first of the parameters that prediction reads, too."""
     check_choice("decode_error", params.decode_error, DECODE_ERRORS)
+    check_int("inference_batch_size", params.inference_batch_size, 1, also=("auto",))
     check_int("n_jobs", params.n_jobs, 1, also=(None, -1))
     check_int("verbose", params.verbose, 0, also=(True, False))
     check_cache(params.cache)

@@ -12,9 +12,12 @@ import torch
 from .cache import ActivationCache
 from .device import resolve_device
 from .extract import run_frozen, run_rows
-from .prefix import BATCH_SIZE, Prefix, Tap, spare_taps
+from .prefix import Prefix, Tap, resolve_batch_size, spare_taps
 from .recipe import Recipe
 from .tail import Tail
+
+# Rows of the features that the head takes at a time.
+HEAD_ROWS = 64
 
 
 class Served:
@@ -44,7 +47,7 @@ class Served:
         wide = recipe.dtype == torch.float64
         n_stages, cut = len(backbone.names), recipe.cut
         last = Tap(n_stages, self.tail.pooling)
-        size = BATCH_SIZE[device.type]
+        size = resolve_batch_size("auto", device)
         frozen = torch.float32 if wide else recipe.precision
         self._whole = Prefix(backbone, [last], device, recipe.precision, size)
         below = [last if cut == n_stages else Tap(cut)]
@@ -56,6 +59,7 @@ class Served:
         items: Sequence[Any],
         *,
         views: Any = None,
+        batch_size: int | str = "auto",
         cache: ActivationCache | None = None,
         n_jobs: int | None = None,
         decode_error: str = "raise",
@@ -68,7 +72,8 @@ class Served:
         """
         cut = self.recipe.cut
         halved = cut > 0 and (cache is not None or self.recipe.dtype == torch.float64)
-        prefix = self._below if halved else self._whole
+        size = resolve_batch_size(batch_size, self._whole.device)
+        prefix = (self._below if halved else self._whole).sized(size)
         found = run_frozen(
             prefix if views is None else prefix.over(views),
             items,
@@ -76,12 +81,11 @@ class Served:
             spare=spare_taps(len(self.tail.backbone.names), prefix.taps, cache),
             n_jobs=n_jobs,
             decode_error=decode_error,
-            whole_batches=self.recipe.dtype == torch.float64,
             progress=progress,
         )
         rows = found.rows[0]
         if halved and cut < len(self.tail.backbone.names) and len(rows):
-            rows = run_rows(self._above, rows)[0]
+            rows = run_rows(self._above.sized(size), rows)[0]
         features = np.full((len(items), len(self.tail.mean)), np.nan, self.recipe.numpy_dtype)
         if len(rows):
             features[found.kept] = rows
@@ -89,15 +93,20 @@ class Served:
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Logits (n, n_classes), float64, of features."""
-        # In double precision a row does not feel its neighbours: the head is small.
         tail = self.tail
         head = deepcopy(tail.head).double().eval()
         scaled = (features.astype(np.float64) - tail.mean.double().numpy()) / (
             tail.scale.double().numpy()
         )
+        # blocks of one size: the last bits of a matrix product depend on its number of rows
+        block = np.zeros((HEAD_ROWS, scaled.shape[1]))
+        scores = []
         with torch.inference_mode():
-            scores: np.ndarray = head(torch.from_numpy(scaled)).numpy()
-        return scores
+            for start in range(0, len(scaled), HEAD_ROWS):
+                part = scaled[start : start + HEAD_ROWS]
+                block[: len(part)] = part
+                scores.append(head(torch.from_numpy(block)).numpy()[: len(part)].copy())
+        return np.concatenate(scores)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"tail": self.tail, "recipe": self.recipe}

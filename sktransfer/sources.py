@@ -19,7 +19,7 @@ from .batches import DecodedItems, DrawnViews, FixedRows, Source
 from .cache import ActivationCache, check_cache
 from .digests import digest_or_none
 from .extract import LEFT_OUT, Frozen, run_frozen
-from .prefix import BATCH_SIZE, Prefix, Tap, spare_taps
+from .prefix import Prefix, Tap, resolve_batch_size, spare_taps
 from .recipe import Recipe
 from .targets import Targets
 
@@ -143,7 +143,8 @@ def run_stages(
     No fit knows which cuts others will ask for: rows of the last few are left in the cache.
     """
     dtype = torch.float32 if recipe.precision == torch.float64 else recipe.precision
-    prefix = Prefix(backbone, taps, recipe.device, dtype, BATCH_SIZE[recipe.device.type])
+    size = resolve_batch_size(params.inference_batch_size, recipe.device)
+    prefix = Prefix(backbone, taps, recipe.device, dtype, size)
     return run_frozen(
         prefix if preset is None else prefix.over(preset),
         items,

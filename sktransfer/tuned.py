@@ -23,8 +23,8 @@ class TunedClassifier(
     """Predictions and features of a network that ``fit``, of a subclass, has tuned.
 
     A fit leaves ``classes_``, ``backbone_``, ``head_``, ``net_`` and what they are served by; the
-    parameters that predictions read are ``tta``, ``augment``, ``cache``, ``n_jobs``,
-    ``decode_error`` and ``verbose``.
+    parameters that predictions read are ``tta``, ``augment``, ``inference_batch_size``, ``cache``,
+    ``n_jobs``, ``decode_error`` and ``verbose``.
     """
 
     def decision_function(self, X):
@@ -137,6 +137,7 @@ class TunedClassifier(
             return served.features(
                 items,
                 views=views,
+                batch_size=self.inference_batch_size,
                 cache=check_cache(self.cache),
                 n_jobs=self.n_jobs,
                 decode_error=decode_error,

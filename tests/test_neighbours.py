@@ -1,0 +1,140 @@
+"""A row does not depend on its neighbours: the same bits for any number of rows, on any processor.
+
+The checks run in child processes, because the vector instructions that oneDNN and torch use are
+chosen when a process starts.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import coloured_photos
+
+from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
+
+N_ITEMS, N_MOST = 47, 40
+
+EXTRACTORS = {
+    "builtin/mini": {},
+    "torchvision/mobilenet_v2": {"weights": None},
+}
+# a classifier for photos that keeps the whole network frozen, one with a trained stage, and one
+# for float64 tables, which computes in double precision
+CLASSIFIERS = {
+    "head": {"unfreeze": 0},
+    "stage": {"unfreeze": 1, "augment": None},
+    "mlp": {"unfreeze": 0, "head": "mlp"},
+}
+
+
+def items_of(kind, folder):
+    """The same images as items of one kind."""
+    pixels = coloured_photos(n_each=16)[0][:N_ITEMS]
+    images = [Image.fromarray(image) for image in pixels]
+    if kind == "array":
+        return pixels
+    if kind == "PIL image":
+        return images
+    if kind in ("float32 table", "float64 table"):
+        small = pixels[:, ::4, ::4] / 255
+        return small.reshape(N_ITEMS, -1).astype(kind.split()[0])
+    paths = [folder / f"{index}.png" for index in range(N_ITEMS)]
+    for path, image in zip(paths, images, strict=True):
+        image.save(path)
+    return [path.read_bytes() for path in paths] if kind == "bytes" else list(map(str, paths))
+
+
+KINDS = ["path", "bytes", "PIL image", "array", "float32 table", "float64 table"]
+
+
+def differing(run, X):
+    """The numbers of rows for which some row is not what it is among all."""
+    among_all = run(X)
+    wrong = []
+    for n in range(1, N_MOST + 1):
+        start = 7 * n % (N_ITEMS - n + 1)
+        if not np.array_equal(run(X[start : start + n]), among_all[start : start + n]):
+            wrong.append(n)
+    return wrong
+
+
+def check_all(folder):
+    """Every estimator, kind of item and number of rows, with and without a cache."""
+    for kind in KINDS:
+        (folder / kind).mkdir()
+        X = items_of(kind, folder / kind)
+        y = np.arange(N_ITEMS) % 3
+        models = {
+            name: PretrainedFeatureExtractor(name, image_size=32, verbose=0, **how).fit(X)
+            for name, how in EXTRACTORS.items()
+            if name == "builtin/mini" or kind == "array"
+        }
+        for name, how in CLASSIFIERS.items():
+            if kind in ("array", "float64 table"):
+                model = FineTuneClassifier(
+                    image_size=32, max_epochs=1, random_state=0, verbose=0, **how
+                )
+                models[name] = model.fit(X, y)
+        for name, model in models.items():
+            run = getattr(model, "decision_function", model.transform)
+            for cache in (None, folder / kind / name.replace("/", "-")):
+                model.set_params(cache=cache)
+                wrong = differing(run, X)
+                assert not wrong, f"{name}, {kind}, cache={cache}: other bits among {wrong} rows"
+
+
+@pytest.mark.parametrize(
+    ("isa", "n_threads"),
+    [
+        ("SSE41", 2),
+        ("ALL", 1),
+        pytest.param("SSE41", 1, marks=pytest.mark.slow),
+        pytest.param("ALL", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_row_is_the_same_among_any_number_of_rows(isa, n_threads, tmp_path):
+    torch_isa = {"ATEN_CPU_CAPABILITY": "default"} if isa == "SSE41" else {}
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, __file__, str(n_threads), str(tmp_path)],
+        env=os.environ
+        | torch_isa
+        | {"ONEDNN_MAX_CPU_ISA": isa, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_smaller_batch_may_be_asked_for_after_fit(tmp_path):
+    X, y = coloured_photos(n_each=3)
+    model = FineTuneClassifier(image_size=32, unfreeze=0, max_epochs=0, random_state=0).fit(X, y)
+    extractor = PretrainedFeatureExtractor(image_size=32).fit(X)
+    for estimator, name, method in (
+        (model, "inference_batch_size", "decision_function"),
+        (extractor, "batch_size", "transform"),
+    ):
+        before = getattr(estimator, method)(X)
+        estimator.set_params(**{name: 1})
+        after = getattr(estimator, method)(X)
+        np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-4)
+        one_by_one = [getattr(estimator, method)(X[[index]])[0] for index in range(len(X))]
+        np.testing.assert_array_equal(one_by_one, after)
+
+
+@pytest.mark.parametrize("value", [0, 1.5, "all", None])
+def test_a_batch_size_that_cannot_be_is_refused_by_name(value):
+    X, y = coloured_photos(n_each=2)
+    with pytest.raises(ValueError, match="inference_batch_size must be an integer of at least 1"):
+        FineTuneClassifier(image_size=32, inference_batch_size=value).fit(X, y)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[1]))
+    check_all(Path(sys.argv[2]))
