@@ -7,7 +7,7 @@ BENCH := .venv-bench
 QUALITY := benchmarks/fine_tune_quality.py
 MEASURED := $(filter-out $(QUALITY),$(wildcard benchmarks/[a-z]*.py))
 RESULTS := build/bench
-SOURCES := $(filter-out %/_report.py,$(wildcard sktransfer/*.py sktransfer/providers/*.py benchmarks/_*.py))
+SOURCES := $(filter-out %/_report.py,$(shell find sktransfer -name '*.py') $(wildcard benchmarks/_*.py))
 PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
 .PHONY: demo test test-slow coverage lint format types bench-quick bench bench-quality wheel docs clean

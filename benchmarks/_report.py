@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from matplotlib import pyplot as plt
 
-from sktransfer.axes import BLUE, GRID, INK, MUTED, RED
-from sktransfer.device import resolve_precision
+from sktransfer._support.device import resolve_precision
+from sktransfer.display._axes import BLUE, GRID, INK, MUTED, RED
 
 HERE = Path(__file__).resolve().parent
 README, PICTURE = HERE / "README.md", HERE.parent / "docs" / "benchmarks.png"

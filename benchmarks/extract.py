@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import models, transforms
 
 from sktransfer import PretrainedFeatureExtractor
-from sktransfer.device import resolve_precision
+from sktransfer._support.device import resolve_precision
 
 # model -> image size, bar in float32, bar with precision="auto"
 BARS = {

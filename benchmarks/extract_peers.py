@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 from sktransfer import PretrainedFeatureExtractor
-from sktransfer.device import resolve_precision
+from sktransfer._support.device import resolve_precision
 
 BARS = {"float32": 1.4, "auto": 2.5}
 TOLERANCE = 1e-4

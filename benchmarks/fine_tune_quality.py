@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from torchvision.models import mobilenet_v2
 
 from sktransfer import FineTuneClassifier, MLPHead, PretrainedFeatureExtractor
-from sktransfer.device import resolve_precision
+from sktransfer._support.device import resolve_precision
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = ("generated",) if QUICK else ("hymenoptera", "flowers5", "dtd10")

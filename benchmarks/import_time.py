@@ -12,7 +12,7 @@ from _common import QUICK, seconds
 
 N_REPEATS = 1 if QUICK else 7
 HELP = """
-from sktransfer.cli import main
+from sktransfer.cli.app import main
 sys.argv = ['sktransfer', '--help']
 try:
     main()

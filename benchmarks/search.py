@@ -21,7 +21,7 @@ from _common import QUICK, at_least, photo_options, photo_task, seconds
 from _search import candidate, folds_of, scores_of, searched
 from _skorch import decoded, skorch_net
 
-from sktransfer.device import resolve_precision
+from sktransfer._support.device import resolve_precision
 
 DEPTHS, N_FOLDS, N_EPOCHS = ([0, 1], 2, 1) if QUICK else ([0, 1, 2], 3, 3)
 OTHER_RATES = {"lr": 5e-4, "fine_tune_lr": 5e-4}

@@ -19,7 +19,7 @@ from _common import QUICK, photo_task
 from _fits import compare, faster, fit_options, hold, ours
 from _plain import LAYOUTS, STAGES, fastest, plain_fit
 
-from sktransfer.device import resolve_precision
+from sktransfer._support.device import resolve_precision
 
 BARS = {"float32": 1.0, "auto": None}
 N_EPOCHS, N_WORKERS = (1, (0,)) if QUICK else (3, (0, 2))

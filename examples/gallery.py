@@ -17,8 +17,13 @@ from sklearn.datasets import load_digits, load_sample_images
 from sklearn.model_selection import GridSearchCV
 
 from sktransfer import FineTuneClassifier, find_lr
-from sktransfer.display import LearningRatesDisplay, TrainingCurvesDisplay, UnfreezeDepthDisplay
-from sktransfer.photo_display import AugmentationDisplay, TopLossesDisplay
+from sktransfer.display import (
+    AugmentationDisplay,
+    LearningRatesDisplay,
+    TopLossesDisplay,
+    TrainingCurvesDisplay,
+    UnfreezeDepthDisplay,
+)
 
 mpl.use("Agg")
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")

@@ -24,7 +24,8 @@ from source import WHOLE, Source, load_source, render
 from teacher import Teacher
 from torch import Tensor, nn
 
-from sktransfer.providers._mini import mini_stages  # the one definition of the architecture
+# the one definition of the architecture
+from sktransfer.backbones.providers._mini import mini_stages
 
 Stages = Callable[[], dict[str, nn.Module]]
 

@@ -25,7 +25,7 @@ from pretrain import Places, parse, train
 from probe import SETS
 from source import WHOLE, Views, render
 
-from sktransfer.providers._mini import mini_stages
+from sktransfer.backbones.providers._mini import mini_stages
 
 TINY = Recipe(epochs=2, views=2, teacher_size=32, batch=25, sizes=((0.0, 32),))
 

@@ -3,42 +3,37 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# public name -> the module that holds it; resolved on first use, so that the import loads no torch
+from ._version import __version__
+
+# public name -> the package that holds it; resolved on first use, so that the import loads no torch
 _HOMES = {
     "ActivationCache": "cache",
-    "Backbone": "backbone",
-    "FineTuneClassifier": "fine_tune",
-    "ImagePreset": "presets",
-    "MLPHead": "heads",
-    "PretrainedFeatureExtractor": "feature_extractor",
-    "Views": "augment",
-    "check_images": "inspection",
-    "find_lr": "lr_finder",
-    "get_backbone": "registry",
-    "list_backbones": "registry",
+    "Backbone": "backbones",
+    "FineTuneClassifier": "estimators",
+    "ImagePreset": "data",
+    "MLPHead": "tasks",
+    "PretrainedFeatureExtractor": "estimators",
+    "Views": "data",
+    "check_images": "data",
+    "find_lr": "estimators",
+    "get_backbone": "backbones",
+    "list_backbones": "backbones",
     "load": "persistence",
-    "load_image_folder": "datasets",
-    "register_provider": "registry",
+    "load_image_folder": "data",
+    "register_provider": "backbones",
     "save": "persistence",
-    "split": "backbone",
+    "split": "backbones",
 }
 
-__version__ = "0.1.0"
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the names are the keys of one table
 
 if TYPE_CHECKING:
-    from .augment import Views
-    from .backbone import Backbone, split
+    from .backbones import Backbone, get_backbone, list_backbones, register_provider, split
     from .cache import ActivationCache
-    from .datasets import load_image_folder
-    from .feature_extractor import PretrainedFeatureExtractor
-    from .fine_tune import FineTuneClassifier
-    from .heads import MLPHead
-    from .inspection import check_images
-    from .lr_finder import find_lr
+    from .data import ImagePreset, Views, check_images, load_image_folder
+    from .estimators import FineTuneClassifier, PretrainedFeatureExtractor, find_lr
     from .persistence import load, save
-    from .presets import ImagePreset
-    from .registry import get_backbone, list_backbones, register_provider
+    from .tasks import MLPHead
 
 
 def __getattr__(name: str) -> object:

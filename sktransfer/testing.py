@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .backbone import LAYOUTS, Backbone
+from .backbones import LAYOUTS, Backbone
 
 NDIM = {"NCHW": 4, "NHWC": 4, "NLC": 3, "NC": 2}
 

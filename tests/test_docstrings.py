@@ -7,7 +7,7 @@ from ast import literal_eval
 import pytest
 
 import sktransfer
-from sktransfer import callbacks, display, photo_display, schedules, testing
+from sktransfer import callbacks, display, schedules, testing
 
 SECTION = re.compile(r"^(\w[\w ]+)\n-+$", re.MULTILINE)
 ENTRY = re.compile(r"^(?P<names>[*\w, ]+?) : (?P<type>.+)$", re.MULTILINE)
@@ -30,7 +30,7 @@ def public():
     """Each public function, class and method, by its name."""
     objects = {name: getattr(sktransfer, name) for name in sktransfer.__all__}
     objects["testing.check_backbone"] = testing.check_backbone
-    for module in (callbacks, display, photo_display, schedules):
+    for module in (callbacks, display, schedules):
         objects |= classes_of(module)
     for name, thing in list(objects.items()):
         if inspect.isclass(thing):

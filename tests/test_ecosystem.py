@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from callbacks import Recorder
+from helpers.callbacks import Recorder
+from helpers.tiny import coloured_photos, tiny_backbone
 from numpy.testing import assert_array_equal
 from PIL import Image
 from sklearn.base import clone
@@ -28,7 +29,6 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from tiny import coloured_photos, tiny_backbone
 
 from sktransfer import FineTuneClassifier
 

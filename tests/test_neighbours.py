@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import coloured_photos
 from PIL import Image
-from tiny import coloured_photos
 
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
 

@@ -16,8 +16,8 @@ from sktransfer import (
     get_backbone,
     list_backbones,
     register_provider,
-    registry,
 )
+from sktransfer.backbones import registry
 from sktransfer.testing import check_backbone
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "providers.md"

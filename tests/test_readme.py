@@ -13,7 +13,7 @@ from torchvision.models import mobilenet_v2
 from typer.main import get_command
 
 import sktransfer
-from sktransfer.cli import app
+from sktransfer.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

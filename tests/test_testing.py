@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tiny import tiny_backbone
+from helpers.tiny import tiny_backbone
 from torch import nn
 
 from sktransfer.testing import check_backbone

@@ -1,0 +1,1 @@
+"""Small helpers without knowledge of networks; each is imported by its module."""

@@ -1,0 +1,48 @@
+"""Which device computes, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from .validation import check_choice
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("float32", "bfloat16", "auto")
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device that ``device`` stands for; "auto" is cuda, then mps, then cpu."""
+    if isinstance(device, torch.device):
+        device = str(device)
+    if not (isinstance(device, str) and device.startswith("cuda:")):
+        check_choice("device", device, DEVICES)
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if present["cuda"]:
+        present |= {f"cuda:{index}": True for index in range(torch.cuda.device_count())}
+    if device == "auto":
+        return torch.device(next(name for name, here in present.items() if here))
+    if not present.get(device):
+        here = ", ".join(repr(name) for name, is_here in present.items() if is_here)
+        raise ValueError(f"device must be one that torch finds here: {here}; got {device!r}.")
+    return torch.device(device)
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype that ``precision`` stands for; "auto" is bfloat16 where the device computes it."""
+    check_choice("precision", precision, PRECISIONS)
+    if precision == "auto":
+        precision = "bfloat16" if _computes_bfloat16(device) else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":  # asked of the processor's units: emulated bfloat16 is slower
+        units: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(units.get(unit) for unit in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+    return False

@@ -1,0 +1,62 @@
+"""Small networks of the project's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ...data import ImagePreset, ImageSizes
+from ..backbone import Backbone
+from ..weights import fill, is_path, read_weights, weights_info
+from ._mini import mini_stages
+from ._small_cnn import PRESET, small_cnn_stages
+
+
+@dataclass(frozen=True)
+class Model:
+    """How a network is built: its stages, its preset, its own weights."""
+
+    stages: Callable[[], dict[str, nn.Module]]
+    preset: Any
+    layout: str = "NCHW"
+    file: Path | None = None  # without one, "default" weights are seeded random ones
+
+
+MODELS = {
+    "mini": Model(
+        mini_stages,
+        ImagePreset(size=80, crop=1.0, sizes=ImageSizes(minimum=32)),
+        file=Path(__file__).with_name("mini.safetensors"),
+    ),
+    "small_cnn": Model(small_cnn_stages, PRESET),
+}
+
+
+def names() -> list[str]:
+    """Models of this provider."""
+    return sorted(MODELS)
+
+
+def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone:
+    """Build ``name``; where it has no pretrained file, "default" weights are seeded random ones."""
+    model = MODELS[name]
+    backbone = Backbone(model.stages(), model.preset, layout=model.layout)
+    if weights == "default":
+        weights = model.file
+    if weights is None:
+        info = weights_info(None, "random, seeded", None, "BSD-3-Clause", model.preset)
+    elif is_path(weights):
+        file = read_weights(weights)
+        fill(backbone.stages, file.state, str(weights))
+        if isinstance(model.preset, ImagePreset):
+            backbone.preset = model.preset.with_metadata(file.metadata)
+        info = file.info(backbone.preset)
+    else:
+        raise ValueError(f"weights must be 'default', a file, or None; got {weights!r}.")
+    backbone.weights_info = info
+    return backbone

@@ -1,0 +1,223 @@
+"""Addresses: ``provider/model`` to a backbone, through entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from fnmatch import fnmatchcase
+from importlib.metadata import EntryPoint, entry_points
+from os import PathLike
+from typing import Protocol
+
+import torch
+
+from .._support.random import seeded
+from .._support.validation import did_you_mean
+from .backbone import Backbone
+from .download import offline_mode
+
+GROUP = "sktransfer.backbones"
+
+
+class Provider(Protocol):
+    """What a provider must look like; a module is enough."""
+
+    def names(self) -> list[str]:
+        """The models of this provider."""
+
+    def load(self, name: str, weights: str | PathLike[str] | None) -> Backbone:
+        """Build the model ``name`` with ``weights``."""
+
+
+_registered: dict[str, Provider] = {}
+
+
+def get_backbone(
+    backbone: str | Callable[[], Backbone],
+    weights: str | PathLike[str] | None = "default",
+    *,
+    seed: int = 0,
+    offline: bool | None = None,
+) -> Backbone:
+    """A new backbone, in evaluation mode and nothing frozen.
+
+    Parameters
+    ----------
+    backbone : str or callable
+        Address, ``"provider/model"``, or a factory: a callable that returns a Backbone.  A
+        factory brings its own weights, and is called without arguments.
+    weights : str, path-like or None, default="default"
+        ``"default"``, a tag of the provider, the path of a .safetensors, .pth or .pt file, or None
+        for random weights.
+    seed : int, default=0
+        Seed of random weights; torch's global generator is left as it was.
+    offline : bool or None, default=None
+        Whether a download is forbidden; None asks the environment variable SKTRANSFER_OFFLINE.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    ValueError
+        If the address names no provider, or no model of it.
+    TypeError
+        If a factory returns something other than a Backbone.
+
+    Examples
+    --------
+    >>> from sktransfer import get_backbone
+    >>> get_backbone("torchvision/resnet18", weights=None).names
+    ['stem', 'layer1', 'layer2', 'layer3', 'layer4']
+    """
+    load = _factory(backbone, weights)
+    with seeded(seed), offline_mode(offline):
+        loaded = load()
+    if not isinstance(loaded, Backbone):
+        raise TypeError(
+            f"backbone {backbone!r} must return a Backbone; got {type(loaded).__name__}. "
+            "Wrap a network with Backbone(split(net, ...), preset)."
+        )
+    return loaded.freeze_to(0).eval()
+
+
+def _factory(
+    backbone: str | Callable[[], Backbone], weights: str | PathLike[str] | None
+) -> Callable[[], Backbone]:
+    if isinstance(backbone, str):
+        provider, name = _resolve(backbone)
+        return lambda: provider.load(name, weights)
+    if callable(backbone) and not isinstance(backbone, torch.nn.Module):
+        if weights != "default":
+            raise ValueError(
+                "weights must be 'default' where backbone is a factory, which brings its own; "
+                f"got {weights!r}."
+            )
+        return lambda: deepcopy(backbone())  # it may return the same one again
+    raise TypeError(
+        "backbone must be an address such as 'torchvision/resnet18', or a callable that returns "
+        f"a Backbone; got {type(backbone).__name__}. A network itself is no parameter: "
+        "fitted weights would pass from fold to fold."
+    )
+
+
+def _resolve(address: str) -> tuple[Provider, str]:
+    prefix, slash, name = address.partition("/")
+    if not slash:
+        listed = ", ".join(map(repr, _providers()))
+        raise ValueError(
+            f"backbone must be an address 'provider/model' with one of the providers {listed}; "
+            f"got {address!r}.{did_you_mean(address, list_backbones())}"
+        )
+    provider = _provider(prefix)
+    known = provider.names()
+    if name not in known:
+        raise ValueError(
+            f"{prefix} has no backbone {name!r}.{did_you_mean(name, known)} "
+            f"list_backbones({prefix!r}) names all {len(known)}."
+        )
+    return provider, name
+
+
+def _provider(prefix: str) -> Provider:
+    known = _providers()
+    if prefix not in known:
+        listed = ", ".join(map(repr, known))
+        raise ValueError(
+            f"provider must be one of {listed}; got {prefix!r}.{did_you_mean(prefix, known)}"
+        )
+    found = known[prefix]
+    return found.load() if isinstance(found, EntryPoint) else found
+
+
+def _providers() -> dict[str, EntryPoint | Provider]:
+    """Every provider by its prefix; those announced by a distribution are not imported yet."""
+    known: dict[str, EntryPoint | Provider] = {}
+    for entry in entry_points(group=GROUP):
+        other = known.setdefault(entry.name, entry)
+        if isinstance(other, EntryPoint) and other.value != entry.value:
+            raise ValueError(
+                f"provider {entry.name!r} is announced by two distributions, "
+                f"{_distribution(other)} and {_distribution(entry)}; uninstall one of them."
+            )
+    return dict(sorted((known | _registered).items()))
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f"{entry.dist.name if entry.dist else 'unknown'} ({entry.value})"
+
+
+def register_provider(name: str, provider: Provider) -> None:
+    """Make ``provider`` known under ``name`` in this process, for notebooks and tests.
+
+    Parameters
+    ----------
+    name : str
+        The prefix of its addresses; no slash.
+    provider : object with ``names()`` and ``load(name, weights)``
+        A module is enough.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, or has a slash.
+    TypeError
+        If ``provider`` lacks one of the two functions.
+
+    Notes
+    -----
+    Workers of another process do not see it; an entry point of the group
+    ``sktransfer.backbones`` is seen by all.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from sktransfer import get_backbone, list_backbones, register_provider
+    >>> def load(name, weights):
+    ...     return get_backbone("torchvision/squeezenet1_1", None)
+    >>> register_provider("mine", SimpleNamespace(names=lambda: ["net"], load=load))
+    >>> list_backbones("mine")
+    ['mine/net']
+    """
+    if not name or "/" in name:
+        raise ValueError(f"name must be a prefix without a slash; got {name!r}.")
+    if name in _providers():
+        raise ValueError(f"name must be new; {name!r} is a provider already.")
+    for function in ("names", "load"):
+        if not callable(getattr(provider, function, None)):
+            raise TypeError(f"provider {name!r} must have a function {function}(); it has none.")
+    _registered[name] = provider
+
+
+def list_backbones(provider: str | None = None, pattern: str | None = None) -> list[str]:
+    """The addresses of all backbones, sorted.
+
+    Parameters
+    ----------
+    provider : str or None, default=None
+        Keep those of one provider; None asks each provider that is installed, and passes over
+        those whose optional package is missing.
+    pattern : str or None, default=None
+        Keep addresses that match, as in a shell: ``"*resnet*"``.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from sktransfer import list_backbones
+    >>> list_backbones("torchvision", "*/resnet1*")
+    ['torchvision/resnet101', 'torchvision/resnet152', 'torchvision/resnet18']
+    """
+    addresses = []
+    for prefix in [provider] if provider is not None else _providers():
+        try:
+            names = _provider(prefix).names()
+        except ModuleNotFoundError:
+            if provider is not None:
+                raise
+            continue
+        addresses += [f"{prefix}/{name}" for name in names]
+    return sorted(a for a in addresses if pattern is None or fnmatchcase(a, pattern))

@@ -1,0 +1,327 @@
+"""Weights: files that hold tensors and nothing else, where they come from, and what they fit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._support.validation import first_ten
+from . import tensor_files
+from .download import LARGEST
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+# Under which names checkpoints keep their tensors; averaged ones are those that were evaluated.
+WRAPPERS = ("model_ema", "state_dict_ema", "state_dict", "model_state_dict", "model")
+# What wrappers of networks put before every name.
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
+
+
+_recorded: ContextVar[list[WeightsFile] | None] = ContextVar("recorded", default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightsFile:
+    """What a file of weights holds.
+
+    Parameters
+    ----------
+    state : dict of str to Tensor
+        The tensors by name, on the CPU; wrappers of checkpoints and networks are taken off.
+    metadata : dict of str to str
+        Of a safetensors file; empty for others.
+    sha256 : str
+        Of the file's bytes, 64 hexadecimal digits.
+    path : Path
+    """
+
+    state: dict[str, Tensor]
+    metadata: dict[str, str]
+    sha256: str
+    path: Path
+
+    @property
+    def licence(self) -> str:
+        """The licence that the file states."""
+        return self.metadata.get("licence", self.metadata.get("license", "not stated"))
+
+    def info(self, preset: Any, left_out: Sequence[str] = ()) -> dict[str, Any]:
+        """What a backbone's ``weights_info`` says of this file; see :func:`weights_info`."""
+        tag, source = self.metadata.get("tag"), self.metadata.get("source", self.path.name)
+        return weights_info(tag, source, self.sha256, self.licence, preset, left_out)
+
+
+def is_path(weights: object) -> bool:
+    """Whether ``weights`` names a file: path-like, or a text that ends as such files do."""
+    if isinstance(weights, str):
+        return weights.lower().endswith(SUFFIXES)
+    return isinstance(weights, os.PathLike)
+
+
+def weights_info(
+    tag: str | None,
+    source: str | None,
+    sha256: str | None,
+    licence: str | None,
+    preset: Any,
+    left_out: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Where weights came from and what input they want, as a backbone records it.
+
+    Parameters
+    ----------
+    tag, source, sha256, licence : str or None
+        The provider's name of the weights, the address or name of their file, the hash of its
+        bytes, and the licence.
+    preset : Preset
+        Its size, mean and std are recorded.
+    left_out : sequence of str, default=()
+        The classifier's tensors that the file did not bring, as :func:`fill` returns them.
+
+    Returns
+    -------
+    dict
+        With the keys tag, source, sha256, licence, input_size, mean and std; and "classifier",
+        which says what was left out, if anything was.
+    """
+    info = {
+        "tag": tag,
+        "source": source,
+        "sha256": sha256,
+        "licence": licence,
+        "input_size": getattr(preset, "size", None),
+        "mean": getattr(preset, "mean", None),
+        "std": getattr(preset, "std", None),
+    }
+    if left_out:
+        info["classifier"] = f"left out; {left_out[0]}"
+    return info
+
+
+def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
+    """The tensors and the metadata of a file; nothing in it runs.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A .safetensors file, or one that ``torch.save`` wrote: a state dict, alone or in a
+        checkpoint under "state_dict", "model" or the like.
+
+    Returns
+    -------
+    WeightsFile
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ValueError
+        If the file is damaged, too large, or holds more than tensors.
+
+    Examples
+    --------
+    >>> import os, tempfile, torch
+    >>> from sktransfer.backbones import read_weights
+    >>> path = os.path.join(tempfile.mkdtemp(), "mine.pth")
+    >>> torch.save({"state_dict": {"module.bias": torch.zeros(2)}, "epoch": 3}, path)
+    >>> read_weights(path).state
+    {'bias': tensor([0., 0.])}
+    """
+    path = Path(path).expanduser()
+    _check_file(path)
+    loaded, metadata = tensor_files.read(path)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    file = WeightsFile(_bare(_state(loaded, path)), metadata, digest, path)
+    recorder = _recorded.get()
+    if recorder is not None:
+        recorder.append(file)
+    return file
+
+
+@contextmanager
+def recorded() -> Iterator[list[WeightsFile]]:
+    """The files that :func:`read_weights` reads within, in a list that grows."""
+    files: list[WeightsFile] = []
+    token = _recorded.set(files)
+    try:
+        yield files
+    finally:
+        _recorded.reset(token)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"weights must be a file; there is none at {str(path)!r}. "
+            f"Relative paths start from {str(Path.cwd())!r}."
+        )
+    if not path.is_file():
+        raise OSError(f"weights must be a file; {str(path)!r} is none.")
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise ValueError(
+            f"weights must be a file of at most {LARGEST} bytes; {str(path)!r} has {size}."
+        )
+
+
+def _state(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in ``loaded``, out of its checkpoint."""
+    if isinstance(loaded, Mapping):
+        inner = (loaded[name] for name in WRAPPERS if isinstance(loaded.get(name), Mapping))
+        loaded = next(inner, loaded)
+    if not isinstance(loaded, Mapping):
+        raise ValueError(  # noqa: TRY004 - what a file holds is a value
+            f"weights must hold tensors by name; {str(path)!r} holds one {type(loaded).__name__}."
+        )
+    # torch's average of a network counts beside it
+    state = {name: value for name, value in loaded.items() if name != "n_averaged"}
+    if not state:
+        raise ValueError(f"weights must hold tensors by name; {str(path)!r} holds none.")
+    wrong = [
+        f"{name!r}: {_kind(value)}"
+        for name, value in state.items()
+        if not isinstance(name, str) or not _is_dense(value)
+    ]
+    if wrong:
+        listed = ", ".join(map(repr, WRAPPERS))
+        raise ValueError(
+            f"weights must hold dense tensors by name, at the top or under one of {listed}; "
+            f"{str(path)!r} also holds\n{first_ten(wrong)}"
+        )
+    return {name: value.detach() for name, value in state.items()}
+
+
+def _is_dense(value: object) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
+
+
+def _kind(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{value.dtype}, {value.layout}, on {value.device}"
+
+
+def _bare(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` without the prefixes that all its names share."""
+    state = dict(state)
+    while state:
+        shared = [prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)]
+        if not shared:
+            break
+        state = {name.removeprefix(shared[0]): tensor for name, tensor in state.items()}
+    return state
+
+
+def fill(
+    net: nn.Module, state: Mapping[str, Tensor], source: str, optional: Sequence[str] = ()
+) -> list[str]:
+    """Copy ``state`` into ``net``, all or nothing; returns what was left out.
+
+    Parameters
+    ----------
+    net : Module
+        Takes the numbers; its own types and memory stay.  ``num_batches_tracked`` may be missing
+        in ``state``, and is then 0.
+    state : mapping of str to Tensor
+        By the names of ``net.state_dict()``.
+    source : str
+        The file's name, for the errors.
+    optional : sequence of str, default=()
+        Prefixes of the names of the classifier, such as ``("fc.",)``.  A file may lack these
+        tensors, or have others: it was tuned for other classes, or holds the features alone.
+        Where one of them does not fit, none is copied.
+
+    Returns
+    -------
+    list of str
+        How the ``optional`` tensors differ; empty where all fit.
+
+    Raises
+    ------
+    ValueError
+        Naming the first differing tensors; ``net`` is as it was.
+
+    Notes
+    -----
+    A provider drops a classifier that was left out, so that ``layer="logits"`` is an error and not
+    noise::
+
+        left_out = fill(net, file.state, str(path), optional=("fc.",))
+        Backbone(
+            stages, preset, None if left_out else classifier,
+            weights_info=file.info(preset, left_out),
+        )
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktransfer.backbones import fill
+    >>> net = torch.nn.Linear(2, 1)
+    >>> fill(net, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, "mine.pth")
+    []
+    >>> fill(net, {"weight": torch.ones(1, 2)}, "mine.pth", optional=("bias",))
+    ['missing: bias (1,)']
+    """
+    own, given = _bare(net.state_dict()), _bare(state)
+    differing = _differences(own, given)
+    wrong = [line for name, line in differing.items() if not name.startswith(tuple(optional))]
+    if wrong:
+        raise ValueError(
+            f"weights {source!r} do not fit {type(net).__name__}; {len(wrong)} tensors differ:\n"
+            f"{first_ten(wrong)}\n"
+            "Take weights of this very network, or the network that they were made for."
+        )
+    left_out = list(differing.values())
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if left_out and name.startswith(tuple(optional)):
+                continue
+            if name in given:
+                tensor.copy_(given[name])
+            else:
+                tensor.zero_()  # num_batches_tracked
+    return left_out
+
+
+def _differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
+    """Name -> how it differs; missing, unexpected and misshapen ones take turns."""
+    missing = [
+        (name, f"missing: {name} {tuple(tensor.shape)}")
+        for name, tensor in own.items()
+        if name not in given and not name.endswith("num_batches_tracked")
+    ]
+    unexpected = [
+        (name, f"unexpected: {name} {tuple(tensor.shape)}")
+        for name, tensor in given.items()
+        if name not in own
+    ]
+    unlike = [
+        (name, f"{name}: {_form(given[name])} in the file, {_form(tensor)} in the network")
+        for name, tensor in own.items()
+        if name in given and _form(given[name]) != _form(tensor)
+    ]
+    turns = chain.from_iterable(zip_longest(unlike, missing, unexpected))
+    return dict(filter(None, turns))
+
+
+def _form(tensor: Tensor) -> str:
+    """The shape, and the kind of numbers where these are not floating."""
+    if tensor.is_floating_point():
+        return str(tuple(tensor.shape))
+    return f"{tuple(tensor.shape)} {'complex' if tensor.is_complex() else 'integer'}"

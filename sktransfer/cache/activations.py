@@ -1,0 +1,245 @@
+"""Rows of frozen stages, kept on disk by content: one folder for folds, candidates and processes.
+
+A row is named by the fingerprint of the prefix that made it and by the digest of its item.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._support.validation import check_choice, check_int
+from ..data import digest_or_none, file_key
+from .folder import Store
+from .table import Table
+
+MEMO = "digests of files by path, size and time"
+
+
+def check_cache(cache: Any) -> ActivationCache | None:
+    """The cache that an estimator's parameter ``cache`` stands for.
+
+    Parameters
+    ----------
+    cache : ActivationCache, str, path-like or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else, such as a joblib.Memory, or its parameters are not what they must
+        be.
+
+    Examples
+    --------
+    >>> from sktransfer.cache.activations import check_cache
+    >>> check_cache("activations")
+    ActivationCache('activations')
+    """
+    if cache is None:
+        return None
+    if isinstance(cache, ActivationCache):
+        cache.check()
+        return cache
+    if isinstance(cache, (str, os.PathLike)):
+        return ActivationCache(cache)
+    is_memory = hasattr(cache, "store_backend")
+    hint = " A joblib.Memory keys on whole arrays; pass its folder." if is_memory else ""
+    raise TypeError(
+        "cache must be None, the path of a folder, or an ActivationCache; "
+        f"got {type(cache).__name__}.{hint}"
+    )
+
+
+def cache_here(cache: Any) -> Any:
+    """``cache``, as :func:`check_cache` takes it, where its folder is here; else None."""
+    found = check_cache(cache)
+    with suppress(PermissionError):  # below a folder that is somebody else's
+        if found is not None and Path(found.dir).expanduser().is_dir():
+            return cache
+    return None
+
+
+class ActivationCache:
+    """Rows of frozen stages, kept in a folder.
+
+    Parameters
+    ----------
+    dir : str or path-like
+        The folder; made where it is missing.
+    max_bytes : int or None, default=None
+        What the folder may hold, in bytes; the least recently used rows make room.  None sets no
+        limit.
+    dtype : {None, "float16", "bfloat16", "float32"}, default=None
+        Type of the rows on disk; None leaves them as they are computed, in float32.  The half
+        ones take half the space.  Of a network that computes in bfloat16, "bfloat16" keeps every
+        bit of feature maps, though not of their means.
+    cuts : int or None, default=None
+        For how many depths a fit of :class:`FineTuneClassifier` leaves rows: 3, for which None
+        stands, serves ``unfreeze`` 0, 1 and 2; 1 only the head, by pooled features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from sktransfer import ActivationCache
+    >>> folder = TemporaryDirectory()
+    >>> cache = ActivationCache(folder.name)
+    >>> digests = cache.digests([b"a photo", b"another"])
+    >>> table = cache.table("fingerprint of a prefix")
+    >>> table.missing(digests)
+    [0, 1]
+    >>> table.append(digests, np.eye(2, dtype="float32"))
+    >>> cache.table("fingerprint of a prefix").rows(digests[::-1])[:]
+    array([[0., 1.],
+           [1., 0.]], dtype=float32)
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        dir: str | os.PathLike[str],  # noqa: A002 - the word that users know from joblib
+        max_bytes: int | None = None,
+        dtype: str | None = None,
+        cuts: int | None = None,
+    ):
+        self.dir = dir
+        self.max_bytes = max_bytes
+        self.dtype = dtype
+        self.cuts = cuts
+
+    def __repr__(self) -> str:
+        shown = str(self.dir) if isinstance(self.dir, os.PathLike) else self.dir
+        names = ("max_bytes", "dtype", "cuts")
+        given = [f"{n}={value!r}" for n in names if (value := getattr(self, n)) is not None]
+        return f"ActivationCache({', '.join([repr(shown), *given])})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActivationCache) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+    def digests(self, items: Iterable[Any]) -> list[bytes]:
+        """The digest of each item; a file that has not changed is not read again.
+
+        Parameters
+        ----------
+        items : iterable of str, path-like, bytes, PIL image or array
+
+        Returns
+        -------
+        list of bytes
+            An item that cannot be read gets a digest that no other has: nothing is found for it,
+            and decoding it tells what is wrong.
+        """
+        items = list(items)
+        keys = [file_key(item) for item in items]
+        if not any(keys):
+            return [digest_or_none(item) or os.urandom(16) for item in items]
+        memo = self.exact_table(MEMO)
+        rows = memo.find(filter(None, keys))
+        known: dict[bytes, bytes | None] = {key: row.tobytes() for key, row in rows.items()}
+        fresh = {}
+        for key, item in zip(keys, items, strict=True):
+            if key and key not in known:
+                known[key] = name = digest_or_none(item)
+                if name:  # a file that changed since it was named has another name next time
+                    fresh[key] = name
+        if fresh:
+            with suppress(OSError):  # without the memo files are read again, nothing worse
+                memo.store(list(fresh), np.array(list(map(list, fresh.values())), "u1"))
+        names = [
+            known[key] if key else digest_or_none(item)
+            for key, item in zip(keys, items, strict=True)
+        ]
+        return [name or os.urandom(16) for name in names]
+
+    def table(self, fingerprint: str, spare: bool = False) -> Table:
+        """The rows of one prefix.
+
+        Parameters
+        ----------
+        fingerprint : str
+            Whatever tells this prefix from others: weights, preset, numerics.
+        spare : bool, default=False
+            Whether nobody waits for these rows: they make no others go, and what the disk does not
+            take is dropped.
+
+        Returns
+        -------
+        Table
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be made or read.  Where that is forbidden, or the disk is full,
+            ``append`` warns instead, and keeps rows in memory.
+        """
+        return Table(self._store(), fingerprint, self.dtype, spare)
+
+    def exact_table(self, name: str, spare: bool = False) -> Table:
+        """Rows that are no activations: whatever the cache's ``dtype``, they keep every bit."""
+        return Table(self._store(), name, None, spare)
+
+    def keeps(self, dtype: Any) -> bool:
+        """Whether rows computed in ``dtype``, a torch.dtype, come back with the same bits."""
+        return self.dtype in (None, "float32", str(dtype).removeprefix("torch."))
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all rows on disk; 0 where the folder does not exist."""
+        return self._store().n_bytes
+
+    def info(self) -> dict[str, dict[str, int]]:
+        """Rows, bytes and shards on disk, by the fingerprint of their prefix.
+
+        Returns
+        -------
+        dict of str to dict
+            For each fingerprint, the numbers ``"rows"``, ``"bytes"`` and ``"shards"``.
+
+        Raises
+        ------
+        OSError
+            If the folder does not exist or cannot be read.
+        """
+        return self._store().info()
+
+    def prune(self, max_bytes: int | None = None) -> int:
+        """Remove what is damaged or stored twice, then the least recently used rows.
+
+        Parameters
+        ----------
+        max_bytes : int or None, default=None
+            What the folder may hold afterwards; None stands for the limit of the cache.
+
+        Returns
+        -------
+        int
+            Bytes freed.
+
+        Raises
+        ------
+        OSError
+            If the folder does not exist or cannot be read.
+        """
+        limit = check_int("max_bytes", max_bytes, 0, also=(None,))
+        return self._store().prune(self.max_bytes if limit is None else limit)
+
+    def check(self) -> None:
+        """Raise for the first parameter that is not what it must be; touches no disk."""
+        if not isinstance(self.dir, (str, os.PathLike)) or not os.fspath(self.dir):
+            raise TypeError(f"cache must be the path of a folder; got {self.dir!r}.")
+        check_int("max_bytes", self.max_bytes, 1, also=(None,))
+        check_choice("dtype", self.dtype, (None, "float16", "bfloat16", "float32"))
+        check_int("cuts", self.cuts, 1, also=(None,))
+
+    def _store(self) -> Store:
+        """The folder, as the parameters now say."""
+        self.check()
+        return Store(Path(self.dir).expanduser().absolute(), self.max_bytes)

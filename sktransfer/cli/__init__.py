@@ -1,0 +1,5 @@
+"""The command `sktransfer`."""
+
+from .app import main
+
+__all__ = ["main"]

@@ -1,0 +1,331 @@
+"""The ladder on real images, and its picture: from raw pixels to a fine-tuned network."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from .._support.validation import check_int, first_ten, require
+from ..backbones import get_backbone
+from ..data import TEST, TRAIN, ImagePreset, load_image_folder
+from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
+from ..tasks import MLPHead
+from ..training import is_pretrained
+
+# Side of the square that photos are shrunk to where raw pixels are the features.
+PIXELS = 16
+
+TEST_SHARE = 0.25
+
+# Digits to be tested on; more would only take time.
+N_TESTED = 500
+
+# How a pretrained network is tuned to digits, which are no photos: it has more to learn.  And a
+# mirrored digit is another sign.
+OF_DIGITS = {"augment": None, "fine_tune_lr": 0.001, "max_epochs": 20}
+
+# Of the network from scratch: many cheap epochs, for it begins with nothing.
+SCRATCH_SIZE, SCRATCH_EPOCHS = 64, 40
+
+# The picture: rows and columns of photos, and the side of each in pixels.
+N_ROWS, N_COLUMNS, THUMBNAIL = 4, 6, 160
+
+INK, MUTED, FAINT_INK, FAINT = "#1f2933", "#7b8794", "#b8c0c9", "#edeff2"
+RIGHT, WRONG = "#2a7f62", "#c8375b"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images to learn from and images to be tested on; labels are names.
+
+    Parameters
+    ----------
+    title : str
+        What the images are.
+    X_train, X_test : sequence of items
+    y_train, y_test : ndarray of str objects
+    """
+
+    title: str
+    X_train: Any
+    X_test: Any
+    y_train: np.ndarray
+    y_test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One method, tried on a split.
+
+    Parameters
+    ----------
+    name : str
+    predicted : ndarray of str objects
+        What it says of each test image.
+    accuracy : float in [0, 1]
+    seconds : float
+        Wall time of fitting and predicting.
+    """
+
+    name: str
+    predicted: np.ndarray
+    accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo found.
+
+    Parameters
+    ----------
+    split : Split
+    backbone : str
+        Its address.
+    rungs : list of Rung
+        From the plainest method to the best.
+    """
+
+    split: Split
+    backbone: str
+    rungs: list[Rung]
+
+    @property
+    def guess(self) -> float:
+        """Accuracy, in [0, 1], of always naming the commonest class of the test images."""
+        counts = np.unique(self.split.y_test, return_counts=True)[1]
+        return float(counts.max() / counts.sum())
+
+
+def run_demo(
+    images: str | os.PathLike[str] | None = None,
+    *,
+    backbone: str = "builtin/mini",
+    weights: str | os.PathLike[str] | None = "default",
+    labels_per_class: int = 10,
+) -> Demo:
+    """Accuracy and seconds of the ladder: pixels, scratch, features, frozen head, fine-tuned.
+
+    Parameters
+    ----------
+    images : str, path-like or None, default=None
+        A folder of class folders, of which a stratified quarter is the test; or a folder of two
+        such folders, train and val or test.  None takes scikit-learn's handwritten digits.
+    backbone : str, default="builtin/mini"
+        Address of the backbone.
+    weights : str, path-like or None, default="default"
+        As :class:`PretrainedFeatureExtractor` takes them.
+    labels_per_class : int, default=10
+        How many digits of each class are learned from; a folder's are all used.
+
+    Raises
+    ------
+    ValueError
+        If the folder is not laid out so, or a class has too few images to be split.
+
+    Examples
+    --------
+    >>> from sktransfer.cli.demo import run_demo
+    >>> [rung.name for rung in run_demo(labels_per_class=2).rungs]  # doctest: +SKIP
+    ['raw pixels', 'network from scratch', 'pretrained features', 'new head', 'fine-tuned network']
+    """
+    split = _digits(labels_per_class) if images is None else _photos(Path(images))
+    methods = _methods(backbone, weights, OF_DIGITS if images is None else {})
+    return Demo(split, backbone, [_rung(name, m, split) for name, m in methods.items()])
+
+
+# What to learn from
+
+
+def _digits(labels_per_class: int) -> Split:
+    check_int("labels_per_class", labels_per_class, 1)
+    digits = load_digits()
+    X = digits.images / 16  # (n, 8, 8) in [0, 1]
+    y = digits.target.astype(str).astype(object)
+    title = f"Handwritten digits, {labels_per_class} labels a class"
+    n_train = labels_per_class * len(digits.target_names)
+    n_test = min(N_TESTED, len(X) - n_train)
+    return _divided(title, X, y, train_size=n_train, test_size=n_test)
+
+
+def _photos(folder: Path) -> Split:
+    parts = {part.name.lower(): part for part in folder.glob("*/")}
+    train = next((parts[name] for name in TRAIN if name in parts), None)
+    test = next((parts[name] for name in TEST if name in parts), None)
+    if train and test:
+        return _given(folder.name, train, test)
+    photos = load_image_folder(folder)
+    y = photos.target_names[photos.target]
+    counts = np.bincount(photos.target)
+    few = [f"{photos.target_names[i]!r}: {counts[i]}" for i in np.flatnonzero(counts < 2)]
+    if few or len(counts) < 2:
+        raise ValueError(
+            f"images must hold at least two classes of at least two images each; {str(folder)!r} "
+            f"holds {len(counts)} classes, and these have fewer images:\n{first_ten(few)}".rstrip()
+        )
+    # A test, like a training set, needs one image of each class.
+    share = max(TEST_SHARE, len(counts) / len(y))
+    return _divided(_titled(folder), photos.data, y, test_size=share)
+
+
+def _titled(folder: Path) -> str:
+    """The last two names of a folder, since "train" alone says nothing."""
+    return "/".join(folder.resolve().parts[-2:]).lstrip("/")
+
+
+def _given(title: str, train: Path, test: Path) -> Split:
+    learned, tested = load_image_folder(train), load_image_folder(test)
+    new = sorted(set(tested.target_names) - set(learned.target_names))
+    if new:
+        raise ValueError(
+            f"images must hold the same classes in {train.name!r} and in {test.name!r}; only "
+            f"{test.name!r} holds {', '.join(map(repr, new))}."
+        )
+    labels = [photos.target_names[photos.target] for photos in (learned, tested)]
+    return Split(title, learned.data, tested.data, *labels)
+
+
+def _divided(title: str, X: np.ndarray, y: np.ndarray, **sizes: float) -> Split:
+    return Split(title, *train_test_split(X, y, stratify=y, random_state=0, **sizes))
+
+
+# The rungs
+
+
+def _methods(
+    backbone: str, weights: str | os.PathLike[str] | None, how: dict[str, Any]
+) -> dict[str, Any]:
+    """One estimator for each rung, by its name, from the plainest to the best."""
+    augment = how.get("augment", "auto")
+    tuned = partial(FineTuneClassifier, backbone, weights=weights, random_state=0, augment=augment)
+    pretrained = is_pretrained(get_backbone(backbone, weights))
+    return {
+        "raw pixels": make_pipeline(
+            FunctionTransformer(_pixels),
+            StandardScaler(with_std=False),  # changes no optimum, but gets there faster
+            LogisticRegression(max_iter=1000),
+        ),
+        "network from scratch": FineTuneClassifier(  # type: ignore[no-untyped-call]
+            "builtin/small_cnn",
+            weights=None,
+            head=MLPHead((128,), dropout=0.5),
+            image_size=SCRATCH_SIZE,
+            augment=augment,
+            max_epochs=SCRATCH_EPOCHS,
+            fine_tune_lr=0.003,
+            random_state=0,
+        ),
+        "pretrained features" if pretrained else "features of random weights": make_pipeline(
+            PretrainedFeatureExtractor(backbone, weights=weights),  # type: ignore[no-untyped-call]
+            StandardScaler(),
+            LogisticRegression(C=0.01, max_iter=1000),
+        ),
+        "new head on a frozen network": tuned(unfreeze=0),
+        "fine-tuned network": tuned(**how),
+    }
+
+
+def _pixels(X: Any) -> np.ndarray:
+    """Raw pixels in [0, 1], (n, PIXELS * PIXELS * 3); those of an array are taken as they are."""
+    rows = X if X.ndim > 1 else np.stack([_small(item, PIXELS) for item in X]) / 255
+    return np.reshape(rows, (len(X), -1)).astype(np.float32)
+
+
+def _small(item: Any, size: int, interpolation: str = "bilinear") -> np.ndarray:
+    """The middle of an image, (size, size, 3)."""
+    return ImagePreset(size=size, crop=1.0, interpolation=interpolation)(item).numpy()
+
+
+def _rung(name: str, method: Any, split: Split) -> Rung:
+    start = perf_counter()
+    predicted = method.fit(split.X_train, split.y_train).predict(split.X_test)
+    seconds = perf_counter() - start
+    return Rung(name, predicted, float(np.mean(predicted == split.y_test)), seconds)
+
+
+# The picture
+
+
+def draw_demo(demo: Demo, file: str | os.PathLike[str]) -> None:
+    """Write a picture of ``demo``: test images with what the last rung says, and all accuracies.
+
+    Parameters
+    ----------
+    demo : Demo
+    file : str or path-like
+        A .png, .svg or .pdf file.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed; it comes with the extra ``plot``.
+    """
+    require("matplotlib", "plot")
+    from matplotlib.figure import Figure
+
+    split, last = demo.split, demo.rungs[-1]
+    figure = Figure(figsize=(13, 7), facecolor="white")
+    figure.text(0.03, 0.94, split.title, size=19, weight="bold", color=INK)
+    figure.text(0.03, 0.895, f"Test images, and what the {last.name} says", size=12, color=MUTED)
+    figure.text(0.70, 0.895, "Accuracy", size=12, color=MUTED)
+    counts = (
+        f"{len(split.y_train):,} images to learn from, {len(split.y_test):,} to test; "
+        f"the network is {demo.backbone}"
+    )
+    figure.text(0.03, 0.022, counts, size=10, color=MUTED)
+    grid = figure.add_gridspec(
+        N_ROWS, N_COLUMNS, left=0.03, right=0.645, bottom=0.085, top=0.875, hspace=0.26, wspace=0.06
+    )
+    n_shown = min(N_ROWS * N_COLUMNS, len(split.y_test))
+    shown = np.random.default_rng(0).permutation(len(split.y_test))[:n_shown]
+    for place, index in enumerate(shown):
+        axes = figure.add_subplot(grid[divmod(place, N_COLUMNS)])
+        _draw_image(axes, split, int(index), last.predicted[index])
+    _draw_bars(figure.add_axes((0.70, 0.085, 0.27, 0.79)), demo)
+    figure.savefig(file, dpi=120)
+
+
+def _draw_image(axes: Any, split: Split, index: int, predicted: str) -> None:
+    item, truth = split.X_test[index], split.y_test[index]
+    interpolation = "nearest" if isinstance(item, np.ndarray) else "bilinear"
+    axes.imshow(_small(item, THUMBNAIL, interpolation))
+    axes.set(xticks=[], yticks=[])
+    color = RIGHT if predicted == truth else WRONG
+    axes.spines[:].set(color=color, linewidth=2.5)
+    caption = predicted if predicted == truth else f"{predicted}, not {truth}"
+    weight = "normal" if predicted == truth else "bold"
+    axes.set_xlabel(_short(caption), size=10.5, color=color, weight=weight, labelpad=4)
+
+
+def _short(caption: str) -> str:
+    return caption if len(caption) <= 20 else f"{caption[:19]}…"
+
+
+def _draw_bars(axes: Any, demo: Demo) -> None:
+    """One bar a rung, its name above it and its seconds below; guessing is the first."""
+    names = ["guessing the commonest class", *(rung.name for rung in demo.rungs)]
+    accuracies = [demo.guess, *(rung.accuracy for rung in demo.rungs)]
+    below = ["", *(f"{rung.seconds:.1f} s" for rung in demo.rungs)]
+    colors = [FAINT_INK, *[MUTED] * (len(demo.rungs) - 1), RIGHT]
+    heights = np.arange(len(names))[::-1]
+    half = 0.13
+    axes.barh(heights, [1] * len(heights), height=2 * half, color=FAINT)
+    axes.barh(heights, accuracies, height=2 * half, color=colors)
+    for height, name, accuracy, note in zip(heights, names, accuracies, below, strict=True):
+        above = {"y": height + half + 0.05, "va": "bottom", "color": INK}
+        axes.text(0, s=name, size=12.5, **above)
+        axes.text(1, s=f"{accuracy:.1%}", size=15, weight="bold", ha="right", **above)
+        axes.text(0, height - half - 0.05, note, size=10.5, color=MUTED, va="top")
+    axes.set(xlim=(0, 1), ylim=(-half - 0.2, len(heights) - 1 + half + 0.3))
+    axes.set_axis_off()

@@ -1,0 +1,371 @@
+"""The commands that make models and use them, and what all commands share."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from math import isnan
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from .._support.validation import did_you_mean, first_ten, require
+
+# Arguments and options of several commands
+
+Source = Annotated[
+    Path,
+    Argument(metavar="FOLDER_OR_CSV", help="Class folders of images, or a table of their paths."),
+]
+Model = Annotated[Path, Argument(metavar="MODEL", help="A file that `sktransfer fit` wrote.")]
+PathColumn = Annotated[str, Option(help="Column of the paths in a CSV file.")]
+LabelColumn = Annotated[str, Option(help="Column of the labels in a CSV file.")]
+Backbone = Annotated[str, Option(help="Address; `sktransfer backbones` lists all.")]
+Weights = Annotated[str, Option(help="default, a tag, a file, or none for random ones.")]
+Unfreeze = Annotated[str, Option(help="Stages that train: a number, a stage's name, all, auto.")]
+Augment = Annotated[str, Option(help="auto, none, light, standard or trivial.")]
+MaxEpochs = Annotated[int, Option(help="Epochs in which stages train.")]
+ImageSize = Annotated[int | None, Option(help="In pixels; what the weights ask for.")]
+Cache = Annotated[Path | None, Option(help="Folder where the output of frozen stages is kept.")]
+Precision = Annotated[str, Option(help="float32, bfloat16 or auto.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Jobs = Annotated[int | None, Option(help="Threads that decode.")]
+DecodeError = Annotated[
+    str, Option(help="raise, or warn or ignore: unreadable images are left out, or left empty.")
+]
+RandomState = Annotated[int | None, Option(help="A seed: two runs give the same model.")]
+
+
+def fit(
+    source: Source,
+    *,
+    output: Annotated[Path, Option("--output", "-o", help="The model: a file.")],
+    label_column: LabelColumn = "label",
+    path_column: PathColumn = "path",
+    validation: Annotated[
+        str | None, Option(help="Images to stop early by: FOLDER_OR_CSV, or a share such as 0.1.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, Option(help="Folder from which a run that was killed goes on.")
+    ] = None,
+    backbone: Backbone = "builtin/mini",
+    weights: Weights = "default",
+    unfreeze: Unfreeze = "auto",
+    augment: Augment = "auto",
+    max_epochs: MaxEpochs = 6,
+    image_size: ImageSize = None,
+    cache: Cache = None,
+    precision: Precision = "float32",
+    device: Device = "auto",
+    n_jobs: Jobs = None,
+    decode_error: DecodeError = "raise",
+    random_state: RandomState = None,
+) -> None:
+    """Fine-tune a network to labelled images; writes the model to a file."""
+    if output.is_dir() or not output.parent.is_dir():
+        raise ValueError(f"output must be a file in a folder that is there; got {str(output)!r}.")
+    from ..persistence import save
+
+    paths, labels = _labelled(source, path_column, label_column)
+    model = _classifier(
+        backbone=backbone,
+        weights=weights,
+        unfreeze=unfreeze,
+        augment=augment,
+        max_epochs=max_epochs,
+        image_size=image_size,
+        cache=cache,
+        checkpoint=checkpoint,
+        precision=precision,
+        device=device,
+        n_jobs=n_jobs,
+        decode_error=decode_error,
+        random_state=random_state,
+    )
+    held_out = {}
+    if validation is not None:
+        model.set_params(early_stopping=True)
+        share = _share(validation)
+        if share is not None:
+            model.set_params(validation_fraction=share)
+        else:
+            held_out["X_val"], held_out["y_val"] = _labelled(
+                Path(validation), path_column, label_column
+            )
+    model.fit(paths, labels, **held_out)
+    save(model, output)
+    _print_skipped([paths[index] for index in model.skipped_])
+    _print_fit(model)
+    print(f"model: {output}")
+
+
+def predict(
+    model: Model,
+    files: Annotated[
+        list[Path], Argument(metavar="FILES...", help="Images, folders of images, or CSV files.")
+    ],
+    *,
+    output: Annotated[
+        Path | None, Option("--output", "-o", help="A .csv file, or - for CSV on stdout.")
+    ] = None,
+    path_column: PathColumn = "path",
+    n_jobs: Jobs = None,
+    decode_error: DecodeError = "raise",
+) -> None:
+    """Print the label of each image and the probability of each class, or write them."""
+    if (
+        output is not None
+        and str(output) != "-"
+        and (output.suffix.lower() != ".csv" or not output.parent.is_dir())
+    ):
+        raise ValueError(
+            f"output must be a .csv file in a folder that is there, or -; got {str(output)!r}."
+        )
+    pd = require("pandas", "cli")
+    paths = [path for each in files for path in _listed(each, path_column)]
+    classifier = _loaded(model, n_jobs, decode_error)
+    probabilities = classifier.predict_proba(paths)
+    table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classifier.classes_])
+    table.insert(0, "label", _labels(classifier, probabilities))
+    table.insert(0, "path", paths)
+    if output is not None:
+        table.to_csv(sys.stdout if str(output) == "-" else output, index=False)
+    else:
+        print_table(list(table), [[_shown(cell) for cell in row] for row in table.to_numpy()])
+
+
+def evaluate(
+    model: Model,
+    source: Source,
+    *,
+    label_column: LabelColumn = "label",
+    path_column: PathColumn = "path",
+    n_jobs: Jobs = None,
+    decode_error: DecodeError = "raise",
+) -> None:
+    """Compare predictions with labels: accuracy, precision and recall, who is taken for whom."""
+    paths, labels = _labelled(source, path_column, label_column)
+    classifier = _loaded(model, n_jobs, decode_error)
+    if classifier._multilabel:
+        raise ValueError(f"model must give one label an image; {str(model)!r} gives several.")
+    labels = _as_known(labels, classifier.classes_)
+    predicted = classifier.predict(paths)
+    kept = [index for index, label in enumerate(predicted) if not _is_nan(label)]
+    _print_skipped([path for path, label in zip(paths, predicted, strict=True) if _is_nan(label)])
+    if not kept:
+        raise ValueError(f"source must hold images that can be read; in {str(source)!r} none can.")
+    _print_quality(labels[kept], predicted[kept].astype(labels.dtype), classifier.classes_)
+
+
+def find_lr(
+    source: Source,
+    *,
+    plot: Annotated[Path | None, Option(metavar="FILE", help="A picture of the curve.")] = None,
+    label_column: LabelColumn = "label",
+    path_column: PathColumn = "path",
+    backbone: Backbone = "builtin/mini",
+    weights: Weights = "default",
+    unfreeze: Unfreeze = "auto",
+    augment: Augment = "auto",
+    image_size: ImageSize = None,
+    cache: Cache = None,
+    precision: Precision = "float32",
+    device: Device = "auto",
+    n_jobs: Jobs = None,
+    decode_error: DecodeError = "raise",
+    random_state: RandomState = None,
+) -> None:
+    """Print the losses of the learning-rate range test, and the rate that it suggests."""
+    if plot is not None and not plot.parent.is_dir():
+        raise ValueError(f"plot must be a file in a folder that is there; got {str(plot)!r}.")
+    if plot is not None:
+        require("matplotlib", "plot")
+    from ..estimators import find_lr as tested
+
+    paths, labels = _labelled(source, path_column, label_column)
+    model = _classifier(
+        backbone=backbone,
+        weights=weights,
+        unfreeze=unfreeze,
+        augment=augment,
+        image_size=image_size,
+        cache=cache,
+        precision=precision,
+        device=device,
+        n_jobs=n_jobs,
+        decode_error=decode_error,
+        random_state=random_state,
+    )
+    curve = tested(model, paths, labels)
+    if plot is not None:
+        curve.plot().figure_.savefig(plot)
+    pairs = zip(curve.rates, curve.losses, strict=True)
+    print_table(("rate", "loss"), [(f"{rate:.3g}", f"{loss:.4f}") for rate, loss in pairs])
+    print(f"suggestion: {curve.suggestion:.3g}")
+
+
+# From the command line to the estimator
+
+
+def weights_of(weights: str) -> str | None:
+    """The parameter that the option stands for."""
+    return None if weights.lower() == "none" else weights
+
+
+def _classifier(*, weights: str, unfreeze: str, augment: str, **options: Any) -> Any:
+    """The estimator that the options ask for."""
+    from ..estimators import FineTuneClassifier
+
+    return FineTuneClassifier(  # type: ignore[no-untyped-call]
+        weights=weights_of(weights),
+        unfreeze=int(unfreeze) if unfreeze.isdecimal() else unfreeze,
+        augment=None if augment.lower() == "none" else augment,
+        **options,
+    )
+
+
+def _share(validation: str) -> float | None:
+    try:
+        return float(validation)
+    except ValueError:
+        return None
+
+
+def _labelled(source: Path, path_column: str, label_column: str) -> tuple[list[str], Any]:
+    """Paths of images, and their labels."""
+    from ..data import image_table
+
+    table = image_table(source, path_column)
+    column = "label" if source.is_dir() else label_column
+    if column not in table:
+        others = table.columns[1:]
+        has = f"the columns {', '.join(map(repr, others))}" if len(others) else "paths alone"
+        raise ValueError(
+            f"source must tell the label of each image, by class folders or a column {column!r}; "
+            f"{str(source)!r} has {has}.{did_you_mean(column, others)}"
+        )
+    if table[column].isna().any():
+        raise ValueError(f"{str(source)!r} must hold a label in each row; some have none.")
+    labels = table[column].to_numpy()
+    return table["path"].tolist(), labels.astype(object) if labels.dtype.kind == "T" else labels
+
+
+def _listed(source: Path, path_column: str) -> list[str]:
+    """The images that an argument stands for: itself, those of a folder or of a table."""
+    if not source.is_dir() and source.suffix.lower() != ".csv":
+        return [str(source)]
+    from ..data import image_table
+
+    return list(image_table(source, path_column)["path"])
+
+
+def _loaded(path: Path, n_jobs: int | None, decode_error: str) -> Any:
+    """The classifier in a file, which is to read images so."""
+    from ..persistence import load
+
+    model = load(path)
+    if not hasattr(model, "predict_proba"):
+        raise ValueError(
+            f"model must be a classifier; {str(path)!r} holds a {type(model).__name__}."
+        )
+    return model.set_params(n_jobs=n_jobs, decode_error=decode_error)
+
+
+def _labels(model: Any, probabilities: Any) -> list[str | None]:
+    """The most probable class of each row, or all that are likely; None where a row is NaN."""
+    classes = model.classes_
+    labels = []
+    for row in probabilities:
+        likely = classes[row > 0.5] if model._multilabel else classes[[row.argmax()]]
+        labels.append(None if isnan(row[0]) else " ".join(map(str, likely)))
+    return labels
+
+
+def _as_known(labels: Any, classes: Any) -> Any:
+    """``labels`` as the classes of the model; one that it does not know is an error."""
+    positions = {str(name): position for position, name in enumerate(classes)}
+    unknown = sorted({str(label) for label in labels} - set(positions))
+    if unknown:
+        raise ValueError(
+            f"source must hold labels that the model knows, {', '.join(positions)}; it also "
+            f"holds\n{first_ten(unknown)}"
+        )
+    return classes[[positions[str(label)] for label in labels]]
+
+
+# What is printed
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table: drawn on a terminal, tab-separated in a pipe."""
+    if not sys.stdout.isatty():
+        print(*("\t".join(row) for row in (columns, *rows)), sep="\n")
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and isnan(value)
+
+
+def _shown(cell: Any) -> str:
+    if isinstance(cell, float):
+        return "" if isnan(cell) else f"{cell:.4f}"
+    return "" if cell is None else str(cell)
+
+
+def _print_skipped(paths: Sequence[str]) -> None:
+    if paths:
+        print(f"cannot be read: {len(paths)}\n{first_ten(paths)}", file=sys.stderr)
+
+
+def _print_fit(model: Any) -> None:
+    """The report, a row a stage, and a line on the epochs."""
+    columns = ("stage", "frozen", "batch_norm", "lr_min", "lr_max", "moved", "note")
+    rows = []
+    for row in model.report_:
+        numbers = [f"{row[name]:.3g}" for name in ("lr_min", "lr_max")]
+        moved = "" if isnan(row["moved"]) else f"{row['moved']:.3g}"
+        frozen = "yes" if row["frozen"] else "no"
+        rows.append((row["stage"], frozen, row["batch_norm"], *numbers, moved, row["note"]))
+    print_table(columns, rows)
+    print(f"epochs: {model.n_iter_}")
+    if model.best_epoch_ is None:
+        return
+    if model.best_epoch_ == 0:
+        print("kept: the weights before the first epoch; none lowered the validation loss")
+        return
+    score = model.history_[model.best_epoch_ - 1]["valid_score"]
+    print(f"kept: the weights of epoch {model.best_epoch_}, validation score {score:.3f}")
+
+
+def _print_quality(labels: Any, predicted: Any, classes: Any) -> None:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    names = [str(name) for name in classes]
+    matrix = confusion_matrix(labels, predicted, labels=classes)
+    each = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    recall, n = each[1], each[3]
+    balanced = recall[n > 0].mean()  # over the classes that are there
+    measures = [("accuracy", matrix.trace() / n.sum()), ("balanced accuracy", balanced)]
+    print_table(("measure", "value"), [(name, f"{value:.3f}") for name, value in measures])
+    print()
+    rows = zip(names, *each, strict=True)
+    print_table(
+        ("class", "precision", "recall", "f1", "images"),
+        [
+            (name, *(f"{value:.3f}" for value in values), str(count))
+            for name, *values, count in rows
+        ],
+    )
+    print()
+    print_table(
+        ("label, predicted", *names),
+        [(name, *map(str, row)) for name, row in zip(names, matrix, strict=True)],
+    )

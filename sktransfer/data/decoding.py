@@ -1,0 +1,207 @@
+"""Decoding: the upright pixels of one item, whatever it came as.
+
+Eight bits a channel stay eight bits; deeper pixels become floats and are never cut to eight.
+Nothing global is touched: no Pillow setting, no warning filter.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from ..exceptions import DecodeError
+
+# What turns an image upright, by its EXIF orientation.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow converts premultiplied alpha only to its plain twin.
+PLAIN_ALPHA = {"La": "LA", "RGBa": "RGBA"}
+
+DEPTH_16 = np.float32(65535)
+DEPTH_8 = np.float32(255)
+
+# Floats may leave [0, 1] by rounding.
+TOLERANCE = 1e-6
+
+# An image that the user opened may stand in X twice, and Pillow loads one image in one thread only.
+_loading = threading.Lock()
+
+
+def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
+    """The upright pixels of ``item``: one RGB or L image, or float planes.
+
+    Parameters
+    ----------
+    item : str, path-like, bytes, PIL image, or ndarray of shape (h, w) or (h, w, c)
+        Transparent pixels are laid on white; of an animation the first frame is taken.
+    draft : int or None, default=None
+        A JPEG file may be decoded at a half, a quarter or an eighth of its size, as long as both
+        sides keep so many pixels; None decodes every pixel.
+
+    Returns
+    -------
+    list of PIL images
+        One image of mode RGB or L, or one (grey) or three of mode F, which for images lie in
+        [0, 1].
+
+    Raises
+    ------
+    DecodeError
+        If the item is no image, is truncated, is too large, or cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktransfer.data.decoding import decode
+    >>> [plane.mode for plane in decode(np.zeros((4, 6, 3), np.uint8))]
+    ['RGB']
+    >>> [plane.size for plane in decode(np.zeros((4, 6), np.uint16))]
+    [(6, 4)]
+    """
+    try:
+        if isinstance(item, np.ndarray):
+            return _array_planes(item)
+        if isinstance(item, Image.Image):
+            with _loading:
+                item.load()
+                upright = _upright(item)
+            return _planes(upright)
+        return _file_planes(item, draft)
+    except Exception as error:  # a broken file makes Pillow raise nearly anything
+        raise DecodeError(f"{_named(item)} {_cause(item, error)}") from error
+
+
+def _file_planes(item: Any, draft: int | None) -> list[Image.Image]:
+    with Image.open(BytesIO(item) if isinstance(item, bytes) else item) as image:
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and image.width * image.height > limit:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+        if draft is not None:
+            # Pillow keeps both sides at least as long as asked; asked for a square, an
+            # orientation that swaps them makes no difference.
+            image.draft(None, (draft, draft))
+        image.load()
+        return _planes(_upright(image))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - broken metadata raises nearly anything, and spoils no pixel
+        return image
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _planes(image: Image.Image) -> list[Image.Image]:
+    """``image`` in mode RGB or L, or as float planes where it is deeper than eight bits."""
+    if 0 in image.size:
+        raise DecodeError(f"has no pixels: it is {image.width} x {image.height}.")
+    if image.mode.startswith("I") or image.mode == "F":
+        return _array_planes(_deep(image))
+    if image.has_transparency_data:
+        image = image.convert(PLAIN_ALPHA.get(image.mode, image.mode)).convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return [Image.alpha_composite(white, image).convert("RGB")]
+    if image.mode == "1":
+        return [image.convert("L")]
+    return [image if image.mode in ("RGB", "L") else image.convert("RGB")]
+
+
+def _deep(image: Image.Image) -> np.ndarray:
+    """The pixels of an image of mode I;16, I or F, as uint16 or as floats in [0, 1]."""
+    pixels = np.asarray(image)
+    # Pillow opens some 16-bit files in its 32-bit mode I.
+    top, slack = (1, TOLERANCE) if image.mode == "F" else (65535, 0)
+    if not (pixels.min() >= -slack and pixels.max() <= top + slack):
+        raise DecodeError(
+            f"must hold pixels of 0 to {top}, as mode {image.mode} says; got "
+            f"{pixels.min():g} to {pixels.max():g}. Rescale them."
+        )
+    return pixels if image.mode == "F" else pixels.astype(np.uint16)
+
+
+def _array_planes(pixels: np.ndarray) -> list[Image.Image]:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]  # (h, w)
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype == np.uint8:
+        return _planes(Image.fromarray(np.ascontiguousarray(pixels)))
+    floats = _floats(pixels)
+    if floats.ndim == 2:
+        return [Image.fromarray(np.ascontiguousarray(floats))]
+    if floats.shape[2] in (2, 4):
+        colours, alpha = floats[:, :, :-1], floats[:, :, -1:]
+        floats = colours * alpha + (1 - alpha)  # laid on white
+    bands = np.ascontiguousarray(np.moveaxis(floats, 2, 0))  # (c, h, w)
+    return [Image.fromarray(band) for band in bands]
+
+
+def is_uint16(pixels: np.ndarray) -> bool:
+    """Whether the pixels are 16 bits deep, in either byte order."""
+    return pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2
+
+
+def _floats(pixels: np.ndarray) -> np.ndarray:
+    """``pixels`` as float32, scaled by their dtype, never by their values."""
+    floats = pixels.astype(np.float32)
+    if pixels.dtype.kind == "f":
+        return floats
+    return floats / (DEPTH_16 if is_uint16(pixels) else DEPTH_8)
+
+
+def _named(item: Any) -> str:
+    if isinstance(item, (str, os.PathLike)):
+        return repr(str(os.fspath(item)))  # NumPy's strings have a repr of their own
+    if isinstance(item, bytes):
+        return f"an image of {len(item)} bytes"
+    if isinstance(item, Image.Image):
+        return f"a PIL image of mode {item.mode}"
+    return f"an array of {item.dtype} of shape {item.shape}"
+
+
+def _cause(item: Any, error: Exception) -> str:
+    cause = f"cannot be decoded: {type(error).__name__}: {error}"
+    if isinstance(error, DecodeError):
+        cause = str(error)
+    elif isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        cause = (
+            f"is too large, a decompression bomb maybe: {error}; the limit is "
+            f"PIL.Image.MAX_IMAGE_PIXELS, {Image.MAX_IMAGE_PIXELS}."
+        )
+    elif isinstance(error, UnidentifiedImageError):
+        cause = "is empty." if _n_bytes(item) == 0 else "is not an image that Pillow reads."
+    elif isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
+        cause = f"cannot be opened: {error.strerror}."
+    elif isinstance(error, EOFError) or "truncated" in str(error).lower():
+        cause = f"is truncated: {error}."
+    elif isinstance(item, ImageFile.ImageFile) and item.fp is None:
+        cause = "cannot be loaded: its file was closed. Call its load() before that."
+    return cause
+
+
+def _n_bytes(item: Any) -> int:
+    return len(item) if isinstance(item, bytes) else Path(item).stat().st_size
+
+
+CHANNELS = (1, 2, 3, 4)  # grey, grey and alpha, RGB, RGBA
+
+
+def channels_last(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An image, or images, of ``shape`` (h, w), (h, w, c) or (c, h, w), channels last."""
+    first = len(shape) == 3 and shape[-1] not in CHANNELS
+    return np.moveaxis(pixels, -3, -1) if first else pixels

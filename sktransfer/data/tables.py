@@ -1,0 +1,41 @@
+"""Rows of a table as images."""
+
+from __future__ import annotations
+
+from math import isqrt, prod
+from typing import Any
+
+import numpy as np
+
+from .decoding import channels_last
+
+
+def unflattened(table: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """Rows as images: (n, h, w) or (n, h, w, c)."""
+    n, width = table.shape
+    if table.dtype.kind == "f" and np.abs(table).max() > np.finfo(np.float32).max:
+        raise ValueError("Input X contains a value too large for dtype('float32').")
+    if shape is None:
+        return _squared(table)
+    if width != prod(shape):
+        raise ValueError(
+            f"X must have {prod(shape)} columns, as image_shape={shape} says; got {width}."
+        )
+    return channels_last(table.reshape(n, *shape), shape)  # (n, h, w) or (n, h, w, c)
+
+
+def _squared(table: np.ndarray) -> np.ndarray:
+    n, width = table.shape
+    side = isqrt(width // 3)
+    if 3 * side * side == width:
+        return table.reshape(n, side, side, 3)
+    side = isqrt(width - 1) + 1
+    if side * side > width:
+        table = np.pad(table, ((0, 0), (0, side * side - width)))
+    return table.reshape(n, side, side)
+
+
+def fitting(preset: Any, images: np.ndarray) -> Any:
+    """The preset for the images of a table: small ones are not blown up for nothing."""
+    resize = getattr(preset, "fitting", None)
+    return preset if resize is None else resize(max(images.shape[1:3]))

@@ -1,0 +1,16 @@
+"""Pictures of data, fits and searches, drawn with matplotlib."""
+
+from .augmentation import AugmentationDisplay
+from .lr_finder import LRFinderDisplay
+from .top_losses import TopLossesDisplay
+from .training_curves import LearningRatesDisplay, TrainingCurvesDisplay
+from .unfreeze_depth import UnfreezeDepthDisplay
+
+__all__ = [
+    "AugmentationDisplay",
+    "LRFinderDisplay",
+    "LearningRatesDisplay",
+    "TopLossesDisplay",
+    "TrainingCurvesDisplay",
+    "UnfreezeDepthDisplay",
+]

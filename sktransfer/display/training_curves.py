@@ -1,0 +1,340 @@
+"""Pictures of what happened in a fit, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ._axes import BAND, BLUE, INK, MUTED, ORANGE, RED, dress, legend, line, new_axes, pyplot
+
+HEAD = "head"
+
+# The rates of a schedule end near zero: below this share of the lowest peak, lines leave the axes.
+LEAST_RATE = 0.02
+
+
+class TrainingCurvesDisplay:
+    """Loss, and score where there is validation data, epoch by epoch.
+
+    The phases of the fit are named above; that of the head alone is shaded.  With validation
+    scores, they get a panel of their own below the losses.
+
+    Parameters
+    ----------
+    history : History or list of dict
+        One dict an epoch, as ``history_`` of a fitted FineTuneClassifier holds them.
+    best_epoch : int or None, default=None
+        The epoch whose weights were kept, from 1, 0 for those before the first; None marks none.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        With the losses.
+    score_ax_ : matplotlib Axes or None
+        With the validation scores; None where there are none.
+    figure_ : matplotlib Figure
+        That holds them.
+
+    See Also
+    --------
+    LearningRatesDisplay : The rates of each stage in the same epochs.
+
+    Notes
+    -----
+    The training loss is of augmented photos and smoothed labels, the validation loss of neither:
+    where a fit goes well, it may well lie below the other.
+
+    Examples
+    --------
+    >>> from sktransfer.display import TrainingCurvesDisplay
+    >>> history = [
+    ...     {"phase": "head", "epoch": 1, "train_loss": 0.9, "valid_loss": 0.7},
+    ...     {"phase": "fine-tune", "epoch": 2, "train_loss": 0.6, "valid_loss": 0.5},
+    ... ]
+    >>> display = TrainingCurvesDisplay(history, best_epoch=2).plot()
+    >>> display.ax_.get_ylabel()
+    'loss'
+    """
+
+    def __init__(self, history: Sequence[Mapping[str, Any]], best_epoch: int | None = None):
+        self.history = history
+        self.best_epoch = best_epoch
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> TrainingCurvesDisplay:
+        """The curves of a fitted estimator, drawn.
+
+        Parameters
+        ----------
+        estimator : FineTuneClassifier
+            Fitted.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        TrainingCurvesDisplay
+        """
+        history = fitted_history(estimator)
+        return cls(history, getattr(estimator, "best_epoch_", None)).plot(ax)
+
+    def plot(self, ax: Any = None) -> TrainingCurvesDisplay:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.  With scores, its lower part becomes their panel.
+
+        Returns
+        -------
+        self
+        """
+        check_history(self.history, "epoch", "train_loss")
+        ax = self.ax_ = new_axes(ax)
+        self.figure_, self.score_ax_ = ax.figure, None
+        epochs = column(self.history, "epoch")
+        losses = column(self.history, "valid_loss")
+        scores = column(self.history, "valid_score")
+        dress(ax, "epoch", "loss")
+        ax.plot(epochs, column(self.history, "train_loss"), "o-", **line(BLUE, "training"))
+        if np.isfinite(losses).any():
+            ax.plot(epochs, losses, "s-", **line(ORANGE, "validation"))
+        if np.isfinite(scores).any():
+            below = self.score_ax_ = panel_below(ax)
+            dress(below, "epoch", "score")
+            below.plot(epochs, scores, "s-", **line(ORANGE, "validation"))
+            ax.set_xlabel("")
+            ax.tick_params(labelbottom=False)
+        self._mark_best(epochs, losses, scores)
+        mark_phases(self.history, *filter(None, (ax, self.score_ax_)))
+        legend(ax)
+        return self
+
+    def _mark_best(self, epochs: np.ndarray, losses: np.ndarray, scores: np.ndarray) -> None:
+        best = self.best_epoch
+        if best is None:
+            return
+        label = f"best epoch: {best}" if best else "best: before the first epoch"
+        for ax, values in ((self.ax_, losses), (self.score_ax_, scores)):
+            if ax is None:
+                continue
+            ax.axvline(best, color=INK, lw=1.2, ls=(0, (4, 3)), zorder=1.5, label=label)
+            here = epochs == best
+            ax.margins(y=0.12)  # room for the ring
+            ax.plot(epochs[here], values[here], "o", ms=10, mfc="none", mec=INK, mew=1.4)
+
+
+class LearningRatesDisplay:
+    """The learning rate of each stage and of the head at the end of each epoch, on a log scale.
+
+    A line runs where its stage trains: gradual unfreezing shows as lines that begin one after the
+    other.  Rates that end near zero, as those of a schedule do, leave the axes below.
+
+    Parameters
+    ----------
+    history : History or list of dict
+        One dict an epoch, as ``history_`` of a fitted FineTuneClassifier holds them.
+    stages : list of str or None, default=None
+        The names of all stages, in order; None takes those that have a rate.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        With a line for each stage that ever trained, and for the head.
+    figure_ : matplotlib Figure
+        That holds them.
+
+    See Also
+    --------
+    TrainingCurvesDisplay : The losses of the same epochs.
+
+    Examples
+    --------
+    >>> from sktransfer.display import LearningRatesDisplay
+    >>> rates = {"stem": 0.0001, "layer1": 0.0004, "head": 0.001}
+    >>> history = [{"phase": "fine-tune", "epoch": 1, "cut": 1, "lr": rates}]
+    >>> display = LearningRatesDisplay(history).plot()
+    >>> [line.get_label() for line in display.ax_.lines]
+    ['head', 'layer1']
+    """
+
+    def __init__(self, history: Sequence[Mapping[str, Any]], stages: Sequence[str] | None = None):
+        self.history = history
+        self.stages = stages
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> LearningRatesDisplay:
+        """The rates of a fitted estimator, drawn.
+
+        Parameters
+        ----------
+        estimator : FineTuneClassifier
+            Fitted.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        LearningRatesDisplay
+        """
+        history = fitted_history(estimator)
+        return cls(history, estimator.backbone_.names).plot(ax)
+
+    def plot(self, ax: Any = None) -> LearningRatesDisplay:
+        """Draw the rates.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        self
+        """
+        check_history(self.history, "epoch", "phase", "cut", "lr")
+        rates = self._rates()
+        ax = self.ax_ = new_axes(ax)
+        self.figure_ = ax.figure
+        dress(ax, "epoch", "learning rate")
+        ax.set_yscale("log")
+        epochs = column(self.history, "epoch")
+        phases = [row["phase"] for row in self.history]
+        widths, colors = _widths(list(rates.values())), self._colors(len(rates))
+        for (name, values), color, width in zip(rates.items(), colors, widths, strict=True):
+            style = line(color, name) | {"lw": width, "ms": 3 + width}
+            ax.plot(*broken(epochs, values, phases), "o-", **style)
+        least = min(np.nanmin(values) for values in rates.values())
+        peaks = (self._peak(name, values) for name, values in rates.items())
+        ax.set_ylim(bottom=max(least / 1.5, LEAST_RATE * min(peaks)))
+        mark_phases(self.history, ax)
+        legend(ax)
+        return self
+
+    def _peak(self, name: str, values: np.ndarray) -> float:
+        """The greatest rate of a stage in the phases in which it trains, thawed by then or not."""
+        drawn = np.isfinite(values)
+        phases = {
+            row["phase"] for row, is_drawn in zip(self.history, drawn, strict=True) if is_drawn
+        }
+        return max(float(row["lr"].get(name, 0)) for row in self.history if row["phase"] in phases)
+
+    def _rates(self) -> dict[str, np.ndarray]:
+        """The head's rates, then those of the stages, the last first; NaN where one is frozen."""
+        named = [name for name in self.history[-1]["lr"] if name != HEAD]
+        stages = list(self.stages) if self.stages is not None else named
+        place = {name: index for index, name in enumerate(stages)} | {HEAD: len(stages)}
+        found = {}
+        for name in [HEAD, *reversed(stages)]:
+            trains = [row["cut"] <= place[name] for row in self.history]
+            values = [row["lr"].get(name, np.nan) for row in self.history]
+            kept = np.where(trains, values, np.nan)
+            kept[~(kept > 0)] = np.nan  # zero is nowhere on a log scale
+            if np.isfinite(kept).any():
+                found[name] = kept
+        if not found:
+            raise ValueError(
+                "history must hold a rate above 0 in its 'lr'; got none. Pass history_ of a model "
+                "that was fitted."
+            )
+        return found
+
+    @staticmethod
+    def _colors(n: int) -> list[Any]:
+        """The head's colour, then light to dark along the stages, the last first."""
+        scale = pyplot().get_cmap("viridis")
+        return [RED, *(scale(share) for share in np.linspace(0.75, 0, max(n - 1, 0)))][:n]
+
+
+# What is drawn of a history
+
+
+def panel_below(ax: Any, share: float = 0.4) -> Any:
+    """New axes in the lower ``share`` of ``ax``, which shrinks; both have one x axis."""
+    spec = ax.get_subplotspec()
+    if spec is not None:
+        upper, lower = spec.subgridspec(2, 1, height_ratios=(1 - share, share), hspace=0.12)
+        ax.set_subplotspec(upper)
+        return ax.figure.add_subplot(lower, sharex=ax)
+    box = ax.get_position()  # axes that stand in no grid
+    height = share * box.height
+    ax.set_position([box.x0, box.y0 + height, box.width, box.height - height])
+    return ax.figure.add_axes([box.x0, box.y0, box.width, 0.9 * height], sharex=ax)
+
+
+def mark_phases(history: Sequence[Mapping[str, Any]], *axes: Any) -> None:
+    """Name the phases above the first of ``axes``, and shade that of the head in all."""
+    from matplotlib.ticker import MaxNLocator
+
+    spans: dict[str, list[float]] = {}
+    for row in history:
+        if "phase" in row:
+            spans.setdefault(row["phase"], [row["epoch"]])[1:] = [row["epoch"]]
+    for ax in axes:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        least = min(history[0]["epoch"], ax.dataLim.x0)  # a best epoch 0 stands before the first
+        ax.set_xlim(least - 0.5, history[-1]["epoch"] + 0.5)
+        if len(spans) > 1 and HEAD in spans:
+            first, last = spans[HEAD]
+            ax.axvspan(first - 0.5, last + 0.5, color=BAND, lw=0, zorder=0)
+    if spans:
+        names = axes[0].secondary_xaxis("top")
+        names.set_xticks([(first + last) / 2 for first, last in spans.values()], list(spans))
+        names.tick_params(length=0, labelcolor=MUTED)
+        names.spines[:].set_visible(False)
+
+
+def _widths(lines: Sequence[np.ndarray]) -> list[float]:
+    """The width of each of ``lines``, so that those that lie on it, drawn later, do not hide it."""
+    above = (lines[index + 1 :] for index in range(len(lines)))
+    return [
+        1.8 + 2.4 * sum(bool(np.isclose(low, top, 1e-3, 0).any()) for top in tops)
+        for low, tops in zip(lines, above, strict=True)
+    ]
+
+
+def broken(x: np.ndarray, y: np.ndarray, phases: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """``x`` and ``y`` with a gap wherever the phase changes."""
+    ends = [index for index, (a, b) in enumerate(pairwise(phases), start=1) if a != b]
+    return np.insert(x, ends, np.nan), np.insert(y, ends, np.nan)
+
+
+def column(history: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    """One number an epoch, NaN where there is none: (n_epochs,)."""
+    return np.array([row.get(key, np.nan) for row in history], float)
+
+
+def check_history(history: Sequence[Mapping[str, Any]], *keys: str) -> None:
+    """Raise unless each epoch of ``history`` has ``keys``."""
+    if not len(history):
+        raise ValueError(
+            "history must hold at least one epoch; got none: nothing was trained. Fit with "
+            "max_epochs or freeze_epochs above 0."
+        )
+    for index, row in enumerate(history):
+        missing = [key for key in keys if key not in row]
+        if missing:
+            raise ValueError(
+                f"history must hold dicts with {', '.join(map(repr, keys))}; history[{index}] has "
+                f"no {missing[0]!r}. Pass history_ of a fitted FineTuneClassifier."
+            )
+
+
+def fitted_history(estimator: Any) -> Any:
+    """The epochs of a fitted estimator."""
+    if not hasattr(type(estimator), "fit"):
+        raise TypeError(
+            f"estimator must be a fitted FineTuneClassifier; got {type(estimator).__name__}."
+        )
+    check_is_fitted(estimator)
+    if not hasattr(estimator, "history_"):
+        raise TypeError(
+            "estimator must be a FineTuneClassifier, which keeps its history_; got "
+            f"{type(estimator).__name__}. Of a pipeline, pass that step, as in pipeline[-1]."
+        )
+    return estimator.history_

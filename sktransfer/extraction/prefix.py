@@ -1,0 +1,240 @@
+"""The frozen stages before a cut, made to run fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy, deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..backbones import Backbone, fold_batch_norm, is_near, pool, running
+
+# What the network's own classifier gives, asked for as a layer.
+LOGITS = ("logits", "probabilities")
+
+# Fold batch norm only where each row stays this near, relative to its norm.
+FOLD_TOLERANCE = 1e-5
+
+# How many of the last cuts a cache keeps rows of, where it does not say.
+CUTS = 3
+
+# Rows of a batch by kind of device.  Never a function of free memory or of the number of items: the
+# number of rows decides the last bits of a float32 convolution.
+BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 64}
+
+
+def resolve_batch_size(batch_size: int | str, device: torch.device) -> int:
+    """Return the number of rows in every batch; "auto" depends on the kind of device alone."""
+    return BATCH_SIZE[device.type] if isinstance(batch_size, str) else batch_size
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where rows leave the chain.
+
+    Parameters
+    ----------
+    stop : int
+        After so many stages.
+    reduce : str or None
+        A pooling, "logits" or "probabilities" of the network's own classifier, or None: the whole
+        output of the stage.
+    """
+
+    stop: int
+    reduce: str | None = None
+
+
+class Prefix:
+    """The frozen stages before the last of some taps, made to run fast on one device.
+
+    Batch norm is folded, memory is channels-last, and every batch has the same number of rows, so
+    that a row has the same bits whatever its neighbours are.  The copy that runs is made when
+    the first batch comes: if every row is cached, it is never made.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Left as it is.
+    taps : sequence of Tap
+        Where rows leave the chain.
+    device : torch.device
+    dtype : torch.dtype
+        In which the stages compute; rows are float32 at least.
+    batch_size : int
+        Rows of every batch.
+    start : int, default=0
+        The stage that a batch enters; the output of those before it was computed elsewhere.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        taps: Sequence[Tap],
+        device: torch.device,
+        dtype: torch.dtype,
+        batch_size: int,
+        start: int = 0,
+    ):
+        self.backbone = backbone
+        self.preset = backbone.preset
+        self.taps = list(taps)
+        self.start = start
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self._names: dict[tuple[Tap, int], str] = {}
+        # the stages that run, and the classifier: one list that copies of the prefix share
+        self._fast: list[tuple[list[nn.Module], nn.Module | None]] = []
+
+    def over(self, preset: Any) -> Prefix:
+        """Return the same stages, for items that another preset reads."""
+        other = copy(self)
+        other.preset, other._names = preset, {}
+        return other
+
+    def sized(self, batch_size: int) -> Prefix:
+        """Return the same stages, run in batches of another size."""
+        other = copy(self)
+        other.batch_size = batch_size
+        return other
+
+    def after(self, cut: int, taps: Sequence[Tap]) -> Prefix:
+        """The stages from ``cut`` on, for rows that those before it have given."""
+        return Prefix(self.backbone, taps, self.device, self.dtype, self.batch_size, cut)
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Rows of an earlier cut as a batch: of full size, and laid out as a stage leaves it."""
+        batch = torch.zeros(self.batch_size, *rows.shape[1:])
+        batch[: len(rows)] = torch.from_numpy(rows)
+        if self.backbone.layout == "NCHW" and batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def fingerprint(self, tap: Tap) -> str:
+        """The name of the function whose values at ``tap`` are the rows: weights and numerics."""
+        key = (tap, self.batch_size)
+        if key not in self._names:  # every weight is read for it, once: they are frozen
+            self._names[key] = self._fingerprint(tap)
+        return self._names[key]
+
+    def _fingerprint(self, tap: Tap) -> str:
+        whole = tap.reduce in LOGITS
+        numerics = (
+            self.device.type,
+            torch.backends.cpu.get_cpu_capability() if self.device.type == "cpu" else "",
+            str(self.dtype),
+            f"{self.batch_size} rows",
+            f"matmul {torch.get_float32_matmul_precision()}",
+            f"torch {torch.__version__}",
+        )
+        weights = self.backbone.fingerprint(None if whole else tap.stop, self.preset)
+        return "/".join((weights, f"{tap.stop} {tap.reduce}", *numerics))
+
+    def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:
+        """The rows of ``batch`` at each tap; or at others, none of them after the last."""
+        if not self._fast:
+            with running():
+                self._fast.append(self._prepare(batch))
+        with running():
+            rows = self._run(
+                *self._fast[0],
+                _move(batch, self.device, self.dtype),
+                self.taps if taps is None else taps,
+            )
+        return [_at_least_float32(tensor).cpu().numpy() for tensor in rows]
+
+    def measure(self, batch: Any) -> list[tuple[int, ...]]:
+        """The shape of a row at each tap, seen by running ``batch`` as it is, unfolded."""
+        stages = list(self.backbone.stages.values())[self.start :]
+        with running():
+            rows = self._run(stages, self.backbone.classifier, batch, self.taps)
+        return [tuple(r.shape[1:]) for r in rows]
+
+    @torch.inference_mode()
+    def _run(
+        self,
+        stages: list[nn.Module],
+        classifier: nn.Module | None,
+        x: Any,
+        taps: Sequence[Tap],
+    ) -> list[Tensor]:
+        leaving: dict[Tap, Tensor] = {}
+        last = max(tap.stop for tap in taps)
+        for done, stage in enumerate(stages[: last - self.start], start=self.start + 1):
+            x = stage(x)
+            for tap in taps:
+                if tap.stop == done:
+                    leaving[tap] = self._reduce(x, tap.reduce, classifier)
+        return [leaving[tap] for tap in taps]
+
+    def _reduce(self, x: Any, reduce: str | None, classifier: nn.Module | None) -> Any:
+        if reduce is None:
+            return x
+        if reduce in LOGITS and classifier is not None:
+            logits = classifier(x).float()
+            return logits.softmax(1) if reduce == "probabilities" else logits
+        return pool(
+            _at_least_float32(x), reduce, self.backbone.layout, self.backbone.n_prefix_tokens
+        )
+
+    def _prepare(self, batch: Any) -> tuple[list[nn.Module], nn.Module | None]:
+        """Stages and classifier in the form and place that runs fastest."""
+        plain = list(self.backbone.stages.values())
+        plain = plain[self.start : max(tap.stop for tap in self.taps)]
+        stages = _folded(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
+        classifier = deepcopy(self.backbone.classifier)
+        for module in (*stages, classifier):
+            if module is not None:
+                module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+        return stages, classifier
+
+
+@torch.no_grad()
+def _folded(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
+    """The stages, each with batch norm folded if two drawn inputs come out of it as they did.
+
+    What becomes of a stage depends on the stage and the shape of its input alone: a row has the
+    same bits whatever other taps there are, and wherever the prefix begins.
+    """
+    dtype = next((p.dtype for stage in plain for p in stage.parameters()), torch.float32)
+    shape, stages = batch.shape[1:], []
+    for stage in plain:
+        drawn = torch.Generator().manual_seed(0)
+        noise = torch.randn(2, *shape, generator=drawn, dtype=dtype)
+        after = stage(noise)
+        folded = fold_batch_norm(nn.Sequential(stage), noise)[0]
+        if not is_near(after.flatten(1), folded(noise).flatten(1), FOLD_TOLERANCE):
+            folded = deepcopy(stage)
+        shape = after.shape[1:]
+        stages.append(folded)
+    return stages
+
+
+def spare_taps(n_stages: int, taps: Sequence[Tap], cache: Any) -> list[Tap]:
+    """The last cuts of a chain, before the last of ``taps``, whose rows a cache keeps for others.
+
+    Parameters
+    ----------
+    n_stages : int
+    taps : sequence of Tap
+    cache : ActivationCache or None
+        Its ``cuts`` are counted from the end of the chain, which is one of them.
+    """
+    n_cuts = 1 if cache is None else CUTS if cache.cuts is None else cache.cuts
+    cuts = range(max(1, n_stages - n_cuts + 1), max(tap.stop for tap in taps))
+    return [Tap(cut) for cut in cuts]
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _move(x: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    if not isinstance(x, Tensor):
+        return type(x)(_move(part, device, dtype) for part in x)
+    return x.to(device, dtype if x.is_floating_point() else None, non_blocking=True)

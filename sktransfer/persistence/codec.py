@@ -1,0 +1,151 @@
+"""Values as JSON and back: plain ones, arrays, and those of a few classes that are known by name.
+
+What a text names is looked up in one table; nothing is imported, and nothing else is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..cache import ActivationCache
+from ..data import ImagePreset, ImageSizes, Views
+from ..extraction import Tap
+from ..schedules import (
+    SGDR,
+    Constant,
+    Cosine,
+    Cyclic,
+    OneCycle,
+    OneCycleMomentum,
+    SlantedTriangular,
+    Warmup,
+)
+from ..tasks import LinearHead, MLPHead
+from ..training import History, Report
+
+TAG = "!"
+DATACLASSES = (
+    *(Constant, Cosine, Cyclic, OneCycle, OneCycleMomentum, SGDR, SlantedTriangular, Warmup),
+    *(ImagePreset, ImageSizes, LinearHead, MLPHead, Tap, Views),
+)
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+}
+# Of arrays: bool, integers, floats, text, and objects that are plain.
+KINDS = "biufUO"
+MOST_BYTES = 2**30  # no array of a text is larger
+
+
+class NotPlainError(TypeError):
+    """A value of a class that no table knows."""
+
+
+def pack(value: Any) -> Any:
+    """``value`` as JSON can hold it.
+
+    Raises
+    ------
+    NotPlainError
+        If it, or something in it, is neither plain nor of a known class.
+
+    Examples
+    --------
+    >>> from sktransfer.persistence.codec import pack, unpack
+    >>> pack({"size": (1, 2)})
+    {'size': {'!': 'tuple', 'of': [1, 2]}}
+    >>> unpack(pack({"size": (1, 2)}))
+    {'size': (1, 2)}
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if type(value) in (bool, int, str, type(None)) or _is_finite(value):
+        return value
+    if type(value) is list:
+        return [pack(part) for part in value]
+    if type(value) is dict and TAG not in value and all(type(key) is str for key in value):
+        return {key: pack(part) for key, part in value.items()}
+    for tag, form in FORMS.items():
+        if type(value) is form.kind:
+            return {TAG: tag, "of": pack(form.take_apart(value))}
+    raise NotPlainError(f"a value must be plain; got {type(value).__name__}.")
+
+
+def unpack(value: Any) -> Any:
+    """The value that :func:`pack` made ``value`` of.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If it is none of pack's.
+    """
+    if isinstance(value, list):
+        return [unpack(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if TAG not in value:
+        return {key: unpack(part) for key, part in value.items()}
+    return FORMS[value[TAG]].make(unpack(value["of"]))
+
+
+def parts_of(thing: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name."""
+    return {field.name: getattr(thing, field.name) for field in fields(thing)}
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) is float and isfinite(value)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How values of one class are taken apart, into what pack knows, and made again."""
+
+    kind: type
+    take_apart: Callable[[Any], Any]
+    make: Callable[[Any], Any]
+
+
+def _array_parts(array: np.ndarray) -> list[Any]:
+    if array.dtype.kind not in KINDS:
+        raise NotPlainError(f"an array must be of numbers or text; got {array.dtype}.")
+    return [array.dtype.str, list(array.shape), array.ravel().tolist()]
+
+
+def _array(parts: Any) -> np.ndarray:
+    text, shape, values = parts
+    dtype = np.dtype(str(text))
+    if dtype.kind not in KINDS or dtype.itemsize * len(values) > MOST_BYTES:
+        raise ValueError(f"an array must be of numbers or text; got {len(values)} of {text!r}.")
+    flat = np.empty(len(values), dtype)
+    flat[:] = values
+    return flat.reshape(shape)
+
+
+def _of_fields(kind: Any) -> Form:
+    return Form(kind, parts_of, lambda parts: kind(**parts))
+
+
+# tag -> form
+FORMS: dict[str, Form] = {
+    "float": Form(float, repr, float),  # nan and inf, which JSON does not know
+    "tuple": Form(tuple, list, tuple),
+    "dict": Form(dict, lambda value: [list(pair) for pair in value.items()], dict),
+    "array": Form(np.ndarray, _array_parts, _array),
+    "path": Form(type(Path()), str, Path),
+    "device": Form(torch.device, str, torch.device),
+    "dtype": Form(torch.dtype, lambda dtype: str(dtype).removeprefix("torch."), DTYPES.__getitem__),
+    "History": Form(History, list, History),
+    "Report": Form(Report, list, Report),
+    "ActivationCache": Form(
+        ActivationCache, lambda cache: dict(vars(cache)), lambda parts: ActivationCache(**parts)
+    ),
+    **{kind.__name__: _of_fields(kind) for kind in DATACLASSES},
+}

@@ -1,0 +1,19 @@
+"""Schedules map the progress of training to a factor."""
+
+from .base import Schedule
+from .cycles import SGDR, Cyclic, OneCycle, OneCycleMomentum
+from .named import Constant, Cosine, Custom, SlantedTriangular, Warmup, resolve_schedule
+
+__all__ = [
+    "SGDR",
+    "Constant",
+    "Cosine",
+    "Custom",
+    "Cyclic",
+    "OneCycle",
+    "OneCycleMomentum",
+    "Schedule",
+    "SlantedTriangular",
+    "Warmup",
+    "resolve_schedule",
+]

@@ -1,0 +1,108 @@
+"""Seeds, and the global generators that are borrowed and given back."""
+
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sktransfer._support.random import rng_of, seed_of, seeded
+
+words = st.lists(st.integers(-(2**70), 2**70) | st.text(max_size=9) | st.binary(max_size=9))
+
+
+def draw():
+    """A number of each of the global generators; NumPy's keeps a second normal one back."""
+    return torch.rand(()).item(), np.random.randn(), random.random()  # noqa: NPY002
+
+
+def states():
+    return (torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate())  # noqa: NPY002
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32, 2**63 - 1])
+def test_a_seed_decides_what_all_three_generators_draw(seed):
+    with seeded(seed):
+        first = draw()
+    with seeded(seed):
+        assert draw() == first
+    with seeded(seed ^ 1):
+        assert not set(draw()) & set(first)
+
+
+def test_every_bit_of_a_seed_counts():
+    drawn = set()
+    for bit in range(63):
+        with seeded(1 << bit):
+            drawn.add(draw()[1:])  # torch itself takes the lower 32 bits only
+    assert len(set().union(*drawn)) == 63 * 2
+
+
+def test_the_global_generators_are_left_as_they_were():
+    draw()
+    before = states()
+    with seeded(0):
+        draw()
+        assert states() != before
+    assert states() == before
+
+
+def test_an_error_leaves_them_as_they_were_too():
+    def broken():
+        with seeded(0):
+            raise KeyError(draw())
+
+    before = states()
+    with pytest.raises(KeyError):
+        broken()
+    assert states() == before
+
+
+def test_a_seed_within_a_seed_gives_back_the_outer_one():
+    with seeded(0):
+        expected = [draw(), draw()]
+    with seeded(0):
+        first = draw()
+        with seeded(1):
+            draw()
+        assert [first, draw()] == expected
+
+
+def test_threads_do_not_draw_from_each_others_seeds():
+    def drawn(seed):
+        with seeded(seed):
+            return [draw() for _ in range(20)]
+
+    expected = [drawn(seed) for seed in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(drawn, range(40))) == expected
+
+
+@settings(derandomize=True)
+@given(words, words)
+def test_other_words_are_another_seed(some, other):
+    assert 0 <= seed_of(*some) < 2**63
+    assert (seed_of(*some) == seed_of(*other)) == ([*map(kind, some)] == [*map(kind, other)])
+
+
+def kind(word):
+    return type(word), word
+
+
+def test_a_seed_is_the_same_in_every_process():
+    code = "from sktransfer._support.random import seed_of; print(seed_of(7, 'order', b'photo'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == seed_of(7, "order", b"photo")
+
+
+def test_numpys_integers_are_integers():
+    assert seed_of(np.int64(7)) == seed_of(7)
+
+
+def test_the_words_decide_what_a_generator_draws():
+    assert rng_of(1, "a").random() == rng_of(1, "a").random() != rng_of(1, "b").random()

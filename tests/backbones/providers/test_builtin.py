@@ -1,0 +1,108 @@
+"""The small networks inside the package: the pretrained one, the baseline, the one for tables."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sktransfer import PretrainedFeatureExtractor, get_backbone, list_backbones
+from sktransfer.backbones.providers.builtin import MODELS
+from sktransfer.testing import check_backbone
+
+FILE = MODELS["mini"].file
+SHA256 = "6fe9c043417cc3690ab2bc46c20f5062b1f9f8c7124832571cff7405f1d2481d"
+# Of the picture below: means of 128 features each, for most are zero, and the largest one.
+FEATURES = [0.09611, 0.11557, 0.11876, 0.09465, 0.06504, 0.11367, 0.12106, 0.0956]
+LARGEST = 2.4963
+
+
+@pytest.fixture
+def picture():
+    """Slanted waves, a different one in each channel, at the size that mini sees."""
+    size = get_backbone("builtin/mini").preset.size
+    row, column = np.indices((size, size)) / size
+    waves = [np.sin(12 * row + 7 * column), np.sin(9 * row * column), np.cos(20 * column - row)]
+    return np.round(127.5 + 127.5 * np.stack(waves, axis=-1)).astype(np.uint8)
+
+
+def test_the_file_is_the_one_that_was_measured():
+    assert hashlib.sha256(FILE.read_bytes()).hexdigest() == SHA256
+
+
+def test_the_features_of_a_fixed_image_are_those_that_were_measured(picture):
+    features = PretrainedFeatureExtractor(verbose=0).fit_transform([picture])[0]
+    np.testing.assert_allclose(features.reshape(8, 128).mean(1), FEATURES, atol=1e-4)
+    np.testing.assert_allclose(features.max(), LARGEST, atol=1e-4)
+
+
+def test_the_file_takes_at_most_6_megabytes_of_the_wheel():
+    assert FILE.stat().st_size <= 6_000_000
+
+
+def test_the_weights_say_where_they_came_from():
+    info = get_backbone("builtin/mini").weights_info
+    assert info["sha256"] == SHA256
+    assert info["licence"].startswith("BSD-3-Clause")
+    assert "Tiny ImageNet" in info["licence"]
+    assert info["mean"] == (0.5, 0.5, 0.5)
+
+
+def test_without_weights_mini_is_random_and_seeded():
+    first, second = (get_backbone("builtin/mini", weights=None) for _ in range(2))
+    assert first.weights_fingerprint() == second.weights_fingerprint()
+    assert first.weights_fingerprint() != get_backbone("builtin/mini").weights_fingerprint()
+
+
+@pytest.mark.parametrize("size", [32, 47, 160])
+def test_mini_serves_from_32_to_160_pixels(size):
+    features = PretrainedFeatureExtractor(image_size=size, verbose=0)
+    assert features.fit_transform(np.zeros((2, 20, 30), np.uint8)).shape == (2, 1024)
+
+
+def test_a_size_that_is_too_small_is_an_error():
+    with pytest.raises(ValueError, match="image_size must be at least 32; got 31"):
+        PretrainedFeatureExtractor(image_size=31).fit(np.zeros((1, 8, 8), np.uint8))
+
+
+def test_features_of_digits_beat_raw_pixels_with_ten_labels_a_class():
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:600] / 16, y[:600]
+    features = PretrainedFeatureExtractor(verbose=0).fit_transform(X)
+    assert accuracy(features, y) > accuracy(X, y)
+
+
+def accuracy(rows, y):
+    """Mean over five draws of ten labels a class."""
+    scores = []
+    for seed in range(5):
+        X_train, X_test, y_train, y_test = train_test_split(
+            rows, y, train_size=100, stratify=y, random_state=seed
+        )
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+        scores.append(model.fit(X_train, y_train).score(X_test, y_test))
+    return np.mean(scores)
+
+
+@pytest.mark.parametrize("address", list_backbones("builtin"))
+def test_every_backbone_of_the_package_keeps_the_contract(address):
+    batch = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    check_backbone(get_backbone(address), batch)
+
+
+def test_small_cnn_is_that_of_the_lecture():
+    backbone = get_backbone("builtin/small_cnn")
+    maps = backbone(torch.zeros(1, 3, 150, 150))
+    assert backbone.names == ["block1", "block2", "block3", "block4"]
+    assert maps.shape == (1, 128, 7, 7)
+    assert sum(weight.numel() for weight in backbone.parameters()) == 240_832
+
+
+def test_small_cnn_brings_no_weights():
+    assert get_backbone("builtin/small_cnn").weights_info["tag"] is None
+    assert get_backbone("builtin/small_cnn").weights_info["sha256"] is None

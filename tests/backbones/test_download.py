@@ -1,0 +1,352 @@
+"""Files are brought here once, whole, compared with their hash, or not at all."""
+
+import ast
+import re
+import socket
+import subprocess
+import sys
+import threading
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sktransfer.backbones import download as module
+from sktransfer.backbones.download import download, is_offline, offline_mode
+
+BODY = bytes(range(256)) * 5000
+HASH = sha256(BODY).hexdigest()
+ADDRESS = "acme/net"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """What a server on this machine answers, by path."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        self.server.may_answer.wait()
+        if self.path == "/missing.pth":
+            self.send_error(404)
+        elif self.path.startswith("/moved"):
+            self.send_response(302)
+            self.send_header("Location", self.server.moved_to)
+            self.end_headers()
+        else:
+            self.send_response(200)
+            length = {"/cut.pth": len(BODY) + 7, "/huge.pth": 2**60}.get(self.path, len(BODY))
+            if self.path != "/unannounced.pth":
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(BODY)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server on this machine: its url, what it was asked, whether it may answer yet."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("SKTRANSFER_OFFLINE", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        server.asked, server.moved_to = [], "/net.pth"
+        server.handle_error = lambda *args: None  # a client went away: that is what is tested
+        server.may_answer = threading.Event()
+        server.may_answer.set()
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def closed():
+    """The url of a port where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def kept(folder):
+    """Names of the files in ``folder``, locks aside."""
+    return sorted(path.name for path in folder.rglob("*") if path.suffix != ".lock")
+
+
+@pytest.mark.parametrize("name", ["net.pth", "moved.pth", "unannounced.pth"])
+@pytest.mark.parametrize("prefix", [None, HASH[:8], HASH[:8].upper(), HASH])
+def test_a_file_is_brought_once_and_kept(server, tmp_path, name, prefix):
+    folder = tmp_path / "new" / "folder"
+    for _ in range(2):
+        path = download(
+            f"{server.url}/{name}", folder, "net.pth", address=ADDRESS, sha256_prefix=prefix
+        )
+        assert path == folder / "net.pth"
+        assert path.read_bytes() == BODY
+    assert server.asked.count(f"/{name}") == 1
+    assert kept(folder) == ["net.pth"]
+
+
+def test_a_file_that_is_there_is_taken_as_it_is(server, tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"mine")
+    path = download(
+        f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS, sha256_prefix=HASH
+    )
+    assert path.read_bytes() == b"mine"
+    assert server.asked == []
+
+
+def test_the_rest_of_a_download_that_was_killed_is_written_over(server, tmp_path):
+    (tmp_path / "net.pth.part").write_bytes(b"x" * 2 * len(BODY))
+    (tmp_path / "net.pth.lock").touch()
+    path = download(f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS)
+    assert path.read_bytes() == BODY
+    assert kept(tmp_path) == ["net.pth"]
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "error", "cause"),
+    [
+        ("missing.pth", None, ConnectionError, "HTTP Error 404: Not Found"),
+        (
+            "cut.pth",
+            None,
+            ConnectionError,
+            f"the connection ended after {len(BODY)} of {len(BODY) + 7} bytes",
+        ),
+        (
+            "net.pth",
+            "00000000",
+            OSError,
+            f"the sha256 of what came must begin with 00000000; got {HASH}. It was removed",
+        ),
+        (
+            "huge.pth",
+            None,
+            OSError,
+            f"a file of weights must have at most {module.LARGEST} bytes; got {2**60}",
+        ),
+    ],
+)
+def test_what_goes_wrong_is_told_and_leaves_no_file(server, tmp_path, name, prefix, error, cause):
+    url = f"{server.url}/{name}"
+    with pytest.raises(
+        error, match=re.escape(f"weights of acme/net could not be had from {url}: ")
+    ) as caught:
+        download(url, tmp_path, "net.pth", address=ADDRESS, sha256_prefix=prefix)
+    assert type(caught.value) is error
+    assert cause in str(caught.value)
+    assert kept(tmp_path) == []
+
+
+def test_a_body_is_counted_where_its_length_was_not_announced(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST", 1000)
+    message = r"must have at most 1000 bytes; got \d+\. "
+    with pytest.raises(OSError, match=message):
+        download(f"{server.url}/unannounced.pth", tmp_path, "net.pth", address=ADDRESS)
+    assert kept(tmp_path) == []
+
+
+def test_a_server_that_says_nothing_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_TIMEOUT", 0.05)
+    server.may_answer.clear()
+    with pytest.raises(ConnectionError, match="timed out"):
+        download(f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS)
+    server.may_answer.set()
+
+
+@pytest.mark.parametrize("tag", [None, "v2"])
+def test_without_a_network_the_error_says_what_to_do(closed, tmp_path, tag):
+    url = f"{closed}/net-1.pth"
+    with pytest.raises(ConnectionError) as caught:
+        download(url, tmp_path / "hub", "net.pth", address=ADDRESS, tag=tag)
+    message = str(caught.value)
+    assert message.startswith(f"weights of acme/net could not be had from {url}: ")
+    option = " --weights v2" if tag else ""
+    assert message.endswith(
+        f"The file wanted is net.pth; it would be kept as {tmp_path / 'hub' / 'net.pth'}. On a "
+        f"connected machine, `sktransfer fetch acme/net{option} --to DIR` makes a file: bring it "
+        f"here and pass weights=PATH; or put a copy of {url} where it would be kept."
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_no_fault_of_the_network(server, tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(OSError, match=f"could not be had .*{tmp_path / 'taken'}") as caught:
+        download(f"{server.url}/net.pth", tmp_path / "taken", "net.pth", address=ADDRESS)
+    assert not isinstance(caught.value, ConnectionError)
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/hostname", "ftp://a.b/c.pth", "http://a.b/c.pth", "c"]
+)
+def test_only_an_encrypted_address_is_asked(tmp_path, url):
+    message = re.escape(f"an address of weights must begin with https://; got {url!r}")
+    with pytest.raises(OSError, match=message):
+        download(url, tmp_path, "net.pth", address=ADDRESS)
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("target", ["http://a.b/net.pth", "ftp://a.b/net.pth"])
+def test_a_redirect_to_an_open_address_is_refused(server, tmp_path, target):
+    server.moved_to = target
+    with pytest.raises(OSError, match=f"must begin with https://; got '{target}'"):
+        download(f"{server.url}/moved.pth", tmp_path, "net.pth", address=ADDRESS)
+    assert kept(tmp_path) == []
+
+
+# --- offline -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["argument", "variable"])
+def offline(request, monkeypatch, server):
+    """Downloads are forbidden, by one of the two ways."""
+    if request.param == "variable":
+        monkeypatch.setenv("SKTRANSFER_OFFLINE", "1")
+        yield
+    else:
+        with offline_mode(True):
+            yield
+
+
+def test_offline_no_attempt_is_made(offline, server, tmp_path):
+    with pytest.raises(ConnectionError) as caught:
+        download(f"{server.url}/net.pth", tmp_path / "hub", "net.pth", address=ADDRESS)
+    message = str(caught.value)
+    assert message.startswith(
+        "weights of acme/net are not here, and downloads are forbidden (offline=True, or "
+        "SKTRANSFER_OFFLINE). The file wanted is net.pth; it would be kept as "
+    )
+    assert "`sktransfer fetch acme/net --to DIR`" in message
+    assert server.asked == []
+    assert kept(tmp_path) == []
+
+
+def test_offline_a_file_that_is_here_is_used(offline, server, tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"mine")
+    path = download(f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS)
+    assert path.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("variable", "argument", "expected"),
+    [
+        (None, None, False),
+        ("", None, False),
+        ("0", None, False),
+        ("1", None, True),
+        ("1", False, False),
+        (None, True, True),
+    ],
+)
+def test_an_argument_counts_more_than_the_variable(monkeypatch, variable, argument, expected):
+    monkeypatch.delenv("SKTRANSFER_OFFLINE", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("SKTRANSFER_OFFLINE", variable)
+    with offline_mode(argument):
+        assert is_offline() is expected
+        with offline_mode(None):
+            assert is_offline() is expected
+    assert is_offline() is (variable == "1")
+
+
+def test_being_offline_holds_in_one_thread_only():
+    found = []
+    with offline_mode(True):
+        thread = threading.Thread(target=lambda: found.append(is_offline()))
+        thread.start()
+        thread.join()
+    assert found == [False]
+
+
+def test_being_offline_ends_with_an_error():
+    with pytest.raises(KeyError), offline_mode(True):
+        raise KeyError
+    assert not is_offline()
+
+
+def test_offline_is_yes_or_no():
+    with pytest.raises(ValueError, match="offline must be one of True, False, None; got 'no'"):
+        offline_mode("no").__enter__()
+
+
+# --- several at once ---------------------------------------------------------------------------
+
+
+def process(code):
+    """A Python process that runs ``code``."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def downloading(server, folder):
+    call = f"download('{server.url}/net.pth', {str(folder)!r}, 'net.pth', address='acme/net')"
+    return process(f"from sktransfer.backbones.download import download; print({call})")
+
+
+def test_two_processes_make_one_download(server, tmp_path):
+    server.may_answer.clear()
+    both = [downloading(server, tmp_path) for _ in range(2)]
+    while not server.asked:
+        assert [one.poll() for one in both] == [None, None]
+    server.may_answer.set()
+    answers = [one.communicate()[0].strip() for one in both]
+    assert answers == 2 * [str(tmp_path / "net.pth")]
+    assert server.asked == ["/net.pth"]
+    assert (tmp_path / "net.pth").read_bytes() == BODY
+
+
+def test_a_download_waits_for_one_that_is_under_way(server, tmp_path, monkeypatch):
+    holder = process(
+        "import filelock, pathlib, sys; "
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "with filelock.FileLock(folder / 'net.pth.lock'):\n"
+        "    print('held', flush=True); sys.stdin.readline()\n"
+        "    (folder / 'net.pth').write_bytes(b'theirs')"
+    )
+    assert holder.stdout.readline() == "held\n"
+    started = threading.Event()
+    monkeypatch.setattr(module, "is_offline", started.set)  # asked before the lock is
+    found = SimpleNamespace()
+    url = f"{server.url}/net.pth"
+    thread = threading.Thread(
+        target=lambda: vars(found).update(path=download(url, tmp_path, "net.pth", address=ADDRESS))
+    )
+    thread.start()
+    started.wait()
+    holder.communicate("\n")
+    thread.join()
+    assert found.path.read_bytes() == b"theirs"
+    assert server.asked == []
+
+
+def test_a_process_that_is_killed_hinders_no_other(server, tmp_path):
+    server.may_answer.clear()
+    killed = downloading(server, tmp_path)
+    while not server.asked:
+        assert killed.poll() is None
+    killed.kill()
+    killed.communicate()
+    assert kept(tmp_path) == ["net.pth.part"]
+    server.may_answer.set()
+    download(f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS)
+    assert (tmp_path / "net.pth").read_bytes() == BODY
+    assert kept(tmp_path) == ["net.pth"]
+
+
+def test_a_bar_is_shown_on_a_terminal_only(server, tmp_path, capsys, monkeypatch):
+    download(f"{server.url}/net.pth", tmp_path, "quiet.pth", address=ADDRESS)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    download(f"{server.url}/net.pth", tmp_path, "shown.pth", address=ADDRESS)
+    assert "shown.pth: 100%" in capsys.readouterr().err
+
+
+def test_downloads_need_no_torch():
+    tree = ast.parse(Path(module.__file__).read_text())
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert "torch" not in " ".join(map(ast.unparse, nodes))

@@ -1,0 +1,120 @@
+"""Addresses lead to backbones; wrong ones are answered with the nearest right one."""
+
+import re
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from helpers.tiny import tiny_backbone
+
+from sktransfer import get_backbone, list_backbones, register_provider
+from sktransfer.backbones import registry
+
+
+class Acme:
+    """A provider of one network."""
+
+    @staticmethod
+    def names():
+        return ["net_s"]
+
+    @staticmethod
+    def load(name, weights):
+        return tiny_backbone()
+
+
+@pytest.fixture
+def acme(monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {})
+    register_provider("acme", Acme)
+    return Acme
+
+
+def test_a_registered_provider_is_listed_and_loads(acme):
+    assert list_backbones("acme") == ["acme/net_s"]
+    assert get_backbone("acme/net_s").names == ["stem", "layer1", "layer2"]
+
+
+def test_a_backbone_comes_thawed_and_in_evaluation_mode(acme):
+    backbone = get_backbone("acme/net_s")
+    assert backbone.cut == 0
+    assert not backbone.training
+    assert all(p.requires_grad for p in backbone.parameters())
+
+
+def test_patterns_are_those_of_a_shell():
+    assert list_backbones("torchvision", "*/vgg1[13]") == ["torchvision/vgg11", "torchvision/vgg13"]
+    assert "builtin/mini" in list_backbones()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("acme/net_x", "acme has no backbone 'net_x'. Did you mean 'net_s'? "),
+        ("acne/net_s", "provider must be one of 'acme', .*; got 'acne'. Did you mean 'acme'?"),
+        ("net_s", "backbone must be an address 'provider/model' with one of the providers 'acme'"),
+    ],
+)
+def test_a_misspelt_address_is_answered_with_the_nearest_one(acme, address, message):
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        get_backbone(address)
+
+
+def test_a_network_itself_is_no_parameter():
+    with pytest.raises(TypeError, match=r"A network itself is no parameter"):
+        get_backbone(tiny_backbone())
+
+
+def test_a_factory_must_return_a_backbone():
+    with pytest.raises(TypeError, match=r"must return a Backbone; got Linear"):
+        get_backbone(lambda: torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "error", "message"),
+    [
+        ("acme", Acme, ValueError, "name must be new; 'acme' is a provider already."),
+        ("builtin", Acme, ValueError, "name must be new; 'builtin' is a provider already."),
+        ("a/b", Acme, ValueError, "name must be a prefix without a slash; got 'a/b'."),
+        ("other", object(), TypeError, "provider 'other' must have a function names()"),
+    ],
+)
+def test_a_provider_that_does_not_fit_is_refused(acme, name, provider, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        register_provider(name, provider)
+
+
+def test_random_weights_are_seeded_and_leave_torchs_generator_alone():
+    before = torch.get_rng_state()
+    first, second = (get_backbone("torchvision/squeezenet1_1", weights=None) for _ in range(2))
+    other = get_backbone("torchvision/squeezenet1_1", weights=None, seed=1)
+    assert first.fingerprint() == second.fingerprint() != other.fingerprint()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_random_weights_are_the_same_in_every_thread():
+    found = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(
+                get_backbone("torchvision/squeezenet1_1", weights=None).fingerprint()
+            )
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+
+
+def test_only_the_provider_that_is_asked_for_is_imported():
+    code = (
+        "import sys, sktransfer; sktransfer.get_backbone('builtin/mini'); "
+        "print([m for m in ('timm', 'torchvision.models') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

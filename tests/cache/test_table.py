@@ -1,0 +1,370 @@
+"""A table keeps rows by digest, whoever else writes to it."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from safetensors.torch import load_file
+
+from sktransfer import ActivationCache
+from sktransfer.cache import table as tables
+from sktransfer.data import digests as digests_module
+from sktransfer.data.digests import digest
+
+few = settings(max_examples=25, deadline=None, derandomize=True)
+row_types = st.sampled_from(["float16", "float32", "float64", "uint8"])
+INDICES = [0, -1, slice(None), slice(2, 7), slice(None, None, -3), [3, 0, 3], np.array([9, 1])]
+
+
+def names(n, start=0):
+    return [digest(b"%d" % i) for i in range(start, start + n)]
+
+
+def shards(folder):
+    return sorted(Path(folder).glob("*/*.safetensors"))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return ActivationCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def rows(rng):
+    return rng.standard_normal((10, 4, 3), dtype=np.float32)
+
+
+@pytest.fixture
+def filled(cache, rows):
+    """A cache of ten rows in one shard."""
+    cache.table("prefix").append(names(10), rows)
+    return cache
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The items that were digested, and so read."""
+    seen = []
+    real = digests_module.digest
+    monkeypatch.setattr(digests_module, "digest", lambda item: seen.append(item) or real(item))
+    return seen
+
+
+# Rows
+
+
+@few
+@given(st.data(), row_types, array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+def test_rows_come_back_as_they_went(data, dtype, shape):
+    wanted = data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=12), label="digests")
+    values = data.draw(arrays(dtype, (7, *shape)))
+    digests = [digest(bytes([i])) for i in wanted]
+    with TemporaryDirectory() as folder:
+        table = ActivationCache(folder).table("prefix")
+        assert table.missing(digests) == [i for i, w in enumerate(wanted) if w not in wanted[:i]]
+        half = len(wanted) // 2
+        table.append(digests[:half], values[wanted[:half]])
+        table.append(digests, values[wanted])
+        for seen in (table, ActivationCache(folder).table("prefix")):
+            assert seen.missing(digests) == []
+            found = seen.rows(digests)[:]
+            assert found.dtype == values.dtype
+            np.testing.assert_array_equal(found, values[wanted])
+
+
+@pytest.fixture(params=["in memory", "read", "mapped"])
+def kept(request, cache, rows, monkeypatch):
+    """Rows of three shards, in each of the ways they may be held."""
+    if request.param != "read":
+        monkeypatch.setattr("sktransfer.cache.shard.SMALL_BYTES", 0)
+    table = cache.table("prefix")
+    table._on = request.param != "in memory"
+    for start, stop in ((0, 4), (4, 5), (5, 10)):
+        table.append(names(stop - start, start), rows[start:stop])
+    return table.rows(names(10))
+
+
+@pytest.mark.parametrize("index", [*INDICES, np.arange(10) % 2 == 0, []], ids=str)
+def test_rows_are_indexed_as_an_array_is(kept, rows, index):
+    expected = (
+        rows[np.array(index, int) if index == [] else index] if type(index) is list else rows[index]
+    )
+    np.testing.assert_array_equal(kept[index], expected)
+
+
+def test_rows_tell_what_an_array_tells(kept, rows):
+    assert (len(kept), kept.shape, kept.dtype) == (len(rows), rows.shape, rows.dtype)
+    assert repr(kept) == "Rows(shape=(10, 4, 3), dtype=float32)"
+    np.testing.assert_array_equal(kept, rows)
+    np.testing.assert_array_equal(list(kept), rows)
+    assert np.asarray(kept, dtype=np.float64).dtype == np.float64
+
+
+@pytest.mark.parametrize("index", [10, -11, [0, 10]], ids=str)
+def test_there_is_no_row_past_the_end(kept, index):
+    with pytest.raises(IndexError):
+        kept[index]
+
+
+def test_what_comes_back_is_the_callers_own(kept, rows):
+    kept[3][:] = 0
+    kept[:][:] = 0
+    np.testing.assert_array_equal(kept[:], rows)
+
+
+def test_rows_are_not_one_array_in_memory(kept):
+    with pytest.raises(ValueError, match="copy must be None or True"):
+        kept.__array__(copy=False)  # as NumPy 2 calls it
+
+
+def test_no_digest_no_row(cache, filled):
+    assert filled.table("prefix").rows([]).shape == (0, 4, 3)
+    assert len(filled.table("another").rows([])[:]) == 0
+
+
+def test_a_digest_without_a_row_is_told(filled):
+    with pytest.raises(KeyError, match=r"digests must have rows in the table; [0-9a-f]{32} has"):
+        filled.table("prefix").rows(names(11))
+
+
+def test_rows_of_a_digest_that_is_asked_for_twice_are_equal(filled, rows):
+    twice = names(3)[::-1] * 2
+    np.testing.assert_array_equal(filled.table("prefix").rows(twice), rows[[2, 1, 0, 2, 1, 0]])
+
+
+def test_the_first_row_of_a_digest_stays(filled, rows):
+    filled.table("prefix").append(names(10), rows + 1)
+    np.testing.assert_array_equal(filled.table("prefix").rows(names(10)), rows)
+    assert filled.info()["prefix"]["rows"] == 10
+
+
+def test_prefixes_do_not_see_each_others_rows(filled):
+    assert filled.table("another prefix").missing(names(10)) == list(range(10))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_types_on_disk_do_not_see_each_others_rows(filled, dtype):
+    other = ActivationCache(filled.dir, dtype=dtype)
+    assert other.table("prefix").missing(names(10)) == list(range(10))
+
+
+def test_float16_takes_half_the_space(filled, rows):
+    half = ActivationCache(filled.dir, dtype="float16")
+    half.table("prefix").append(names(10), rows)
+    found = half.table("prefix").rows(names(10))
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, rows.astype(np.float16))
+    info = half.info()
+    assert info["prefix"]["bytes"] - info["prefix/float16"]["bytes"] == rows.nbytes // 2
+
+
+def test_values_too_large_for_float16_become_its_largest(tmp_path):
+    table = ActivationCache(tmp_path, dtype="float16").table("prefix")
+    table.append(names(1), np.array([[1e9, -np.inf, 1.0, np.nan]], np.float32))
+    np.testing.assert_array_equal(table.rows(names(1))[0], [65504, -65504, 1, np.nan])
+
+
+floats = arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=5))
+
+
+@few
+@given(rows=floats)
+def test_bfloat16_takes_half_the_space_and_rounds_as_torch_does(rows):
+    with TemporaryDirectory() as folder:
+        table = ActivationCache(folder, dtype="bfloat16").table("prefix")
+        table.append(names(len(rows)), rows)
+        found = table.rows(names(len(rows)))
+        rounded = torch.from_numpy(rows.copy()).bfloat16().float()
+        largest = torch.finfo(torch.bfloat16).max
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found[:], rounded.clamp(-largest, largest))
+        (path,) = Path(folder).glob("*/*.safetensors")
+        assert load_file(path)["rows"].dtype == torch.bfloat16
+
+
+def test_small_shards_of_bfloat16_are_joined_as_they_are(tmp_path, rows):
+    cache = ActivationCache(tmp_path, dtype="bfloat16")
+    table = cache.table("prefix")
+    for at in range(tables.MANY + 2):
+        table.append(names(1, at), rows[at % 10 : at % 10 + 1])
+    assert len(shards(tmp_path)) < tables.MANY
+    found = cache.table("prefix").rows(names(tables.MANY + 2))
+    expected = torch.from_numpy(rows).bfloat16().float()
+    np.testing.assert_array_equal(found[:10], expected)
+
+
+def test_a_digest_has_16_bytes_in_a_table_too(cache):
+    with pytest.raises(ValueError, match="digests must be of 16 bytes"):
+        cache.table("prefix").append([b"short"], np.zeros((1, 2)))
+
+
+def test_a_table_takes_notice_of_what_others_append(cache, rows):
+    early, late = cache.table("prefix"), cache.table("prefix")
+    late.append(names(10), rows)
+    assert early.missing(names(10)) == []
+    np.testing.assert_array_equal(early.rows(names(10)), rows)
+
+
+def test_large_appends_become_several_shards(cache, rows, monkeypatch):
+    monkeypatch.setattr(tables, "SHARD_BYTES", 3 * rows[0].nbytes)
+    cache.table("prefix").append(names(10), rows)
+    assert cache.info()["prefix"] == {
+        "rows": 10,
+        "bytes": sum(path.stat().st_size for path in shards(cache.dir)),
+        "shards": 4,
+    }
+    np.testing.assert_array_equal(cache.table("prefix").rows(names(10)), rows)
+
+
+def test_small_shards_are_not_joined_where_the_limit_is_near(tmp_path, rng):
+    rows = rng.standard_normal((tables.MANY + 8, 64)).astype("float32")
+    of_one = ActivationCache(tmp_path / "one").table("prefix")
+    of_one.append(names(1), rows[:1])
+    one = shards(tmp_path / "one")[0].stat().st_size
+    cache = ActivationCache(tmp_path / "all", max_bytes=tables.MANY // 2 * one)
+    table = cache.table("prefix")
+    for start in range(len(rows)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # older rows make room
+            table.append(names(1, start), rows[start : start + 1])
+        assert cache.n_bytes <= cache.max_bytes
+    here = len(rows) - len(cache.table("prefix").missing(names(len(rows))))
+    assert here == tables.MANY // 2
+    np.testing.assert_array_equal(table.rows(names(len(rows))), rows)
+
+
+def test_many_small_appends_leave_few_files(cache, rng):
+    rows = rng.standard_normal((100, 2))
+    early = cache.table("prefix")
+    for start in range(100):
+        table = cache.table("prefix")  # as one photo at a time comes, in one process after another
+        table.append(names(1, start), rows[start : start + 1])
+        assert early.missing(names(start + 1)) == []
+    assert len(shards(cache.dir)) <= tables.MANY
+    np.testing.assert_array_equal(cache.table("prefix").rows(names(100)), rows)
+    np.testing.assert_array_equal(early.rows(names(100)), rows)
+
+
+def test_rows_that_joined_others_meanwhile_are_found(cache, rng, monkeypatch):
+    rows = rng.standard_normal((20, 2))
+    writer = cache.table("prefix")
+    for start in range(tables.MANY):
+        writer.append(names(1, start), rows[start : start + 1])
+    early = cache.table("prefix")
+    writer.append(names(4, 16), rows[16:])
+    assert len(shards(cache.dir)) == 1
+    np.testing.assert_array_equal(early.rows(names(16)), rows[:16])  # no missing() came before
+
+
+# Several processes
+
+WRITER = """
+import sys
+import numpy as np
+from sktransfer import ActivationCache
+from sktransfer.data.digests import digest
+
+table = ActivationCache(sys.argv[1]).table("prefix")
+rows = np.arange(600, dtype="float32").reshape(200, 3)
+print("ready", flush=True)
+sys.stdin.readline()
+for start in range(0, 200, 10):
+    names = [digest(b"%d" % i) for i in range(start, start + 10)]
+    missing = table.missing(names)
+    table.append([names[i] for i in missing], rows[start : start + 10][missing])
+    assert (table.rows(names)[:] == rows[start : start + 10]).all()
+"""
+
+
+def test_two_processes_fill_one_cache(cache):
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, cache.dir],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.communicate("go\n")
+        assert process.returncode == 0
+    found = cache.table("prefix").rows(names(200))
+    np.testing.assert_array_equal(found, np.arange(600).reshape(200, 3))
+
+
+# Each child traces the lines it runs in these modules, and is killed at the one given.
+KILLED = """
+import os, signal, sys
+import numpy as np
+from sktransfer import ActivationCache
+from sktransfer._support import files
+from sktransfer.cache import folder as folders, shard, table as tables
+from sktransfer.data.digests import digest
+
+FILES = [module.__file__ for module in (tables, folders, shard, files)]
+names = [digest(b"%d" % i) for i in range(60)]
+rows = np.arange(180, dtype="float32").reshape(60, 3)
+
+def work(table, n_lines):
+    def trace(frame, event, argument):
+        nonlocal n_lines
+        if frame.f_code.co_filename not in FILES:
+            return None
+        if event == "line":
+            n_lines -= 1
+            if n_lines < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+    for start in range(0, 60, 3):  # the last of these join the first
+        table.append(names[start : start + 3], rows[start : start + 3])
+
+def run(folder, n_lines):
+    child = os.fork()
+    if not child:
+        try:
+            work(ActivationCache(folder).table("prefix"), n_lines)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+n_kills = n_lines = 0
+while True:
+    folder = os.path.join(sys.argv[1], str(n_lines))
+    was_killed = run(folder, n_lines)
+    n_kills += was_killed
+    table = ActivationCache(folder).table("prefix")
+    missing = table.missing(names)
+    here = sorted(set(range(60)) - set(missing))
+    assert not here or (table.rows([names[i] for i in here])[:] == rows[here]).all(), n_lines
+    table.append([names[i] for i in missing], rows[missing])
+    assert (ActivationCache(folder).table("prefix").rows(names)[:] == rows).all(), n_lines
+    if not was_killed:
+        break
+    n_lines += 151
+print(n_kills)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="children are made by forking")
+def test_a_writer_killed_at_any_instant_harms_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KILLED, tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) > 20

@@ -1,0 +1,255 @@
+"""Folders become paths and labels; problems of images become rows of a table."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sktransfer import load_image_folder
+from sktransfer.data.folders import image_table
+
+# Folders
+
+
+def write(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes, a folder within one of them, and what is not to be loaded."""
+    write(tmp_path, "bees/2.jpg", "bees/10.PNG", "bees/near/1.webp", "ants/a.jpeg")
+    write(tmp_path, "ants/.DS_Store", "ants/notes.txt", "readme.md", ".git/1.jpg", "__MACOSX/1.jpg")
+    return tmp_path
+
+
+def relative(paths, folder):
+    return [os.path.relpath(path, folder).replace(os.sep, "/") for path in paths]
+
+
+def test_the_first_level_of_folders_is_the_class(folder):
+    photos = load_image_folder(folder)
+    assert relative(photos.data, folder) == [
+        "ants/a.jpeg",
+        "bees/10.PNG",
+        "bees/2.jpg",
+        "bees/near/1.webp",
+    ]
+    assert photos.target.tolist() == [0, 1, 1, 1]
+    assert photos.target_names.tolist() == ["ants", "bees"]
+
+
+def test_data_is_an_array_of_str(folder):
+    data = load_image_folder(folder).data
+    assert data.ndim == 1
+    assert {type(path) for path in data} == {str}
+
+
+def test_names_of_classes_are_found_by_index(folder):
+    photos = load_image_folder(str(folder))
+    assert photos.target_names[photos.target].tolist() == ["ants", "bees", "bees", "bees"]
+
+
+def test_the_frame_holds_paths_and_names(folder):
+    photos = load_image_folder(folder)
+    assert list(photos.frame) == ["path", "label"]
+    assert photos.frame["path"].tolist() == photos.data.tolist()
+    assert photos.frame["label"].tolist() == ["ants", "bees", "bees", "bees"]
+
+
+def test_without_pandas_there_is_no_frame(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    photos = load_image_folder(folder)
+    assert photos.frame is None
+    assert len(photos.data) == 4
+
+
+def test_what_is_skipped_is_counted(folder):
+    photos = load_image_folder(folder)
+    assert sorted(relative(photos.skipped, folder)) == ["ants/notes.txt", "readme.md"]
+    assert photos.n_hidden == 3  # .DS_Store, and two folders that are not entered
+    assert photos.DESCR.startswith("4 images of 2 classes in ")
+    assert photos.DESCR.endswith(
+        "; skipped 2 files that are not images by their extension, and 3 hidden ones."
+    )
+
+
+@pytest.mark.parametrize("extensions", [[".TXT"], ("txt",), {"txt"}])
+def test_extensions_choose_what_an_image_is(tmp_path, extensions):
+    write(tmp_path, "a/1.txt", "a/2.jpg")
+    photos = load_image_folder(tmp_path, extensions=extensions)
+    assert relative(photos.data, tmp_path) == ["a/1.txt"]
+
+
+@pytest.mark.parametrize("extensions", [".jpg", [1], [""]])
+def test_extensions_are_a_collection_of_str(folder, extensions):
+    with pytest.raises(TypeError, match="extensions must be a collection of str, such as"):
+        load_image_folder(folder, extensions=extensions)
+
+
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(
+    names=st.sets(
+        st.tuples(st.sampled_from("abc"), st.text("xyz019", min_size=1, max_size=4)), min_size=1
+    )
+)
+def test_the_order_is_by_class_then_name(tmp_path_factory, names):
+    folder = tmp_path_factory.mktemp("photos")
+    write(folder, *(f"{label}/{name}.png" for label, name in names))
+    photos = load_image_folder(folder)
+    expected = sorted((label, f"{name}.png") for label, name in names)
+    assert [tuple(path.split("/")) for path in relative(photos.data, folder)] == expected
+    assert np.all(np.diff(photos.target) >= 0)
+
+
+def test_a_link_to_a_folder_is_followed(tmp_path):
+    write(tmp_path, "elsewhere/1.jpg", "photos/ants/2.jpg")
+    (tmp_path / "photos/bees").symlink_to(tmp_path / "elsewhere")
+    photos = load_image_folder(tmp_path / "photos")
+    assert relative(photos.data, tmp_path / "photos") == ["ants/2.jpg", "bees/1.jpg"]
+
+
+def test_a_link_back_is_not_followed(tmp_path):
+    write(tmp_path, "ants/1.jpg", "bees/2.jpg")
+    (tmp_path / "ants/all").symlink_to(tmp_path)
+    (tmp_path / "bees/self").symlink_to(tmp_path / "bees")
+    photos = load_image_folder(tmp_path)
+    assert relative(photos.data, tmp_path)[0] == "ants/1.jpg"
+    assert "bees/self/2.jpg" not in relative(photos.data, tmp_path)
+
+
+def test_a_broken_link_is_kept_for_the_checks_to_find(tmp_path):
+    write(tmp_path, "ants/1.jpg")
+    (tmp_path / "ants/2.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert len(load_image_folder(tmp_path).data) == 2
+
+
+@pytest.mark.parametrize(("name", "what"), [("file", "a file"), ("gone", "nothing")])
+def test_what_is_no_folder_is_refused(tmp_path, name, what):
+    write(tmp_path, "file")
+    with pytest.raises(
+        NotADirectoryError, match=rf"dir must be a folder; got .*, which is {what}\."
+    ):
+        load_image_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize("files", [[], ["1.jpg", "2.jpg", "notes.txt"]])
+def test_a_folder_without_classes_is_refused(tmp_path, files):
+    write(tmp_path, *files)
+    n_images = max(0, len(files) - 1)
+    message = f"dir must hold one folder for each class; .* holds none, and {n_images} images"
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(tmp_path)
+
+
+def test_images_beside_the_classes_are_refused(tmp_path):
+    write(tmp_path, "ants/1.jpg", "2.jpg")
+    with pytest.raises(
+        ValueError, match=r"(?s)within class folders only; .* 1 beside them:\n  2\.jpg"
+    ):
+        load_image_folder(tmp_path)
+
+
+def test_a_class_without_an_image_is_refused(tmp_path):
+    write(tmp_path, "ants/1.jpg", "bees/1.heic", "bees/2.heic", "bees/notes")
+    (tmp_path / "wasps").mkdir()
+    message = (
+        r"(?s)dir must hold images in each class folder; in .* these have none:\n"
+        r"  'bees': 2 of \.heic, 1 of no extension\n  'wasps': empty\n"
+        r"Remove them, or pass extensions=\."
+    )
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(tmp_path)
+
+
+def test_classes_that_differ_in_case_are_refused(tmp_path):
+    write(tmp_path, "Ants/1.jpg", "bees/1.jpg")
+    if (tmp_path / "ants").exists():
+        pytest.skip("this file system does not tell cases apart")
+    write(tmp_path, "ants/1.jpg")
+    with pytest.raises(ValueError, match=r"differ in more than case; .* holds 'Ants', 'ants'"):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("parts", [["train", "val"], ["Test", "Train"], ["train", "test", "valid"]])
+def test_a_split_is_not_taken_for_classes(tmp_path, parts):
+    write(tmp_path, *(f"{part}/{name}/1.jpg" for part in parts for name in ("ants", "bees")))
+    message = r"which look like the parts of a split\. Load each part: '.*[Tt]rain'\."
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    write(tmp_path, "train/1.jpg", "ship/1.jpg")
+    assert load_image_folder(tmp_path).target_names.tolist() == ["ship", "train"]
+
+
+# Tables of images
+
+
+def test_a_folder_of_classes_is_a_table_with_labels(folder):
+    assert list(image_table(folder)) == ["path", "label"]
+
+
+def test_a_folder_of_images_is_a_table_of_paths(tmp_path):
+    write(tmp_path, "b.jpg", "a.png", "notes.txt")
+    table = image_table(tmp_path)
+    assert list(table) == ["path"]
+    assert relative(table["path"], tmp_path) == ["a.png", "b.jpg"]
+
+
+def test_paths_of_a_csv_file_start_from_its_folder(tmp_path):
+    (tmp_path / "list.csv").write_text("label,file,weight\nants,in/007,1\nbees,/abs/2.jpg,2\n")
+    table = image_table(tmp_path / "list.csv", "file")
+    assert table["path"].tolist() == [str(tmp_path / "in/007"), os.path.normpath("/abs/2.jpg")]
+    assert table[["label", "weight"]].to_numpy().tolist() == [["ants", 1], ["bees", 2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "paths,label\na,b\n",
+            r"a column 'path'; it has 'paths', 'label'\. Did you mean 'paths'\?",
+        ),
+        ("path,label\na,b\n,c\n", "must hold a path in each row"),
+    ],
+)
+def test_a_csv_file_without_paths_is_refused(tmp_path, text, message):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        image_table(tmp_path / "list.csv")
+
+
+def test_a_table_comes_from_a_folder_or_a_csv_file(tmp_path):
+    write(tmp_path, "photo.jpg")
+    with pytest.raises(ValueError, match=r"source must be a folder or a \.csv file; got "):
+        image_table(tmp_path / "photo.jpg")
+
+
+# Checks
+
+
+@pytest.fixture
+def photos(rng):
+    """Six different colour images of 80 x 60 pixels."""
+    return [
+        Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((80, 60))
+        for _ in range(6)
+    ]
+
+
+@pytest.fixture
+def files(photos, tmp_path):
+    """The same as files."""
+    paths = [tmp_path / f"{index}.png" for index in range(len(photos))]
+    for photo, path in zip(photos, paths, strict=True):
+        photo.save(path)
+    return paths

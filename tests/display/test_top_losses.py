@@ -1,0 +1,181 @@
+"""The photos with the greatest loss are drawn."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from helpers.tiny import tiny_backbone
+from matplotlib import pyplot as plt
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.dummy import DummyClassifier
+
+from sktransfer import ImagePreset, PretrainedFeatureExtractor
+from sktransfer.display import TopLossesDisplay
+from sktransfer.estimators.classifier import FineTuneClassifier
+
+mpl.use("Agg")
+
+PRESET = ImagePreset(size=32)
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    yield
+    plt.close("all")
+
+
+def classifier(**parameters):
+    quick = {"freeze_epochs": 1, "max_epochs": 2, "verbose": 0, "random_state": 0}
+    return FineTuneClassifier(tiny_backbone, **quick | parameters)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(n_class=3, return_X_y=True)
+    return X[:60] / 16, y[:60]
+
+
+@pytest.fixture(scope="module")
+def model(digits):
+    return classifier(unfreeze=2, early_stopping=True).fit(*digits)
+
+
+@pytest.fixture
+def photos():
+    return np.random.default_rng(0).integers(0, 256, (5, 40, 60, 3), np.uint8)
+
+
+def words(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+# AugmentationDisplay
+
+
+def pixels(ax):
+    """The images of ``ax``, as eight bits."""
+    return [np.rint(np.asarray(image.get_array()) * 255).astype(np.uint8) for image in ax.images]
+
+
+# TopLossesDisplay
+
+PROBA = [[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [np.nan, np.nan], [0.6, 0.4]]
+LABELS = ["ant", "ant", "bee", "bee", "bee"]
+
+
+def test_the_least_probable_labels_come_first(photos):
+    display = TopLossesDisplay.from_predictions(LABELS, PROBA, photos, k=3)
+    assert display.indices.tolist() == [1, 4, 2]
+    assert display.labels.tolist() == ["ant", "bee", "bee"]
+    assert display.predictions.tolist() == ["bee", "ant", "bee"]
+    assert display.probabilities.tolist() == [0.7, 0.6, 0.8]
+    np.testing.assert_allclose(display.losses, -np.log([0.3, 0.4, 0.8]))
+
+
+def test_below_a_photo_stand_its_label_the_prediction_and_the_loss(photos):
+    ax = TopLossesDisplay.from_predictions(LABELS, PROBA, photos, k=1, preset=PRESET).ax_
+    assert words(ax) == ["true", "ant", "0.30", "said", "bee", "0.70", "loss", "1.20", ""]
+    assert np.array_equal(pixels(ax)[0], PRESET(photos[1]).numpy())
+
+
+def test_a_right_prediction_has_another_colour(photos):
+    ax = TopLossesDisplay.from_predictions(LABELS, PROBA, photos, k=4).ax_
+    said = [text.get_color() for text in ax.texts[4::9]]
+    assert len(set(said[:2])) == len(set(said[2:])) == 1
+    assert said[0] != said[-1]
+
+
+def test_rows_with_nan_are_left_out(photos):
+    display = TopLossesDisplay.from_predictions(LABELS, PROBA, photos, k=9)
+    assert sorted(display.indices) == [0, 1, 2, 4]
+    assert len(display.ax_.images) == 4
+
+
+def test_a_probability_of_zero_has_a_finite_loss(photos):
+    display = TopLossesDisplay.from_predictions([0, 1], [[0, 1], [0, 1]], photos[:2])
+    assert np.isfinite(display.losses).all()
+
+
+def test_long_labels_are_cut(photos):
+    classes = ["a" * 30, "b"]
+    display = TopLossesDisplay.from_predictions([classes[0]] * 5, PROBA, photos, classes=classes)
+    assert words(display.ax_)[1] == "a" * 14 + "…"
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "PIL image", "array"])
+def test_photos_of_every_kind_are_shown(kind, photos, tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(5)]
+    for path, photo in zip(paths, photos, strict=True):
+        Image.fromarray(photo).save(path)
+    items = {
+        "path": paths,
+        "bytes": [path.read_bytes() for path in paths],
+        "PIL image": list(map(Image.fromarray, photos)),
+        "array": photos,
+    }[kind]
+    ax = TopLossesDisplay.from_predictions(LABELS, PROBA, items, k=1, preset=PRESET).ax_
+    assert np.array_equal(pixels(ax)[0], PRESET(photos[1]).numpy())
+
+
+def test_a_photo_that_is_not_shown_is_not_decoded(photos, tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(5)]
+    for path, photo in zip(paths, photos, strict=True):
+        Image.fromarray(photo).save(path)
+    paths[3].write_bytes(b"broken")  # its row is NaN
+    assert len(TopLossesDisplay.from_predictions(LABELS, PROBA, paths).photos) == 4
+
+
+def test_a_fitted_model_shows_what_its_network_sees(model, digits):
+    X, y = digits
+    display = TopLossesDisplay.from_estimator(model, X, y, k=4)
+    proba = model.predict_proba(X)
+    losses = -np.log(proba[np.arange(len(y)), y])
+    np.testing.assert_allclose(display.losses, np.sort(losses)[::-1][:4])
+    assert display.photos[0].shape == (32, 32, 3)
+
+
+def test_any_classifier_of_photos_will_do(photos):
+    y = [0, 1, 0, 1, 1]
+    display = TopLossesDisplay.from_estimator(DummyClassifier().fit(photos, y), photos, y, k=2)
+    assert display.indices.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k": 0}, "k must be an integer of at least 1; got 0"),
+        ({"y_true": LABELS[:4]}, r"y_true must be one label for each of 5 items of X; got shape"),
+        ({"y_true": np.eye(5)}, r"y_true must be one label for each of 5 items .* \(5, 5\)"),
+        ({"y_pred_proba": [0.1] * 5}, r"y_pred_proba must be of shape \(5, 2\).*; got \(5,\)"),
+        ({"classes": ["ant"]}, r"y_pred_proba must be of shape \(5, 1\)"),
+        ({"classes": ["ant", "wasp"]}, r"not of them:\n  y_true\[2\]: 'bee'"),
+        ({"y_pred_proba": np.full((5, 2), np.nan)}, "must have a row without NaN"),
+    ],
+)
+def test_wrong_predictions_are_refused(changes, message, photos):
+    arguments = {"y_true": LABELS, "y_pred_proba": PROBA, "X": photos} | changes
+    with pytest.raises(ValueError, match=message):
+        TopLossesDisplay.from_predictions(**arguments)
+
+
+def test_a_model_without_probabilities_is_refused(photos):
+    with pytest.raises(TypeError, match="with predict_proba; got PretrainedFeatureExtractor"):
+        TopLossesDisplay.from_estimator(PretrainedFeatureExtractor(), photos, LABELS)
+
+
+def test_a_model_that_is_not_fitted_says_so(photos):
+    with pytest.raises(ValueError, match="not fitted yet"):
+        TopLossesDisplay.from_estimator(classifier(), photos, LABELS)
+
+
+def test_no_photos_are_refused():
+    with pytest.raises(ValueError, match="photos must hold at least one photo; got none"):
+        TopLossesDisplay([], [], [], [], [], [], []).plot()
+
+
+@pytest.mark.parametrize(("k", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 3), (9, 3)])
+def test_photos_stand_in_a_grid_that_is_nearly_square(k, columns):
+    ones = np.ones(k)
+    display = TopLossesDisplay(np.zeros((k, 4, 4, 3)), ones, ones, ones, ones, ones, ones).plot()
+    lefts = {image.get_extent()[0] for image in display.ax_.images}
+    assert len(lefts) == columns

@@ -1,0 +1,124 @@
+"""The range test finds a rate at which the loss falls, and touches nothing."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny import coloured_photos, tiny_backbone
+from matplotlib.figure import Figure
+from sklearn.linear_model import LogisticRegression
+
+from sktransfer import FineTuneClassifier, find_lr
+from sktransfer.estimators.lr_finder import LRCurve
+from sktransfer.exceptions import TrainingDivergedError
+from sktransfer.training.lr_range import DIVERGED, smooth, suggest
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return coloured_photos()
+
+
+def classifier(**parameters):
+    defaults = {"head_init": "prior", "freeze_epochs": 0, "batch_size": 12, "random_state": 0}
+    return FineTuneClassifier(tiny_backbone, **(defaults | parameters))
+
+
+def curve():
+    """A loss that falls fastest at a rate of 0.01, and grows from 0.1 on."""
+    rates = np.geomspace(1e-5, 1, 101)
+    falling = 1 / (1 + np.exp(4 * np.log(rates / 0.01)))
+    return rates, falling + np.clip(rates - 0.1, 0, None) * 5
+
+
+class Nowhere(torch.nn.Linear):
+    """A head whose scores are no numbers."""
+
+    def forward(self, features):
+        return super().forward(features) * float("nan")
+
+
+def test_a_first_loss_that_is_not_finite_is_an_error(photos):
+    with pytest.raises(TrainingDivergedError, match="loss of epoch 1 "):
+        find_lr(classifier(head=Nowhere), *photos)
+
+
+def test_the_suggestion_is_where_the_smoothed_loss_falls_fastest():
+    rates, losses = curve()
+    assert 0.005 < suggest(rates, losses) < 0.02
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1, "all"])
+@pytest.mark.parametrize("augment", [None, "light"])
+def test_it_works_at_any_depth_and_leaves_the_estimator_alone(photos, unfreeze, augment):
+    model = classifier(unfreeze=unfreeze, augment=augment)
+    before, state = model.get_params(), torch.get_rng_state()
+    found = find_lr(model, *photos, n_steps=40)
+    assert not hasattr(model, "backbone_")
+    assert model.get_params() == before
+    assert torch.equal(torch.get_rng_state(), state)
+    assert found.rates[0] == pytest.approx(1e-6)
+    assert len(found.rates) == len(found.losses) <= 40
+    assert (np.diff(found.rates) > 0).all()
+    assert found.losses[0] == pytest.approx(np.log(3), abs=0.1)
+
+
+def test_it_ends_where_the_loss_grows_out_of_hand(photos):
+    found = find_lr(classifier(), *photos, high=1e4, n_steps=60)
+    assert len(found.rates) < 60
+    smoothed = smooth(found.losses[np.isfinite(found.losses)])
+    assert smoothed[:-1].max() <= DIVERGED * smoothed.min() * 1.01
+
+
+def test_the_same_seed_gives_the_same_curve(photos):
+    one, other = (find_lr(classifier(), *photos, n_steps=20) for _ in range(2))
+    np.testing.assert_array_equal(one.losses, other.losses)
+
+
+def test_the_word_auto_asks_it(photos):
+    suggestion = find_lr(classifier(layer_decay=0.4), *photos).suggestion
+    model = classifier(
+        fine_tune_lr="auto", layer_decay=0.4, lr_schedule="constant", max_epochs=1
+    ).fit(*photos)
+    assert model.history_[0]["lr"]["head"] == pytest.approx(suggestion)
+    assert model.history_[0]["lr"]["layer2"] == pytest.approx(0.4 * suggestion)
+
+
+def test_each_phase_asks_it_for_itself(photos):
+    model = classifier(
+        lr="auto", freeze_epochs=1, fine_tune_lr=0.002, lr_schedule="constant", max_epochs=1
+    ).fit(*photos)
+    assert model.history_[1]["lr"]["head"] == 0.002
+    assert 1e-6 < model.history_[0]["lr"]["head"] < 1
+
+
+def test_it_draws_itself(photos):
+    display = find_lr(classifier(), *photos, n_steps=40).plot(ax=Figure().subplots())
+    assert display.ax_.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"low": 0}, r"low must be a number in \(0, inf\); got 0"),
+        ({"low": 2.0}, r"low must be less than high, 1\.0; got 2\.0"),
+        ({"n_steps": 3}, "n_steps must be an integer of at least 5; got 3"),
+    ],
+)
+def test_a_wrong_argument_is_named(photos, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        find_lr(classifier(), *photos, **arguments)
+
+
+def test_without_a_phase_there_is_nothing_to_find(photos):
+    with pytest.raises(ValueError, match="max_epochs must be at least 1"):
+        find_lr(classifier(max_epochs=0), *photos)
+
+
+def test_another_estimator_has_no_rate(photos):
+    with pytest.raises(TypeError, match="estimator must be a FineTuneClassifier; got Logistic"):
+        find_lr(LogisticRegression(), *photos)
+
+
+def test_a_curve_is_what_it_was_made_of():
+    rates, losses = curve()
+    assert LRCurve(rates, losses).suggestion == suggest(rates, losses)

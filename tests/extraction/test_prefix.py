@@ -1,0 +1,90 @@
+"""Frozen stages compute the same when they run fast, and have a name of their own."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny import tiny_backbone
+
+from sktransfer.extraction.prefix import Prefix, Tap
+from sktransfer.extraction.run import run_frozen
+
+
+@pytest.fixture
+def images(rng):
+    return list(rng.integers(0, 256, (21, 20, 20, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def backbone():
+    return tiny_backbone().freeze_to(3).eval()
+
+
+def made(backbone, *taps, batch_size=4, dtype=torch.float32):
+    return Prefix(backbone, taps or [Tap(3, "avg")], torch.device("cpu"), dtype, batch_size)
+
+
+def rows(prefix, items, **kwargs):
+    return np.asarray(run_frozen(prefix, items, **kwargs).rows[0])
+
+
+def plain(backbone, images):
+    batch = backbone.preset.collate([backbone.preset(image) for image in images], len(images))
+    with torch.no_grad():
+        return backbone(batch).mean((2, 3)).numpy()
+
+
+def test_bfloat16_stays_near_and_comes_back_as_float32(backbone, images):
+    found = rows(made(backbone, dtype=torch.bfloat16), images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, rows(made(backbone), images), atol=0.05)
+
+
+def test_folding_that_would_change_features_is_left_out(images):
+    # A running variance near zero makes the folded weights so large that float32 cancels.
+    backbone = tiny_backbone().freeze_to(3).eval()
+    for stage in backbone.stages.values():
+        stage[1].running_var[:] = 1e-30
+        stage[1].eps = 1e-30
+        stage[0].bias.data += 1e3
+        stage[1].running_mean[:] = stage[0].bias.data
+    np.testing.assert_allclose(rows(made(backbone), images), plain(backbone, images), rtol=1e-3)
+
+
+class Branching(torch.nn.Module):
+    """The convolution's output is used beside the batch norm, too."""
+
+    def __init__(self, conv, norm):
+        super().__init__()
+        self.conv, self.norm = conv, norm
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y + self.norm(y)
+
+
+def test_folding_that_would_be_another_function_is_left_out(backbone, images):
+    stage = backbone.stages["layer1"]
+    backbone.stages["layer1"] = Branching(stage[0], stage[1])
+    np.testing.assert_allclose(
+        rows(made(backbone), images), plain(backbone, images), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_stage_that_cannot_be_folded_leaves_those_before_it_as_they_are(backbone, images):
+    layer1 = backbone.stages["layer1"]
+    backbone.stages["layer1"] = Branching(layer1[0], layer1[1])
+    both = run_frozen(made(backbone, Tap(1, "avg"), Tap(2, "avg")), images)
+    assert np.array_equal(both.rows[0], rows(made(backbone, Tap(1, "avg")), images))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (torch.backends.cpu, "get_cpu_capability"),
+        (torch, "get_float32_matmul_precision"),
+    ],
+)
+def test_another_machine_is_another_name(backbone, owner, name, monkeypatch):
+    before = made(backbone).fingerprint(Tap(3, "avg"))
+    monkeypatch.setattr(owner, name, lambda: "another")
+    assert made(backbone).fingerprint(Tap(3, "avg")) != before

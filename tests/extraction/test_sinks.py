@@ -1,0 +1,104 @@
+"""Rows that are computed are kept, and shared with other processes."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny import tiny_backbone
+from PIL import Image
+
+from sktransfer import ActivationCache
+from sktransfer.exceptions import DecodeError
+from sktransfer.extraction.prefix import Prefix, Tap
+from sktransfer.extraction.run import run_frozen
+
+
+@pytest.fixture
+def images(rng):
+    return list(rng.integers(0, 256, (21, 20, 20, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def backbone():
+    return tiny_backbone().freeze_to(3).eval()
+
+
+def made(backbone, *taps, batch_size=4, dtype=torch.float32):
+    return Prefix(backbone, taps or [Tap(3, "avg")], torch.device("cpu"), dtype, batch_size)
+
+
+def rows(prefix, items, **kwargs):
+    return np.asarray(run_frozen(prefix, items, **kwargs).rows[0])
+
+
+class Counting(Prefix):
+    """A prefix that counts its batches."""
+
+    n_batches = 0
+
+    def __call__(self, *args):
+        self.n_batches += 1
+        return super().__call__(*args)
+
+
+def counting(backbone):
+    return Counting(backbone, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)
+
+
+def test_what_was_computed_before_an_error_is_kept(backbone, images, tmp_path):
+    cache = ActivationCache(tmp_path)
+
+    class Stopping(Prefix):
+        def __call__(self, *args):
+            if self.backbone.preset.size == 16 and stop.pop():
+                raise KeyboardInterrupt
+            return super().__call__(*args)
+
+    stop = [True, False, False]
+    prefix = Stopping(backbone, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)
+    with pytest.raises(KeyboardInterrupt):
+        run_frozen(prefix, images, cache=cache)
+    warm = counting(backbone)
+    rows(warm, images, cache=cache)
+    assert warm.n_batches == 4  # 13 of the 21 remain
+
+
+def test_what_another_process_has_computed_meanwhile_is_not_computed(backbone, images, tmp_path):
+    other = counting(backbone)
+
+    class Accompanied(Prefix):
+        """Beside it, another process computes what is missing, at the time of its second batch."""
+
+        n_batches = 0
+
+        def __call__(self, *args):
+            self.n_batches += 1
+            if self.n_batches == 2:
+                rows(other, images, cache=ActivationCache(tmp_path))
+            return super().__call__(*args)
+
+    done = []
+    ours = Accompanied(backbone, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)
+    found = rows(ours, images, cache=ActivationCache(tmp_path), progress=done.append)
+    assert ours.n_batches == 2
+    assert other.n_batches == 5  # of 6: our first one was there
+    assert sum(done) == len(images)
+    assert np.array_equal(found, rows(made(backbone), images))
+
+
+def test_a_file_that_changes_while_it_is_read_is_no_row_of_the_cache(backbone, images, tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(6)]
+    for path, image in zip(paths, images, strict=False):
+        Image.fromarray(image).save(path)
+
+    class Changing(ActivationCache):
+        def digests(self, items):
+            names = super().digests(items)
+            Image.fromarray(images[9]).save(paths[3])
+            return names
+
+    original = paths[3].read_bytes()
+    with pytest.raises(DecodeError, match=r"X\[3\]: .*3\.png' changed while it was read"):
+        run_frozen(made(backbone), paths, cache=Changing(tmp_path / "cache"))
+    paths[3].write_bytes(original)
+    found = rows(made(backbone), paths, cache=ActivationCache(tmp_path / "cache"))
+    assert np.array_equal(found, rows(made(backbone), images[:6]))

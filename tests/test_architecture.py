@@ -1,0 +1,274 @@
+"""The packages: layers, an order inside each, faces between them, fences around libraries."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sktransfer
+
+ROOT = Path(sktransfer.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in ROOT.rglob("*.py")
+    if path != ROOT / "__init__.py"
+}
+PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+MOST_LINES = 400
+
+# A module imports from packages of a lower layer, or from its own package.
+LAYERS = [
+    ["_support", "exceptions", "_version"],
+    ["schedules", "data", "tasks"],
+    ["backbones", "cache", "callbacks", "display"],
+    ["extraction", "testing"],
+    ["training"],
+    ["estimators"],
+    ["persistence"],
+    ["cli"],
+]
+LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
+
+# Inside a package, a module imports only from modules that stand before it.
+ORDER = {
+    "_support": "validation files progress random hashing device",
+    "schedules": "base cycles named",
+    "data": "decoding tables items image_sizes presets variants augmentation digests folders "
+    "image_check",
+    "tasks": "targets heads",
+    "backbones": "backbone pooling fx_lock download tensor_files weights registry fusion tracing "
+    "export",
+    "cache": "shard folder table activations",
+    "callbacks": "averaging mixing scheduled",
+    "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",
+    "extraction": "prefix sinks run",
+    "training": "optim settings batches data tail net checkpoint records phase lr_range head_cache "
+    "fit predictor",
+    "estimators": "_base feature_extractor classifier lr_finder",
+    "persistence": "codec file_format save_load",
+    "cli": "models demo app",
+}
+# Providers are found by entry point, as a stranger's are.  They import from their package and the
+# private modules beside them; nothing imports them.
+PROVIDERS = "backbones.providers"
+
+# Edges that break the layers, each to be removed.
+EXCEPTIONS = {("display.augmentation", "backbones"), ("display.augmentation", "training")}
+
+# library -> the only packages or modules that import it
+FENCES = {
+    "PIL": ["data"],
+    "skorch": ["callbacks", "training"],
+    "matplotlib": ["display", "cli.demo"],
+    "typer": ["cli"],
+    "rich": ["cli"],
+    "tqdm": ["_support.progress", "backbones.download"],
+    "timm": ["backbones.providers.timm"],
+    "huggingface_hub": ["backbones.providers.timm"],
+}
+
+
+def imports(path, module):
+    """What ``path`` imports, function bodies included: pairs of an origin and a name or ""."""
+    package = ["sktransfer", *module.split(".")]
+    if path.name != "__init__.py":
+        package.pop()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*origin, *filter(None, [node.module])])
+            # `from .backbones import pooling` names a module; `from .pooling import pool` a name
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield (full, "") if is_module(full) else (base, alias.name)
+        elif is_dynamic_import(node):
+            raise AssertionError(f"{module}, line {node.lineno}: a computed import has no layer.")
+
+
+def is_module(name):
+    return name.startswith("sktransfer.") and name.removeprefix("sktransfer.") in MODULES
+
+
+def is_dynamic_import(node):
+    """Whether ``node`` is a call of import_module on something relative."""
+    return (
+        isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", None)) == "import_module"
+        and len(node.args) > 1
+    )
+
+
+def package_of(module):
+    return module.partition(".")[0]
+
+
+def is_provider(module):
+    return module.startswith(f"{PROVIDERS}.")
+
+
+def place(module):
+    """The position of a module in its package; the package itself, its face, comes last."""
+    package, _, name = module.partition(".")
+    order = ORDER[package].split()
+    return order.index(name) if name in order else len(order)
+
+
+def is_allowed(name, module):
+    """Whether ``module`` may import ``name``, a module or a package without "sktransfer."."""
+    package = package_of(name)
+    if name.startswith(PROVIDERS):
+        return name.startswith(f"{PROVIDERS}._") and is_provider(module) and "._" not in module
+    if package == package_of(module):
+        return name in MODULES and name not in PACKAGES and place(name) < place(module)
+    if LAYER.get(package, 99) >= LAYER[package_of(module)]:
+        return False
+    # across packages through the face; _support is imported by module, and is no face itself
+    return ("." in name) == (package == "_support")
+
+
+@pytest.fixture(params=sorted(MODULES))
+def module(request):
+    return request.param
+
+
+def ours(module):
+    """What ``module`` imports of this package, as pairs of a module or package and a name."""
+    for origin, name in imports(MODULES[module], module):
+        if package_of(origin) == "sktransfer":
+            yield origin.removeprefix("sktransfer").removeprefix("."), name
+
+
+def test_every_module_has_a_layer_and_a_place(module):
+    package, _, name = module.partition(".")
+    assert package in LAYER, f"give {package} a layer in {__file__}"
+    if name and not module.startswith(PROVIDERS):
+        assert name in ORDER[package].split(), f"give {module} a place in {__file__}"
+
+
+def test_every_module_that_has_a_place_exists():
+    assert set(LAYER) <= set(MODULES)
+    listed = {f"{package}.{name}" for package, names in ORDER.items() for name in names.split()}
+    assert listed <= set(MODULES)
+
+
+def test_a_module_imports_only_what_stands_below_it(module):
+    wrong = [
+        name
+        for name, _ in ours(module)
+        if not is_allowed(name, module) and (module, name) not in EXCEPTIONS
+    ]
+    assert not wrong, f"{module} must not import {wrong}"
+
+
+@pytest.mark.parametrize(("module", "name"), sorted(EXCEPTIONS))
+def test_every_exception_is_still_needed(module, name):
+    assert name in dict(ours(module))
+
+
+def test_underscored_names_never_leave_their_package(module):
+    leaving = [
+        f"{origin}.{name}"
+        for origin, name in ours(module)
+        if package_of(origin) != package_of(module) and name.startswith("_") and name[1] != "_"
+    ]
+    assert not leaving
+
+
+def test_names_are_offered_again_in_faces_only(module):
+    body = ast.parse(MODULES[module].read_text()).body
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    offers = any(getattr(target, "id", "") == "__all__" for target in targets)
+    assert not offers or module in PACKAGES
+
+
+def test_a_library_is_used_behind_its_fence_only(module):
+    used = {origin.partition(".")[0] for origin, _ in imports(MODULES[module], module)}
+    strangers = [
+        library
+        for library in used & set(FENCES)
+        if not any(f"{module}.".startswith(f"{inside}.") for inside in FENCES[library])
+    ]
+    assert not strangers, f"{module} must not import {strangers}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sktransfer",
+        "sktransfer.exceptions",
+        "sktransfer.schedules",
+        "sktransfer._support.files",
+        "sktransfer._support.progress",
+        "sktransfer._support.validation",
+    ],
+)
+def test_what_needs_no_torch_loads_none(name):
+    code = f"import sys, {name}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "allowed"),
+    [
+        ("data", "cache.activations", True),
+        ("data.digests", "cache.activations", False),  # past the face
+        ("cache", "data.digests", False),  # upward
+        ("callbacks", "cache.table", False),  # sideways
+        ("_support.files", "cache.shard", True),
+        ("_support", "cache.shard", False),  # which of its modules is not said
+        ("exceptions", "data.decoding", True),
+        ("data.decoding", "data.items", True),
+        ("data.items", "data.decoding", False),  # against the order of the package
+        ("data", "data.items", False),  # its own face
+        ("data.items", "data", True),
+        ("data", "backbones.providers.timm", True),
+        ("backbones.weights", "backbones.providers.timm", True),
+        ("backbones.providers.timm", "backbones.registry", False),
+        ("backbones.providers._mini", "backbones.providers.builtin", True),
+        ("backbones.providers.torchvision", "backbones.providers.timm", False),
+        ("cli", "persistence.save_load", False),
+        ("", "cli.app", False),  # the root
+        ("unknown", "cli.app", False),
+    ],
+)
+def test_layers_orders_and_faces_decide_who_imports_whom(name, module, allowed):
+    assert is_allowed(name, module) == allowed
+
+
+def n_lines(path, module):
+    """Lines of a file; those of the docstrings of estimators do not count."""
+    text = path.read_text()
+    n = len(text.splitlines())
+    if package_of(module) == "estimators":
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef) and ast.get_docstring(node):
+                n -= node.body[0].end_lineno - node.body[0].lineno
+    return n
+
+
+def test_a_file_fits_in_the_head(module):
+    assert n_lines(MODULES[module], module) <= MOST_LINES
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from .b import x", ("sktransfer.b", "x")),
+        ("from . import cache", ("sktransfer.cache", "")),
+        ("from sktransfer import cache", ("sktransfer.cache", "")),
+        ("from sktransfer.cache import Table", ("sktransfer.cache", "Table")),
+        ("from sktransfer.cache import table", ("sktransfer.cache.table", "")),
+        ("import sktransfer.cache as c", ("sktransfer.cache", "")),
+        ("def f():\n    from .cache import Table", ("sktransfer.cache", "Table")),
+        ("if TYPE_CHECKING:\n    from .cache import Table", ("sktransfer.cache", "Table")),
+        ("from PIL import Image", ("PIL", "Image")),
+    ],
+)
+def test_an_import_is_found_wherever_it_stands(tmp_path, source, expected):
+    path = tmp_path / "a.py"
+    path.write_text(source)
+    assert list(imports(path, "a")) == [expected]

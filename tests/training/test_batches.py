@@ -1,0 +1,121 @@
+"""Batches hold every row once an epoch, and what is drawn for them depends on words alone."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from sktransfer import ImagePreset
+from sktransfer.data.augmentation import resolve_augment
+from sktransfer.tasks.targets import encode, weigh
+from sktransfer.training.batches import (
+    DecodedItems,
+    DrawnViews,
+    FixedRows,
+    ResidentRows,
+    Samples,
+    read_ahead,
+    resident,
+    split_rows,
+)
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 99), st.integers(0, 9))
+def test_an_epoch_is_every_row_once(n, batch_size, seed, epoch):
+    parts = split_rows(n, batch_size, seed, epoch)
+    assert_array_equal(np.sort(np.concatenate(parts)), np.arange(n))
+    assert all(len(part) <= batch_size + 1 for part in parts)
+    assert min(map(len, parts)) > 1 or n == 1 or batch_size == 1
+
+
+@given(st.integers(20, 60), st.integers(0, 99), st.integers(0, 9))
+def test_the_order_is_a_function_of_seed_and_epoch(n, seed, epoch):
+    order = np.concatenate(split_rows(n, 8, seed, epoch))
+    assert_array_equal(order, np.concatenate(split_rows(n, 16, seed, epoch)))
+    assert not np.array_equal(order, np.concatenate(split_rows(n, 8, seed, epoch + 1)))
+    assert not np.array_equal(order, np.concatenate(split_rows(n, 8, seed + 1, epoch)))
+
+
+def test_views_are_drawn_anew_in_each_epoch_for_each_item():
+    rows = np.arange(40.0, dtype=np.float32)[:, None]  # 10 items of 4 views
+    source = DrawnViews(rows, 4, 0, seed=0)
+    drawn = [source.load(np.arange(10), epoch)[:, 0].numpy() for epoch in range(50)]
+    assert_array_equal(drawn[3], source.load(np.arange(10), 3)[:, 0].numpy())
+    assert_array_equal(drawn[3][[7, 2]], source.load(np.array([7, 2]), 3)[:, 0].numpy())
+    assert all((one // 4 == np.arange(10)).all() for one in drawn)
+    assert {int(one[0]) for one in drawn} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1, 3])
+def test_a_variant_depends_on_no_neighbour_and_no_thread(rng, n_jobs):
+    preset = ImagePreset(size=32)
+    items = list(rng.integers(0, 256, (6, 40, 50, 3), dtype=np.uint8))
+    source = DecodedItems(preset, items, resolve_augment("light", preset), seed=3, n_jobs=n_jobs)
+    batch = source.load(np.arange(6), 2)
+    assert torch.equal(source.load(np.array([4, 1]), 2), batch[[4, 1]])
+    assert not torch.equal(source.load(np.arange(6), 3), batch)
+
+
+def test_weights_have_a_mean_of_one_over_all_rows():
+    targets = weigh(encode(list("abab"), 4), [1, 2, 3, 2], None)
+    samples = Samples(FixedRows(np.zeros((4, 3), np.float32), None), targets)
+    parts, index = samples.batch(np.array([2, 0]), 0)
+    assert parts["weight"].tolist() == [1.5, 0.5]
+    assert parts["target"].tolist() == [[1, 0], [1, 0]]
+    assert index.tolist() == [0, 0]
+
+
+CPU = torch.device("cpu")
+
+
+def test_rows_that_stay_on_the_device_are_the_same_rows(rng):
+    rows = rng.normal(size=(10, 4)).astype(np.float16)
+    source = FixedRows(rows, 2)
+    moved = resident(source, CPU, free_bytes=10**6)
+    assert isinstance(moved, ResidentRows)
+    assert moved.start == 2
+    part = np.array([7, 0, 7])
+    assert torch.equal(moved.load(part, 1), source.load(part, 1))
+    samples = Samples(moved, encode(list("ab" * 5), 10))
+    assert_array_equal(next(iter(read_ahead(samples, [part], 0)))[0]["x"], rows[part])
+
+
+def test_a_quarter_of_the_free_memory_is_the_most_that_rows_take():
+    source = FixedRows(np.zeros((10, 4), np.float32), None)  # 160 bytes
+    assert resident(source, CPU, free_bytes=639) is source
+    assert isinstance(resident(source, CPU, free_bytes=640), ResidentRows)
+
+
+def test_on_a_cpu_and_where_pixels_are_drawn_nothing_is_moved():
+    fixed = FixedRows(np.zeros((10, 4), np.float32), None)
+    drawn = DrawnViews(np.zeros((10, 4), np.float32), 2, None, 0)
+    assert resident(fixed, CPU) is fixed
+    assert resident(drawn, CPU, free_bytes=10**6) is drawn
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_reading_ahead_changes_no_batch(rng, in_memory):
+    rows = rng.normal(size=(10, 4)).astype(np.float32)
+    source = FixedRows(rows if in_memory else Lazy(rows), None)
+    samples = Samples(source, encode(list("ab" * 5), 10))
+    parts = split_rows(10, 3, 0, 0)
+    for (batch, _), part in zip(read_ahead(samples, parts, 0), parts, strict=True):
+        assert_array_equal(batch["x"], rows[part])
+
+
+def test_an_error_while_reading_ahead_reaches_who_reads():
+    samples = Samples(FixedRows(Lazy(None), None), encode(list("ab"), 2))
+    with pytest.raises(TypeError):
+        list(read_ahead(samples, [np.array([0]), np.array([1])], 0))
+
+
+class Lazy:
+    """Rows that are no array."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __getitem__(self, index):
+        return self.rows[index]

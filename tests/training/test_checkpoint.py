@@ -1,0 +1,298 @@
+"""A fit that was killed goes on from its last epoch, and ends as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny import coloured_photos, tiny_backbone
+from sklearn.base import clone
+from skorch.callbacks import Callback, EarlyStopping
+
+from sktransfer import FineTuneClassifier
+from sktransfer.callbacks import MixUp, ModelEMA, Scheduled, Snapshots
+from sktransfer.schedules import Cosine
+from sktransfer.training.checkpoint import FILE, Checkpoint
+from sktransfer.training.net import TailNet
+
+
+class Killed(Exception):  # noqa: N818 - what ends a process
+    """Stands for a power cut."""
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return coloured_photos()
+
+
+@pytest.fixture
+def kill_at(monkeypatch):
+    """A function that has fits killed when so many epochs are done; None lets them live."""
+    run_single_epoch = TailNet.run_single_epoch
+
+    def kill_at(epoch):
+        def or_die(net, *args, **kwargs):
+            if net.first_epoch + net.epoch_ == epoch:
+                raise Killed
+            run_single_epoch(net, *args, **kwargs)
+
+        monkeypatch.setattr(TailNet, "run_single_epoch", or_die)
+
+    return kill_at
+
+
+def classifier(*callbacks, **parameters):
+    defaults = {"max_epochs": 3, "freeze_epochs": 2, "head_init": "prior", "random_state": 0}
+    return FineTuneClassifier(
+        tiny_backbone, skorch_callbacks=list(callbacks), batch_size=8,
+        **(defaults | parameters),
+    )  # fmt: skip
+
+
+def state(model):
+    return model._served[0].tail.state_dict()
+
+
+def assert_same(one, other):
+    assert all(torch.equal(state(one)[name], value) for name, value in state(other).items())
+    left = [{k: v for k, v in row.items() if k != "seconds"} for row in one.history_]
+    right = [{k: v for k, v in row.items() if k != "seconds"} for row in other.history_]
+    assert left == right
+    assert one.report_[:-1] == other.report_[:-1]
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "extras",
+    [
+        {},
+        {"early_stopping": True},
+        {"optimizer": "sgd", "unfreeze_every": 1},
+        {"lr_schedule": "sgdr", "unfreeze": 1, "dropout": 0.3},
+    ],
+    ids=["plain", "early stopping", "gradual", "sgdr"],
+)
+def test_a_killed_fit_ends_with_the_weights_of_one_that_was_not(
+    photos, tmp_path, kill_at, epoch, extras
+):
+    whole = classifier(**extras).fit(*photos)
+    model = classifier(**extras, checkpoint=tmp_path)
+    kill_at(epoch)
+    with pytest.raises(Killed):
+        model.fit(*photos)
+    kill_at(None)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert_same(model.fit(*photos), whole)
+    assert list(tmp_path.iterdir()) == []  # a fit that is done is forgotten
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        [ModelEMA(0.8), MixUp()],
+        [Snapshots(every=1)],
+        [Scheduled("weight_decay", Cosine())],
+        [EarlyStopping("train_loss", patience=4)],
+    ],
+    ids=["average", "snapshots", "scheduled", "skorch"],
+)
+def test_callbacks_go_on_with_what_they_had_learned(photos, tmp_path, kill_at, callbacks):
+    whole = classifier(*callbacks).fit(*photos)
+    model = classifier(*callbacks, checkpoint=tmp_path)
+    kill_at(4)
+    with pytest.raises(Killed):
+        model.fit(*photos)
+    kill_at(None)
+    model.fit(*photos)
+    assert_same(model, whole)
+    np.testing.assert_array_equal(
+        model.decision_function(photos[0]), whole.decision_function(photos[0])
+    )
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("stop", ["own", "skorch"])
+def test_a_fit_that_waits_for_an_improvement_waits_no_longer(
+    photos, tmp_path, kill_at, epoch, stop
+):
+    X, y = photos[0], np.roll(photos[1], 7)
+    callbacks = [EarlyStopping("train_loss", patience=3, threshold=10.0)]
+    steady = {"fine_tune_lr": 0.05, "lr_schedule": "constant", "validation_fraction": 0.3}
+    own = {"early_stopping": True, "n_iter_no_change": 3, **steady}
+    extras = {"max_epochs": 12, "freeze_epochs": 0, **(own if stop == "own" else {})}
+    callbacks = [] if stop == "own" else callbacks
+    whole = classifier(*callbacks, **extras).fit(X, y)
+    model = classifier(*callbacks, **extras, checkpoint=tmp_path)
+    kill_at(epoch)
+    with pytest.raises(Killed):
+        model.fit(X, y)
+    kill_at(None)
+    assert_same(model.fit(X, y), whole)
+
+
+class Recording(Callback):
+    """Writes an array into the history, and may keep one."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("confusion", np.zeros((2, 2)))
+
+    def state_dict(self):
+        return {"kept": self.kept}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def test_what_a_checkpoint_cannot_hold_of_the_history_is_left_out(photos, tmp_path, kill_at):
+    whole = classifier(Recording(0)).fit(*photos)
+    model = classifier(Recording(0), checkpoint=tmp_path)
+    kill_at(4)
+    with pytest.raises(Killed):
+        model.fit(*photos)
+    kill_at(None)
+    assert_same(model.fit(*photos), whole)
+
+
+def test_what_a_checkpoint_cannot_hold_of_a_callback_is_an_error(photos, tmp_path):
+    with pytest.raises(TypeError, match="checkpoint must be None where the state of 'Recording'"):
+        classifier(Recording(np.zeros(2)), checkpoint=tmp_path).fit(*photos)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Counting(Callback):
+    """Counts in numbers that a checkpoint holds, and in one that it cannot hold."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.plain_, self.array_, self.add_ = 0, np.zeros(1), np.add
+
+    def on_epoch_end(self, net, **kwargs):
+        self.plain_ += 1
+        self.array_ = self.add_(self.array_, 1)
+
+
+def test_what_a_callback_has_learned_and_a_checkpoint_loses_is_told(photos, tmp_path, kill_at):
+    model = classifier(Counting(), checkpoint=tmp_path)
+    kill_at(4)
+    told = r"plain values; array_ of the callback 'Counting' will be lost"
+    with pytest.warns(UserWarning, match=told), pytest.raises(Killed):
+        model.fit(*photos)
+    kill_at(None)
+    with pytest.warns(UserWarning, match=told):
+        model.fit(*photos)
+    counted = dict(model.net_.callbacks_)["Counting"]
+    assert counted.plain_ == 3
+    assert counted.array_.item() == 1
+
+
+def test_a_fit_without_a_seed_goes_on_with_the_one_it_drew(photos, tmp_path, kill_at):
+    model = classifier(checkpoint=tmp_path, random_state=None)
+    kill_at(4)
+    with pytest.raises(Killed):
+        model.fit(*photos)
+    (folder,) = tmp_path.iterdir()
+    seed = torch.load(folder / FILE, weights_only=True)["seed"]
+    kill_at(None)
+    again = model.fit(*photos)
+
+    class Drawn(np.random.RandomState):
+        def randint(self, high):
+            return seed
+
+    assert_same(again, classifier(random_state=Drawn()).fit(*photos))
+
+
+@pytest.mark.parametrize("change", [{"max_epochs": 4}, {"random_state": 1}, {"dropout": 0.1}])
+def test_other_parameters_are_another_fit(photos, tmp_path, kill_at, change):
+    model = classifier(checkpoint=tmp_path)
+    kill_at(4)
+    with pytest.raises(Killed):
+        model.fit(*photos)
+    kill_at(None)
+    fresh = clone(model).set_params(**change).fit(*photos)
+    assert_same(fresh, classifier(**change).fit(*photos))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_data_are_another_fit(photos, tmp_path, kill_at):
+    X, y = photos
+    model = classifier(checkpoint=tmp_path)
+    kill_at(4)
+    with pytest.raises(Killed):
+        model.fit(X, y)
+    kill_at(None)
+    X = X.copy()
+    X[0, 0, 0, 0] ^= 1
+    assert_same(model.fit(X, y), classifier().fit(X, y))
+
+
+def test_a_damaged_checkpoint_is_an_error_that_says_what_to_do(photos, tmp_path, kill_at):
+    model = classifier(checkpoint=tmp_path)
+    kill_at(4)
+    with pytest.raises(Killed):
+        model.fit(*photos)
+    kill_at(None)
+    (folder,) = tmp_path.iterdir()
+    (folder / FILE).write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"checkpoint must hold(.|\n)*Remove it, and the fit"):
+        model.fit(*photos)
+
+
+def test_what_a_twin_is_writing_is_left_alone(tmp_path):
+    folder = tmp_path / "key"
+    folder.mkdir()
+    fresh, old = (folder / f"{digit * 32}.tmp" for digit in "01")
+    fresh.touch()
+    old.touch()
+    os.utime(old, (0, 0))
+    Checkpoint(tmp_path, "key").save({"epoch": 1})
+    assert fresh.exists()
+    assert not old.exists()
+    assert Checkpoint(tmp_path, "key").load() == {"epoch": 1}
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    checkpoint = Checkpoint(tmp_path, "key")
+    checkpoint.folder.mkdir()
+    torch.save({"evil": Evil()}, checkpoint.folder / FILE)
+    with pytest.raises(ValueError, match="cannot be read"):
+        checkpoint.load()
+    assert not (tmp_path / "owned").exists()
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from helpers.tiny import coloured_photos
+from training.test_checkpoint import classifier
+
+classifier(max_epochs=200, checkpoint=sys.argv[2]).fit(*coloured_photos())
+"""
+
+
+def test_a_process_killed_at_any_instant_leaves_a_whole_checkpoint(tmp_path, photos):
+    arguments = [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1]), str(tmp_path)]
+    process = subprocess.Popen(arguments)
+    while not any(tmp_path.rglob(FILE)):
+        assert process.poll() is None
+    for _ in range(3):  # some more epochs, to be killed in the middle of one
+        before = next(tmp_path.rglob(FILE)).stat().st_mtime_ns
+        while next(tmp_path.rglob(FILE)).stat().st_mtime_ns == before:
+            assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (folder,) = tmp_path.iterdir()
+    kept = Checkpoint(tmp_path, folder.name).load()
+    assert kept["counters"][0] >= 1
