@@ -21,7 +21,7 @@ _borrowed = RLock()
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded_globals(seed: int) -> Iterator[None]:
     """A time in which the global generators draw from ``seed``; then they are as they were.
 
     Of torch the generator of the CPU is meant.  Other threads that want the same wait; a thread
@@ -34,10 +34,10 @@ def seeded(seed: int) -> Iterator[None]:
     Examples
     --------
     >>> import torch
-    >>> from sktransfer._support.random import seeded
-    >>> with seeded(0):
+    >>> from sktransfer._support.random import seeded_globals
+    >>> with seeded_globals(0):
     ...     first = torch.rand(2)
-    >>> with seeded(0):
+    >>> with seeded_globals(0):
     ...     bool((first == torch.rand(2)).all())
     True
     """

@@ -37,7 +37,7 @@ def check_int(name: str, value: Any, low: int, *, also: Collection[Any] = ()) ->
     raise ValueError(f"{name} must be an integer of at least {low}{others}; got {value!r}.")
 
 
-def check_span(name: str, value: Any, span: str, *, also: Collection[Any] = ()) -> Any:
+def check_range(name: str, value: Any, span: str, *, also: Collection[Any] = ()) -> Any:
     """Return ``value`` if it is a number in ``span``, such as ``"[0, 1)"``, or one of ``also``."""
     if any(isinstance(value, type(other)) and value == other for other in also):
         return value

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from .._support.random import seeded
+from .._support.random import seeded_globals
 from .._support.validation import did_you_mean
 from .backbone import Backbone
 from .download import offline_mode
@@ -72,7 +72,7 @@ def get_backbone(
     ['stem', 'layer1', 'layer2', 'layer3', 'layer4']
     """
     load = _factory(backbone, weights)
-    with seeded(seed), offline_mode(offline):
+    with seeded_globals(seed), offline_mode(offline):
         loaded = load()
     if not isinstance(loaded, Backbone):
         raise TypeError(

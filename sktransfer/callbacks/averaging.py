@@ -13,7 +13,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from .._support.validation import check_int, check_span
+from .._support.validation import check_int, check_range
 from ..schedules import Schedule, resolve_schedule
 
 
@@ -58,7 +58,7 @@ class ModelEMA(Callback):
 
     def initialize(self) -> ModelEMA:
         """Check the parameters."""
-        check_span("decay", self.decay, "[0, 1)")
+        check_range("decay", self.decay, "[0, 1)")
         return self
 
     def on_train_begin(self, net: Any, **_: Any) -> None:

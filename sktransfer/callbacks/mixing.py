@@ -13,7 +13,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from .._support.validation import check_span
+from .._support.validation import check_range
 
 
 class MixUp(Callback):
@@ -46,7 +46,7 @@ class MixUp(Callback):
 
     def initialize(self) -> MixUp:
         """Check the parameters."""
-        check_span("alpha", self.alpha, "(0, inf)")
+        check_range("alpha", self.alpha, "(0, inf)")
         return self
 
     def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:
@@ -97,7 +97,7 @@ class CutMix(Callback):
 
     def initialize(self) -> CutMix:
         """Check the parameters."""
-        check_span("alpha", self.alpha, "(0, inf)")
+        check_range("alpha", self.alpha, "(0, inf)")
         return self
 
     def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .._support.hashing import described
-from .._support.random import seed_of, seeded
+from .._support.random import seed_of, seeded_globals
 from .._support.validation import check_int, did_you_mean
 from .presets import Preset
 from .variants import NAMED, short_side
@@ -260,7 +260,7 @@ def augmented(preset: Any, item: Any, augment: Any, seed: int) -> Tensor:
 
 def _transformed(image: Tensor, augment: Callable[[Tensor], Any], seed: int) -> Tensor:
     """What a transform of the user's makes of ``image``, (3, h, w)."""
-    with seeded(seed), torch.no_grad():
+    with seeded_globals(seed), torch.no_grad():
         out = augment(image.contiguous())
     if not isinstance(out, Tensor) or out.ndim != 3 or len(out) != 3 or 0 in out.shape:
         got = f"a tensor {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__

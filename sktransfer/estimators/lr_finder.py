@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from .._support.validation import check_int, check_span
+from .._support.validation import check_int, check_range
 from ..display import LRFinderDisplay
 from ..training import prepared, range_test, smooth_both_ways, suggest
 from .classifier import FineTuneClassifier
@@ -117,8 +117,8 @@ def find_lr(
             f"estimator must be a FineTuneClassifier; got {type(estimator).__name__}. Of a "
             "pipeline, pass the last step."
         )
-    check_span("low", low, "(0, inf)")
-    check_span("high", high, "(0, inf)")
+    check_range("low", low, "(0, inf)")
+    check_range("high", high, "(0, inf)")
     if low >= high:
         raise ValueError(f"low must be less than high, {high!r}; got {low!r}.")
     check_int("n_steps", n_steps, 5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import isclose
 
-from .._support.validation import check_int, check_span
+from .._support.validation import check_int, check_range
 from .base import Schedule, half_cosine
 
 
@@ -50,11 +50,11 @@ class OneCycle(Schedule):
     momentum_dip: float | None = 0.85 / 0.95
 
     def __post_init__(self) -> None:
-        check_span("warmup", self.warmup, "(0, 1)")
-        check_span("div", self.div, "[1, inf)")
-        check_span("final_div", self.final_div, "[1, inf)")
+        check_range("warmup", self.warmup, "(0, 1)")
+        check_range("div", self.div, "[1, inf)")
+        check_range("final_div", self.final_div, "[1, inf)")
         if self.momentum_dip is not None:
-            check_span("momentum_dip", self.momentum_dip, "(0, 1]")
+            check_range("momentum_dip", self.momentum_dip, "(0, 1]")
 
     def __call__(self, progress: float) -> float:
         """The factor at ``progress`` in [0, 1]."""
@@ -93,8 +93,8 @@ class OneCycleMomentum(Schedule):
     dip: float = 0.85 / 0.95
 
     def __post_init__(self) -> None:
-        check_span("warmup", self.warmup, "(0, 1)")
-        check_span("dip", self.dip, "(0, 1]")
+        check_range("warmup", self.warmup, "(0, 1)")
+        check_range("dip", self.dip, "(0, 1]")
 
     def __call__(self, progress: float) -> float:
         """The factor at ``progress`` in [0, 1]."""
@@ -142,11 +142,11 @@ class SGDR(Schedule):
     n_epochs: float | None = None
 
     def __post_init__(self) -> None:
-        check_span("cycle_length", self.cycle_length, "[0.01, inf)")
-        check_span("multiplier", self.multiplier, "[1, inf)")
-        check_span("final", self.final, "[0, 1]")
+        check_range("cycle_length", self.cycle_length, "[0.01, inf)")
+        check_range("multiplier", self.multiplier, "[1, inf)")
+        check_range("final", self.final, "[0, 1]")
         if self.n_epochs is not None:
-            check_span("n_epochs", self.n_epochs, "(0, inf)")
+            check_range("n_epochs", self.n_epochs, "(0, inf)")
 
     def __call__(self, progress: float) -> float:
         """The factor at ``progress`` in [0, 1] of the phase."""
@@ -200,7 +200,7 @@ class Cyclic(Schedule):
 
     def __post_init__(self) -> None:
         check_int("n_cycles", self.n_cycles, 1)
-        check_span("low", self.low, "[0, 1]")
+        check_range("low", self.low, "[0, 1]")
 
     def __call__(self, progress: float) -> float:
         """The factor at ``progress`` in [0, 1]."""

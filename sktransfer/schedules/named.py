@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .._support.validation import check_choice, check_span
+from .._support.validation import check_choice, check_range
 from .base import Schedule, half_cosine
 from .cycles import SGDR, Cyclic, OneCycle
 
@@ -78,7 +78,7 @@ class Cosine(Schedule):
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        check_span("final", self.final, "[0, 1]")
+        check_range("final", self.final, "[0, 1]")
 
     def __call__(self, progress: float) -> float:
         """The factor at ``progress`` in [0, 1]."""
@@ -112,8 +112,8 @@ class SlantedTriangular(Schedule):
     ratio: float = 32
 
     def __post_init__(self) -> None:
-        check_span("cut", self.cut, "(0, 1)")
-        check_span("ratio", self.ratio, "[1, inf)")
+        check_range("cut", self.cut, "(0, 1)")
+        check_range("ratio", self.ratio, "[1, inf)")
 
     def __call__(self, progress: float) -> float:
         """The factor at ``progress`` in [0, 1]."""
@@ -155,8 +155,8 @@ class Warmup(Schedule):
     def __post_init__(self) -> None:
         if not isinstance(self.schedule, Schedule):
             raise TypeError(f"schedule must be a Schedule; got {self.schedule!r}.")
-        check_span("share", self.share, "(0, 1)")
-        check_span("start", self.start, "[0, 1]")
+        check_range("share", self.share, "(0, 1)")
+        check_range("start", self.start, "[0, 1]")
 
     def __call__(self, progress: float) -> float:
         """The factor at ``progress`` in [0, 1]."""

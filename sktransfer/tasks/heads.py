@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._support.validation import check_choice, check_int, check_span
+from .._support.validation import check_choice, check_int, check_range
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class MLPHead:
         # a tuple, so that heads can be compared and hashed
         whole = tuple(check_int("an entry of hidden_sizes", size, 1) for size in sizes)
         object.__setattr__(self, "hidden_sizes", whole)
-        check_span("dropout", self.dropout, "[0, 1)")
+        check_range("dropout", self.dropout, "[0, 1)")
 
     def __call__(self, n_features: int, n_outputs: int) -> nn.Module:
         """A new head."""

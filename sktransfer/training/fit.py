@@ -17,7 +17,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from .._support.hashing import described
-from .._support.random import seeded
+from .._support.random import seeded_globals
 from .._version import __version__
 from ..backbones import Backbone, check_pooling, get_backbone
 from ..cache import check_cache
@@ -226,7 +226,7 @@ def _initial_tail(
     """The tail before it trains; its head says what the exact solution says, or the prior."""
     own, targets = features[data.train], data.targets[data.train]
     mean, scale = _moments(own, targets.sample_weight, recipe.standardise)
-    with seeded(seed):
+    with seeded_globals(seed):
         head = build_head(params.head, features.shape[1], len(targets.classes))
     tail = Tail(
         backbone,
@@ -241,7 +241,7 @@ def _initial_tail(
     if recipe.head_init is None:
         set_prior(head, targets)
     else:
-        with seeded(seed):  # a solver may draw
+        with seeded_globals(seed):  # a solver may draw
             init = recipe.head_init
             set_head(head, *shared.exact(lambda: exact_head(init, (own - mean) / scale, targets)))
     return tail

@@ -20,7 +20,7 @@ from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from .._support.random import rng_of, seed_of, seeded
+from .._support.random import rng_of, seed_of, seeded_globals
 from ..backbones import faster
 from ..exceptions import TrainingDivergedError
 from .batches import Samples, read_ahead, resident, split_rows
@@ -286,8 +286,8 @@ class TailNet(NeuralNet):
         seed = seed_of(self.seed, self.phase, "step", self.step_, part)
         device = torch.device(self.device)
         devices = [device] if device.type == "cuda" else []
-        # within seeded: fork_rng saves and restores the generator of the CPU, too
-        with seeded(seed), torch.random.fork_rng(devices=devices, enabled=bool(devices)):
+        # within seeded_globals: fork_rng saves and restores the generator of the CPU, too
+        with seeded_globals(seed), torch.random.fork_rng(devices=devices, enabled=bool(devices)):
             if devices:
                 with torch.cuda.device(device):  # else the seed is that of the first one
                     torch.cuda.manual_seed(seed)

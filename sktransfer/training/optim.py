@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer, RMSprop
 
-from .._support.validation import check_choice, check_span
+from .._support.validation import check_choice, check_range
 from ..backbones import Backbone
 
 HEAD = "head"
@@ -78,10 +78,10 @@ def stage_groups(
     {'stem': 0.025, 'stem/no_decay': 0.025, 'layer1': 0.05, 'head': 0.1, 'head/no_decay': 0.1}
     """
     head_lr = lr if head_lr is None else head_lr
-    check_span("lr", lr, "(0, inf)")
-    check_span("layer_decay", layer_decay, "(0, 1]")
-    check_span("weight_decay", weight_decay, "[0, inf)")
-    check_span("head_lr", head_lr, "(0, inf)")
+    check_range("lr", lr, "(0, inf)")
+    check_range("layer_decay", layer_decay, "(0, 1]")
+    check_range("weight_decay", weight_decay, "[0, inf)")
+    check_range("head_lr", head_lr, "(0, inf)")
     n_stages = len(backbone.stages)
     groups = []
     for index, (name, stage) in enumerate(backbone.stages.items()):

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import has_fit_parameter
 
 from .._support.device import PRECISIONS, resolve_device, resolve_precision
-from .._support.validation import check_choice, check_int, check_span
+from .._support.validation import check_choice, check_int, check_range
 from ..backbones import POOLINGS, Backbone
 from ..cache import check_cache
 from ..data import Views, check_augment
@@ -195,17 +195,17 @@ def check_parameters(params: Any) -> None:
     check_int("freeze_epochs", params.freeze_epochs, 0, also=("auto",))
     check_int("max_epochs", params.max_epochs, 0)
     check_int("unfreeze_every", params.unfreeze_every, 1, also=(None,))
-    check_span("lr", params.lr, "(0, inf)", also=("auto",))
-    check_span("fine_tune_lr", params.fine_tune_lr, "(0, inf)", also=("auto",))
-    check_span("layer_decay", params.layer_decay, "(0, 1]", also=("auto",))
+    check_range("lr", params.lr, "(0, inf)", also=("auto",))
+    check_range("fine_tune_lr", params.fine_tune_lr, "(0, inf)", also=("auto",))
+    check_range("layer_decay", params.layer_decay, "(0, 1]", also=("auto",))
     resolve_schedule(params.lr_schedule)
-    check_span("weight_decay", params.weight_decay, "[0, inf)")
-    check_span("dropout", params.dropout, "[0, 1)")
-    check_span("label_smoothing", params.label_smoothing, "[0, 1)")
+    check_range("weight_decay", params.weight_decay, "[0, inf)")
+    check_range("dropout", params.dropout, "[0, 1)")
+    check_range("label_smoothing", params.label_smoothing, "[0, 1)")
     check_choice("early_stopping", params.early_stopping, (False, True))
-    check_span("validation_fraction", params.validation_fraction, "(0, 1)")
+    check_range("validation_fraction", params.validation_fraction, "(0, 1)")
     check_int("n_iter_no_change", params.n_iter_no_change, 1)
-    check_span("tol", params.tol, "[0, inf)")
+    check_range("tol", params.tol, "[0, inf)")
     check_int("batch_size", params.batch_size, 1, also=("auto",))
     check_int("image_size", params.image_size, 1, also=(None,))
     check_choice("precision", params.precision, PRECISIONS)

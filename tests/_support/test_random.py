@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sktransfer._support.random import rng_of, seed_of, seeded
+from sktransfer._support.random import rng_of, seed_of, seeded_globals
 
 words = st.lists(st.integers(-(2**70), 2**70) | st.text(max_size=9) | st.binary(max_size=9))
 
@@ -27,18 +27,18 @@ def states():
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32, 2**63 - 1])
 def test_a_seed_decides_what_all_three_generators_draw(seed):
-    with seeded(seed):
+    with seeded_globals(seed):
         first = draw()
-    with seeded(seed):
+    with seeded_globals(seed):
         assert draw() == first
-    with seeded(seed ^ 1):
+    with seeded_globals(seed ^ 1):
         assert not set(draw()) & set(first)
 
 
 def test_every_bit_of_a_seed_counts():
     drawn = set()
     for bit in range(63):
-        with seeded(1 << bit):
+        with seeded_globals(1 << bit):
             drawn.add(draw()[1:])  # torch itself takes the lower 32 bits only
     assert len(set().union(*drawn)) == 63 * 2
 
@@ -46,7 +46,7 @@ def test_every_bit_of_a_seed_counts():
 def test_the_global_generators_are_left_as_they_were():
     draw()
     before = states()
-    with seeded(0):
+    with seeded_globals(0):
         draw()
         assert states() != before
     assert states() == before
@@ -54,7 +54,7 @@ def test_the_global_generators_are_left_as_they_were():
 
 def test_an_error_leaves_them_as_they_were_too():
     def broken():
-        with seeded(0):
+        with seeded_globals(0):
             raise KeyError(draw())
 
     before = states()
@@ -64,18 +64,18 @@ def test_an_error_leaves_them_as_they_were_too():
 
 
 def test_a_seed_within_a_seed_gives_back_the_outer_one():
-    with seeded(0):
+    with seeded_globals(0):
         expected = [draw(), draw()]
-    with seeded(0):
+    with seeded_globals(0):
         first = draw()
-        with seeded(1):
+        with seeded_globals(1):
             draw()
         assert [first, draw()] == expected
 
 
 def test_threads_do_not_draw_from_each_others_seeds():
     def drawn(seed):
-        with seeded(seed):
+        with seeded_globals(seed):
             return [draw() for _ in range(20)]
 
     expected = [drawn(seed) for seed in range(40)]

@@ -107,7 +107,7 @@ def test_threads_make_the_variants_that_one_makes(augment, photo):
 
 def test_what_is_built_in_waits_for_no_other_thread(photo):
     # The training step borrows the global generators for as long as it computes.
-    with module.seeded(0), ThreadPoolExecutor(1) as pool:
+    with module.seeded_globals(0), ThreadPoolExecutor(1) as pool:
         for name in NAMED:
             pool.submit(variants, name, photo, 30).result(timeout=60)
 
