@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from joblib import cpu_count
 from PIL import ExifTags, Image
 from sklearn.base import BaseEstimator
 
 from .._support.progress import progress_bar
+from .._support.threads import map_ahead
 from .._support.validation import check_int, require
 from ..exceptions import DecodeError
 from .decoding import decode
@@ -36,6 +36,9 @@ GREY = 4
 
 # Elements of one block of the matrix that compares all images with all.
 BLOCK = 2**24
+
+# Images that threads examine before their turn.
+AHEAD = 100
 
 
 def check_images(X: Any, y: Any = None, *, min_side: int = 32, verbose: int = 1) -> pd.DataFrame:
@@ -156,14 +159,13 @@ def _classes(y: Any, n: int) -> np.ndarray | None:
 
 def _looks(items: Sequence[Any], verbose: int) -> list[_Look]:
     looks = []
-    pool = ThreadPoolExecutor(cpu_count())
-    try:
-        with progress_bar(len(items), "check_images", verbose) as advance:
-            for look in pool.map(_examine, items):
-                looks.append(look)
-                advance(1)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with (
+        closing(map_ahead(_examine, items, n_jobs=-1, ahead=AHEAD)) as results,
+        progress_bar(len(items), "check_images", verbose) as advance,
+    ):
+        for look in results:
+            looks.append(look)
+            advance(1)
     return looks
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
-from joblib import effective_n_jobs
 
+from .._support.threads import map_ahead
 from .._support.validation import check_choice, first_ten
 from ..cache import ActivationCache
 from ..exceptions import DecodeError
@@ -121,22 +118,7 @@ def _decoded(
     attempt: Callable[[int], Any], todo: Sequence[int], n_jobs: int | None, ahead: int
 ) -> Generator[tuple[int, Any], None, None]:
     """Each position of ``todo`` with its decoded item or DecodeError, at most ``ahead`` early."""
-    n_threads = torch.get_num_threads() if n_jobs is None else effective_n_jobs(n_jobs)
-    if len(todo) == 1:  # one item at a time is a way to work too: no thread for it
-        yield todo[0], attempt(todo[0])
-        return
-    waiting: deque[tuple[int, Future[Any]]] = deque()
-    pool = ThreadPoolExecutor(max(1, n_threads))
-    try:
-        for upcoming in todo:
-            waiting.append((upcoming, pool.submit(attempt, upcoming)))
-            if len(waiting) > ahead:
-                index, decoded = waiting.popleft()
-                yield index, decoded.result()
-        for index, decoded in waiting:
-            yield index, decoded.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return map_ahead(lambda index: (index, attempt(index)), todo, n_jobs, ahead)
 
 
 def _first_failed(

@@ -7,16 +7,15 @@ the same again, and no generator has to be kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs
 from torch import Tensor
 
 from .._support.random import rng_of, seed_of
+from .._support.threads import map_ahead
 from ..tasks import Targets
 
 # Of the free memory of a device, what rows may take that stay there.
@@ -157,11 +156,8 @@ class DecodedItems:
                 return plain
             return self.draw(item, seed_of(self.seed, "augment", epoch, row))
 
-        n_threads = (
-            torch.get_num_threads() if self.n_jobs is None else effective_n_jobs(self.n_jobs)
-        )
-        with ThreadPoolExecutor(max(1, n_threads)) as pool:
-            batch: Tensor = self.preset.collate(list(pool.map(decoded, rows.tolist())), len(rows))
+        inputs = list(map_ahead(decoded, rows.tolist(), self.n_jobs, ahead=len(rows)))
+        batch: Tensor = self.preset.collate(inputs, len(rows))
         return batch
 
 
@@ -231,12 +227,4 @@ def read_ahead(
     if isinstance(getattr(samples.source, "rows", None), (np.ndarray, Tensor)):
         yield from (samples.batch(rows, epoch) for rows in parts)  # in memory: nothing to wait for
         return
-    pool = ThreadPoolExecutor(1)
-    try:
-        ahead = pool.submit(samples.batch, parts[0], epoch)
-        for rows in parts[1:]:
-            batch, ahead = ahead.result(), pool.submit(samples.batch, rows, epoch)
-            yield batch
-        yield ahead.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from map_ahead(lambda rows: samples.batch(rows, epoch), parts, n_jobs=1, ahead=1)
