@@ -1,7 +1,15 @@
-"""Callbacks of skorch: schedules, gradual unfreezing, mixing and averaging."""
+"""skorch callbacks: schedules, gradual unfreezing, mixing of batches, weight averaging."""
 
 from .averaging import ModelEMA, Snapshots
 from .mixing import CutMix, MixUp
-from .scheduled import GradualUnfreeze, Scheduled, Steps
+from .scheduled import GradualUnfreeze, Scheduled, StepCounter
 
-__all__ = ["CutMix", "GradualUnfreeze", "MixUp", "ModelEMA", "Scheduled", "Snapshots", "Steps"]
+__all__ = [
+    "CutMix",
+    "GradualUnfreeze",
+    "MixUp",
+    "ModelEMA",
+    "Scheduled",
+    "Snapshots",
+    "StepCounter",
+]

@@ -1,7 +1,6 @@
-"""Weights that are kept beside those that train: their average, and snapshots.
+"""skorch callbacks that keep copies of the weights: a moving average, and snapshots.
 
-These are skorch callbacks, as those of :mod:`sktransfer.callbacks`, which says what they ask of a
-net.
+:mod:`sktransfer.callbacks.scheduled` lists the attributes that a net needs.
 """
 
 from __future__ import annotations
@@ -18,25 +17,29 @@ from ..schedules import Schedule, resolve_schedule
 
 
 class ModelEMA(Callback):
-    """Validate and end with an exponential moving average of the weights.
+    """Average the weights exponentially, and validate with the average.
 
-    From the first validation batch of an epoch (or its end, where nothing is held out) until the
-    next epoch begins, the module holds the averages: other callbacks score and keep those.  Then
-    the weights that train come back.  When training ends, the averages stay.  What is frozen is
-    left alone, and buffers, such as batch statistics, are those of the last step.
+    At the first validation batch of an epoch, the averages are copied into the module, so that
+    other callbacks score and save them.  Without validation data this happens at the end of the
+    epoch.  When the next epoch begins, the training weights are restored.  After the last epoch
+    the averages stay in the module.
+
+    Frozen weights are not averaged.  Buffers, such as batch statistics, keep the values of the
+    last training step.
 
     Parameters
     ----------
     decay : float, default=0.99
-        How much of the average is kept at a step, in [0, 1).  At the first steps less is kept:
-        ``(1 + step) / (10 + step)``, where that is smaller.
+        Weight of the old average in each update, in [0, 1).  The first updates use
+        ``(1 + step) / (10 + step)`` if that is smaller, so that the average forgets the first
+        weights sooner.
 
     Attributes
     ----------
     average_ : dict of str to Tensor
-        The averages, by the names of the parameters.
-    aside_ : dict of str to Tensor
-        The weights that train, while the module holds the averages; otherwise empty.
+        The averages, by parameter name.
+    training_weights_ : dict of str to Tensor
+        A copy of the training weights while the module holds the averages; empty otherwise.
 
     References
     ----------
@@ -51,7 +54,7 @@ class ModelEMA(Callback):
     """
 
     average_: dict[str, Tensor]
-    aside_: dict[str, Tensor]
+    training_weights_: dict[str, Tensor]
 
     def __init__(self, decay: float = 0.99):
         self.decay = decay
@@ -62,23 +65,23 @@ class ModelEMA(Callback):
         return self
 
     def on_train_begin(self, net: Any, **_: Any) -> None:
-        """Start anew with a phase; a resumed one goes on with the state that was loaded."""
+        """Start without averages, unless training resumes from a state that was loaded."""
         if net.step_ == 0 or not hasattr(self, "average_"):
-            self.load_state_dict({"average": {}, "aside": {}})
+            self.load_state_dict({"average": {}, "training_weights": {}})
 
     def on_epoch_begin(self, net: Any, **_: Any) -> None:
-        """Go on with the weights that train."""
-        _copy_into(net.module_, self.aside_)
-        self.aside_ = {}
+        """Restore the training weights."""
+        _copy_into(net.module_, self.training_weights_)
+        self.training_weights_ = {}
 
     def on_batch_begin(self, net: Any, training: bool = False, **_: Any) -> None:
-        """Validate the averages."""
+        """Copy the averages into the module before validation."""
         if not training:
             self._swap_in(net)
 
     @torch.no_grad()
     def on_batch_end(self, net: Any, training: bool = False, **_: Any) -> None:
-        """Move the averages towards the weights of the step just done."""
+        """Update the averages with the weights after this step."""
         if not training:
             return
         decay = min(self.decay, (1 + net.step_) / (10 + net.step_))
@@ -90,52 +93,60 @@ class ModelEMA(Callback):
                 self.average_[name] = weight.detach().clone()
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Hold the averages, without validation too."""
+        """Copy the averages into the module if there was no validation."""
         self._swap_in(net)
 
     def on_train_end(self, net: Any, **_: Any) -> None:
         """Leave the averages in the module."""
         self._swap_in(net)
-        self.aside_ = {}
+        self.training_weights_ = {}
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Copies of the averages and of what is put aside, on the CPU.
+        """Return copies of the averages and of the training weights, on the CPU.
 
-        To be saved together with the module's own state, which is either.
+        Save them together with the state of the module, which holds one or the other.
         """
-        return {"average": _copies(self.average_), "aside": _copies(self.aside_)}
+        return {
+            "average": _copies(self.average_),
+            "training_weights": _copies(self.training_weights_),
+        }
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take back what ``state_dict`` gave."""
-        self.average_, self.aside_ = _copies(state["average"]), _copies(state["aside"])
+        """Load a state that ``state_dict`` returned."""
+        self.average_ = _copies(state["average"])
+        self.training_weights_ = _copies(state["training_weights"])
 
     def _swap_in(self, net: Any) -> None:
-        if not self.aside_:
+        """Copy the averages into the module, unless it holds them already."""
+        if not self.training_weights_:
             weights = dict(net.module_.named_parameters())
-            self.aside_ = {name: weights[name].detach().clone() for name in self.average_}
+            self.training_weights_ = {
+                name: weights[name].detach().clone() for name in self.average_
+            }
             _copy_into(net.module_, self.average_)
 
 
 class Snapshots(Callback):
-    """Keep the weights at the end of each cycle, so that predictions can be averaged over them.
+    """Keep the weights at the end of each cycle, for an ensemble of their predictions.
 
-    A snapshot holds what the module holds at the end of the epoch, without what never trained.
-    Loaded with ``module.load_state_dict(snapshot, strict=False)``, each makes a network of its
-    own.
+    A snapshot is the state of the module at the end of an epoch, without the parts that were
+    frozen all along.  Load one with ``module.load_state_dict(snapshot, strict=False)``.
 
     Parameters
     ----------
     schedule : str, Schedule or None, default=None
-        The schedule whose cycles count, such as ``SGDR``; each ends where its ``ends`` says.
+        Schedule with cycles, such as ``SGDR``.  A snapshot is taken after each epoch that its
+        ``ends`` lists.
     every : int or None, default=None
-        In place of a schedule: epochs from one snapshot to the next, at least 1.
+        Number of epochs between snapshots, at least 1.  Give either this or ``schedule``.
     most : int, default=5
-        How many snapshots are kept, the last ones; at least 1.
+        Maximum number of snapshots, at least 1.  The oldest ones are dropped.
 
     Attributes
     ----------
     snapshots_ : list of dict of str to Tensor
-        The oldest first, on the CPU.  Empty where training stopped before a cycle ended.
+        The snapshots on the CPU, oldest first.  Empty if training stopped before the end of a
+        cycle.
 
     References
     ----------
@@ -176,19 +187,21 @@ class Snapshots(Callback):
         return self
 
     def on_train_begin(self, net: Any, **_: Any) -> None:
-        """Start anew with a phase; a resumed one goes on with the state that was loaded."""
+        """Start without snapshots, unless training resumes from a state that was loaded."""
         if self.schedule is None:
             self.ends_ = list(range(self.every or 1, net.max_epochs + 1, self.every or 1))
         else:
             self.ends_ = resolve_schedule(self.schedule, "schedule").ends(net.max_epochs)
-        self.filled_: int | None = None
+        self.completed_in_: int | None = None  # the epoch in which snapshots were completed
         if net.step_ == 0 or not hasattr(self, "snapshots_"):
             self.load_state_dict({"snapshots": []})
 
     def on_batch_begin(self, net: Any, training: bool = False, **_: Any) -> None:
-        """Before what has just been thawed trains, add it to earlier snapshots as it was then."""
-        if training and self.filled_ != net.epoch_:
-            self.filled_ = net.epoch_
+        """Add newly unfrozen weights to earlier snapshots, before their first update."""
+        if training and self.completed_in_ != net.epoch_:
+            self.completed_in_ = net.epoch_
+            # An earlier snapshot left these weights out because they were frozen.  Their current
+            # values are still the ones they had then.
             if self.snapshots_:
                 state = _trained(net.module_)
                 for snapshot in self.snapshots_:
@@ -196,34 +209,37 @@ class Snapshots(Callback):
                     snapshot.update(_copies(new))
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Take a snapshot where a cycle ends."""
+        """Take a snapshot if a cycle ends with this epoch."""
         if net.epoch_ in self.ends_:
             self.snapshots_ = [*self.snapshots_, _copies(_trained(net.module_))][-self.most :]
 
     def state_dict(self) -> dict[str, list[dict[str, Tensor]]]:
-        """Copies of the snapshots, on the CPU."""
+        """Return copies of the snapshots, on the CPU."""
         return {"snapshots": [_copies(snapshot) for snapshot in self.snapshots_]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``state_dict`` gave."""
+        """Load a state that ``state_dict`` returned."""
         self.snapshots_ = [_copies(snapshot) for snapshot in state["snapshots"]]
 
 
 @torch.no_grad()
 def _copy_into(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Overwrite the parameters of ``module`` that ``weights`` names."""
     parameters = dict(module.named_parameters())
     for name, weight in weights.items():
         parameters[name].copy_(weight)
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of the tensors on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
 
 def _trained(module: nn.Module) -> dict[str, Tensor]:
-    """The state of ``module`` without that of its frozen parts."""
+    """Return the state of ``module`` without its frozen layers."""
     state = module.state_dict()
     for path, part in module.named_modules():
+        # A layer without parameters, such as batch norm without affine weights, stays in.
         own = list(part.parameters(recurse=False))
         if own and not any(parameter.requires_grad for parameter in own):
             held = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]

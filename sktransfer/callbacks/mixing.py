@@ -1,7 +1,7 @@
-"""Batches whose items are mixed with each other.
+"""skorch callbacks that mix the items of a batch: MixUp and CutMix.
 
-These are skorch callbacks, as those of :mod:`sktransfer.callbacks`, which says what they ask of a
-net.
+:mod:`sktransfer.callbacks.scheduled` lists the attributes that a net needs.  These callbacks also
+need ``net.rng(*words)``, which returns a NumPy generator seeded by the words.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from .._support.validation import check_range
 
 
 class MixUp(Callback):
-    """Train on mixtures: each item of a batch, and its target, with a bit of another one.
+    """Train on weighted averages of pairs of items and of their targets.
 
-    All items of a batch are mixed in one ratio, drawn from Beta(alpha, alpha).  ``X["x"]`` may be
-    images, feature maps or rows.  A mixture weighs what its parts weigh, and its target is
-    theirs, each as much as it weighs.  The batch is a dict with soft targets, as
-    ``FineTuneClassifier`` has it, and the net has ``rng``.
+    All items of a batch are mixed in the same ratio, drawn from Beta(alpha, alpha).  ``X["x"]``
+    may be images, feature maps or feature vectors.  The loss of a mixture is the weighted sum of
+    the losses of its two parts, sample weights included.
+
+    The batch has to be a dict with soft targets, and the net needs a method ``rng``.  Both hold
+    in ``FineTuneClassifier``.
 
     Parameters
     ----------
     alpha : float, default=0.2
-        Above 0: near 0, mixtures are mostly one item; at 1, all ratios are equally likely.
+        Parameter of the Beta distribution, above 0.  With small values most mixtures are close
+        to one of their two items; with 1 all ratios are equally likely.
 
     References
     ----------
@@ -50,13 +53,13 @@ class MixUp(Callback):
         return self
 
     def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:
-        """Mix the batch."""
+        """Mix the items and targets of a training batch."""
         if not training:
             return
         X, x = batch[0], batch[0]["x"]
         if not isinstance(x, Tensor) or not x.is_floating_point():
             kind = getattr(x, "dtype", type(x).__name__)
-            raise TypeError(f"MixUp needs X['x'] to be a tensor of floats; got {kind}.")
+            raise TypeError(f"X['x'] must be a tensor of floats for MixUp; got {kind}.")
         rng = net.rng("mixup", net.step_)
         share = float(rng.beta(self.alpha, self.alpha))
         order = torch.from_numpy(rng.permutation(len(x)))
@@ -65,19 +68,21 @@ class MixUp(Callback):
 
 
 class CutMix(Callback):
-    """Train on collages: each item of a batch with a box of another one, and both targets.
+    """Train on images into which a box of another image is pasted.
 
-    The area of the box is drawn from Beta(alpha, alpha), its middle uniformly; the targets are
-    mixed as the areas are.  All items of a batch have the same box.  ``X["x"]`` is images or
-    feature maps; the head phase of ``FineTuneClassifier``, which trains on pooled features, goes
-    without.  A collage weighs what its parts weigh, and its target is theirs, each as much as it
-    weighs.  The batch is a dict with soft targets, as ``FineTuneClassifier`` has it, and the net
-    has ``rng``.
+    The relative area of the box is drawn from Beta(alpha, alpha) and its center uniformly.  All
+    items of a batch share one box.  Targets are mixed in proportion to the areas: the loss is
+    the weighted sum of the losses of the two parts, sample weights included.
+
+    ``X["x"]`` has to be images or feature maps.  The head phase of ``FineTuneClassifier`` trains
+    on pooled features and is left unchanged.  The batch has to be a dict with soft targets, and
+    the net needs a method ``rng``.  Both hold in ``FineTuneClassifier``.
 
     Parameters
     ----------
     alpha : float, default=1.0
-        Above 0: near 0, collages are mostly one item; at 1, all areas are equally likely.
+        Parameter of the Beta distribution, above 0.  With small values most results show almost
+        only one item; with 1 all areas are equally likely.
 
     References
     ----------
@@ -101,19 +106,20 @@ class CutMix(Callback):
         return self
 
     def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:
-        """Paste the box."""
+        """Paste the box into each image of a training batch, and mix the targets."""
         if not training or getattr(net, "phase", None) == "head":
             return
         X, x = batch[0], batch[0]["x"]
         if not isinstance(x, Tensor):
-            raise TypeError(f"CutMix needs X['x'] to be a tensor; got {type(x).__name__}.")
+            raise TypeError(f"X['x'] must be a tensor for CutMix; got {type(x).__name__}.")
         if x.ndim != 4:
             raise ValueError(
-                "CutMix needs images or feature maps, X['x'] of four axes; "
-                f"got the shape {tuple(x.shape)}. MixUp takes any."
+                "X['x'] must be images or feature maps, of four axes, for CutMix; "
+                f"got shape {tuple(x.shape)}. MixUp accepts any shape."
             )
         rng = net.rng("cutmix", net.step_)
         side = sqrt(1 - rng.beta(self.alpha, self.alpha))
+        # The box is clipped at the borders, so its area is measured, not the one that was drawn.
         box, area = [slice(None)] * 4, 1.0
         for axis in _spatial_axes(net):
             size = x.shape[axis]
@@ -128,18 +134,21 @@ class CutMix(Callback):
 
 
 def _spatial_axes(net: Any) -> tuple[int, int]:
-    """The axes of height and width in what enters the module: images have their channels first."""
+    """Return the axes of height and width of the module's input.
+
+    Images have their channels first.  Feature maps have the layout of the backbone.
+    """
     layout = getattr(getattr(net.module_, "backbone", None), "layout", "NCHW")
     start = getattr(net, "starts_", (getattr(net.module_, "start", 0),))[0]
     return (1, 2) if layout == "NHWC" and start else (2, 3)
 
 
 def _mix_targets(X: dict[str, Tensor], order: Tensor, share: float) -> None:
-    """Mix targets and weights such that the loss is that of the parts, each with its weight."""
+    """Mix targets and weights in place, so that the loss is the weighted sum over both parts."""
     target, weight = X["target"], X["weight"]
     order = order.to(target.device)
     own, other = share * weight, (1 - share) * weight[order]
-    # where neither part counts, neither does the target
+    # If both weights are 0, the target does not matter, but it has to be finite.
     part = torch.where(own + other > 0, own / (own + other), share)
     part = part.to(target.dtype).reshape(-1, *[1] * (target.ndim - 1))  # (b, 1)
     X["target"] = part * target + (1 - part) * target[order]

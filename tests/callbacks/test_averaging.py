@@ -1,4 +1,4 @@
-"""Weights are kept beside those that train."""
+"""ModelEMA and Snapshots: values, validation, resuming, stages that unfreeze later."""
 
 import pickle
 from copy import deepcopy
@@ -7,11 +7,7 @@ import pytest
 import torch
 from helpers.nets import Net, Watch, assert_same, weights_of
 
-from sktransfer.callbacks import (
-    GradualUnfreeze,
-    ModelEMA,
-    Snapshots,
-)
+from sktransfer.callbacks import GradualUnfreeze, ModelEMA, Snapshots
 from sktransfer.schedules import SGDR, Cosine
 
 # ModelEMA
@@ -27,7 +23,7 @@ def test_the_average_follows_the_formula():
     torch.testing.assert_close(ema.average_["head.weight"], average)
 
 
-def test_averages_are_validated_and_left_in_the_end_and_training_does_not_notice():
+def test_averages_are_validated_and_kept_at_the_end_without_an_effect_on_training():
     ema = ModelEMA(0.9)
     train, valid = Watch(weights_of, "on_batch_end"), Watch(weights_of, training=False)
     at_end = Watch(weights_of, "on_epoch_end")
@@ -40,10 +36,10 @@ def test_averages_are_validated_and_left_in_the_end_and_training_does_not_notice
         assert_same(seen, expected)
     assert not torch.equal(valid.seen_[0]["head.weight"], train.seen_[2]["head.weight"])
     assert_same({k: v for k, v in weights_of(net).items() if k in ema.average_}, ema.average_)
-    assert ema.aside_ == {}
+    assert ema.training_weights_ == {}
 
 
-def test_what_is_frozen_is_not_averaged():
+def test_frozen_weights_are_not_averaged():
     ema = ModelEMA()
     before = weights_of(Net([]))
     net = Net([ema]).fit()
@@ -54,7 +50,7 @@ def test_what_is_frozen_is_not_averaged():
     assert_same({name: after[name] for name in frozen}, {name: before[name] for name in frozen})
 
 
-def test_what_thaws_later_is_averaged_from_then_on():
+def test_weights_that_unfreeze_later_are_averaged_from_then_on():
     ema, sizes = ModelEMA(), Watch(lambda net: len(net.callbacks[1].average_), "on_batch_end")
     Net([GradualUnfreeze(), ema, sizes], max_epochs=3).fit()
     assert sizes.seen_[::3] == [6, 10, 14]  # a head, and four parameters a stage
@@ -66,7 +62,7 @@ def test_batch_statistics_are_those_of_the_last_step():
     assert torch.equal(norm.running_mean, expected.running_mean)
 
 
-def test_without_validation_the_averages_are_there_at_the_end_of_an_epoch():
+def test_the_averages_are_in_the_module_after_an_epoch_without_validation():
     ema = ModelEMA(0.9)
     net = Net([ema])
     net.notify("on_train_begin")
@@ -80,7 +76,7 @@ def test_without_validation_the_averages_are_there_at_the_end_of_an_epoch():
     assert_same(weights_of(net), raw)
 
 
-def test_an_average_resumes_where_it_was():
+def test_a_resumed_average_equals_an_uninterrupted_one():
     whole = Net([ModelEMA(0.9)]).fit()
     first = ModelEMA(0.9)
     saved = Net([first]).fit(until=2).saved()
@@ -90,12 +86,12 @@ def test_an_average_resumes_where_it_was():
     assert_same(resumed.fit().module_.state_dict(), whole.module_.state_dict())
 
 
-def test_a_new_phase_forgets_the_average_of_the_last():
+def test_a_new_phase_starts_without_averages():
     ema = ModelEMA(0.9)
-    ema.load_state_dict({"average": {"head.bias": torch.full((3,), 9.0)}, "aside": {}})
+    ema.load_state_dict({"average": {"head.bias": torch.full((3,), 9.0)}, "training_weights": {}})
     net = Net([ema])
     net.notify("on_train_begin")
-    assert ema.state_dict() == {"average": {}, "aside": {}}
+    assert ema.state_dict() == {"average": {}, "training_weights": {}}
 
 
 def test_a_saved_average_does_not_move_with_training():
@@ -105,15 +101,7 @@ def test_a_saved_average_does_not_move_with_training():
     before = deepcopy(state)
     net.fit()
     assert_same(state["average"], before["average"])
-    assert_same(state["aside"], before["aside"])
-
-
-# MixUp and CutMix
-
-
-@pytest.fixture
-def net():
-    return Net([])
+    assert_same(state["training_weights"], before["training_weights"])
 
 
 # Snapshots
@@ -141,7 +129,7 @@ def test_the_last_snapshots_are_those_of_the_ends_of_cycles(callback, epochs):
         assert_same(trained, {name: expected[name] for name in trained})
 
 
-def test_a_snapshot_leaves_out_what_is_frozen():
+def test_a_snapshot_leaves_out_frozen_stages():
     callback = Snapshots(every=4)
     Net([callback]).fit()
     (snapshot,) = callback.snapshots_
@@ -150,7 +138,7 @@ def test_a_snapshot_leaves_out_what_is_frozen():
     assert "backbone.stages.layer2.1.running_mean" in snapshot
 
 
-def test_each_snapshot_is_the_network_of_its_epoch_even_if_stages_thawed_later():
+def test_each_snapshot_is_the_network_of_its_epoch_even_if_stages_unfroze_later():
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
     @torch.no_grad()
@@ -164,7 +152,7 @@ def test_each_snapshot_is_the_network_of_its_epoch_even_if_stages_thawed_later()
         assert torch.equal(outputs(net), expected)
 
 
-def test_snapshots_resume_where_they_were():
+def test_resumed_snapshots_equal_uninterrupted_ones():
     whole = Snapshots(SGDR(1, 1))
     Net([whole, GradualUnfreeze()]).fit()
     first, second = Snapshots(SGDR(1, 1)), Snapshots(SGDR(1, 1))
@@ -176,7 +164,7 @@ def test_snapshots_resume_where_they_were():
         assert_same(snapshot, expected)
 
 
-def test_a_new_phase_forgets_the_snapshots_of_the_last():
+def test_a_new_phase_starts_without_snapshots():
     callback = Snapshots(every=2)
     net = Net([callback]).fit()
     net.step_ = net.epoch_ = 0

@@ -1,4 +1,4 @@
-"""Callbacks are pure functions of epoch and step, and leave alone what is not theirs."""
+"""All callbacks: parameters, pickling, random generators, and use in a plain skorch net."""
 
 import pickle
 from copy import deepcopy
@@ -18,12 +18,12 @@ from sktransfer.callbacks import (
     ModelEMA,
     Scheduled,
     Snapshots,
-    Steps,
+    StepCounter,
 )
 from sktransfer.schedules import SGDR, Cosine
 
 ALL = [
-    Steps(),
+    StepCounter(),
     Scheduled("lr", Cosine()),
     GradualUnfreeze(),
     ModelEMA(),
@@ -31,9 +31,6 @@ ALL = [
     CutMix(),
     Snapshots(every=1),
 ]
-
-
-# All of them
 
 
 @pytest.mark.parametrize("callback", ALL[1:], ids=lambda callback: type(callback).__name__)
@@ -51,7 +48,7 @@ def test_a_callback_survives_pickling(callback):
     assert (type(copy), copy.get_params()) == (type(callback), callback.get_params())
 
 
-def test_nothing_draws_from_the_global_generators():
+def test_no_callback_draws_from_the_global_generators():
     callbacks = [deepcopy(callback) for callback in ALL[1:]]
     net = Net(callbacks)
     states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - is the claim
@@ -65,7 +62,7 @@ def test_nothing_draws_from_the_global_generators():
     assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002 - is the claim
 
 
-def test_a_plain_skorch_net_can_have_them():
+def test_a_plain_skorch_net_can_use_all_callbacks():
     ema = ModelEMA(0.5)
     schedule = SGDR(1, 1)
     rates = Watch(settings_of("lr"))
@@ -78,7 +75,7 @@ def test_a_plain_skorch_net_can_have_them():
         verbose=0,
         train_split=ValidSplit(2, stratified=True),
         callbacks=[
-            Steps(),
+            StepCounter(),
             Scheduled("lr", schedule),
             Scheduled("dropout", Cosine()),
             Snapshots(schedule),
@@ -96,11 +93,3 @@ def test_a_plain_skorch_net_can_have_them():
     assert len(dict(net.callbacks_)["Snapshots"].snapshots_) == 3
     assert net.module_[1].p == 0.5
     assert net.predict(X).shape == (40,)
-
-
-# MixUp and CutMix
-
-
-@pytest.fixture
-def net():
-    return Net([])

@@ -1,4 +1,4 @@
-"""Items of a batch are mixed with each other."""
+"""MixUp and CutMix: the papers' formulas, weights, layouts, and what is refused."""
 
 from copy import deepcopy
 from types import SimpleNamespace
@@ -10,8 +10,6 @@ from torch import nn
 
 from sktransfer.callbacks import CutMix, MixUp
 
-# MixUp and CutMix
-
 
 @pytest.fixture
 def net():
@@ -19,7 +17,7 @@ def net():
 
 
 def mixed(callback, net, X, training=True):
-    """A copy of the batch, as the callback left it."""
+    """Return a copy of the batch after the callback has mixed it."""
     X = dict(X)
     callback.initialize().on_batch_begin(net, batch=(X, None), training=training)
     return X
@@ -104,7 +102,7 @@ def test_mixing_writes_into_no_tensor_of_the_batch(net, callback):
 
 
 @pytest.mark.parametrize("callback", [MixUp(), CutMix()])
-def test_what_is_validated_is_not_mixed(net, callback):
+def test_a_validation_batch_is_not_mixed(net, callback):
     X = soft_batch()
     assert mixed(callback, net, X, training=False) == X
 
@@ -118,7 +116,7 @@ def test_a_mixture_is_a_function_of_the_step(net, callback):
 
 
 @pytest.mark.parametrize("callback", [MixUp(), CutMix()])
-def test_training_goes_on_with_mixtures(callback):
+def test_a_net_trains_on_mixtures(callback):
     net = Net([callback])
     before = net.module_.head.weight.detach().clone()
     net.fit()
@@ -129,18 +127,23 @@ def test_training_goes_on_with_mixtures(callback):
 @pytest.mark.parametrize(
     ("callback", "x", "error", "message"),
     [
-        (MixUp(), torch.zeros(2, 3, dtype=torch.uint8), TypeError, r"floats; got torch\.uint8\."),
-        (MixUp(), [0.0], TypeError, r"MixUp needs X\['x'\] to be a tensor of floats; got list\."),
-        (CutMix(), [0.0], TypeError, r"CutMix needs X\['x'\] to be a tensor; got list\."),
+        (
+            MixUp(),
+            torch.zeros(2, 3, dtype=torch.uint8),
+            TypeError,
+            r"floats .*; got torch\.uint8\.",
+        ),
+        (MixUp(), [0.0], TypeError, r"X\['x'\] must be a tensor of floats for MixUp; got list\."),
+        (CutMix(), [0.0], TypeError, r"X\['x'\] must be a tensor for CutMix; got list\."),
         (
             CutMix(),
             torch.zeros(8, 5),
             ValueError,
-            r"CutMix needs images or feature maps.*got the shape \(8, 5\)\. MixUp takes any\.",
+            r"X\['x'\] must be images or feature maps.*got shape \(8, 5\)\. MixUp accepts any .*\.",
         ),
     ],
 )
-def test_what_cannot_be_mixed_is_named(net, callback, x, error, message):
+def test_an_input_that_cannot_be_mixed_is_named(net, callback, x, error, message):
     with pytest.raises(error, match=message):
         mixed(callback, net, {"x": x})
 

@@ -1,4 +1,4 @@
-"""Settings follow their schedules, and stages thaw in time."""
+"""Scheduled and GradualUnfreeze: values at each step, resuming, wrong parameters."""
 
 import pytest
 import torch
@@ -7,8 +7,6 @@ from torch import nn
 
 from sktransfer.callbacks import CutMix, GradualUnfreeze, MixUp, ModelEMA, Scheduled, Snapshots
 from sktransfer.schedules import SGDR, Cosine, OneCycle
-
-# Scheduled
 
 
 @pytest.mark.parametrize("schedule", [Cosine(0.1), OneCycle(), lambda progress: 1 - progress / 2])
@@ -23,7 +21,7 @@ def test_each_group_has_its_base_times_the_factor(setting, schedule):
         assert values == pytest.approx([base * schedule(step / 11) for base in bases])
 
 
-def test_a_schedule_in_epochs_learns_those_of_the_phase():
+def test_a_schedule_in_epochs_is_bound_to_those_of_the_phase():
     watch = Watch(settings_of("lr"))
     callback = Scheduled("lr", "sgdr")
     Net([callback, watch], max_epochs=7).fit()
@@ -39,7 +37,7 @@ def test_a_schedule_in_epochs_learns_those_of_the_phase():
         ("adamw", lambda net: net.optimizer_.param_groups[0]["betas"][0]),
     ],
 )
-def test_momentum_is_what_the_optimizer_has_of_it(optimizer, read):
+def test_momentum_is_set_under_the_optimizer_s_own_key(optimizer, read):
     watch, schedule = Watch(read), OneCycle().companions["momentum"]
     net = Net([Scheduled("momentum", schedule), watch], optimizer=optimizer)
     net.fit()
@@ -48,7 +46,7 @@ def test_momentum_is_what_the_optimizer_has_of_it(optimizer, read):
         assert {group["betas"][1] for group in net.optimizer_.param_groups} == {0.999}
 
 
-def test_dropout_layers_have_their_own_probability_back_in_the_end():
+def test_drop_probabilities_are_restored_after_training():
     watch = Watch(lambda net: net.module_.dropout.p)
     net = Net([Scheduled("dropout", Cosine()), watch]).fit()
     assert watch.seen_ == pytest.approx([0.4 * Cosine()(step / 11) for step in range(12)])
@@ -95,7 +93,7 @@ def test_progress_stays_between_0_and_1(step, n_steps):
         (Scheduled("lr", "cosin"), ValueError, r"schedule must be one of .*mean 'cosine'\?"),
         (Scheduled("lr", 0.5), TypeError, r"schedule must be a name, .*; got 0\.5\."),
         (GradualUnfreeze(0), ValueError, r"every must be an integer of at least 1; got 0\."),
-        (GradualUnfreeze(stop=-1), ValueError, r"stop must be an integer of at least 0; got -1\."),
+        (GradualUnfreeze(cut=-1), ValueError, r"cut must be an integer of at least 0; got -1\."),
         (ModelEMA(1), ValueError, r"decay must be a number in \[0, 1\); got 1\."),
         (MixUp(0), ValueError, r"alpha must be a number in \(0, inf\); got 0\."),
         (CutMix(-1), ValueError, r"alpha must be a number in \(0, inf\); got -1\."),
@@ -111,7 +109,7 @@ def test_a_wrong_parameter_is_named_before_training(callback, error, message):
         callback.initialize()
 
 
-def test_an_optimizer_without_momentum_has_none_to_drive():
+def test_an_optimizer_without_momentum_is_left_alone():
     net = Net([Scheduled("momentum", Cosine())], optimizer=torch.optim.Adagrad).fit()
     assert not any("momentum" in key for group in net.optimizer_.param_groups for key in group)
 
@@ -119,18 +117,18 @@ def test_an_optimizer_without_momentum_has_none_to_drive():
 def test_a_setting_that_the_optimizer_lacks_is_named():
     net = Net([Scheduled("weight_decay", Cosine())])
     net.optimizer_ = torch.optim.Rprop(net.module_.parameters())
-    with pytest.raises(ValueError, match=r"setting must be one that Rprop has; got 'weight_decay'"):
+    with pytest.raises(ValueError, match=r"setting must be a setting of Rprop; got 'weight_decay'"):
         net.fit()
 
 
-def test_a_net_without_dropout_is_told_so():
+def test_a_net_without_dropout_layers_is_refused():
     net = Net([Scheduled("dropout", Cosine())])
     net.module_.dropout = nn.Identity()
-    with pytest.raises(ValueError, match=r"must find a dropout layer; the net has none\."):
+    with pytest.raises(
+        ValueError,
+        match=r"must be used with a net that has dropout layers; got a net without any\.",
+    ):
         net.fit()
-
-
-# GradualUnfreeze
 
 
 @pytest.mark.parametrize(
@@ -138,14 +136,14 @@ def test_a_net_without_dropout_is_told_so():
     [
         (GradualUnfreeze(), 0, [2, 1, 0, 0, 0]),
         (GradualUnfreeze(every=2), 0, [2, 2, 1, 1, 0]),
-        (GradualUnfreeze(stop=1), 0, [2, 1, 1, 1, 1]),
+        (GradualUnfreeze(cut=1), 0, [2, 1, 1, 1, 1]),
         (GradualUnfreeze(), 2, [2, 2, 2, 2, 2]),
-        (GradualUnfreeze(stop=1), 2, [2, 2, 2, 2, 2]),
+        (GradualUnfreeze(cut=1), 2, [2, 2, 2, 2, 2]),
         (GradualUnfreeze(), 3, [3, 3, 3, 3, 3]),
-        (GradualUnfreeze(stop=9), 0, [3, 3, 3, 3, 3]),
+        (GradualUnfreeze(cut=9), 0, [3, 3, 3, 3, 3]),
     ],
 )
-def test_stages_thaw_from_the_last_one_never_before_the_prefix(callback, start, cuts):
+def test_stages_unfreeze_from_the_last_one_but_never_inside_the_prefix(callback, start, cuts):
     watch = Watch(lambda net: net.module_.backbone.cut)
     Net([callback, watch], max_epochs=5, start=start).fit()
     assert watch.seen_[::3] == cuts
@@ -156,11 +154,3 @@ def test_the_cut_is_a_function_of_the_epoch_alone():
     net.epoch_ = 1
     net.notify("on_epoch_begin")
     assert net.module_.backbone.cut == 1
-
-
-# MixUp and CutMix
-
-
-@pytest.fixture
-def net():
-    return Net([])
