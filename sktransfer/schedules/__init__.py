@@ -1,4 +1,4 @@
-"""Schedules map the progress of training to a factor."""
+"""Schedules: functions from the progress of training to a factor of a base value."""
 
 from .base import Schedule
 from .cycles import SGDR, Cyclic, OneCycle, OneCycleMomentum

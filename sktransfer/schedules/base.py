@@ -1,7 +1,9 @@
-"""What a schedule is: progress in [0, 1] to a factor of the base value.
+"""The base class of schedules.
 
-Progress is 0 at the first optimiser step of a phase and 1 at its last one, so a schedule needs no
-number of steps.  One that counts in epochs learns them from :meth:`Schedule.over`.
+A schedule maps progress in [0, 1] to a factor of a base value, such as the learning rate.
+Progress is 0 at the first optimiser step of a phase and 1 at its last one, so a schedule does not
+depend on the number of steps.  A schedule that counts in epochs is bound to their number by
+:meth:`Schedule.over`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from math import cos, floor, pi
 
 @dataclass(frozen=True)
 class Schedule:
-    """A function of progress in [0, 1] that gives a factor of the base value.
+    """Map progress in [0, 1] to a factor of the base value.
 
     Subclasses are frozen dataclasses that define ``__call__``.
 
@@ -29,28 +31,32 @@ class Schedule:
     """
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress`` in [0, 1]."""
+        """Return the factor at ``progress`` in [0, 1]."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__.")
 
     def over(self, n_epochs: float) -> Schedule:  # noqa: ARG002 - few count in epochs
-        """The schedule, bound to a phase of ``n_epochs``."""
+        """Return the schedule bound to a phase of ``n_epochs`` epochs."""
         return self
 
     def ends(self, n_epochs: int) -> list[int]:
-        """How many epochs are done when each cycle ends, rounded; the last ends the phase."""
+        """Return the number of epochs done at the end of each cycle, in ascending order.
+
+        Cycles that end inside an epoch are rounded to the nearest one.  The last entry is always
+        ``n_epochs``.
+        """
         rounded = {floor(time + 0.5) for time in self._ends(n_epochs)}
         return sorted((rounded - {0}) | {n_epochs})
 
     def _ends(self, n_epochs: float) -> list[float]:
-        """The times, in epochs, at which a cycle ends."""
+        """Return the times, in epochs, at which a cycle ends."""
         return [n_epochs]
 
     @property
     def companions(self) -> dict[str, Schedule]:
-        """Schedules of other settings that go with this one, by setting."""
+        """Schedules of other settings that belong to this one, by setting."""
         return {}
 
 
 def half_cosine(first: float, last: float, progress: float) -> float:
-    """Half a cosine from ``first`` to ``last``."""
+    """Return a value between ``first`` and ``last``, on half a cosine, at ``progress``."""
     return last + (first - last) * (1 + cos(pi * progress)) / 2

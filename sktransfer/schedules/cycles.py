@@ -1,4 +1,4 @@
-"""Schedules that go up and down: one cycle, warm restarts, triangles."""
+"""Schedules with cycles: one cycle, warm restarts, triangles."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from .base import Schedule, half_cosine
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up to the peak, factor 1, and down below the start, in two half cosines.
+    """Rise to the factor 1, then fall below the first factor, along two half cosines.
 
-    Momentum, its companion, goes the other way: see :class:`OneCycleMomentum`.  Equal to torch's
-    ``OneCycleLR``, with the base value as its ``max_lr`` and the base momentum as its
-    ``max_momentum``.
+    Its companion, :class:`OneCycleMomentum`, lowers the momentum while the learning rate rises.
+    The two equal torch's ``OneCycleLR`` with the base value as ``max_lr`` and the base momentum
+    as ``max_momentum``.
 
     Parameters
     ----------
     warmup : float, default=0.25
-        The progress at the peak, in (0, 1).
+        Progress at which the factor reaches 1, in (0, 1).
     div : float, default=25.0
         The first factor is ``1 / div``; at least 1.
     final_div : float, default=10000.0
         The last factor is ``1 / (div * final_div)``; at least 1.
     momentum_dip : float or None, default=0.8947368421052632
-        The factor of the base momentum at the peak, in (0, 1]: fastai goes from 0.95 to 0.85.
-        None leaves momentum as it is.
+        Factor of the base momentum at the peak, in (0, 1].  The default is the ratio that fastai
+        uses, 0.85 to 0.95.  None leaves the momentum constant.
 
     References
     ----------
@@ -57,7 +57,7 @@ class OneCycle(Schedule):
             check_range("momentum_dip", self.momentum_dip, "(0, 1]")
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress`` in [0, 1]."""
+        """Return the factor at ``progress`` in [0, 1]."""
         first, last = 1 / self.div, 1 / self.div / self.final_div
         if progress < self.warmup:
             return half_cosine(first, 1, progress / self.warmup)
@@ -65,7 +65,7 @@ class OneCycle(Schedule):
 
     @property
     def companions(self) -> dict[str, Schedule]:
-        """Momentum goes down while the value goes up, and back."""
+        """The schedule of the momentum, which falls while the learning rate rises."""
         if self.momentum_dip is None:
             return {}
         return {"momentum": OneCycleMomentum(self.warmup, self.momentum_dip)}
@@ -73,14 +73,14 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class OneCycleMomentum(Schedule):
-    """From 1 down to ``dip`` while ``OneCycle`` rises, and back to 1 while it falls.
+    """Fall from 1 to ``dip`` while ``OneCycle`` rises, and return to 1 while it falls.
 
     Parameters
     ----------
     warmup : float, default=0.25
-        The progress at the dip, in (0, 1).
+        Progress at which the factor reaches ``dip``, in (0, 1).
     dip : float, default=0.8947368421052632
-        The factor there, in (0, 1].
+        Smallest factor, in (0, 1].
 
     Examples
     --------
@@ -97,7 +97,7 @@ class OneCycleMomentum(Schedule):
         check_range("dip", self.dip, "(0, 1]")
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress`` in [0, 1]."""
+        """Return the factor at ``progress`` in [0, 1]."""
         if progress < self.warmup:
             return half_cosine(1, self.dip, progress / self.warmup)
         return half_cosine(self.dip, 1, (progress - self.warmup) / (1 - self.warmup))
@@ -105,21 +105,21 @@ class OneCycleMomentum(Schedule):
 
 @dataclass(frozen=True)
 class SGDR(Schedule):
-    """Half a cosine from 1 down to ``final``, again and again: warm restarts.
+    """Fall from 1 to ``final`` along half a cosine, then restart at 1, in every cycle.
 
-    Cycles are counted in epochs, so the schedule has to be bound to its phase by ``over`` before
-    it is called.  The last cycle is cut short where the phase ends.
+    Cycles are counted in epochs.  Call ``over`` to set the number of epochs before the schedule
+    is evaluated; ``Scheduled`` does so.  The last cycle is shorter if the phase ends before it.
 
     Parameters
     ----------
     cycle_length : float, default=1
-        The epochs of the first cycle, at least 0.01.
+        Number of epochs of the first cycle, at least 0.01.
     multiplier : float, default=2
-        How much longer each cycle is than the one before, at least 1.
+        Ratio of the length of a cycle to that of the previous one, at least 1.
     final : float, default=0.0
-        The last factor of a cycle, in [0, 1].
+        Last factor of a cycle, in [0, 1].
     n_epochs : float or None, default=None
-        The epochs of the phase, which ``over`` sets.
+        Number of epochs of the phase; set by ``over``.
 
     References
     ----------
@@ -149,17 +149,19 @@ class SGDR(Schedule):
             check_range("n_epochs", self.n_epochs, "(0, inf)")
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress`` in [0, 1] of the phase."""
+        """Return the factor at ``progress`` in [0, 1] of the phase."""
         if self.n_epochs is None:
-            raise ValueError("SGDR counts its cycles in epochs; call over(n_epochs) first.")
+            raise ValueError(
+                "n_epochs must be set before SGDR is called; got None. Call over(n_epochs) first."
+            )
         time, length = progress * self.n_epochs, self.cycle_length
-        # the phase ends with a cycle's last factor, never with the first of another
+        # A cycle that ends with the phase keeps its last factor instead of restarting.
         while time >= length and not (progress >= 1 and isclose(time, length)):
             time, length = time - length, length * self.multiplier
         return half_cosine(1, self.final, min(1, time / length))
 
     def over(self, n_epochs: float) -> SGDR:
-        """The schedule, bound to a phase of ``n_epochs``."""
+        """Return the schedule bound to a phase of ``n_epochs`` epochs."""
         return replace(self, n_epochs=n_epochs)
 
     def _ends(self, n_epochs: float) -> list[float]:
@@ -174,14 +176,14 @@ class SGDR(Schedule):
 
 @dataclass(frozen=True)
 class Cyclic(Schedule):
-    """From ``low`` up to 1 and back in straight lines, ``n_cycles`` times.
+    """Rise linearly from ``low`` to 1 and fall back, ``n_cycles`` times.
 
     Parameters
     ----------
     n_cycles : int, default=3
-        Cycles in a phase, at least 1.
+        Number of cycles in a phase, at least 1.
     low : float, default=0.1
-        The first and last factor of each cycle, in [0, 1].
+        First and last factor of each cycle, in [0, 1].
 
     References
     ----------
@@ -203,7 +205,7 @@ class Cyclic(Schedule):
         check_range("low", self.low, "[0, 1]")
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress`` in [0, 1]."""
+        """Return the factor at ``progress`` in [0, 1]."""
         within = progress * self.n_cycles % 1
         return self.low + (1 - self.low) * (1 - abs(2 * within - 1))
 

@@ -1,4 +1,4 @@
-"""All schedules by name: what changes in time, from progress in [0, 1] to a factor."""
+"""Schedules without cycles, and the names of all schedules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .cycles import SGDR, Cyclic, OneCycle
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The factor 1 throughout.
+    """Return the factor 1 at all times.
 
     Examples
     --------
@@ -23,18 +23,18 @@ class Constant(Schedule):
     """
 
     def __call__(self, progress: float) -> float:  # noqa: ARG002 - a constant
-        """The factor 1."""
+        """Return the factor 1."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class Custom(Schedule):
-    """Any function of progress, as a schedule.
+    """Turn a function of progress into a schedule.
 
     Parameters
     ----------
     function : callable
-        Takes progress in [0, 1], gives a factor.
+        Function from progress in [0, 1] to a factor.
 
     Examples
     --------
@@ -50,18 +50,18 @@ class Custom(Schedule):
             raise TypeError(f"function must be callable; got {self.function!r}.")
 
     def __call__(self, progress: float) -> float:
-        """The function's factor at ``progress``."""
+        """Return the factor that the function computes at ``progress``."""
         return self.function(progress)
 
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Half a cosine from 1 down to ``final``.
+    """Fall from 1 to ``final`` along half a cosine.
 
     Parameters
     ----------
     final : float, default=0.0
-        The last factor, in [0, 1].
+        Last factor, in [0, 1].
 
     References
     ----------
@@ -81,20 +81,20 @@ class Cosine(Schedule):
         check_range("final", self.final, "[0, 1]")
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress`` in [0, 1]."""
+        """Return the factor at ``progress`` in [0, 1]."""
         return half_cosine(1, self.final, progress)
 
 
 @dataclass(frozen=True)
 class SlantedTriangular(Schedule):
-    """A short straight line from ``1 / ratio`` up to 1, and a long one back.
+    """Rise linearly from ``1 / ratio`` to 1, then fall back to it over a longer time.
 
     Parameters
     ----------
-    cut : float, default=0.1
-        The progress at the peak, in (0, 1): the paper's *cut_frac*.
+    peak : float, default=0.1
+        Progress at which the factor reaches 1, in (0, 1); *cut_frac* in the paper.
     ratio : float, default=32
-        How much smaller the least factor is than the peak, at least 1.
+        Ratio of the largest factor to the smallest, at least 1.
 
     References
     ----------
@@ -104,36 +104,36 @@ class SlantedTriangular(Schedule):
     Examples
     --------
     >>> from sktransfer.schedules import SlantedTriangular
-    >>> [SlantedTriangular(cut=0.25, ratio=4)(progress) for progress in (0, 0.25, 1)]
+    >>> [SlantedTriangular(peak=0.25, ratio=4)(progress) for progress in (0, 0.25, 1)]
     [0.25, 1.0, 0.25]
     """
 
-    cut: float = 0.1
+    peak: float = 0.1
     ratio: float = 32
 
     def __post_init__(self) -> None:
-        check_range("cut", self.cut, "(0, 1)")
+        check_range("peak", self.peak, "(0, 1)")
         check_range("ratio", self.ratio, "[1, inf)")
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress`` in [0, 1]."""
-        rising = progress < self.cut
-        height = progress / self.cut if rising else (1 - progress) / (1 - self.cut)
+        """Return the factor at ``progress`` in [0, 1]."""
+        rising = progress < self.peak
+        height = progress / self.peak if rising else (1 - progress) / (1 - self.peak)
         return (1 + height * (self.ratio - 1)) / self.ratio
 
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """A straight line up to the first factor of another schedule, which has the rest.
+    """Rise linearly to the first factor of another schedule, then follow that schedule.
 
     Parameters
     ----------
     schedule : Schedule
-        What follows the warm-up.
+        The schedule after the warm-up.
     share : float, default=0.1
-        The part of the phase that warms up, in (0, 1).
+        Share of the phase that the warm-up takes, in (0, 1).
     start : float, default=0.0
-        Where the line starts, as a part of the first factor of ``schedule``, in [0, 1].
+        Ratio of the factor at the start to the first factor of ``schedule``, in [0, 1].
 
     References
     ----------
@@ -159,14 +159,14 @@ class Warmup(Schedule):
         check_range("start", self.start, "[0, 1]")
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress`` in [0, 1]."""
+        """Return the factor at ``progress`` in [0, 1]."""
         if progress < self.share:
             rise = self.start + (1 - self.start) * progress / self.share
             return rise * self.schedule(0)
         return self.schedule((progress - self.share) / (1 - self.share))
 
     def over(self, n_epochs: float) -> Warmup:
-        """The schedule, with the inner one bound to the epochs that follow the warm-up."""
+        """Bind the inner schedule to the epochs that follow the warm-up."""
         return replace(self, schedule=self.schedule.over(n_epochs * (1 - self.share)))
 
     def _ends(self, n_epochs: float) -> list[float]:
@@ -175,14 +175,14 @@ class Warmup(Schedule):
 
     @property
     def companions(self) -> dict[str, Schedule]:
-        """Those of the inner schedule, held at their first factor during the warm-up."""
+        """Companions of the inner schedule, constant during the warm-up."""
         return {
             setting: Warmup(companion, self.share, start=1.0)
             for setting, companion in self.schedule.companions.items()
         }
 
 
-# name -> its schedule, with the defaults
+# name -> function that makes the schedule with its default parameters
 SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "constant": Constant,
     "cosine": Cosine,
@@ -194,26 +194,26 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
 
 
 def resolve_schedule(value: Any, name: str = "lr_schedule") -> Schedule:
-    """The schedule that ``value`` names, is, or computes.
+    """Return a schedule from its name, from a schedule or from a function.
 
     Parameters
     ----------
     value : str, Schedule or callable
         A name from ``SCHEDULES``, a schedule, or any function of progress in [0, 1].
     name : str, default="lr_schedule"
-        What the user calls the parameter.
+        Name of the parameter in error messages.
 
     Returns
     -------
     Schedule
-        A function that is no :class:`Schedule` comes back as :class:`Custom`.
+        ``value`` itself if it is one.  A function is wrapped in :class:`Custom`.
 
     Raises
     ------
     ValueError
-        If no schedule has that name.
+        If ``value`` is a string that names no schedule.
     TypeError
-        If ``value`` is no schedule.
+        If ``value`` is not a string, a schedule or a callable.
 
     Examples
     --------
@@ -226,7 +226,10 @@ def resolve_schedule(value: Any, name: str = "lr_schedule") -> Schedule:
     if isinstance(value, Schedule):
         return value
     if isinstance(value, type) and issubclass(value, Schedule):
-        raise TypeError(f"{name} must be a schedule, not its class: {value.__name__}(...).")
+        raise TypeError(
+            f"{name} must be an instance of a schedule; got the class {value.__name__}. "
+            f"Write {value.__name__}(...)."
+        )
     if callable(value):
         return Custom(value)
     raise TypeError(

@@ -1,4 +1,4 @@
-"""Cycles go up and down as those of torch do."""
+"""Schedules with cycles: equality with torch, and the epochs at which cycles end."""
 
 import math
 
@@ -6,16 +6,9 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from sktransfer.schedules import (
-    SGDR,
-    Cosine,
-    Custom,
-    Cyclic,
-    OneCycle,
-    Warmup,
-)
+from sktransfer.schedules import SGDR, Cosine, Custom, Cyclic, OneCycle, Warmup
 
-# torch asks that the optimiser steps before its schedules do; here nothing is optimised
+# torch warns if a scheduler steps before its optimiser; these tests optimise nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
 
 
@@ -24,7 +17,7 @@ def sgd(lr=1.0, momentum=0.9):
 
 
 def stepped(optimizer, scheduler, n_steps):
-    """The learning rate and the momentum at each step."""
+    """Return the learning rates and the momenta of all steps."""
     values = []
     for _ in range(n_steps):
         values.append([optimizer.param_groups[0][key] for key in ("lr", "momentum")])
@@ -38,7 +31,7 @@ def factors(schedule, n_steps):
 
 
 @pytest.mark.parametrize(("warmup", "div", "final_div"), [(0.25, 25, 1e4), (0.5, 10, 2)])
-def test_one_cycle_is_that_of_torch_momentum_included(warmup, div, final_div):
+def test_one_cycle_equals_torch_s_for_learning_rate_and_momentum(warmup, div, final_div):
     n_steps, optimizer = 41, sgd()
     scheduler = lr_scheduler.OneCycleLR(
         optimizer,
@@ -61,7 +54,7 @@ def test_one_cycle_is_that_of_torch_momentum_included(warmup, div, final_div):
 @pytest.mark.parametrize(
     ("length", "multiplier", "n_epochs"), [(1, 2, 7), (1, 2, 9), (2, 1, 7), (3, 1, 9), (10, 2, 4)]
 )
-def test_warm_restarts_are_those_of_torch(length, multiplier, n_epochs):
+def test_warm_restarts_equal_those_of_torch(length, multiplier, n_epochs):
     optimizer, n_steps = sgd(), 12 * n_epochs
     scheduler = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, length, multiplier, 0.05)
     schedule = SGDR(length, multiplier, final=0.05).over(n_epochs)
@@ -110,12 +103,13 @@ def test_the_end_of_a_phase_is_the_end_of_a_cycle(length, n_epochs):
     assert schedule(1) == pytest.approx(0.25)
 
 
-def test_restarts_wait_for_the_epochs_of_their_phase():
-    with pytest.raises(ValueError, match=r"SGDR counts its cycles in epochs; call over"):
+def test_warm_restarts_need_the_number_of_epochs():
+    message = r"n_epochs must be set before SGDR .*; got None\. Call over\(n_epochs\) first\."
+    with pytest.raises(ValueError, match=message):
         SGDR()(0.5)
 
 
-def test_cyclic_is_that_of_torch():
+def test_cyclic_equals_that_of_torch():
     optimizer = sgd()
     scheduler = lr_scheduler.CyclicLR(
         optimizer, base_lr=0.1, max_lr=1.0, step_size_up=8, cycle_momentum=False
@@ -124,5 +118,5 @@ def test_cyclic_is_that_of_torch():
     assert factors(Cyclic(n_cycles=3, low=0.1), 49) == pytest.approx(lrs)
 
 
-def test_momentum_stays_where_no_dip_is_asked_for():
+def test_one_cycle_without_a_dip_has_no_companion():
     assert OneCycle(momentum_dip=None).companions == Cosine().companions == {}

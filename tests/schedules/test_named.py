@@ -1,4 +1,4 @@
-"""Schedules that only fall, and schedules by name."""
+"""Schedules without cycles: their formulas, warm-up, and schedules by name."""
 
 import math
 
@@ -17,7 +17,7 @@ from sktransfer.schedules import (
 )
 from sktransfer.schedules.named import SCHEDULES
 
-# torch asks that the optimiser steps before its schedules do; here nothing is optimised
+# torch warns if a scheduler steps before its optimiser; these tests optimise nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
 
 
@@ -26,7 +26,7 @@ def sgd(lr=1.0, momentum=0.9):
 
 
 def stepped(optimizer, scheduler, n_steps):
-    """The learning rate and the momentum at each step."""
+    """Return the learning rates and the momenta of all steps."""
     values = []
     for _ in range(n_steps):
         values.append([optimizer.param_groups[0][key] for key in ("lr", "momentum")])
@@ -39,7 +39,7 @@ def factors(schedule, n_steps):
     return [schedule(step / (n_steps - 1)) for step in range(n_steps)]
 
 
-def test_cosine_is_that_of_torch():
+def test_cosine_equals_that_of_torch():
     optimizer = sgd()
     scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=30, eta_min=0.1)
     lrs, _ = stepped(optimizer, scheduler, 31)
@@ -47,7 +47,7 @@ def test_cosine_is_that_of_torch():
 
 
 @pytest.mark.parametrize(("cut_frac", "ratio"), [(0.1, 32), (0.25, 4)])
-def test_slanted_triangular_is_the_formula_of_the_paper(cut_frac, ratio):
+def test_slanted_triangular_follows_the_formula_of_the_paper(cut_frac, ratio):
     n_steps = 200
     cut = math.floor(n_steps * cut_frac)
     for t in range(n_steps + 1):
@@ -64,13 +64,13 @@ def test_a_warm_up_leads_to_the_first_factor_of_what_follows():
     assert schedule(1) == inner(1)
 
 
-def test_a_warm_up_passes_on_the_epochs_that_follow_it():
+def test_a_warm_up_binds_the_inner_schedule_to_the_epochs_after_it():
     bound = Warmup(SGDR(1, 1), share=0.25).over(8)
     assert bound.schedule == SGDR(1, 1, n_epochs=6)
     assert bound(0.25 + 0.75 / 6 + 1e-6) == pytest.approx(1)  # restarts after one of six epochs
 
 
-def test_momentum_waits_during_a_warm_up():
+def test_momentum_is_constant_during_a_warm_up():
     momentum = Warmup(OneCycle(), share=0.2).companions["momentum"]
     assert [momentum(0), momentum(0.1)] == [1, 1]
     assert momentum(0.2 + 0.25 * 0.8) == pytest.approx(0.85 / 0.95)
@@ -99,10 +99,13 @@ def test_a_misspelt_schedule_is_answered_with_the_nearest_one():
     ("value", "message"),
     [
         (3, r"lr_schedule must be a name, a schedule or a function .*; got 3\."),
-        (Cosine, r"lr_schedule must be a schedule, not its class: Cosine\(\.\.\.\)\."),
+        (
+            Cosine,
+            r"lr_schedule must be an instance .*; got the class Cosine\. Write Cosine\(\.\.\.\)\.",
+        ),
     ],
 )
-def test_what_is_no_schedule_is_refused(value, message):
+def test_a_value_that_is_not_a_schedule_is_refused(value, message):
     with pytest.raises(TypeError, match=message):
         resolve_schedule(value)
 

@@ -1,4 +1,4 @@
-"""Schedules are what the papers and torch say, point by point."""
+"""All schedules: ranges of factors, pickling, the ends of cycles, wrong parameters."""
 
 import math
 import pickle
@@ -20,9 +20,6 @@ from sktransfer.schedules import (
     SlantedTriangular,
     Warmup,
 )
-
-# torch asks that the optimiser steps before its schedules do; here nothing is optimised
-pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
 
 share = st.floats(0, 1)
 inside = st.floats(0.01, 0.99)
@@ -69,7 +66,7 @@ def test_ends_are_epochs_in_order_and_the_last_is_the_phase_s(schedule, n_epochs
     assert ends[-1] == n_epochs
 
 
-def test_a_schedule_without_a_formula_says_so():
+def test_a_schedule_without_a_formula_raises_an_error():
     with pytest.raises(NotImplementedError, match="Schedule must define __call__"):
         Schedule()(0)
 
@@ -90,7 +87,7 @@ def test_a_schedule_without_a_formula_says_so():
         (lambda: SGDR().over(0), r"n_epochs must be a number in \(0, inf\); got 0\."),
         (lambda: Cyclic(n_cycles=0), r"n_cycles must be an integer of at least 1; got 0\."),
         (lambda: Cyclic(low=2), r"low must be a number in \[0, 1\]; got 2\."),
-        (lambda: SlantedTriangular(cut=1), r"cut must be a number in \(0, 1\); got 1\."),
+        (lambda: SlantedTriangular(peak=1), r"peak must be a number in \(0, 1\); got 1\."),
         (lambda: SlantedTriangular(ratio=0), r"ratio must be a number in \[1, inf\); got 0\."),
         (lambda: Warmup(Cosine(), share=1), r"share must be a number in \(0, 1\); got 1\."),
         (lambda: Warmup(Cosine(), start=2), r"start must be a number in \[0, 1\]; got 2\."),
@@ -108,12 +105,12 @@ def test_a_parameter_out_of_range_is_named(make, message):
         (lambda: Custom(3), r"function must be callable; got 3\."),
     ],
 )
-def test_a_part_of_the_wrong_type_is_named(make, message):
+def test_a_parameter_of_the_wrong_type_is_named(make, message):
     with pytest.raises(TypeError, match=message):
         make()
 
 
 @pytest.mark.parametrize("value", ["0.5", None, True, math.nan, math.inf])
-def test_what_is_no_number_is_out_of_range(value):
+def test_a_value_that_is_not_a_finite_number_is_out_of_range(value):
     with pytest.raises(ValueError, match=r"ratio must be a number in \[1, inf\); got"):
         SlantedTriangular(ratio=value)
