@@ -1,1 +1,1 @@
-"""Small helpers without knowledge of networks; each is imported by its module."""
+"""Helpers that know nothing of networks; import them by module."""

@@ -1,4 +1,4 @@
-"""Which device computes, and in which precision."""
+"""The choice of device and precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PRECISIONS = ("float32", "bfloat16", "auto")
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The device that ``device`` stands for; "auto" is cuda, then mps, then cpu."""
+    """Return the torch device; "auto" prefers cuda, then mps, then cpu."""
     if isinstance(device, torch.device):
         device = str(device)
     if not (isinstance(device, str) and device.startswith("cuda:")):
@@ -32,7 +32,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype that ``precision`` stands for; "auto" is bfloat16 where the device computes it."""
+    """Return the dtype; "auto" is bfloat16 if the device computes in it, else float32."""
     check_choice("precision", precision, PRECISIONS)
     if precision == "auto":
         precision = "bfloat16" if _computes_bfloat16(device) else "float32"
@@ -42,7 +42,7 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":  # asked of the processor's units: emulated bfloat16 is slower
+    if device.type == "cpu":  # only with hardware units: emulated bfloat16 is slower
         units: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         return any(units.get(unit) for unit in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
     return False

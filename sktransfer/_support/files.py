@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes, and the removal of files that killed processes left."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# What a killed writer left is removed after this time: no writer pauses for so long.
+# Temporary files older than this were left by a killed process: no writer pauses this long.
 STALE_SECONDS = 3600
 
-ASIDE = re.compile(r"[0-9a-f]{32}\.tmp")
+TEMPORARY = re.compile(r"[0-9a-f]{32}\.tmp")
 
 
 def find_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    """The regular files of ``folder`` with such a name: no symbolic link; none without a folder."""
+    """List the regular files in ``folder`` whose names match ``pattern``.
+
+    Symbolic links are left out.  The list is empty if the folder does not exist.
+    """
     try:
         with os.scandir(folder) as entries:
             return [
@@ -30,19 +33,19 @@ def find_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
 
 
 def write_file(path: Path, *parts: Any) -> None:
-    """Write ``parts`` to a file that is there whole or not at all."""
-    aside = path.with_name(f"{uuid4().hex}.tmp")
+    """Write ``parts`` to a file atomically: a reader sees the whole file or no file."""
+    temporary = path.with_name(f"{uuid4().hex}.tmp")
     try:
-        with aside.open("xb") as file:
+        with temporary.open("xb") as file:
             file.writelines(parts)
-        aside.replace(path)
+        temporary.replace(path)
     except BaseException:
-        remove_file(aside)
+        remove_file(temporary)
         raise
 
 
 def remove_file(path: Path) -> int:
-    """Remove a file, where that can be done; returns the bytes freed."""
+    """Remove a file and return the bytes freed; 0 if it cannot be removed."""
     try:
         size = path.lstat().st_size
         path.unlink()
@@ -52,9 +55,9 @@ def remove_file(path: Path) -> int:
 
 
 def remove_stale(folder: Path) -> int:
-    """Remove what killed writers left in ``folder``; returns the bytes freed."""
-    before, freed = time.time() - STALE_SECONDS, 0
-    for path in find_files(folder, ASIDE):
+    """Remove old temporary files from ``folder`` and return the bytes freed."""
+    oldest, freed = time.time() - STALE_SECONDS, 0
+    for path in find_files(folder, TEMPORARY):
         with suppress(FileNotFoundError):
-            freed += remove_file(path) if path.lstat().st_mtime < before else 0
+            freed += remove_file(path) if path.lstat().st_mtime < oldest else 0
     return freed

@@ -1,7 +1,8 @@
-"""A text of what a callable computes, so that results can be named by it.
+"""Hashes of content, and descriptions of callables to hash.
 
-Neither ``repr`` nor ``pickle`` will do: the first may hide parameters or tell an address, the
-second names a function without looking into it, so that an edited one would keep its name.
+Neither ``repr`` nor ``pickle`` describes a callable well enough.  ``repr`` may hide parameters or
+show a memory address; ``pickle`` stores a function by name, so an edited function would keep its
+hash.
 """
 
 from __future__ import annotations
@@ -15,25 +16,73 @@ from hashlib import blake2b
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+# The repr of these types describes a value completely.
 PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, range)
 
-# Installed code is known by name and version.
+# Installed code is described by its name and version.
 STDLIB = sysconfig.get_path("stdlib")
+ROOT = __name__.partition(".")[0]
+
+
+def hash_parts(kind: str, *parts: Any) -> bytes:
+    """Return a hash of 16 bytes that stands for ``parts``.
+
+    Parameters
+    ----------
+    kind : str
+        What the parts describe, in at most 16 bytes.  Equal parts of different kinds have
+        different hashes.
+    *parts : str, bytes-like, ndarray or Tensor
+        The type and length of each part enter the hash, so ``"ab", "c"`` and ``"a", "bc"`` differ.
+        The dtype and shape of arrays and tensors count.
+
+    Examples
+    --------
+    >>> from sktransfer._support.hashing import hash_parts
+    >>> hash_parts("example", "a", b"b").hex()
+    '0e02f44f215f09a9156bc9d3755ae381'
+    """
+    state = blake2b(digest_size=16, person=kind.encode())
+    for part in parts:
+        form, content = _form_and_content(part)
+        state.update(f"{form} {len(content)}\n".encode())
+        state.update(content)
+    return state.digest()
+
+
+def hash_int(text: str) -> int:
+    """Return a hash of ``text`` as an integer of 64 bits."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+
+
+def _form_and_content(part: Any) -> tuple[str, Any]:
+    """Return the form of a part as text, and its content as a buffer of bytes."""
+    if isinstance(part, str):
+        return "str", part.encode()
+    if isinstance(part, Tensor):
+        values = part.detach().cpu().reshape(-1).contiguous()
+        return f"{part.dtype} {tuple(part.shape)}", values.view(torch.uint8).numpy()
+    if isinstance(part, np.ndarray):
+        values = np.ascontiguousarray(part).reshape(-1)
+        return f"{part.dtype.str} {part.shape}", values.view(np.uint8)
+    return "bytes", memoryview(part).cast("B")
 
 
 def described(thing: Any) -> str:
-    """A text that is equal for two things only if they are made alike: type, state and code.
+    """Describe an object by its type, state and code.
 
-    Of functions and classes that are not installed, the code counts, and the globals that it
-    reads.
+    Two objects have equal descriptions only if they were made alike.  Functions and classes that
+    are not part of an installed package are described by their code and the globals it reads.
 
     Raises
     ------
     TypeError
-        If something in it cannot be taken apart, such as an open file or a lock.
+        If the object contains something that pickle cannot take apart, such as an open file or a
+        lock.
 
     Examples
     --------
@@ -43,73 +92,75 @@ def described(thing: Any) -> str:
     >>> described(1) == described(1.0)
     False
     """
-    return _told(thing, ())
+    return _describe(thing, ())
 
 
-def _told(thing: Any, above: tuple[int, ...]) -> str:
+def _describe(thing: Any, parents: tuple[int, ...]) -> str:
+    """Describe ``thing``; ``parents`` are the ids of the objects that contain it."""
     if type(thing) in PLAIN:
         return repr(thing)
-    if id(thing) in above:  # a cycle: how far up it leads
-        return f"<up {len(above) - above.index(id(thing))}>"
+    if id(thing) in parents:  # a cycle: record how many levels up it leads
+        return f"<up {len(parents) - parents.index(id(thing))}>"
     kind = next((base for base in (Tensor, type) if isinstance(thing, base)), type(thing))
-    return TELLERS.get(kind, _told_object)(thing, (*above, id(thing)))
+    return DESCRIBERS.get(kind, _describe_object)(thing, (*parents, id(thing)))
 
 
-def _told_container(thing: Any, above: tuple[int, ...]) -> str:
+def _describe_container(thing: Any, parents: tuple[int, ...]) -> str:
     if isinstance(thing, dict):
-        pairs = [f"{_told(key, above)}: {_told(value, above)}" for key, value in thing.items()]
+        pairs = [
+            f"{_describe(key, parents)}: {_describe(value, parents)}"
+            for key, value in thing.items()
+        ]
         return f"{{{', '.join(pairs)}}}"
-    parts = [_told(part, above) for part in thing]
+    parts = [_describe(part, parents) for part in thing]
     if isinstance(thing, (set, frozenset)):
         return f"{type(thing).__name__}({', '.join(sorted(parts))})"
     return f"[{', '.join(parts)}]" if isinstance(thing, list) else f"({', '.join(parts)})"
 
 
-def _told_tensor(thing: Tensor, above: tuple[int, ...]) -> str:  # noqa: ARG001 - as its like
-    values = thing.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
-    name = f"{type(thing).__name__} {thing.dtype} {tuple(thing.shape)}"
-    return f"{name} {blake2b(values.tobytes()).hexdigest()}"
+def _describe_tensor(thing: Tensor, parents: tuple[int, ...]) -> str:  # noqa: ARG001 - one signature for all
+    return f"{type(thing).__name__} {hash_parts('tensor', thing).hex()}"
 
 
-def _told_module(thing: ModuleType, above: tuple[int, ...]) -> str:  # noqa: ARG001 - likewise
+def _describe_module(thing: ModuleType, parents: tuple[int, ...]) -> str:  # noqa: ARG001 - one signature for all
     return f"{thing.__name__} {_version(thing.__name__)}"
 
 
-def _told_bytecode(thing: CodeType, above: tuple[int, ...]) -> str:
-    return _told((thing.co_code, thing.co_consts, thing.co_names, thing.co_freevars), above)
+def _describe_bytecode(thing: CodeType, parents: tuple[int, ...]) -> str:
+    return _describe((thing.co_code, thing.co_consts, thing.co_names, thing.co_freevars), parents)
 
 
-def _told_code(thing: Any, above: tuple[int, ...]) -> str:
-    """A function or class: by name and version where it is installed, else by what it says."""
+def _describe_code(thing: Any, parents: tuple[int, ...]) -> str:
+    """Describe a function or class: by version if it is installed, by its code otherwise."""
     module = getattr(thing, "__module__", None) or "builtins"
     name = f"{module}.{thing.__qualname__}"
     if _is_installed(module):
         return f"{name} {_version(module)}"
     if isinstance(thing, type):
-        written = [f"{key} {_told(value, above)}" for key, value in _written(thing)]
-        bases = [_told(base, above) for base in thing.__bases__]
-        return f"class {name}({', '.join(bases)}): {'; '.join(written)}"
+        body = [f"{key} {_describe(value, parents)}" for key, value in _class_body(thing)]
+        bases = [_describe(base, parents) for base in thing.__bases__]
+        return f"class {name}({', '.join(bases)}): {'; '.join(body)}"
     cells = [cell.cell_contents for cell in thing.__closure__ or ()]
     used = {key: thing.__globals__[key] for key in _globals(thing.__code__, thing.__globals__)}
     parts = (thing.__code__, thing.__defaults__, thing.__kwdefaults__, cells, used)
-    return f"def {name}{_told(parts, above)}"
+    return f"def {name}{_describe(parts, parents)}"
 
 
-def _told_object(thing: Any, above: tuple[int, ...]) -> str:
-    """What pickle would rebuild ``thing`` from."""
+def _describe_object(thing: Any, parents: tuple[int, ...]) -> str:
+    """Describe an object by the parts that pickle would rebuild it from."""
     try:
-        made = thing.__reduce_ex__(4)
+        reduced = thing.__reduce_ex__(4)
     except (TypeError, pickle.PicklingError, AttributeError) as error:
         raise TypeError(f"{type(thing).__name__} cannot be taken apart: {error}") from error
-    if isinstance(made, str):
-        return f"{type(thing).__module__}.{made}"
-    make, arguments, state, items, pairs = (*made, None, None, None)[:5]
+    if isinstance(reduced, str):
+        return f"{type(thing).__module__}.{reduced}"
+    make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
     parts = (make, arguments, state, list(items or ()), list(pairs or ()))
-    return f"{type(thing).__name__}{_told(parts, above)}"
+    return f"{type(thing).__name__}{_describe(parts, parents)}"
 
 
-def _written(cls: type) -> Iterator[tuple[str, Any]]:
-    """The methods, properties and plain values that stand in the body of a class."""
+def _class_body(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield the methods, properties and plain values that the body of a class defines."""
     for key, value in vars(cls).items():
         inner = getattr(value, "__func__", getattr(value, "fget", value))
         if getattr(inner, "hooked", False):  # torch wraps the step of an optimiser that was used
@@ -120,7 +171,7 @@ def _written(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def _globals(code: CodeType, scope: dict[str, Any]) -> list[str]:
-    """The global names that ``code`` reads, inner functions included."""
+    """List the global names that ``code`` reads, including those of inner functions."""
     names = {at.argval for at in dis.get_instructions(code) if at.opname == "LOAD_GLOBAL"}
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
@@ -129,33 +180,26 @@ def _globals(code: CodeType, scope: dict[str, Any]) -> list[str]:
 
 
 def _is_installed(module: str) -> bool:
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if module == "__main__":  # a notebook's cells, whatever started it
+    """Return True if the code of ``module`` changes only with the version of its package."""
+    if module == "__main__":  # a script or a notebook, even if an installed program runs it
         return False
-    if module.partition(".")[0] == __package__:  # also where it runs from its source
+    if module.partition(".")[0] == ROOT:  # also when this package runs from its source
         return True
+    file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
         return module in sys.stdlib_module_names
     return str(file).startswith(STDLIB) or "site-packages" in file or "dist-packages" in file
 
 
 def _version(module: str) -> str:
-    root = sys.modules.get(module.partition(".")[0])
-    return str(getattr(root, "__version__", ""))
+    package = sys.modules.get(module.partition(".")[0])
+    return str(getattr(package, "__version__", ""))
 
 
-TELLERS: dict[type, Callable[[Any, tuple[int, ...]], str]] = {
-    **dict.fromkeys((list, tuple, set, frozenset, dict), _told_container),
-    **dict.fromkeys((type, FunctionType, BuiltinFunctionType), _told_code),
-    CodeType: _told_bytecode,
-    ModuleType: _told_module,
-    Tensor: _told_tensor,
+DESCRIBERS: dict[type, Callable[[Any, tuple[int, ...]], str]] = {
+    **dict.fromkeys((list, tuple, set, frozenset, dict), _describe_container),
+    **dict.fromkeys((type, FunctionType, BuiltinFunctionType), _describe_code),
+    CodeType: _describe_bytecode,
+    ModuleType: _describe_module,
+    Tensor: _describe_tensor,
 }
-
-
-def hashed(kind: str, *parts: Any) -> bytes:
-    """16 bytes that stand for ``parts``, of one kind of thing."""
-    name = blake2b(digest_size=16, person=kind.encode())
-    for part in parts:
-        name.update(part)
-    return name.digest()

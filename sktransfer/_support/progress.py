@@ -1,4 +1,4 @@
-"""scikit-learn 1.9's callback protocol, and its absence before; a progress bar beside it."""
+"""Progress bars, and scikit-learn's callback protocol if the installed version has it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ try:  # experimental in scikit-learn 1.9, absent before
 except ImportError:  # pragma: no cover
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing to support."""
+        """A mixin without effect, for versions of scikit-learn without callbacks."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """``method`` itself."""
+        """Return ``method`` unchanged."""
         return method
 
 
-DELAY = 2.0  # seconds of work before a bar shows
+DELAY = 2.0  # seconds of work before a bar appears
 
 
 @contextmanager
 def progress_bar(
     total: int, label: str, verbose: int, unit: str = "item"
 ) -> Iterator[Callable[[int], object]]:
-    """A function that takes the number of items just done; on a terminal, it moves a bar."""
+    """Show a progress bar on a terminal; yields the function that advances it.
+
+    The function takes the number of items just done.  It has no effect if ``verbose`` is 0.
+    """
     if not verbose:
-        yield int
+        yield lambda _: None
         return
     with tqdm(total=total, desc=label, unit=unit, disable=None, delay=DELAY, leave=False) as bar:
         yield bar.update
@@ -42,12 +45,12 @@ def progress_bar(
 def fit_task(
     estimator: Any, n_steps: int, X: Any, y: Any, name: str = "batch"
 ) -> Iterator[Callable[..., bool]]:
-    """A function to call after each of at most ``n_steps`` steps of a fit.
+    """Report a fit to scikit-learn's callbacks; yields the function to call after each step.
 
-    scikit-learn's callbacks, where it has them and the estimator or a search around it holds some,
-    see the fit as a task and each step as a task below it.  The function takes what else such a
-    callback may ask for, such as ``reconstruction_attributes``, and returns whether one of them
-    wants the fit to stop.  The method that calls this must be wrapped in :func:`with_callbacks`.
+    Callbacks of the estimator, or of a search that contains it, see the fit as a task and each of
+    at most ``n_steps`` steps as a subtask.  The function accepts whatever a callback may request,
+    such as ``reconstruction_attributes``, and returns True if a callback asks the fit to stop.
+    The method that uses this context manager must be decorated with :func:`with_callbacks`.
     """
     if not hasattr(estimator, "_init_callback_context"):
         yield lambda **_: False

@@ -1,7 +1,7 @@
-"""Seeds, and a truce over the generators that a process has only one of.
+"""Seeds from words, and a context manager that seeds the global random generators.
 
-torch, NumPy and Python each keep one generator that every thread draws from.  Who cannot draw from
-one of their own borrows these, and leaves them as they were.
+torch, NumPy and Python each have one global generator, which all threads share.  Code that can
+only draw from the global generators uses :func:`seeded_globals`, which restores their state.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from numbers import Integral
 from threading import RLock
 from typing import Any
@@ -17,15 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
-_borrowed = RLock()
+from .hashing import hash_int
+
+_lock = RLock()
 
 
 @contextmanager
 def seeded_globals(seed: int) -> Iterator[None]:
-    """A time in which the global generators draw from ``seed``; then they are as they were.
+    """Seed the global generators of torch, NumPy and Python, and restore their state at the end.
 
-    Of torch the generator of the CPU is meant.  Other threads that want the same wait; a thread
-    may nest it.
+    Only torch's CPU generator is seeded.  Other threads that use this context manager wait; one
+    thread can nest it.
 
     Parameters
     ----------
@@ -41,10 +42,10 @@ def seeded_globals(seed: int) -> Iterator[None]:
     ...     bool((first == torch.rand(2)).all())
     True
     """
-    with _borrowed:
+    with _lock:
         states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - users draw from it
         try:
-            # torch.manual_seed would seed every accelerator too
+            # torch.manual_seed would also seed every accelerator.
             torch.default_generator.manual_seed(seed)
             np.random.seed(np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32))  # noqa: NPY002 - users draw from it
             random.seed(seed)
@@ -56,12 +57,12 @@ def seeded_globals(seed: int) -> Iterator[None]:
 
 
 def seed_of(*words: Any) -> int:
-    """A seed of 63 bits, the same for the same words in every process.
+    """Derive a seed of 63 bits from words; it is the same in every process.
 
     Parameters
     ----------
     *words : int, str or bytes
-        ``1``, ``"1"`` and ``b"1"`` are three words.
+        The type counts: ``1``, ``"1"`` and ``b"1"`` are different words.
 
     Examples
     --------
@@ -70,9 +71,9 @@ def seed_of(*words: Any) -> int:
     True
     """
     text = repr([int(word) if isinstance(word, Integral) else word for word in words])
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
+    return hash_int(text) >> 1
 
 
 def rng_of(*words: int | str | bytes) -> np.random.Generator:
-    """A generator of one's own, seeded by :func:`seed_of`."""
+    """Create a generator that is seeded by :func:`seed_of`."""
     return np.random.default_rng(seed_of(*words))

@@ -1,9 +1,10 @@
-"""Every sentence said about a wrong argument, and the door to optional packages."""
+"""Validation of arguments with uniform error messages, and imports of optional packages."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from numbers import Integral, Real
 from types import ModuleType
@@ -13,16 +14,16 @@ T = TypeVar("T")
 
 
 def check_choice(name: str, value: T, choices: Collection[Any]) -> T:
-    """Return ``value`` if it is one of ``choices``; otherwise list them, and guess."""
+    """Return ``value`` if it is one of ``choices``; raise an error that lists them otherwise."""
     for choice in choices:
-        if _is_kind_of(value, choice) and value == choice:
+        if _has_type_of(value, choice) and value == choice:
             return value
     listed, guess = ", ".join(map(repr, choices)), did_you_mean(value, choices)
     raise ValueError(f"{name} must be one of {listed}; got {value!r}.{guess}")
 
 
-def _is_kind_of(value: object, choice: object) -> bool:
-    """Whether the types agree; NumPy's strings are strings, and True is no number."""
+def _has_type_of(value: object, choice: object) -> bool:
+    """Return True if ``value`` has the type of ``choice``; a bool is not accepted as a number."""
     return isinstance(value, type(choice)) and isinstance(value, bool) == isinstance(choice, bool)
 
 
@@ -37,34 +38,43 @@ def check_int(name: str, value: Any, low: int, *, also: Collection[Any] = ()) ->
     raise ValueError(f"{name} must be an integer of at least {low}{others}; got {value!r}.")
 
 
-def check_range(name: str, value: Any, span: str, *, also: Collection[Any] = ()) -> Any:
-    """Return ``value`` if it is a number in ``span``, such as ``"[0, 1)"``, or one of ``also``."""
+def check_range(name: str, value: Any, interval: str, *, also: Collection[Any] = ()) -> Any:
+    """Return ``value`` if it is a number in ``interval``, or one of ``also``.
+
+    The interval is written as in mathematics: ``"[0, 1)"`` includes 0 and excludes 1.
+    """
     if any(isinstance(value, type(other)) and value == other for other in also):
         return value
-    low, high = map(float, span[1:-1].split(","))
+    low, high, excluded = _parse_interval(interval)
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    is_within = is_number and low <= value <= high
-    is_on_open_end = (value == low and span[0] == "(") or (value == high and span[-1] == ")")
-    if is_within and not is_on_open_end:
+    if is_number and low <= value <= high and value not in excluded:
         return value
     others = "".join(f", or {other!r}" for other in also)
-    raise ValueError(f"{name} must be a number in {span}{others}; got {value!r}.")
+    raise ValueError(f"{name} must be a number in {interval}{others}; got {value!r}.")
+
+
+@cache
+def _parse_interval(interval: str) -> tuple[float, float, tuple[float, ...]]:
+    """Return the bounds of an interval, and those bounds that are excluded from it."""
+    low, high = map(float, interval[1:-1].split(","))
+    excluded = (low,) * (interval[0] == "(") + (high,) * (interval[-1] == ")")
+    return low, high, excluded
 
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:
-    """One suggestion, as a sentence with a leading space; empty when nothing is near."""
+    """Suggest the nearest of ``choices`` in a sentence with a leading space, if one is near."""
     near = get_close_matches(str(value), list(map(str, choices)), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def first_ten(lines: Collection[str]) -> str:
-    """At most ten of ``lines``, one below the other, and how many more there are."""
+    """Join the first ten of ``lines``, indented, and count the others in one more line."""
     shown = "\n".join(f"  {line}" for line in list(lines)[:10])
     return shown + (f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else "")
 
 
 def require(package: str, extra: str) -> ModuleType:
-    """Return the optional ``package``; where it is missing, say which extra brings it."""
+    """Import an optional package, or raise an error that names the extra to install."""
     try:
         return import_module(package)
     except ModuleNotFoundError as error:

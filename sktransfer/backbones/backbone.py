@@ -8,11 +8,11 @@ output can be named, kept and shared.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from .._support.hashing import hash_parts
 
 # How the positions of a stage's output are laid out: feature maps with channels first or last,
 # a sequence of tokens, or one vector an item.
@@ -120,31 +120,32 @@ class Backbone(nn.Module):
         layout, structure and weights are equal; the classifier counts when ``stop`` is None.
         """
         preset = self.preset if preset is None else preset
-        name = blake2b(preset.fingerprint().encode(), digest_size=16)
-        name.update(self.weights_fingerprint(stop).encode())
-        return name.hexdigest()
+        return hash_parts("prefix", preset.fingerprint(), self.weights_fingerprint(stop)).hex()
 
     def weights_fingerprint(self, stop: int | None = None) -> str:
         """The fingerprint without the preset: the same for any version of an image library."""
         modules = list(self.stages.values())[:stop]
         if stop is None and self.classifier is not None:
             modules.append(self.classifier)
-        name = blake2b(f"{self.layout} {self.n_prefix_tokens}".encode(), digest_size=16)
-        for module in modules:
-            for path, part in module.named_modules():
-                kind = f"{type(part).__module__}.{type(part).__qualname__}"
-                name.update(f"{path} {kind} {part.extra_repr()}\n".encode())
-                for key, value in _held(part):
-                    name.update(f"{key} {_told(value)}\n".encode())
-                    if isinstance(value, Tensor):
-                        name.update(_bytes(value))
-        return name.hexdigest()
+        layout = f"{self.layout} {self.n_prefix_tokens}"
+        parts = (part for module in modules for part in _fingerprint_parts(module))
+        return hash_parts("weights", layout, *parts).hex()
 
 
-def _held(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """What decides what ``module`` computes beside its submodules: numbers, flags, functions."""
+def _fingerprint_parts(module: nn.Module) -> Iterator[str | Tensor]:
+    """Yield the texts and tensors that decide what ``module`` computes."""
+    for path, part in module.named_modules():
+        kind = f"{type(part).__module__}.{type(part).__qualname__}"
+        yield repr((path, kind, part.extra_repr()))
+        for key, value in _attributes(part):
+            yield f"attribute {key}"
+            yield value if isinstance(value, Tensor) else _describe_attribute(value)
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors, settings and functions that a module holds besides its submodules."""
     yield from module.named_parameters(recurse=False)
-    yield from module.named_buffers(recurse=False)  # those outside the state dict, too
+    yield from module.named_buffers(recurse=False)  # also those that are not in the state dict
     yield from (
         (key, value)
         for key, value in sorted(vars(module).items())
@@ -152,15 +153,8 @@ def _held(module: nn.Module) -> Iterator[tuple[str, Any]]:
     )
 
 
-def _told(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.dtype} {tuple(value.shape)}"
+def _describe_attribute(value: Any) -> str:
     return repr(value) if isinstance(value, Plain) else getattr(value, "__qualname__", "function")
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    whole = tensor.detach().cpu().contiguous().flatten()
-    return whole.view(torch.uint8).numpy().tobytes()
 
 
 def split(net: nn.Module, **table: str) -> dict[str, nn.Module]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from .._support.files import find_files, remove_file, remove_stale
-from .._support.hashing import hashed
+from .._support.hashing import hash_parts
 from .folder import Store, describe, explained
 from .shard import (
     BFLOAT16,
@@ -65,7 +65,7 @@ class Table:
         self._spare = spare
         self._fingerprint = fingerprint if dtype is None else f"{fingerprint}/{dtype}"
         self._dtype = dtype
-        name = hashed("table", FORMAT, f"{dtype}\0{fingerprint}".encode())
+        name = hash_parts("table", FORMAT, str(dtype), fingerprint)
         self._folder = store.root / name.hex()
         self._on = True
         self._told = False

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .._support.hashing import hashed
+from .._support.hashing import hash_parts
 
 # A file changed so short a time ago may change again under the same time stamp.
 RACY_SECONDS = 2
@@ -47,28 +47,27 @@ def digest(item: Any) -> bytes:
     --------
     >>> from sktransfer.data.digests import digest
     >>> digest(b"the bytes of a photo").hex()
-    '5615976c51ab86278a0183d6922b5ce8'
+    'c0af559c188f0e4504d32cee10a5b84c'
     """
     named = getattr(item, "digest", None)
     if isinstance(named, bytes):
         return named
     if isinstance(item, (str, os.PathLike)):
-        return hashed("bytes", Path(item).read_bytes())
+        return hash_parts("bytes", Path(item).read_bytes())
     if isinstance(item, (bytes, bytearray, memoryview)):
-        return hashed("bytes", item)
+        return hash_parts("bytes", item)
     if isinstance(item, Image.Image):
         pixels = item.tobytes()  # first of all: it loads what the attributes below tell
         turned, clear = item.getexif().get(ORIENTATION), item.info.get("transparency")
         look = repr((item.mode, item.size, turned, clear, item.getpalette(None)))
-        return hashed("image", look.encode(), pixels)
+        return hash_parts("image", look, pixels)
     array = np.asarray(item)
     if array.dtype.hasobject:
         raise TypeError(
             "item must be a path, bytes, a PIL image or an array of numbers; "
             f"got {type(item).__name__}."
         )
-    kind = f"{array.dtype.str} {array.shape}"
-    return hashed("array", kind.encode(), np.ascontiguousarray(array).tobytes())
+    return hash_parts("array", array)
 
 
 def digest_or_none(item: Any) -> bytes | None:
@@ -90,4 +89,4 @@ def file_key(item: Any) -> bytes | None:
     if abs(time.time() - stat.st_mtime) < RACY_SECONDS:
         return None
     path = os.fsencode(os.path.abspath(item))  # noqa: PTH100 - resolve() would ask the disk again
-    return hashed("file", path, repr((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)).encode())
+    return hash_parts("file", path, repr((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)))

@@ -7,17 +7,16 @@ import os
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
-from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from .._support.files import write_file
+from .._support.hashing import hash_parts
 from .._support.validation import first_ten
 from .._version import __version__
 
@@ -25,7 +24,7 @@ from .._version import __version__
 FORMAT = 1
 
 # Under these names the metadata of the file holds the text, and its digest.
-TEXT, DIGEST = "sktransfer", "blake2b"
+TEXT, DIGEST = "sktransfer", "digest"
 MOST_BYTES = 2**25  # of a header, the text within
 
 # Their versions decide the last bits; so does that of the package that the address begins with.
@@ -48,7 +47,7 @@ def target(path: str | os.PathLike[str]) -> Path:
 
 def write(path: Path, text: str, tensors: dict[str, Tensor]) -> None:
     """Write a file that is there whole or not at all."""
-    write_file(path, to_bytes(tensors, {TEXT: text, DIGEST: _digest(text.encode())}))
+    write_file(path, to_bytes(tensors, {TEXT: text, DIGEST: _digest_of_text(text)}))
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -91,7 +90,7 @@ def _parsed(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         cause = "it holds tensors and no estimator; weights= of an estimator takes such a file"
         raise ValueError(not_ours(path, cause))
     text = metadata[TEXT]
-    if _digest(text.encode()) != metadata.get(DIGEST):
+    if _digest_of_text(text) != metadata.get(DIGEST):
         raise ValueError(not_ours(path, "its text was changed; take another copy of the file"))
     try:
         told = json.loads(text)
@@ -116,14 +115,13 @@ def not_ours(path: Path, cause: str) -> str:
     )
 
 
-def _digest(data: Any) -> str:
-    return blake2b(data, digest_size=16).hexdigest()
+def _digest_of_text(text: str) -> str:
+    return hash_parts("model text", text).hex()
 
 
 def digest_of(tensor: Tensor) -> str:
-    """The digest of the type, shape and values of a tensor."""
-    values = tensor.reshape(-1).view(torch.uint8).numpy()
-    return _digest(f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + values.tobytes())
+    """Return the digest of the dtype, shape and values of a tensor."""
+    return hash_parts("tensor", tensor).hex()
 
 
 def versions(address: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The text of a callable: equal for what is made alike, another for all else."""
+"""Descriptions: equal for objects that are made alike, different for all others."""
 
 import copy
 import functools
@@ -14,7 +14,9 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+import sktransfer
 from sktransfer._support.hashing import described
+from sktransfer.schedules import Cosine
 
 STRENGTH = 3
 
@@ -191,3 +193,22 @@ def test_an_optimiser_is_the_same_once_it_was_used():
     before = described(UsersOptimizer)
     UsersOptimizer([torch.zeros(1, requires_grad=True)], lr=0.1)  # torch wraps its step now
     assert described(UsersOptimizer) == before
+
+
+def test_this_package_is_described_by_its_version():
+    # It is installed code wherever its files are, for example when it runs from its source.
+    for thing, name in (
+        (Cosine, "schedules.named.Cosine"),
+        (described, "_support.hashing.described"),
+    ):
+        assert described(thing) == f"sktransfer.{name} {sktransfer.__version__}"
+
+
+def test_an_object_of_this_package_is_described_by_its_parameters():
+    assert described(Cosine()) == described(Cosine()) != described(Cosine(final=0.5))
+
+
+def test_a_package_with_a_similar_name_is_not_installed():
+    scope = {"__name__": "sktransfer_extras.layers"}
+    exec("def double(x): return 2 * x", scope)
+    assert described(scope["double"]).startswith("def sktransfer_extras.layers.double(")

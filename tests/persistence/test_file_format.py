@@ -62,7 +62,7 @@ def write(path, told, tensors):
     """A file whose text has its digest."""
     text = told if isinstance(told, str) else json.dumps(told)
     path.write_bytes(
-        to_bytes(tensors, {"sktransfer": text, "blake2b": file_format._digest(text.encode())})
+        to_bytes(tensors, {"sktransfer": text, "digest": file_format._digest_of_text(text)})
     )
 
 
