@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .backbones import LAYOUTS, Backbone
+from .backbones import Backbone
 
 NDIM = {"NCHW": 4, "NHWC": 4, "NLC": 3, "NC": 2}
 
@@ -99,7 +99,7 @@ def _check_stages(backbone: Backbone, batch: Any) -> list[Any]:
 
 def _check_layout(backbone: Backbone, last: Any) -> None:
     layout = backbone.layout
-    _require(layout in LAYOUTS, f"layout must be one of {LAYOUTS}; got {layout!r}.")
+    _require(layout in NDIM, f"layout must be one of {tuple(NDIM)}; got {layout!r}.")
     shape = tuple((last if isinstance(last, Tensor) else last[0]).shape)
     _require(
         len(shape) == NDIM[layout],

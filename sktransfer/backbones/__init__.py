@@ -1,25 +1,22 @@
-"""Pretrained networks as chains of named stages, and where their weights come from."""
+"""Pretrained networks as chains of named stages, and their weights."""
 
-from .backbone import LAYOUTS, Backbone, split
+from .backbone import Backbone, split
 from .export import fetch
-from .fusion import faster, fold_batch_norm, is_near, unpatched
+from .fusion import fast_training, fuse_conv_bn, unpatched
 from .fx_lock import running
-from .pooling import POOLINGS, check_pooling, pool
+from .pooling import check_pooling, pool
 from .registry import Provider, get_backbone, list_backbones, register_provider
 from .weights import fill, read_weights
 
 __all__ = [
-    "LAYOUTS",
-    "POOLINGS",
     "Backbone",
     "Provider",
     "check_pooling",
-    "faster",
+    "fast_training",
     "fetch",
     "fill",
-    "fold_batch_norm",
+    "fuse_conv_bn",
     "get_backbone",
-    "is_near",
     "list_backbones",
     "pool",
     "read_weights",

@@ -14,10 +14,6 @@ from torch import Tensor, nn
 
 from .._support.hashing import hash_parts
 
-# How the positions of a stage's output are laid out: feature maps with channels first or last,
-# a sequence of tokens, or one vector an item.
-LAYOUTS = ("NCHW", "NHWC", "NLC", "NC")
-
 # Attributes of these types belong to what a module computes; their repr is their name.
 Plain = bool | int | float | str | tuple | None
 

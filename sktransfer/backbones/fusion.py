@@ -1,8 +1,8 @@
-"""Batch norm computed by the convolution before it, in a copy or for a while.
+"""Fusion of batch norm into the convolution before it, in a copy or during training.
 
-A folded copy is the same function with less arithmetic.  The context managers make a network
-train faster on a CPU: meanwhile some modules run another ``forward``; parameters, their names
-and what is learned stay the same.
+:func:`fuse_conv_bn` makes a copy for evaluation: the same function with less arithmetic.
+:func:`fast_training` is a context manager that speeds up training on a CPU.  Within it, some
+modules run a patched ``forward``; parameters, their names and their gradients stay the same.
 """
 
 from __future__ import annotations
@@ -18,63 +18,65 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-# Batch norm is folded where what comes out of the whole network stays this near: rounding adds up
-# over its layers, another function is far off.
+# Training uses fusion only if each row of the whole network's output changes by no more than this
+# share of its norm.  Rounding errors add up over the layers; a wrong function is far off.
 TOLERANCE = 1e-3
 
 
 class PatchedForward(partial[Any]):
-    """A ``forward`` that stands in for a module's own."""
+    """A ``forward`` that temporarily replaces a module's own."""
 
 
 @contextmanager
-def faster(
+def fast_training(
     module: nn.Module, run: Callable[[], Tensor], device: torch.device, precision: torch.dtype
 ) -> Iterator[None]:
-    """A time in which ``module`` trains as fast as is known; on other devices than a CPU, as it is.
+    """Train ``module`` faster on a CPU; has no effect on other devices.
 
     Parameters
     ----------
     module : Module
     run : callable
-        Sends a few rows through ``module`` as training will, and returns what comes out.
+        Sends a few rows through ``module`` as training will, and returns its output.
     device : torch.device
     precision : torch.dtype
-        In which the module computes.
+        The dtype in which the module computes.
     """
     with ExitStack() as stack:
         if device.type == "cpu":
-            stack.enter_context(folded_norms(module, run))
+            stack.enter_context(fused_conv_bn(module, run))
             if precision == torch.bfloat16:
-                stack.enter_context(spared_gradients(module))
+                stack.enter_context(depthwise_in_float32(module))
         yield
 
 
 @contextmanager
-def folded_norms(module: nn.Module, run: Callable[[], Tensor]) -> Iterator[None]:
-    """A time in which a batch norm in evaluation mode is part of the convolution before it.
+def fused_conv_bn(module: nn.Module, run: Callable[[], Tensor]) -> Iterator[None]:
+    """Fuse each batch norm in evaluation mode into the convolution before it.
 
-    Its scale multiplies the weights of the convolution in each step, its shift is their bias: the
-    same function with the same gradients, of which two passes over the feature map are saved
-    forwards and four backwards.  A batch norm in training mode runs as ever, and so does one where
-    a hook sees what the convolution gives.  What a network does with that in training mode only
-    is not seen: such networks are no chains of stages.
+    In each step, the scale of the batch norm multiplies the weights of the convolution, and its
+    shift becomes their bias.  The function and its gradients stay the same, and two forward and
+    four backward passes over the feature map are saved.
+
+    A batch norm in training mode runs unchanged, and so does one whose convolution has a hook on
+    its output.  The check with ``run`` uses evaluation mode; it cannot notice a network that uses
+    the output of a convolution elsewhere in training mode only.  Chains of stages do not.
 
     Parameters
     ----------
     module : Module
     run : callable
-        Sends a few rows through ``module`` and returns what comes out: it shows which batch norms
-        follow a convolution, and that the outcome is near what it was.
+        Sends a few rows through ``module`` and returns its output.  It shows which batch norms
+        follow a convolution, and that the fused network gives nearly the same output.
     """
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
         with torch.no_grad():
-            forwards = dict(_forwards(module, find_pairs(module, run)))
-            expected = run().flatten(1)
+            forwards = dict(_fused_forwards(module, find_pairs(module, run)))
+            expected = run()
             with patched(forwards):
-                is_same = is_near(expected, run().flatten(1), TOLERANCE)
+                is_same = is_near(expected, run(), TOLERANCE)
     finally:
         for part, mode in modes.items():
             part.training = mode
@@ -82,27 +84,28 @@ def folded_norms(module: nn.Module, run: Callable[[], Tensor]) -> Iterator[None]
         yield
 
 
-def _forwards(
+def _fused_forwards(
     module: nn.Module, pairs: list[tuple[str, str]]
 ) -> Iterator[tuple[nn.Module, PatchedForward]]:
-    """What the convolutions and batch norms of ``pairs`` run instead."""
+    """Yield the convolutions and batch norms of ``pairs`` with their patched forward methods."""
     for conv, norm in ((module.get_submodule(a), module.get_submodule(b)) for a, b in pairs):
-        if type(conv).forward is nn.Conv2d.forward:  # others pad, or scale their weights
+        # Subclasses of Conv2d may pad their input or scale their weights.
+        if type(conv).forward is nn.Conv2d.forward:
             yield conv, PatchedForward(_convolve, conv, norm)
             yield norm, PatchedForward(_activate, conv, norm)
 
 
-def _is_folded(conv: nn.Module, norm: nn.Module) -> bool:
-    """Whether the batch norm does not learn its statistics, and no hook looks between the two."""
+def _is_fused(conv: nn.Module, norm: nn.Module) -> bool:
+    """Return True if the batch norm uses stored statistics and no hook sees its input."""
     hooks = (conv._forward_hooks, norm._forward_pre_hooks, conv._backward_hooks)
     return not (norm.training or any(hooks))
 
 
 def _convolve(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - torch's own word
-    """Convolution, and batch norm where that is folded."""
-    if not _is_folded(conv, norm):
+    """Run the convolution, and the batch norm with it if the two are fused."""
+    if not _is_fused(conv, norm):
         return conv._conv_forward(input, conv.weight, conv.bias)  # type: ignore[no-any-return]
-    scale = torch.rsqrt(norm.running_var + norm.eps)
+    scale = torch.rsqrt(norm.running_var + norm.eps)  # (c,)
     if norm.affine:
         scale = scale * norm.weight
     bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
@@ -114,18 +117,18 @@ def _convolve(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - to
 
 
 def _activate(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - torch's own word
-    """What the convolution has left of a batch norm."""
-    if not _is_folded(conv, norm):
+    """Run the part of the batch norm that the convolution has not computed."""
+    if not _is_fused(conv, norm):
         return type(norm).forward(norm, input)  # type: ignore[no-any-return]
-    # nothing, or the activation that timm's batch norms end with
+    # timm's batch norms end with an activation; others have no children
     return reduce(lambda x, child: child(x), norm.children(), input)
 
 
 @contextmanager
-def spared_gradients(module: nn.Module) -> Iterator[None]:
-    """A time in which strided depthwise convolutions compute in float32 under autocast.
+def depthwise_in_float32(module: nn.Module) -> Iterator[None]:
+    """Compute strided depthwise convolutions in float32 under autocast.
 
-    On a CPU their bfloat16 gradients were measured four to sixty times slower than those.
+    On a CPU, their gradients in bfloat16 were measured to take 4 to 60 times as long.
     """
     slow = [
         conv
@@ -143,7 +146,7 @@ def _in_float32(forward: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:  
 
 @contextmanager
 def patched(forwards: dict[nn.Module, PatchedForward]) -> Iterator[None]:
-    """A time in which modules run another forward."""
+    """Replace the ``forward`` of modules, and restore it at the end."""
     before: dict[nn.Module, Any] = {module: vars(module).get("forward") for module in forwards}
     for module, forward in forwards.items():
         module.forward = forward
@@ -157,7 +160,7 @@ def patched(forwards: dict[nn.Module, PatchedForward]) -> Iterator[None]:
 
 
 def unpatched(module: nn.Module) -> nn.Module:
-    """``module``, a copy made in such a time, with every forward its own again."""
+    """Remove patched forwards from ``module``, a copy that was made within :func:`patched`."""
     for part in module.modules():
         if isinstance(vars(part).get("forward"), PatchedForward):
             del part.forward
@@ -165,37 +168,46 @@ def unpatched(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def fold_batch_norm(chain: nn.Sequential, x: Any) -> nn.Sequential:
-    """A copy of ``chain``, for evaluation, without the batch norms that follow a convolution.
+def fuse_conv_bn(module: nn.Module, x: Tensor, tolerance: float) -> nn.Module:
+    """Copy a module for evaluation, with each batch norm fused into the convolution before it.
 
-    Which ones do is seen by watching ``x`` go through.  Where something else takes the output of
-    that convolution too, the copy is another function: compare the two before you use it.
+    Watching ``x`` pass through shows which batch norms follow a convolution.  If the output of the
+    fused copy differs, as it does when another layer uses the output of such a convolution too,
+    or when rounding errors are large, the copy that is returned is not fused.
 
     Parameters
     ----------
-    chain : Sequential
-    x : Tensor
-        An input of the first stage.
+    module : Module
+    x : Tensor of shape (n, ...)
+        An input of the module.
+    tolerance : float
+        Each row of the output may change by this share of its norm.
     """
-    folded = deepcopy(chain).eval()
-    for conv_name, norm_name in find_pairs(folded, lambda: folded(x)):
-        conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
-        _replace(folded, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var,arg-type]
-        # what is left of it: nothing, or the activation that timm's batch norms end with
-        _replace(folded, norm_name, nn.Sequential(*norm.children()))
-    return folded
+    fused = nn.Sequential(deepcopy(module)).eval()  # a parent, in case the module is one layer
+    expected: list[Tensor] = []
+    for conv_name, norm_name in find_pairs(fused, lambda: expected.append(fused(x))):
+        conv, norm = fused.get_submodule(conv_name), fused.get_submodule(norm_name)
+        _replace(fused, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var,arg-type]
+        # timm's batch norms end with an activation, which stays
+        _replace(fused, norm_name, nn.Sequential(*norm.children()))
+    if is_near(expected[0], fused(x), tolerance):
+        return fused[0].eval()
+    return deepcopy(module).eval()
 
 
 def find_pairs(module: nn.Module, run: Callable[[], object]) -> list[tuple[str, str]]:
-    """Names of convolutions and of the batch norms that take their outputs, each run once.
+    """Return the names of convolutions and of the batch norms that take their outputs.
+
+    A pair is returned only if both run once, and no other batch norm takes the output.  Other
+    layers that take it are not noticed.
 
     Parameters
     ----------
     module : Module
     run : callable
-        Sends something through ``module``, which is watched.
+        Sends an input through ``module``, which is watched by hooks.
     """
-    made: dict[int, tuple[str, Tensor]] = {}  # holds the outputs, so that no id comes twice
+    made: dict[int, tuple[str, Tensor]] = {}  # keeps the outputs alive, so that ids stay unique
     found: list[tuple[str, str]] = []
     calls: Counter[str] = Counter()
 
@@ -226,10 +238,17 @@ def find_pairs(module: nn.Module, run: Callable[[], object]) -> list[tuple[str, 
 
 
 def is_near(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    """Whether each row of ``b``, (n, d), is that of ``a``, but for this share of its norm."""
+    """Return True if each row of ``b`` differs from that of ``a`` by little, relative to its norm.
+
+    Parameters
+    ----------
+    a, b : Tensor of shape (n, ...)
+    tolerance : float
+    """
+    a, b = a.flatten(1), b.flatten(1)  # (n, d)
     return bool(((a - b).norm(dim=1) <= tolerance * a.norm(dim=1)).all())
 
 
-def _replace(chain: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(chain.get_submodule(parent), child, module)
+def _replace(parent: nn.Module, name: str, module: nn.Module) -> None:
+    path, _, child = name.rpartition(".")
+    setattr(parent.get_submodule(path), child, module)

@@ -1,7 +1,8 @@
-"""A truce between tracing and running.
+"""A lock between tracing a network and running networks.
 
-While torch.fx traces, it replaces ``nn.Module.__call__`` for the whole process: a network that runs
-in another thread meanwhile would be taken for a part of what is traced.
+While torch.fx traces, it replaces ``nn.Module.__call__`` in the whole process: a network that ran
+in another thread meanwhile would become part of the trace.  Any number of threads may run networks
+at once, or a single thread may trace.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ _is_tracing = False
 
 @contextmanager
 def running() -> Iterator[None]:
-    """A time in which nobody traces; any number of threads may run networks."""
-    global _n_running  # noqa: PLW0603 - what is guarded is global: one class of torch
+    """Keep other threads from tracing; any number of threads may run networks."""
+    global _n_running  # noqa: PLW0603 - the lock guards a global: the class nn.Module
     with _changed:
         _changed.wait_for(lambda: not _is_tracing)
         _n_running += 1
@@ -32,8 +33,8 @@ def running() -> Iterator[None]:
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """A time in which one thread traces, and none runs a network within :func:`running`."""
-    global _is_tracing  # noqa: PLW0603 - likewise
+    """Keep other threads from tracing and from running networks within :func:`running`."""
+    global _is_tracing  # noqa: PLW0603 - the lock guards a global: the class nn.Module
     with _changed:
         _changed.wait_for(lambda: not (_is_tracing or _n_running))
         _is_tracing = True

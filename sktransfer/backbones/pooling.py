@@ -1,4 +1,4 @@
-"""Poolings make one vector of a feature map's positions."""
+"""Pooling: the positions of a feature map become one vector."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._support.validation import check_choice
+
 
 def positions(x: Tensor, layout: str, n_prefix_tokens: int = 0) -> Tensor:
-    """``x`` with its positions last, (b, c, p); tokens that stand for no position are left out."""
+    """Move the positions of ``x`` to the last axis, (b, c, p), without the prefix tokens."""
     if layout == "NC" or x.ndim == 2:
         return x[:, :, None]  # (b, c, 1)
     if layout == "NLC":
@@ -24,7 +26,7 @@ def _avgmax(p: Tensor) -> Tensor:
     return torch.cat([p.mean(2), p.amax(2)], 1)  # (b, 2c)
 
 
-# name -> function of (b, c, p)
+# The keys are names of poolings, the values functions of a tensor (b, c, p).
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "avg": lambda p: p.mean(2),
     "max": lambda p: p.amax(2),
@@ -35,26 +37,37 @@ POOLINGS = (*POOLS, "cls")
 
 
 def pool(x: Tensor, pooling: str, layout: str = "NCHW", n_prefix_tokens: int = 0) -> Tensor:
-    """One vector an item, (b, d).
+    """Pool the output of a stage to one vector for each item, (b, d).
 
     Parameters
     ----------
     x : Tensor
-        Output of a stage, laid out as ``layout`` says.
+        The output of a stage.
     pooling : {"avg", "max", "avgmax", "flatten", "cls"}
-        Mean, maximum, or both over the positions; all positions, channel by channel; or the
-        first token, which only sequences of tokens with a class token have.
+        "avg" and "max" are the mean and the maximum over the positions, "avgmax" concatenates both.
+        "flatten" keeps all positions, channel by channel.  "cls" takes the class token.
     layout : {"NCHW", "NHWC", "NLC", "NC"}, default="NCHW"
-        Channels-first map, channels-last map, sequence of tokens, or one vector an item.
+        Channels-first map, channels-last map, sequence of tokens, or one vector for each item.
     n_prefix_tokens : int, default=0
-        How many leading tokens stand for no position.
+        Number of leading tokens that are no positions, such as a class token.
     """
     if pooling == "cls":
         return x[:, 0]  # (b, c)
     return POOLS[pooling](positions(x, layout, n_prefix_tokens))
 
 
-def check_pooling(pooling: str, backbone: Any, name: Any) -> None:
-    """Raise if ``pooling`` asks for a class token that the backbone called ``name`` has not."""
-    if pooling == "cls" and not (backbone.layout == "NLC" and backbone.n_prefix_tokens):
+def check_pooling(pooling: str, backbone: Any = None, name: Any = None) -> None:
+    """Raise an error if ``pooling`` is unknown, or not possible with a backbone.
+
+    Parameters
+    ----------
+    pooling : str
+    backbone : Backbone or None, default=None
+        None checks the name of the pooling only.
+    name : str or callable
+        The ``backbone`` parameter of the estimator, for the message.
+    """
+    check_choice("pooling", pooling, POOLINGS)
+    has_class_token = backbone is None or (backbone.layout == "NLC" and backbone.n_prefix_tokens)
+    if pooling == "cls" and not has_class_token:
         raise ValueError(f"pooling must not be 'cls': {name!r} has no class token. Use 'avg'.")

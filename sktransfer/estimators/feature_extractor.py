@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._support.device import PRECISIONS, resolve_device, resolve_precision
 from .._support.progress import CallbackSupportMixin, fit_task, progress_bar, with_callbacks
 from .._support.validation import check_choice, check_int
-from ..backbones import POOLINGS, check_pooling, get_backbone
+from ..backbones import check_pooling, get_backbone
 from ..cache import check_cache
 from ..data import adapt
 from ..extraction import DECODE_ERRORS, LOGITS, Prefix, Tap, resolve_batch_size, run_frozen
@@ -265,7 +265,7 @@ class PretrainedFeatureExtractor(
 
     def _check_parameters(self):
         self._check_how()
-        check_choice("pooling", self.pooling, POOLINGS)
+        check_pooling(self.pooling)
         check_choice("precision", self.precision, PRECISIONS)
         check_int("image_size", self.image_size, 1, also=(None,))
         check_choice("store_weights_in_pickle", self.store_weights_in_pickle, (True, False))

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..backbones import Backbone, fold_batch_norm, is_near, pool, running
+from .._support.random import example_rows
+from ..backbones import Backbone, fuse_conv_bn, pool, running
 
 # What the network's own classifier gives, asked for as a layer.
 LOGITS = ("logits", "probabilities")
 
-# Fold batch norm only where each row stays this near, relative to its norm.
-FOLD_TOLERANCE = 1e-5
+# Batch norm is fused only if each row of a stage's output changes by less than this share of its
+# norm.
+TOLERANCE = 1e-5
 
 # How many of the last cuts a cache keeps rows of, where it does not say.
 CUTS = 3
@@ -52,7 +54,7 @@ class Tap:
 class Prefix:
     """The frozen stages before the last of some taps, made to run fast on one device.
 
-    Batch norm is folded, memory is channels-last, and every batch has the same number of rows, so
+    Batch norm is fused, memory is channels-last, and every batch has the same number of rows, so
     that a row has the same bits whatever its neighbours are.  The copy that runs is made when
     the first batch comes: if every row is cached, it is never made.
 
@@ -149,7 +151,7 @@ class Prefix:
         return [_at_least_float32(tensor).cpu().numpy() for tensor in rows]
 
     def measure(self, batch: Any) -> list[tuple[int, ...]]:
-        """The shape of a row at each tap, seen by running ``batch`` as it is, unfolded."""
+        """The shape of a row at each tap, seen by running ``batch`` as it is, without fusion."""
         stages = list(self.backbone.stages.values())[self.start :]
         with running():
             rows = self._run(stages, self.backbone.classifier, batch, self.taps)
@@ -186,7 +188,7 @@ class Prefix:
         """Stages and classifier in the form and place that runs fastest."""
         plain = list(self.backbone.stages.values())
         plain = plain[self.start : max(tap.stop for tap in self.taps)]
-        stages = _folded(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
+        stages = _fused(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
         classifier = deepcopy(self.backbone.classifier)
         for module in (*stages, classifier):
             if module is not None:
@@ -195,23 +197,18 @@ class Prefix:
 
 
 @torch.no_grad()
-def _folded(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
-    """The stages, each with batch norm folded if two drawn inputs come out of it as they did.
+def _fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
+    """Copy the stages, each with fused batch norm if two random inputs show that nothing changes.
 
-    What becomes of a stage depends on the stage and the shape of its input alone: a row has the
-    same bits whatever other taps there are, and wherever the prefix begins.
+    A copy depends on the stage and on the shape of its input alone: a row has the same bits
+    whatever other taps there are, and wherever the prefix begins.
     """
-    dtype = next((p.dtype for stage in plain for p in stage.parameters()), torch.float32)
-    shape, stages = batch.shape[1:], []
+    floats = next((p.dtype for stage in plain for p in stage.parameters()), torch.float32)
+    x, stages = batch, []
     for stage in plain:
-        drawn = torch.Generator().manual_seed(0)
-        noise = torch.randn(2, *shape, generator=drawn, dtype=dtype)
-        after = stage(noise)
-        folded = fold_batch_norm(nn.Sequential(stage), noise)[0]
-        if not is_near(after.flatten(1), folded(noise).flatten(1), FOLD_TOLERANCE):
-            folded = deepcopy(stage)
-        shape = after.shape[1:]
-        stages.append(folded)
+        rows = example_rows(x.shape[1:], floats if x.is_floating_point() else x.dtype)
+        stages.append(fuse_conv_bn(stage, rows, TOLERANCE))
+        x = stage(rows)
     return stages
 
 

@@ -20,8 +20,8 @@ from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from .._support.random import rng_of, seed_of, seeded_globals
-from ..backbones import faster
+from .._support.random import example_rows, rng_of, seed_of, seeded_globals
+from ..backbones import fast_training
 from ..exceptions import TrainingDivergedError
 from .batches import Samples, read_ahead, resident, split_rows
 from .optim import group_rates
@@ -202,14 +202,13 @@ class TailNet(NeuralNet):
             self.partial_fit((train, valid), None, epochs=epochs)
             return
         row = train.batch(np.arange(1), 0)[0]["x"]
-        drawn = torch.Generator().manual_seed(0)
-        noise = torch.randn(2, *row.shape[1:], generator=drawn, dtype=row.dtype).to(self.device)
+        examples = example_rows(row.shape[1:], row.dtype).to(self.device)
 
         def run() -> Tensor:
-            rows: Tensor = self.module_.features(noise, train.source.start)
+            rows: Tensor = self.module_.features(examples, train.source.start)
             return rows
 
-        with faster(self.module_, run, device, self.precision):
+        with fast_training(self.module_, run, device, self.precision):
             self.partial_fit((train, valid), None, epochs=epochs)
 
     def _set_training(self, training: bool = True) -> None:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from .._support.device import PRECISIONS, resolve_device, resolve_precision
 from .._support.validation import check_choice, check_int, check_range
-from ..backbones import POOLINGS, Backbone
+from ..backbones import Backbone, check_pooling
 from ..cache import check_cache
 from ..data import Views, check_augment
 from ..extraction import DECODE_ERRORS
@@ -187,7 +187,7 @@ def check_parameters(params: Any) -> None:
     """Raise for the first parameter of a FineTuneClassifier that is not what it must be."""
     if isinstance(params.head, str):
         check_choice("head", params.head, list(HEADS))
-    check_choice("pooling", params.pooling, POOLINGS)
+    check_pooling(params.pooling)
     check_choice("freeze_bn", params.freeze_bn, FREEZE_BN)
     check_augment(params.augment)
     check_int("tta", params.tta, 0)

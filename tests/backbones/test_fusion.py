@@ -1,4 +1,4 @@
-"""What trains faster on a CPU is still the same function, with the same gradients."""
+"""Fast training on a CPU computes the same function with the same gradients."""
 
 from contextlib import suppress
 from copy import deepcopy
@@ -8,13 +8,18 @@ import torch
 from helpers.tiny import tiny_backbone
 from torch import nn
 
-from sktransfer.backbones.fusion import faster, folded_norms, spared_gradients, unpatched
+from sktransfer.backbones.fusion import (
+    depthwise_in_float32,
+    fast_training,
+    fused_conv_bn,
+    unpatched,
+)
 
 CPU = torch.device("cpu")
 
 
 class NormThenActivation(nn.BatchNorm2d):
-    """As timm writes them."""
+    """A batch norm that ends with an activation, as in timm."""
 
     def __init__(self, channels):
         super().__init__(channels)
@@ -24,8 +29,8 @@ class NormThenActivation(nn.BatchNorm2d):
         return self.act(super().forward(x))
 
 
-def lively(chain):
-    """``chain`` in double precision, its batch norms with statistics, gains and biases."""
+def randomised(chain):
+    """Convert ``chain`` to double precision and give its batch norms random values."""
     torch.manual_seed(0)
     for norm in (m for m in chain.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.uniform_(norm.running_mean, -1, 1)
@@ -51,7 +56,7 @@ CHAINS = {
 
 @pytest.fixture(params=CHAINS, ids=str)
 def chain(request):
-    return lively(CHAINS[request.param]()).eval()
+    return randomised(CHAINS[request.param]()).eval()
 
 
 @pytest.fixture
@@ -61,50 +66,50 @@ def x():
 
 
 def outcome(chain, x):
-    """What comes out, and every gradient."""
+    """The output, and the gradient of each parameter."""
     chain.zero_grad()
     out = chain(x)
     out.square().sum().backward()
     return [out.detach(), *(p.grad.clone() for p in chain.parameters())]
 
 
-def test_a_folded_norm_gives_the_same_outputs_and_gradients(chain, x):
+def test_a_fused_norm_gives_the_same_outputs_and_gradients(chain, x):
     expected = outcome(chain, x)
-    with folded_norms(chain, lambda: chain(x)):
+    with fused_conv_bn(chain, lambda: chain(x)):
         torch.testing.assert_close(outcome(chain, x), expected, rtol=1e-10, atol=1e-12)
     assert all(p.equal(q) for p, q in zip(outcome(chain, x), expected, strict=True))
 
 
-def test_a_folded_norm_does_not_run(x):
-    chain = lively(CHAINS["plain"]()).eval()
+def test_a_fused_norm_passes_its_input_on(x):
+    chain = randomised(CHAINS["plain"]()).eval()
     ran = []
-    with folded_norms(chain, lambda: chain(x)):
+    with fused_conv_bn(chain, lambda: chain(x)):
         chain[1].register_forward_hook(lambda _, args, out: ran.append(args[0] is out))
         chain(x)
-    assert ran == [True]  # what came in went out
+    assert ran == [True]
 
 
 def test_a_norm_in_training_mode_still_learns_its_statistics(chain, x):
     other = deepcopy(chain).train()
     expected = outcome(other, x)
     chain.train()
-    with folded_norms(chain, lambda: chain(x)):
+    with fused_conv_bn(chain, lambda: chain(x)):
         assert all(part.training for part in chain.modules())
         torch.testing.assert_close(outcome(chain, x), expected, rtol=0, atol=0)
     torch.testing.assert_close(chain.state_dict(), other.state_dict(), rtol=0, atol=0)
 
 
-def test_names_and_forwards_are_what_they_were_afterwards(chain, x):
+def test_fusion_leaves_names_and_forwards_as_they_were(chain, x):
     names = list(chain.state_dict())
-    with suppress(KeyError), folded_norms(chain, lambda: chain(x)):
+    with suppress(KeyError), fused_conv_bn(chain, lambda: chain(x)):
         assert list(chain.state_dict()) == names
         raise KeyError
     assert not any("forward" in vars(part) for part in chain.modules())
 
 
-def test_a_copy_made_meanwhile_is_a_network_of_its_own(chain, x):
+def test_a_copy_made_during_training_shares_nothing_with_the_network(chain, x):
     expected = chain(x)
-    with folded_norms(chain, lambda: chain(x)):
+    with fused_conv_bn(chain, lambda: chain(x)):
         copied = unpatched(deepcopy(chain))
         with torch.no_grad():
             for parameter in chain.parameters():
@@ -114,7 +119,7 @@ def test_a_copy_made_meanwhile_is_a_network_of_its_own(chain, x):
 
 
 class Reused(nn.Module):
-    """A convolution whose output something else takes, too."""
+    """A convolution whose output is also used by an addition."""
 
     def __init__(self):
         super().__init__()
@@ -125,15 +130,15 @@ class Reused(nn.Module):
         return self.norm(out) + out
 
 
-def test_where_something_else_takes_the_convolution_nothing_is_folded(x):
-    net = lively(Reused()).eval()
+def test_a_convolution_whose_output_is_used_twice_is_not_fused(x):
+    net = randomised(Reused()).eval()
     expected = outcome(net, x)
-    with folded_norms(net, lambda: net(x)):
+    with fused_conv_bn(net, lambda: net(x)):
         torch.testing.assert_close(outcome(net, x), expected, rtol=0, atol=0)
 
 
 class ByKeyword(nn.Module):
-    """Calls its parts as few do."""
+    """A module that passes the inputs of its layers by keyword."""
 
     def __init__(self):
         super().__init__()
@@ -143,16 +148,16 @@ class ByKeyword(nn.Module):
         return self.norm(input=self.conv(input=x))
 
 
-def test_parts_may_be_called_by_keyword(x):
-    net, x = lively(ByKeyword()).float().eval(), x.float()
+def test_layers_may_be_called_by_keyword(x):
+    net, x = randomised(ByKeyword()).float().eval(), x.float()
     expected = outcome(net, x)
-    with faster(net, lambda: net(x), CPU, torch.bfloat16):
+    with fast_training(net, lambda: net(x), CPU, torch.bfloat16):
         torch.testing.assert_close(outcome(net, x), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("when", ["before", "meanwhile"])
-def test_a_hook_sees_what_the_convolution_gives(when, x):
-    chain = lively(CHAINS["plain"]()).eval()
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_hook_sees_the_output_of_the_convolution(when, x):
+    chain = randomised(CHAINS["plain"]()).eval()
     expected, seen = chain[0](x), []
 
     def watch():
@@ -160,8 +165,8 @@ def test_a_hook_sees_what_the_convolution_gives(when, x):
 
     if when == "before":
         watch()
-    with folded_norms(chain, lambda: chain(x)):
-        if when == "meanwhile":
+    with fused_conv_bn(chain, lambda: chain(x)):
+        if when == "during":
             watch()
         seen.clear()
         out = chain(x)
@@ -169,9 +174,9 @@ def test_a_hook_sees_what_the_convolution_gives(when, x):
     assert out.equal(chain[2](chain[1](2 * expected)))
 
 
-def test_an_error_on_the_way_leaves_modes_and_hooks_as_they_were(x):
-    chain = lively(CHAINS["plain"]()).train()
-    with pytest.raises(ZeroDivisionError), folded_norms(chain, lambda: 1 / 0):
+def test_an_error_while_watching_restores_modes_and_hooks(x):
+    chain = randomised(CHAINS["plain"]()).train()
+    with pytest.raises(ZeroDivisionError), fused_conv_bn(chain, lambda: 1 / 0):
         pass  # pragma: no cover
     assert all(part.training and not part._forward_hooks for part in chain.modules())
 
@@ -184,18 +189,18 @@ def test_strided_depthwise_convolutions_compute_in_float32():
     x = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0))
     expected = chain[0](x)
     seen.clear()
-    with spared_gradients(chain), torch.autocast("cpu", torch.bfloat16):
+    with depthwise_in_float32(chain), torch.autocast("cpu", torch.bfloat16):
         chain(x)
     assert seen[0].equal(expected)
     assert seen[1].dtype == torch.bfloat16
 
 
-def test_both_hold_at_once():
+def test_fusion_and_float32_convolutions_work_together():
     backbone = tiny_backbone().eval()
     backbone.stages["layer1"][0] = nn.Conv2d(8, 12, 3, 2, 1, groups=4)
     x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     expected = backbone(x)
-    with faster(backbone, lambda: backbone(x), CPU, torch.bfloat16):
+    with fast_training(backbone, lambda: backbone(x), CPU, torch.bfloat16):
         assert sum("forward" in vars(part) for part in backbone.modules()) == 6
         torch.testing.assert_close(backbone(x), expected, rtol=1e-5, atol=1e-5)
         with torch.autocast("cpu", torch.bfloat16):
@@ -205,7 +210,7 @@ def test_both_hold_at_once():
     assert backbone(x).equal(expected)
 
 
-def test_on_other_devices_nothing_changes():
+def test_fast_training_changes_nothing_on_other_devices():
     backbone = tiny_backbone()
-    with faster(backbone, lambda: None, torch.device("cuda"), torch.bfloat16):
+    with fast_training(backbone, lambda: None, torch.device("cuda"), torch.bfloat16):
         assert not any("forward" in vars(part) for part in backbone.modules())
