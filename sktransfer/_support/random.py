@@ -7,7 +7,7 @@ only draw from the global generators uses :func:`seeded_globals`, which restores
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from threading import RLock
@@ -77,3 +77,11 @@ def seed_of(*words: Any) -> int:
 def rng_of(*words: int | str | bytes) -> np.random.Generator:
     """Create a generator that is seeded by :func:`seed_of`."""
     return np.random.default_rng(seed_of(*words))
+
+
+def example_rows(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """Return two rows to try a module on: the same noise in every call, or zeros for integers."""
+    if not dtype.is_floating_point:  # ids, of which 0 is one whatever their number
+        return torch.zeros(2, *shape, dtype=dtype)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, *shape, generator=generator, dtype=dtype)
