@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .backbones import Backbone
+from .data import example_batch
 
 NDIM = {"NCHW": 4, "NHWC": 4, "NLC": 3, "NC": 2}
 
@@ -29,8 +30,9 @@ def check_backbone(
     Parameters
     ----------
     backbone : Backbone
-    batch : Tensor of shape (n, 3, h, w) or None, default=None
-        An input of the first stage; None draws two images of the preset's size.
+    batch : Tensor of shape (n, ...) or None, default=None
+        An input of the first stage.  None draws two images of the preset's size, or, if the items
+        are not images, takes two blank ones.
     reference : callable or None, default=None
         The network's own forward pass, in evaluation mode; None leaves that comparison out.
 
@@ -47,8 +49,7 @@ def check_backbone(
     """
     backbone = deepcopy(backbone).freeze_to(0).eval()
     if batch is None:
-        size = backbone.preset.size
-        batch = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        batch = example_batch(backbone.preset, 2)
     _check_parameters(backbone)
     with torch.no_grad():
         maps = _check_stages(backbone, batch)

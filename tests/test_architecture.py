@@ -35,8 +35,8 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 ORDER = {
     "_support": "validation files progress hashing random threads device",
     "schedules": "base cycles named",
-    "data": "decoding tables items image_sizes presets variants augmentation digests folders "
-    "image_check",
+    "data": "decoding tables items image_sizes presets adaptation variants augmentation digests "
+    "folders image_check",
     "tasks": "targets heads",
     "backbones": "backbone pooling fx_lock download tensor_files weights registry fusion tracing "
     "export",
@@ -46,7 +46,7 @@ ORDER = {
     "extraction": "prefix sinks run",
     "training": "optim settings batches data tail net checkpoint records phase lr_range head_cache "
     "fit predictor",
-    "estimators": "_base feature_extractor classifier lr_finder",
+    "estimators": "_columns _base feature_extractor classifier lr_finder",
     "persistence": "codec file_format save_load",
     "cli": "models demo app",
 }

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .._support.validation import first_ten
+from ..data import input_info
 from . import tensor_files
 from .download import LARGEST
 
@@ -99,9 +100,7 @@ def weights_info(
         "source": source,
         "sha256": sha256,
         "licence": licence,
-        "input_size": getattr(preset, "size", None),
-        "mean": getattr(preset, "mean", None),
-        "std": getattr(preset, "std", None),
+        **input_info(preset),
     }
     if left_out:
         info["classifier"] = f"left out; {left_out[0]}"

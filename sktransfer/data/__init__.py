@@ -1,28 +1,33 @@
-"""Items become the inputs of a network: checks, decoding, presets, augmentation, folders."""
+"""Turn items into the inputs of a network: checks, decoding, presets, augmentation, folders."""
 
-from .augmentation import Views, check_augment, resolve_augment
+from .adaptation import adapt, smallest_preset
+from .augmentation import Views, check_augment, default_augment, resolve_augment
 from .digests import digest, digest_or_none, file_key
 from .folders import TEST, TRAIN, image_table, load_image_folder
 from .image_check import check_images
 from .image_sizes import ImageSizes
-from .presets import ImagePreset, Preset, adapt
-from .tables import fitting
+from .items import Items
+from .presets import ImagePreset, Preset, example_batch, input_info
 
 __all__ = [
     "TEST",
     "TRAIN",
     "ImagePreset",
     "ImageSizes",
+    "Items",
     "Preset",
     "Views",
     "adapt",
     "check_augment",
     "check_images",
+    "default_augment",
     "digest",
     "digest_or_none",
+    "example_batch",
     "file_key",
-    "fitting",
     "image_table",
+    "input_info",
     "load_image_folder",
     "resolve_augment",
+    "smallest_preset",
 ]

@@ -18,7 +18,8 @@ from torch import Tensor
 from .._support.hashing import described
 from .._support.random import seed_of, seeded_globals
 from .._support.validation import check_int, did_you_mean
-from .presets import Preset
+from .items import Items
+from .presets import ImagePreset, Preset
 from .variants import NAMED, short_side
 
 # Of the variants that are built in; raised whenever a photo and a seed give other bits.
@@ -66,8 +67,7 @@ class Views:
 
     def preset(self, preset: Preset) -> ViewPreset:
         """The preset that makes rows of the items of :meth:`items`."""
-        _check_preset(self.augment, preset)
-        return ViewPreset(preset, self.augment)
+        return ViewPreset(_image_preset(self.augment, preset), self.augment)
 
     def items(self, items: Sequence[Any], digests: Sequence[bytes]) -> list[View]:
         """The variants of each item, one after the other: those of item i begin at i * n."""
@@ -99,19 +99,18 @@ class ViewPreset:
 
     Parameters
     ----------
-    inner : Preset
+    inner : ImagePreset
         Of the items themselves.
     augment : str or callable
         How a variant is made.
     """
 
-    inner: Any
+    inner: ImagePreset
     augment: Any
 
-    def check(self, estimator: Any, X: Any, *, reset: bool = False) -> Sequence[Any]:
-        """The items of ``X``, validated; they are no views yet."""
-        items: Sequence[Any] = self.inner.check(estimator, X, reset=reset)
-        return items
+    def check(self, X: Any) -> Items:
+        """Validate ``X`` and return its items, which are not views yet."""
+        return self.inner.check(X)
 
     def __call__(self, item: View) -> Tensor:
         """One variant, (size, size, 3)."""
@@ -139,7 +138,7 @@ class Augmentation:
     augment : str or callable
     """
 
-    preset: Any
+    preset: ImagePreset
     augment: Any
 
     def __call__(self, item: Any, seed: int) -> Tensor:
@@ -164,7 +163,13 @@ def check_augment(augment: Any) -> Any:
     return _check("augment", augment, ("auto", None), "Views, or a callable")
 
 
-def resolve_augment(augment: Any, preset: Any) -> Augmentation | None:
+def default_augment(preset: Preset, items: Items) -> str | None:
+    """Return "light" for images, and None for rows of a table and for items of other kinds."""
+    is_image = isinstance(preset, ImagePreset) and items.kind != "table"
+    return "light" if is_image else None
+
+
+def resolve_augment(augment: Any, preset: Preset) -> Augmentation | None:
     """What makes rows of items and seeds; None where nothing is augmented.
 
     Parameters
@@ -197,8 +202,7 @@ def resolve_augment(augment: Any, preset: Any) -> Augmentation | None:
     """
     if _check("augment", augment, (None,)) is None:
         return None
-    _check_preset(augment, preset)
-    return Augmentation(preset, augment)
+    return Augmentation(_image_preset(augment, preset), augment)
 
 
 def describe(augment: Any) -> str:
@@ -229,7 +233,7 @@ def describe(augment: Any) -> str:
     return f"{name} {blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
-def augmented(preset: Any, item: Any, augment: Any, seed: int) -> Tensor:
+def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Tensor:
     """A variant of one item: (size, size, 3), uint8 or float32, as the preset makes rows.
 
     Parameters
@@ -292,9 +296,11 @@ def _check(name: str, augment: Any, also: tuple[Any, ...], kinds: str = "or a ca
     raise ValueError(f"{name} must be one of {listed}, {kinds}; got {augment!r}.{guess}")
 
 
-def _check_preset(augment: Any, preset: Any) -> None:
-    if not hasattr(preset, "whole"):
-        raise ValueError(
-            f"augment must be None where items are no images; got {augment!r} for a preset that "
-            f"has no whole(), {type(preset).__name__}."
+def _image_preset(augment: Any, preset: Preset) -> ImagePreset:
+    """Return ``preset`` if it makes rows of images, which ``augment`` needs."""
+    if not isinstance(preset, ImagePreset):
+        raise ValueError(  # noqa: TRY004 - the value of a parameter is wrong
+            f"augment must be None for items that are not images; got {augment!r} for a "
+            f"{type(preset).__name__}."
         )
+    return preset

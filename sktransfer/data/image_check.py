@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ExifTags, Image
-from sklearn.base import BaseEstimator
 
 from .._support.progress import progress_bar
 from .._support.threads import map_ahead
@@ -145,7 +144,7 @@ def _listed(X: Any) -> Sequence[Any]:
     column = isinstance(X, (list, tuple)) or getattr(X, "ndim", 0) == 1
     if column and len(X) and all(isinstance(item, (str, os.PathLike, bytes)) for item in X):
         return list(X)
-    return check_items(BaseEstimator(), X, reset=True)
+    return check_items(X)
 
 
 def _classes(y: Any, n: int) -> np.ndarray | None:

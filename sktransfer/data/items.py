@@ -1,28 +1,27 @@
 """Input checking: whatever the user passed as X becomes a sequence of items.
 
-Every error names the items it is about, lists at most ten of them, and leaves the estimator as it
-was.
+Every error lists the items that caused it, ten at most.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, overload
 
 import numpy as np
 import torch
 from PIL import Image
 from scipy.sparse import issparse
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array
 
 from .._support.validation import first_ten
 from .decoding import CHANNELS, TOLERANCE, channels_last, is_uint16
 from .tables import unflattened
 
-COLUMNS = ("n_features_in_", "feature_names_in_")
 KINDS = {
     "path": (str, os.PathLike),
     "bytes": (bytes, bytearray, memoryview),
@@ -38,81 +37,100 @@ SEQUENCE = (
 )
 
 
-def check_items(
-    estimator: Any, X: Any, image_shape: tuple[int, ...] | None = None, *, reset: bool = False
-) -> Sequence[Any]:
-    """The items of ``X``: a list, or an array whose first axis counts them.
+@dataclass(frozen=True, eq=False)
+class Items(Sequence[Any]):
+    """Checked input: a sequence of items of one kind.
 
     Parameters
     ----------
-    estimator : estimator
-        Tables and one-column frames set its ``n_features_in_`` and ``feature_names_in_`` where
-        ``reset`` is true, and are compared with them otherwise; other input deletes or ignores
-        them.
+    values : list or ndarray
+        The items.  The first axis of an array counts them.
+    kind : str
+        "path", "bytes", "PIL image", "array" or "table" for images; a row of a "table" is a
+        flattened image.  A preset for other items uses a name of its own.
+    columns : bool, default=False
+        True if X was a table or a single column with two axes, so that scikit-learn's
+        ``n_features_in_`` and ``feature_names_in_`` apply to it.
+
+    Examples
+    --------
+    >>> from sktransfer.data import Items
+    >>> items = Items(["a.jpg", "b.jpg", "c.jpg"], "path")
+    >>> items[1], len(items), list(items.take([2, 0]))
+    ('b.jpg', 3, ['c.jpg', 'a.jpg'])
+    """
+
+    values: list[Any] | np.ndarray
+    kind: str
+    columns: bool = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Items: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        part = self.values[index]
+        return Items(part, self.kind, self.columns) if isinstance(index, slice) else part
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.values)
+
+    def take(self, positions: Iterable[int]) -> Items:
+        """Return the items at some positions; those of an array are views, not copies."""
+        return Items([self.values[index] for index in positions], self.kind, self.columns)
+
+    def followed_by(self, other: Items) -> Items:
+        """Return these items and then those of ``other``; two different kinds become "mixed"."""
+        kind = self.kind if other.kind == self.kind else "mixed"
+        return Items([*self.values, *other.values], kind, self.columns and other.columns)
+
+
+def check_items(X: Any, image_shape: tuple[int, ...] | None = None) -> Items:
+    """Check that ``X`` holds images, and return them as items.
+
+    Parameters
+    ----------
     X : sequence of n paths, bytes, PIL images or arrays, or an array or table of them
-        As :class:`~sktransfer.ImagePreset` lists them.
+        As described for :class:`~sktransfer.ImagePreset`.
     image_shape : tuple of int or None, default=None
-        Shape of each flattened row: (h, w), (h, w, c) or (c, h, w).
-    reset : bool, default=False
-        Whether this is the input of ``fit``.
+        Shape of each flattened row of a table: (h, w), (h, w, c) or (c, h, w).
 
     Returns
     -------
-    sequence of length n
-        Each item is a str, bytes, PIL image, or ndarray (h, w) or (h, w, c).
+    Items
+        Each is a str, bytes, a PIL image, or an ndarray (h, w) or (h, w, c).
 
     Raises
     ------
     ValueError
-        If X is empty, mixed, missing, out of range, or no images at all.
+        If X is empty, holds different kinds or no images at all, or if an item is missing or out
+        of range.
     TypeError
         If X is sparse, or a single image.
     """
-    before = {name: vars(estimator)[name] for name in COLUMNS if name in vars(estimator)}
-    try:
-        return cast("Sequence[Any]", _items(estimator, X, image_shape, reset))
-    except Exception:
-        _forget_columns(estimator)
-        vars(estimator).update(before)
-        raise
-
-
-def _items(
-    estimator: Any, X: Any, image_shape: tuple[int, ...] | None, reset: bool
-) -> list[Any] | np.ndarray:
     if (kind := _kind(X)) and kind != "array":
         raise TypeError(f"{SEQUENCE}; got one {kind}. Pass a list of one: [{_short(X)}].")
     X = X if _is_frame(X) or issparse(X) else _array_or_list(X)
     column = _frame_column(X) if _is_frame(X) else _column(X)
     two_axes = _is_frame(X) or issparse(X) or (isinstance(X, np.ndarray) and X.ndim < 3)
-    if column is not None and two_axes and len(X.shape) == 2:
-        _count_columns(estimator, X, reset)
-    elif reset:
-        _forget_columns(estimator)
     if column is not None:
-        return _check_column(column)
+        return _check_column(column, columns=two_axes and len(X.shape) == 2)
     if not two_axes:
-        return _check_images(X)
-    table = validate_data(estimator, X, reset=reset, dtype="numeric")
-    return unflattened(table, image_shape)
-
-
-def _forget_columns(estimator: Any) -> None:
-    for name in COLUMNS:
-        vars(estimator).pop(name, None)
-
-
-def _count_columns(estimator: Any, X: Any, reset: bool) -> None:
-    # An estimator that was fitted to a list has no columns to compare with.
-    if reset or hasattr(estimator, "n_features_in_"):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        return Items(_check_images(X), "array")
+    table = check_array(X, dtype="numeric", input_name="X")
+    return Items(unflattened(table, image_shape), "table", columns=True)
 
 
 # What X is
 
 
 def _numpy(x: Any) -> Any:
-    """``x``; a tensor as an array."""
+    """Return a tensor as an array, and anything else as it is."""
     if not isinstance(x, torch.Tensor):
         return x
     x = x.detach().cpu()
@@ -120,7 +138,7 @@ def _numpy(x: Any) -> Any:
 
 
 def _kind(item: Any) -> str:
-    """The kind of an item, "" for none."""
+    """Return the kind of an item, or "" if it is not an image."""
     kind = _kind_of(type(item))  # type: ignore[arg-type]  # mypy holds classes for unhashable
     return kind if kind != "array" or item.ndim > 1 else ""
 
@@ -131,11 +149,12 @@ def _kind_of(cls: type) -> str:
 
 
 def _is_frame(X: Any) -> bool:
-    return hasattr(X, "columns") and not hasattr(X, "column_names")  # pyarrow's becomes an array
+    # pyarrow's tables have columns too, but become an array
+    return hasattr(X, "columns") and not hasattr(X, "column_names")
 
 
 def _frame_column(X: Any) -> list[Any] | None:
-    """The items of a one-column frame; None where a frame holds numbers."""
+    """Return the items of a one-column frame, or None for a frame of numbers."""
     for name in X.columns:
         cells = np.asarray(X[name])
         if cells.dtype.kind in TEXT_OR_OBJECT and any(map(_kind, cells)):
@@ -150,7 +169,7 @@ def _frame_column(X: Any) -> list[Any] | None:
 
 
 def _array_or_list(X: Any) -> Any:
-    """``X`` as a list of items where it is one, as an array otherwise."""
+    """Return a list of items as a list, and anything else as an array."""
     if hasattr(X, "to_list"):  # a pandas or polars column
         X = X.to_list()
     if isinstance(X, (list, tuple)) and (not X or any(map(_kind, X))):
@@ -165,7 +184,7 @@ def _array_or_list(X: Any) -> Any:
 
 
 def _column(X: Any) -> list[Any] | None:
-    """The items of a list, or of an object or text array of one column; None for numbers."""
+    """Return the items of a list, or of a column of objects or text; None for numbers."""
     if isinstance(X, list):
         return X
     if not isinstance(X, np.ndarray) or X.dtype.kind not in TEXT_OR_OBJECT or X.ndim > 2:
@@ -191,7 +210,7 @@ def _column(X: Any) -> list[Any] | None:
 # Items one by one
 
 
-def _check_column(column: list[Any]) -> list[Any]:
+def _check_column(column: list[Any], columns: bool) -> Items:
     if not column:
         raise ValueError(
             "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is required."
@@ -211,15 +230,16 @@ def _check_column(column: list[Any]) -> list[Any]:
             f"X must hold items of one kind; X[0] is of kind {kinds[0]}, "
             f"X[{other}] of kind {kinds[other]}. Convert one of them."
         )
-    return CHECKS[kinds[0]](column)
+    return Items(CHECKS[kinds[0]](column), kinds[0], columns)
 
 
 def _check_paths(items: list[Any]) -> list[str]:
     paths = [os.fsdecode(item) for item in items]
+    # functions of os.path: for a million paths, objects take seconds
     missing = [
-        (i, repr(path) + " is a folder" * os.path.isdir(path))  # noqa: PTH112 - as below
+        (i, repr(path) + (" is a folder" if os.path.isdir(path) else ""))  # noqa: PTH112 - as above
         for i, path in enumerate(paths)
-        if not os.path.isfile(path)  # noqa: PTH113 - of a million paths, objects take seconds
+        if not os.path.isfile(path)  # noqa: PTH113 - as above
     ]
     _refuse(
         "X must hold paths of files that are there",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import PIL
@@ -16,7 +16,7 @@ from torch import Tensor
 from .._support.validation import check_choice, check_int
 from .decoding import decode
 from .image_sizes import ImageSizes
-from .items import check_items, is_image_shape
+from .items import Items, check_items, is_image_shape
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -35,20 +35,30 @@ LONGEST = 32
 _SIZES = ImageSizes()
 
 
+@runtime_checkable
 class Preset(Protocol):
-    """What a backbone's preset must look like."""
+    """How raw items become the inputs of a network.
 
-    def check(self, estimator: Any, X: Any, *, reset: bool = False) -> Sequence[Any]:
-        """The items of ``X``, validated; bad input is an error that names the item."""
+    These four methods are all that the rest of the package calls, whatever the items are.
+    Augmentation and the parameters ``image_size`` and ``image_shape`` need an
+    :class:`ImagePreset`.
+    """
+
+    def check(self, X: Any) -> Items:
+        """Return the items of ``X``; the message about a bad item names it."""
 
     def __call__(self, item: Any) -> Tensor:
-        """One item, decoded; may run in any thread."""
+        """Return one item as a row; called from several threads at a time."""
 
     def collate(self, rows: Sequence[Tensor], size: int) -> Any:
-        """Decoded items as one batch of ``size`` rows, zero-padded: the first stage's input."""
+        """Return rows as one batch, the input of the first stage.
+
+        The batch has ``size`` rows.  Those that are missing are blank, and all of them are if
+        ``rows`` is empty.
+        """
 
     def fingerprint(self) -> str:
-        """A text that is equal for two presets only if they give equal inputs."""
+        """Return a text that is equal for two presets only if they give equal inputs."""
 
 
 @dataclass(frozen=True)
@@ -134,28 +144,25 @@ class ImagePreset:
         """The short side of an image before its centre is cut out, in pixels."""
         return self.resize if self.resize is not None else round(self.size / self.crop)
 
-    def check(self, estimator: Any, X: Any, *, reset: bool = False) -> Sequence[Any]:
-        """The items of ``X``, validated; the only input validation there is.
+    def check(self, X: Any) -> Items:
+        """Check that ``X`` holds images, and return them as items.
 
         Parameters
         ----------
-        estimator : estimator
-            Whose ``n_features_in_`` and ``feature_names_in_`` a table or one-column frame sets or
-            must fit; an error leaves it as it was.
         X : sequence of n items, array or table
-        reset : bool, default=False
-            Whether this is the input of ``fit``.
 
         Returns
         -------
-        sequence of n str, bytes, PIL images or arrays (h, w) or (h, w, c)
+        Items
+            Each is a str, bytes, a PIL image, or an ndarray (h, w) or (h, w, c).
 
         Raises
         ------
         ValueError, TypeError
-            Naming the first ten items that are missing, mixed, or out of range.
+            If items are missing, of different kinds or out of range; the message lists the first
+            ten.
         """
-        return check_items(estimator, X, self.image_shape, reset=reset)
+        return check_items(X, self.image_shape)
 
     def __call__(self, item: Any) -> Tensor:
         """One item decoded, upright, resized and cropped: (size, size, 3), contiguous.
@@ -236,14 +243,6 @@ class ImagePreset:
         size = self.sizes.check(image_size)
         resize = None if self.resize is None else round(self.resize * size / self.size)
         return replace(self, size=size, resize=resize)
-
-    def fitting(self, side: int) -> ImagePreset:
-        """The preset at the least size that the network takes and that is no less than ``side``."""
-        sizes = self.sizes
-        if sizes.only:
-            return self
-        least = max(sizes.minimum, min(side, self.size))
-        return self.at(-(-least // sizes.multiple) * sizes.multiple)
 
     def with_metadata(self, metadata: Mapping[str, str]) -> ImagePreset:
         """The preset with what the metadata of a weights file says about its input.
@@ -346,46 +345,19 @@ def _resized(size: tuple[int, int], short: int) -> tuple[int, int]:
     return int(short * width / height), short
 
 
-def adapt(
-    preset: Any,
-    overrides: Any = None,
-    image_size: int | None = None,
-    image_shape: Sequence[int] | None = None,
-) -> Any:
-    """The preset of the weights with what an estimator's parameters override.
+def input_info(preset: Preset) -> dict[str, Any]:
+    """Return what ``weights_info`` records of a preset: input_size, mean and std.
 
-    Parameters
-    ----------
-    preset : Preset
-        As the weights brought it.
-    overrides : dict, preset or None, default=None
-        Fields of the preset, or a whole preset in its place.
-    image_size : int or None, default=None
-        Side of the square that the network sees, in pixels.
-    image_shape : sequence of int or None, default=None
-        Shape of an image in a table of flattened rows.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an override is none that the preset can take.
+    They are None for a preset of other items than images.
     """
-    if isinstance(overrides, dict):
-        for key in overrides:
-            check_choice("a key of preset", key, list(preset.__dataclass_fields__))
-        try:
-            preset = replace(preset, **overrides)
-        except TypeError as error:
-            raise TypeError(f"preset must hold what it can; got {overrides!r}: {error}.") from error
-    elif overrides is not None:
-        if not callable(getattr(overrides, "collate", None)):
-            raise TypeError(
-                f"preset must be a dict, a preset, or None; got {type(overrides).__name__}."
-            )
-        preset = overrides
-    if image_size is not None:
-        preset = preset.at(image_size)
-    if image_shape is not None:
-        shape = image_shape
-        preset = replace(preset, image_shape=tuple(shape) if isinstance(shape, list) else shape)
-    return preset
+    if not isinstance(preset, ImagePreset):
+        return dict.fromkeys(("input_size", "mean", "std"))
+    return {"input_size": preset.size, "mean": preset.mean, "std": preset.std}
+
+
+def example_batch(preset: Preset, size: int) -> Any:
+    """Return a batch to try a network on: seeded noise for images, blank rows for other items."""
+    if not isinstance(preset, ImagePreset):
+        return preset.collate([], size)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(size, 3, preset.size, preset.size, generator=generator)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import isqrt, prod
-from typing import Any
 
 import numpy as np
 
@@ -33,9 +32,3 @@ def _squared(table: np.ndarray) -> np.ndarray:
     if side * side > width:
         table = np.pad(table, ((0, 0), (0, side * side - width)))
     return table.reshape(n, side, side)
-
-
-def fitting(preset: Any, images: np.ndarray) -> Any:
-    """The preset for the images of a table: small ones are not blown up for nothing."""
-    resize = getattr(preset, "fitting", None)
-    return preset if resize is None else resize(max(images.shape[1:3]))

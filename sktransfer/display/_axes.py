@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from .._support.validation import require
 
@@ -116,8 +115,3 @@ def show(ax: Any, pixels: Any, left: float, top: float, span: tuple[float, float
     low, high = span
     scaled = np.clip((floats(pixels) - low) / (high - low), 0, 1)
     ax.imshow(scaled, extent=(left, left + 1, top + 1, top))
-
-
-def items_of(preset: Any, X: Any) -> Any:
-    """The items of ``X``, validated."""
-    return preset.check(BaseEstimator(), X, reset=True)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from .._support.random import seed_of
 from .._support.validation import check_int
 from ..backbones import get_backbone
-from ..data import Views, adapt, digest, fitting, resolve_augment
+from ..data import Views, adapt, digest, resolve_augment, smallest_preset
 from ..training import is_auto, resolve
-from ._axes import GAP, MUTED, Box, items_of, new_axes, pyplot, show, span_of
+from ._axes import GAP, MUTED, Box, new_axes, pyplot, show, span_of
 
 # In inches: the side of a photo, and the most that a row of variants may be wide.
 SIDE, WIDEST = 1.1, 9.0
@@ -158,7 +156,7 @@ class AugmentationDisplay:
                 "augment must make variants, to be shown; got None. Set it to 'light', "
                 "'standard', 'trivial', Views or a callable."
             )
-        items = items_of(preset, X)[:n_items]
+        items = preset.check(X)[:n_items]
         seed = int(check_random_state(random_state).randint(2**31))
         if isinstance(augment, Views):
             variants = _fixed_variants(augment, preset, items, n_views)
@@ -220,13 +218,11 @@ def _augment_of(estimator: Any, X: Any) -> tuple[Any, Any]:
         backbone.preset = adapt(
             backbone.preset, estimator.preset, estimator.image_size, estimator.image_shape
         )
-    columns = BaseEstimator()
-    items = backbone.preset.check(columns, X, reset=True)
-    is_table = isinstance(items, np.ndarray) and hasattr(columns, "n_features_in_")
     preset = backbone.preset
-    if is_table and not fitted and estimator.image_size is None and estimator.preset is None:
-        preset = fitting(preset, items)
-    augment = resolve(estimator, backbone, items, is_table).augment
+    items = preset.check(X)
+    if not fitted and estimator.image_size is None and estimator.preset is None:
+        preset = smallest_preset(preset, items)
+    augment = resolve(estimator, backbone, items).augment
     if augment is None:
         why = (
             "which is None for the rows of a table, and where no stage trains"

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._support.validation import check_int, first_ten
 from ..data import ImagePreset
-from ._axes import GAP, GREEN, INK, MUTED, RED, Box, items_of, new_axes, pyplot, show, span_of
+from ._axes import GAP, GREEN, INK, MUTED, RED, Box, new_axes, pyplot, show, span_of
 
 # In sides of a photo: from one line of text to the next.
 LINE = 0.13
@@ -161,7 +161,7 @@ class TopLossesDisplay:
         pyplot()
         check_int("k", k, 1)
         preset = ImagePreset(size=160, crop=1.0) if preset is None else preset
-        items = items_of(preset, X)
+        items = preset.check(X)
         place, proba, classes = _checked(y_true, y_pred_proba, classes, len(items))
         share = proba[np.arange(len(proba)), place]
         worst = _least(np.where(np.isnan(proba).any(axis=1), np.nan, share), k)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from .._support.progress import progress_bar
 from ..cache import check_cache
 from ..training import check_how, digests_of, resting_net, tta_views
+from ._columns import check_items
 
 
 class TunedClassifier(
@@ -126,7 +127,10 @@ class TunedClassifier(
 
     def _items(self, X):
         check_how(self)
-        return self.backbone_.preset.check(self, X)
+        return self._check_items(self.backbone_.preset, X)
+
+    def _check_items(self, preset, X, *, reset=False):
+        return check_items(self, preset, X, reset=reset)
 
     def _features(self, served, items, views=None):
         told = views is not None and self.decode_error == "warn"  # by the items themselves

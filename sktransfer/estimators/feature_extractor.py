@@ -9,8 +9,9 @@ from .._support.progress import CallbackSupportMixin, fit_task, progress_bar, wi
 from .._support.validation import check_choice, check_int
 from ..backbones import check_pooling, get_backbone
 from ..cache import check_cache
-from ..data import adapt
+from ..data import adapt, input_info
 from ..extraction import DECODE_ERRORS, LOGITS, Prefix, Tap, resolve_batch_size, run_frozen
+from ._columns import check_items
 
 # What ``fit`` sets.
 LEARNED = (
@@ -211,7 +212,7 @@ class PretrainedFeatureExtractor(
             A ValueError, with ``decode_error="raise"``: names the first ten such images.
         """
         check_is_fitted(self, "backbone_")
-        return self._features(self.backbone_.preset.check(self, X))
+        return self._features(check_items(self, self.backbone_.preset, X))
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features: the layer, and a number.
@@ -249,7 +250,7 @@ class PretrainedFeatureExtractor(
         ]
         prefix = self._prepare(backbone, taps)
         widths = self._measure(prefix)
-        items = backbone.preset.check(self, X, reset=True)
+        items = check_items(self, backbone.preset, X, reset=True)
         self.backbone_, self.weights_info_ = prefix.backbone, backbone.weights_info
         self._origin = (self.backbone, self.weights)
         self._layers, self._widths, self._prefix = layers, widths, prefix
@@ -299,14 +300,17 @@ class PretrainedFeatureExtractor(
         return Prefix(_as_far_as(backbone, taps), taps, device, dtype, batch_size)
 
     def _measure(self, prefix):
-        """The number of features of each layer, seen on one blank image."""
+        """Return the number of features of each layer, measured on one blank item."""
         preset = prefix.backbone.preset
         try:
             return [width for (width,) in prefix.measure(preset.collate([], 1))]
         except RuntimeError as error:
+            size = input_info(preset)["input_size"]
+            if size is None:  # not an image: the size is not to blame
+                raise
             raise ValueError(
                 f"image_size must be one that {self.backbone!r} can take; it failed on "
-                f"{preset.size} pixels: {error}"
+                f"{size} pixels: {error}"
             ) from error
 
     def _features(self, items, step=lambda: None):

@@ -15,7 +15,7 @@ from .._support.progress import progress_bar
 from .._support.validation import first_ten
 from ..backbones import Backbone
 from ..cache import ActivationCache, check_cache
-from ..data import Views, digest_or_none, resolve_augment
+from ..data import Items, Views, digest_or_none, resolve_augment
 from ..extraction import LEFT_OUT, Frozen, Prefix, Tap, resolve_batch_size, run_frozen, spare_taps
 from ..tasks import Targets
 from .batches import DecodedItems, DrawnViews, FixedRows, Source
@@ -28,7 +28,7 @@ class Data:
 
     Parameters
     ----------
-    items : sequence of n items
+    items : Items
         Those of X, then those of X_val.
     targets : Targets
     train, valid : ndarray of int
@@ -39,7 +39,7 @@ class Data:
         Positions in X of items that were left out.
     """
 
-    items: Sequence[Any]
+    items: Items
     targets: Targets
     train: np.ndarray
     valid: np.ndarray
@@ -58,7 +58,7 @@ class Data:
         place[kept] = np.arange(len(kept))
         train, valid = place[self.train], place[self.valid]
         return Data(
-            [self.items[index] for index in kept],
+            self.items.take(kept),
             self.targets[kept],
             train[train >= 0],
             valid[valid >= 0],
@@ -166,16 +166,13 @@ def tuning_sources(
     """Where the fine-tuning phase takes its training rows from, and those of validation."""
     cut, n_stages = recipe.cut, len(backbone.names)
 
-    def items(part: np.ndarray) -> list[Any]:
-        return [data.items[index] for index in part]
-
     def fixed(part: np.ndarray, pooled: Source) -> Source:
         if cut == n_stages or not len(part):
             return pooled
         if cut == 0:
-            return DecodedItems(backbone.preset, items(part), n_jobs=params.n_jobs)
+            return DecodedItems(backbone.preset, data.items.take(part), n_jobs=params.n_jobs)
         if rows is None:  # training rows are augmented: only these are fixed
-            found = run_stages(params, backbone, recipe, [Tap(cut)], items(part), cache)
+            found = run_stages(params, backbone, recipe, [Tap(cut)], data.items.take(part), cache)
             return FixedRows(found.rows[0], cut)
         return FixedRows(_Some(rows, part), cut)
 
@@ -183,9 +180,10 @@ def tuning_sources(
     if recipe.augment is None:
         return fixed(data.train, pooled[0]), valid
     if isinstance(recipe.augment, Views):
-        return _views(params, backbone, recipe, items(data.train), seed, cache), valid
+        return _views(params, backbone, recipe, data.items.take(data.train), seed, cache), valid
     draw = resolve_augment(recipe.augment, backbone.preset)
-    return DecodedItems(backbone.preset, items(data.train), draw, seed, params.n_jobs), valid
+    own = data.items.take(data.train)
+    return DecodedItems(backbone.preset, own, draw, seed, params.n_jobs), valid
 
 
 class _Some:

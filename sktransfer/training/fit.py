@@ -22,7 +22,7 @@ from .._version import __version__
 from ..backbones import Backbone, check_pooling, get_backbone
 from ..cache import check_cache
 from ..callbacks import GradualUnfreeze, Scheduled
-from ..data import adapt, fitting
+from ..data import Items, adapt, smallest_preset
 from ..schedules import resolve_schedule
 from ..tasks import Targets, build_head, encode, find_counted, hold_out, weigh
 from .batches import FixedRows, Samples, Source
@@ -127,11 +127,10 @@ def prepared(
     seed = int(check_random_state(params.random_state).randint(2**31))
     backbone = _load(params, seed)
     backbone.preset = adapt(backbone.preset, params.preset, params.image_size, params.image_shape)
-    items = backbone.preset.check(params, X, reset=True)
-    is_table = isinstance(items, np.ndarray) and hasattr(params, "n_features_in_")
-    if is_table and params.image_size is None and params.preset is None:
-        backbone.preset = fitting(backbone.preset, items)
-    recipe = resolve(params, backbone, items, is_table)
+    items = params._check_items(backbone.preset, X, reset=True)
+    if params.image_size is None and params.preset is None:
+        backbone.preset = smallest_preset(backbone.preset, items)
+    recipe = resolve(params, backbone, items)
     targets = weigh(encode(y, len(items)), sample_weight, params.class_weight)
     data = _divide(params, items, targets, groups, X_val, y_val, backbone.preset, seed)
     checkpoint = None
@@ -174,7 +173,7 @@ def _load(params: Any, seed: int) -> Backbone:
 
 def _divide(
     params: Any,
-    items: Any,
+    items: Items,
     targets: Targets,
     groups: Any,
     X_val: Any,
@@ -190,13 +189,13 @@ def _divide(
         missing = "X_val" if X_val is None else "y_val"
         raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
     if X_val is not None:
-        more = preset.check(params, X_val)
+        more = params._check_items(preset, X_val)
         known = encode(y_val, len(more), targets.classes, "y_val")
         if known.multilabel != targets.multilabel:
             kinds = ("one label", "columns of 0 and 1")[:: -1 if targets.multilabel else 1]
             raise ValueError(f"y_val must have {kinds[0]} for each item, as y has; got {kinds[1]}.")
         targets = targets.followed_by(known)
-        items = [*items, *more]
+        items = items.followed_by(more)
         valid = np.arange(n_own, len(items))
     elif params.early_stopping:
         groups = None if groups is None else _checked_groups(groups, n_own)[counted]

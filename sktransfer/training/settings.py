@@ -16,7 +16,7 @@ from .._support.device import PRECISIONS, resolve_device, resolve_precision
 from .._support.validation import check_choice, check_int, check_range
 from ..backbones import Backbone, check_pooling
 from ..cache import check_cache
-from ..data import Views, check_augment
+from ..data import Items, Views, check_augment, default_augment
 from ..extraction import DECODE_ERRORS
 from ..schedules import resolve_schedule
 from ..tasks import HEADS, LinearHead
@@ -102,7 +102,7 @@ def cut_of(backbone: Backbone, unfreeze: Any) -> int:
     return len(names) - int(depth)
 
 
-def resolve(params: Any, backbone: Backbone, items: Any, is_table: bool) -> Recipe:
+def resolve(params: Any, backbone: Backbone, items: Items) -> Recipe:
     """The recipe of an estimator's parameters, for a network and its items.
 
     Parameters
@@ -110,11 +110,10 @@ def resolve(params: Any, backbone: Backbone, items: Any, is_table: bool) -> Reci
     params : FineTuneClassifier
         Its parameters are read, nothing else.
     backbone : Backbone
-    items : sequence
+    items : Items
         As the preset's ``check`` returned them.
-    is_table : bool
-        Whether they are the rows of a table.
     """
+    is_table = items.kind == "table"
     pretrained = params.weights is not None and is_pretrained(backbone)
     unfreeze = params.unfreeze
     if is_auto(unfreeze):
@@ -123,14 +122,14 @@ def resolve(params: Any, backbone: Backbone, items: Any, is_table: bool) -> Reci
     device = resolve_device(params.device)
     augment = params.augment
     if is_auto(augment):
-        draws = not is_table and cut < len(backbone.names) and hasattr(backbone.preset, "whole")
-        augment = "light" if draws else None
+        tunes = cut < len(backbone.names)
+        augment = default_augment(backbone.preset, items) if tunes else None
     exact = _exact_head(params, pretrained)
     freeze_epochs = params.freeze_epochs
     if is_auto(freeze_epochs):
         freeze_epochs = 0 if exact is not None or not pretrained else 3
     decay = params.layer_decay
-    wide = is_table and device.type == "cpu" and getattr(items, "dtype", None) == np.float64
+    wide = is_table and device.type == "cpu" and np.asarray(items[0]).dtype == np.float64
     wide = wide and params.precision != "bfloat16"
     precision = resolve_precision(params.precision, device)
     return Recipe(

@@ -2,39 +2,13 @@
 
 import numpy as np
 import pytest
+from helpers.pixels import Pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from sktransfer import ImagePreset
 
 some = settings(max_examples=40, deadline=None, derandomize=True)
-
-
-class Pixels(TransformerMixin, BaseEstimator):
-    """The pixels that a preset sees, as the smallest estimator that uses one."""
-
-    def __init__(self, size=4, image_shape=None):
-        self.size = size
-        self.image_shape = image_shape
-
-    def fit(self, X, y=None):
-        ImagePreset(image_shape=self.image_shape).check(self, X, reset=True)
-        self.fitted_ = True
-        return self
-
-    def transform(self, X):
-        check_is_fitted(self)
-        preset = ImagePreset(size=self.size, crop=1.0, image_shape=self.image_shape)
-        items = preset.check(self, X)
-        batch = preset.collate([preset(item) for item in items], len(items))
-        return batch.flatten(1).numpy()
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
 
 
 @pytest.fixture
@@ -49,11 +23,11 @@ def pixels():
 @given(width=st.integers(1, 400))
 def test_every_width_of_a_table_is_an_image(width):
     table = np.arange(2 * width, dtype=float).reshape(2, width)
-    items = ImagePreset().check(Pixels(), table, reset=True)
-    sides = items.shape[1:]
+    items = ImagePreset().check(table)
+    sides = items.values.shape[1:]
     assert sides[0] == sides[1]
     assert len(sides) == 2 or (sides[2] == 3 and 3 * sides[0] ** 2 == width)
-    flat = items.reshape(2, -1)
+    flat = items.values.reshape(2, -1)
     assert np.array_equal(flat[:, :width], table)
     assert not flat[:, width:].any()
     assert (sides[0] - 1) ** 2 < width
@@ -63,24 +37,24 @@ def test_every_width_of_a_table_is_an_image(width):
     ("width", "shape"), [(1, (1, 1)), (3, (1, 1, 3)), (5, (3, 3)), (12, (2, 2, 3)), (64, (8, 8))]
 )
 def test_a_table_has_the_shape_that_its_width_says(width, shape):
-    items = ImagePreset().check(Pixels(), np.zeros((2, width)), reset=True)
-    assert items.shape == (2, *shape)
+    items = ImagePreset().check(np.zeros((2, width)))
+    assert items.values.shape == (2, *shape)
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 2, 3), (3, 4, 2)])
 def test_image_shape_says_what_a_row_is(shape):
     table = np.arange(48).reshape(2, 24)
-    items = ImagePreset(image_shape=shape).check(Pixels(), table, reset=True)
+    items = ImagePreset(image_shape=shape).check(table)
     expected = table.reshape(2, *shape)
     if shape == (3, 4, 2):  # two channels last win over three first
-        assert items.shape == (2, 3, 4, 2)
-    assert np.array_equal(items, expected)
+        assert items.values.shape == (2, 3, 4, 2)
+    assert np.array_equal(items.values, expected)
 
 
 def test_image_shape_may_have_its_channels_first():
     table = np.arange(150).reshape(2, 75)
-    items = ImagePreset(image_shape=(3, 5, 5)).check(Pixels(), table, reset=True)
-    assert np.array_equal(items, np.moveaxis(table.reshape(2, 3, 5, 5), 1, -1))
+    items = ImagePreset(image_shape=(3, 5, 5)).check(table)
+    assert np.array_equal(items.values, np.moveaxis(table.reshape(2, 3, 5, 5), 1, -1))
 
 
 def test_a_table_that_does_not_fit_image_shape_is_an_error():

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array
 from torch import Tensor, nn
 
 from sktransfer import Backbone
 from sktransfer.backbones.weights import weights_info
+from sktransfer.data import Items
 
 WIDTHS = (64, 64, 48, 32)
 
@@ -31,10 +32,9 @@ class VectorPreset:
 
     width: int = WIDTHS[0]
 
-    def check(self, estimator: Any, X: Any, *, reset: bool = False) -> np.ndarray:
-        """The rows of ``X``, validated as scikit-learn validates any table."""
-        table: np.ndarray = validate_data(estimator, X, reset=reset, dtype="numeric")
-        return table
+    def check(self, X: Any) -> Items:
+        """Return the rows of ``X``, validated as scikit-learn validates any table."""
+        return Items(check_array(X, dtype="numeric", input_name="X"), "table", columns=True)
 
     def __call__(self, item: Any) -> Tensor:
         """One row, (width,), float32."""
@@ -52,12 +52,6 @@ class VectorPreset:
     def fingerprint(self) -> str:
         """A text that is equal for two presets only if they give equal inputs."""
         return f"vector 1 {self.width}"
-
-    def at(self, image_size: int) -> VectorPreset:
-        """No such preset: rows of a table have no size in pixels."""
-        raise ValueError(
-            f"image_size must be None where items are rows of a table; got {image_size!r}."
-        )
 
 
 def vector_stages() -> dict[str, nn.Module]:
