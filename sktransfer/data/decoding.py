@@ -1,7 +1,7 @@
-"""Decoding: the upright pixels of one item, whatever it came as.
+"""Decode one item, given as a path, bytes, a PIL image or an array, to upright pixels.
 
-Eight bits a channel stay eight bits; deeper pixels become floats and are never cut to eight.
-Nothing global is touched: no Pillow setting, no warning filter.
+Images of eight bits per channel stay so.  Images of more bits become floats, without a loss of
+precision.  No global state is changed: neither settings of Pillow nor warning filters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ..exceptions import DecodeError
 
-# What turns an image upright, by its EXIF orientation.
+# EXIF orientation -> the operation that turns the image upright
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -28,40 +28,42 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow converts premultiplied alpha only to its plain twin.
+# Pillow converts a mode with premultiplied alpha only to the same mode with plain alpha.
 PLAIN_ALPHA = {"La": "LA", "RGBa": "RGBA"}
 
 DEPTH_16 = np.float32(65535)
 DEPTH_8 = np.float32(255)
 
-# Floats may leave [0, 1] by rounding.
+# Floats may leave [0, 1] by this much, from rounding.
 TOLERANCE = 1e-6
 
-# An image that the user opened may stand in X twice, and Pillow loads one image in one thread only.
+# X may hold the same PIL image twice, and Pillow cannot load an image in two threads at once.
 _loading = threading.Lock()
 
 
 def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
-    """The upright pixels of ``item``: one RGB or L image, or float planes.
+    """Decode ``item`` to one RGB or L image, or to float planes, and turn it upright.
 
     Parameters
     ----------
     item : str, path-like, bytes, PIL image, or ndarray of shape (h, w) or (h, w, c)
-        Transparent pixels are laid on white; of an animation the first frame is taken.
+        Transparent images are placed on a white background.  Of an animation, the first frame is
+        decoded.
     draft : int or None, default=None
-        A JPEG file may be decoded at a half, a quarter or an eighth of its size, as long as both
-        sides keep so many pixels; None decodes every pixel.
+        Minimum length of both sides in pixels, down to which a JPEG file may be decoded at 1/2,
+        1/4 or 1/8 of its size, which is faster.  None decodes the full size.
 
     Returns
     -------
     list of PIL images
-        One image of mode RGB or L, or one (grey) or three of mode F, which for images lie in
-        [0, 1].
+        One image of mode RGB or L if the item has eight bits per channel.  Otherwise images of
+        mode F, one for grey and three for colour, with values in [0, 1]; float arrays keep
+        their values.
 
     Raises
     ------
     DecodeError
-        If the item is no image, is truncated, is too large, or cannot be read.
+        If the item is not an image, is truncated, is too large, or cannot be read.
 
     Examples
     --------
@@ -86,28 +88,30 @@ def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
 
 
 def _file_planes(item: Any, draft: int | None) -> list[Image.Image]:
+    """Decode a path or the bytes of a file."""
     with Image.open(BytesIO(item) if isinstance(item, bytes) else item) as image:
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and image.width * image.height > limit:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
         if draft is not None:
-            # Pillow keeps both sides at least as long as asked; asked for a square, an
-            # orientation that swaps them makes no difference.
+            # Pillow keeps both sides at least this long.  The limit is the same for both, so an
+            # EXIF orientation that swaps them does not matter.
             image.draft(None, (draft, draft))
         image.load()
         return _planes(_upright(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    """Rotate and flip ``image`` as its EXIF orientation requires."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - broken metadata raises nearly anything, and spoils no pixel
+    except Exception:  # noqa: BLE001 - broken metadata raises many errors; the pixels are fine
         return image
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
 def _planes(image: Image.Image) -> list[Image.Image]:
-    """``image`` in mode RGB or L, or as float planes where it is deeper than eight bits."""
+    """Convert ``image`` to mode RGB or L, or to float planes if it has more than eight bits."""
     if 0 in image.size:
         raise DecodeError(f"has no pixels: it is {image.width} x {image.height}.")
     if image.mode.startswith("I") or image.mode == "F":
@@ -122,19 +126,20 @@ def _planes(image: Image.Image) -> list[Image.Image]:
 
 
 def _deep(image: Image.Image) -> np.ndarray:
-    """The pixels of an image of mode I;16, I or F, as uint16 or as floats in [0, 1]."""
+    """Return the pixels of an image of mode I;16, I or F as uint16 or as floats in [0, 1]."""
     pixels = np.asarray(image)
     # Pillow opens some 16-bit files in its 32-bit mode I.
     top, slack = (1, TOLERANCE) if image.mode == "F" else (65535, 0)
     if not (pixels.min() >= -slack and pixels.max() <= top + slack):
         raise DecodeError(
-            f"must hold pixels of 0 to {top}, as mode {image.mode} says; got "
+            f"must have pixels from 0 to {top}, because its mode is {image.mode}; got "
             f"{pixels.min():g} to {pixels.max():g}. Rescale them."
         )
     return pixels if image.mode == "F" else pixels.astype(np.uint16)
 
 
 def _array_planes(pixels: np.ndarray) -> list[Image.Image]:
+    """Convert an array (h, w) or (h, w, c) to an RGB or L image, or to float planes."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]  # (h, w)
     if pixels.dtype == bool:
@@ -146,18 +151,18 @@ def _array_planes(pixels: np.ndarray) -> list[Image.Image]:
         return [Image.fromarray(np.ascontiguousarray(floats))]
     if floats.shape[2] in (2, 4):
         colours, alpha = floats[:, :, :-1], floats[:, :, -1:]
-        floats = colours * alpha + (1 - alpha)  # laid on white
+        floats = colours * alpha + (1 - alpha)  # on a white background
     bands = np.ascontiguousarray(np.moveaxis(floats, 2, 0))  # (c, h, w)
     return [Image.fromarray(band) for band in bands]
 
 
 def is_uint16(pixels: np.ndarray) -> bool:
-    """Whether the pixels are 16 bits deep, in either byte order."""
+    """Return True if the pixels are unsigned integers of 16 bits, in either byte order."""
     return pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2
 
 
 def _floats(pixels: np.ndarray) -> np.ndarray:
-    """``pixels`` as float32, scaled by their dtype, never by their values."""
+    """Convert pixels to float32.  The scale depends on their dtype, never on their values."""
     floats = pixels.astype(np.float32)
     if pixels.dtype.kind == "f":
         return floats
@@ -165,6 +170,7 @@ def _floats(pixels: np.ndarray) -> np.ndarray:
 
 
 def _named(item: Any) -> str:
+    """Describe an item for the start of an error message."""
     if isinstance(item, (str, os.PathLike)):
         return repr(str(os.fspath(item)))  # NumPy's strings have a repr of their own
     if isinstance(item, bytes):
@@ -175,26 +181,28 @@ def _named(item: Any) -> str:
 
 
 def _cause(item: Any, error: Exception) -> str:
+    """Describe why an item could not be decoded, for the rest of the error message."""
     cause = f"cannot be decoded: {type(error).__name__}: {error}"
     if isinstance(error, DecodeError):
         cause = str(error)
     elif isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         cause = (
-            f"is too large, a decompression bomb maybe: {error}; the limit is "
+            f"is too large, perhaps a decompression bomb: {error}; the limit is "
             f"PIL.Image.MAX_IMAGE_PIXELS, {Image.MAX_IMAGE_PIXELS}."
         )
     elif isinstance(error, UnidentifiedImageError):
-        cause = "is empty." if _n_bytes(item) == 0 else "is not an image that Pillow reads."
+        cause = "is empty." if _n_bytes(item) == 0 else "is not an image that Pillow can read."
     elif isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
         cause = f"cannot be opened: {error.strerror}."
     elif isinstance(error, EOFError) or "truncated" in str(error).lower():
         cause = f"is truncated: {error}."
     elif isinstance(item, ImageFile.ImageFile) and item.fp is None:
-        cause = "cannot be loaded: its file was closed. Call its load() before that."
+        cause = "cannot be loaded: its file is closed. Call its load() before closing the file."
     return cause
 
 
 def _n_bytes(item: Any) -> int:
+    """Return the number of bytes of a file, given as a path or as its content."""
     return len(item) if isinstance(item, bytes) else Path(item).stat().st_size
 
 
@@ -202,6 +210,9 @@ CHANNELS = (1, 2, 3, 4)  # grey, grey and alpha, RGB, RGBA
 
 
 def channels_last(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """An image, or images, of ``shape`` (h, w), (h, w, c) or (c, h, w), channels last."""
+    """Move the channels of one or more images to the last axis.
+
+    ``shape`` is that of one image: (h, w), (h, w, c) or (c, h, w).
+    """
     first = len(shape) == 3 and shape[-1] not in CHANNELS
     return np.moveaxis(pixels, -3, -1) if first else pixels

@@ -1,4 +1,4 @@
-"""Digests: the names of items, by their content."""
+"""Digests: short names of items, computed from their content."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from PIL import Image
 
 from .._support.hashing import hash_parts
 
-# A file changed so short a time ago may change again under the same time stamp.
+# A file that changed less than this ago may change again without a new time stamp.
 RACY_SECONDS = 2
 
 ORIENTATION = 0x0112  # the EXIF tag
 
-# What files and Pillow raise for an item that is not whole.
+# Errors that files and Pillow raise for an item that cannot be read.
 UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error)
 
 
 def digest(item: Any) -> bytes:
-    """The item's name in the cache, 16 bytes: equal where the content is equal.
+    """Return the digest of an item: 16 bytes that are equal for equal content.
+
+    The digest is the name of the item in the cache.
 
     Parameters
     ----------
     item : str, path-like, bytes, PIL image or array
-        A path stands for the bytes of its file.  Of an array, type, shape and values count; of a
-        PIL image, what it looks like: mode, pixels, palette, transparency and orientation.  What
-        has an attribute ``digest`` of 16 bytes names itself.
+        The digest of a path is that of the bytes of its file.  For an array it is computed from
+        dtype, shape and values; for a PIL image from mode, pixels, palette, transparency and
+        orientation.  If an item has an attribute ``digest`` of type bytes, that is returned.
 
     Returns
     -------
@@ -39,7 +41,7 @@ def digest(item: Any) -> bytes:
     Raises
     ------
     TypeError
-        If the item is none of these.
+        If the item is anything else.
     OSError
         If a file cannot be read.
 
@@ -57,7 +59,7 @@ def digest(item: Any) -> bytes:
     if isinstance(item, (bytes, bytearray, memoryview)):
         return hash_parts("bytes", item)
     if isinstance(item, Image.Image):
-        pixels = item.tobytes()  # first of all: it loads what the attributes below tell
+        pixels = item.tobytes()  # has to be first, because it loads the attributes read below
         turned, clear = item.getexif().get(ORIENTATION), item.info.get("transparency")
         look = repr((item.mode, item.size, turned, clear, item.getpalette(None)))
         return hash_parts("image", look, pixels)
@@ -71,7 +73,7 @@ def digest(item: Any) -> bytes:
 
 
 def digest_or_none(item: Any) -> bytes | None:
-    """The digest of an item; None of one that cannot be read."""
+    """Return the digest of an item, or None if it cannot be read."""
     try:
         return digest(item)
     except UNREADABLE:
@@ -79,14 +81,17 @@ def digest_or_none(item: Any) -> bytes | None:
 
 
 def file_key(item: Any) -> bytes | None:
-    """The name of a file as it is now; None of what is no file, or may still be changing."""
+    """Return a key of a file's path, size and time stamps, without reading its content.
+
+    Return None if the item is not the path of a file, or if the file changed a moment ago.
+    """
     if not isinstance(item, (str, os.PathLike)):
         return None
     try:
-        stat = os.stat(item)  # noqa: PTH116 - to make a Path takes longer than the answer
+        stat = os.stat(item)  # noqa: PTH116 - making a Path takes longer than the call
     except (OSError, ValueError):
         return None
     if abs(time.time() - stat.st_mtime) < RACY_SECONDS:
         return None
-    path = os.fsencode(os.path.abspath(item))  # noqa: PTH100 - resolve() would ask the disk again
+    path = os.fsencode(os.path.abspath(item))  # noqa: PTH100 - resolve() would read the disk again
     return hash_parts("file", path, repr((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)))

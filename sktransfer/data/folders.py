@@ -1,7 +1,7 @@
-"""Folders and tables of photos, as paths and labels.
+"""Load the paths and labels of images from folders and CSV files.
 
-Nothing is guessed and nothing is dropped in silence: what a folder holds beside photos is counted,
-and a folder that is not laid out as one folder a class is an error that says what it looks like.
+No file is ignored silently: files that are not images are counted.  A folder that does not hold
+one folder for each class is an error that describes what it holds instead.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from .._support.validation import did_you_mean, first_ten, require
 if TYPE_CHECKING:
     import pandas as pd
 
-# File names end so, in any case of letters.
+# Extensions of image files, in lower case
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"}
     | {".avif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm"}
 )
 
-# Folders of a split; photos of one class never lie in folders of such names alone.
+# Usual names of the folders of a split.  A data set whose classes all have such names is unlikely.
 TRAIN, TEST = ("train", "training"), ("val", "valid", "validation", "test", "testing")
 
-# A Mac leaves this folder in its archives; it repeats every photo as a file that is none.
+# macOS adds this folder to archives, with a file for each image that is not an image itself.
 HIDDEN = "__MACOSX"
 
 
@@ -39,46 +39,47 @@ def load_image_folder(
     *,
     extensions: Collection[str] | None = None,
 ) -> Bunch:
-    """Paths and labels of the images in a folder that holds one folder for each class.
+    """Load the paths and labels of images from a folder with one subfolder for each class.
 
     Parameters
     ----------
     dir : str or path-like
-        The folder.  Each folder in it is a class; images may lie in folders within that.
+        The folder.  Each folder in it is a class, and may hold images in folders of its own.
     extensions : collection of str or None, default=None
-        How the names of images end, in upper or lower case, such as ``[".jpg", ".png"]``; None is
-        JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000 and netpbm files.
+        File name extensions of images, such as ``[".jpg", ".png"]``, in upper or lower case.
+        None stands for JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000 and netpbm files.
 
     Returns
     -------
     Bunch
         data : ndarray of str objects of shape (n_images,)
-            Paths: what the estimators take as X.  Sorted by class, then by name.
+            Paths of the images, the input X of the estimators.  Sorted by class, then by name.
         target : ndarray of int of shape (n_images,)
             Class of each image, an index of ``target_names``.
         target_names : ndarray of str objects of shape (n_classes,)
-            Names of the class folders, sorted; ``target_names[target]`` are the labels as names.
-        frame : DataFrame of shape (n_images, 2), or None where pandas is not installed
+            Sorted names of the class folders; ``target_names[target]`` are the names of labels.
+        frame : DataFrame of shape (n_images, 2), or None if pandas is not installed
             Columns ``path`` and ``label``; the label is the name of the class.
         skipped : list of str
-            Files that are not hidden and not images, by their extension.
+            Paths of files whose extension is not that of an image, without hidden files.
         n_hidden : int
-            Hidden files and folders, neither read nor entered.
+            Number of hidden files and folders.  They are not read.
         DESCR : str
-            One sentence with these counts.
+            A sentence with these counts.
 
     Raises
     ------
     NotADirectoryError
         If ``dir`` is not a folder.
     ValueError
-        If it holds no class folders, images beside them, a class without an image, classes that
-        differ in case alone, or the folders of a split, such as train and val.
+        If it holds no class folders, images outside of them, a class without images, class names
+        that differ only in upper and lower case, or the folders of a split, such as train and
+        val.
 
     Notes
     -----
-    Links are followed, but for a link to a folder around itself.  No image is opened:
-    :func:`check_images` does that.
+    Links are followed, except for links to a folder that contains them.  No image is opened;
+    use :func:`check_images` to find broken ones.
 
     Examples
     --------
@@ -97,12 +98,12 @@ def load_image_folder(
     '2 images of 2 classes'
     """
     folder = Path(dir)
-    classes, beside = _class_folders(folder, _endings(extensions))
+    classes, outside = _class_folders(folder, _endings(extensions))
     paths = [str(path) for found in classes.values() for path in found.images]
     names = np.array(list(classes), dtype=object)
     target = np.repeat(np.arange(len(names)), [len(found.images) for found in classes.values()])
-    skipped = [str(path) for found in (*classes.values(), beside) for path in found.foreign]
-    n_hidden = sum(found.n_hidden for found in (*classes.values(), beside))
+    skipped = [str(path) for found in (*classes.values(), outside) for path in found.foreign]
+    n_hidden = sum(found.n_hidden for found in (*classes.values(), outside))
     data = np.array(paths, dtype=object)
     return Bunch(
         data=data,
@@ -120,7 +121,7 @@ def load_image_folder(
 
 @dataclass
 class _Found:
-    """What lies in a folder, folders within it included."""
+    """The content of a folder."""
 
     images: list[Path] = field(default_factory=list)
     foreign: list[Path] = field(default_factory=list)
@@ -129,7 +130,7 @@ class _Found:
 
 
 def _look(folder: Path, endings: Collection[str]) -> _Found:
-    """What lies in ``folder``, not in folders within it; each list sorted by name."""
+    """List the content of ``folder``, without that of its subfolders, sorted by name."""
     found = _Found()
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith(".") or path.name == HIDDEN:
@@ -144,8 +145,12 @@ def _look(folder: Path, endings: Collection[str]) -> _Found:
 
 
 def _look_deep(folder: Path, endings: Collection[str], above: tuple[Path, ...] = ()) -> _Found:
+    """List the content of ``folder`` and of all its subfolders.
+
+    ``above`` holds the folders that contain it, to end at a link to one of them.
+    """
     real = folder.resolve()
-    if real in above:  # a link led back
+    if real in above:
         return _Found()
     found = _look(folder, endings)
     for inner in found.folders:
@@ -157,52 +162,53 @@ def _look_deep(folder: Path, endings: Collection[str], above: tuple[Path, ...] =
 
 
 def _class_folders(folder: Path, endings: Collection[str]) -> tuple[dict[str, _Found], _Found]:
-    """What each class folder holds, and what lies beside them."""
+    """Return the content of each class folder, by name, and of ``folder`` itself."""
     if not folder.is_dir():
         what = "a file" if folder.exists() else "nothing"
         raise NotADirectoryError(f"dir must be a folder; got {str(folder)!r}, which is {what}.")
-    beside = _look(folder, endings)
-    names = [path.name for path in beside.folders]
-    _check_layout(folder, names, beside.images)
-    classes = {path.name: _look_deep(path, endings) for path in beside.folders}
-    empty = [f"{name!r}: {_told(found)}" for name, found in classes.items() if not found.images]
+    outside = _look(folder, endings)
+    names = [path.name for path in outside.folders]
+    _check_layout(folder, names, outside.images)
+    classes = {path.name: _look_deep(path, endings) for path in outside.folders}
+    empty = [f"{name!r}: {_content(found)}" for name, found in classes.items() if not found.images]
     if empty:
         raise ValueError(
-            f"dir must hold images in each class folder; in {str(folder)!r} these have none:\n"
+            f"dir must hold images in each class folder; in {str(folder)!r} these have no images:\n"
             f"{first_ten(empty)}\nRemove them, or pass extensions=."
         )
-    return classes, beside
+    return classes, outside
 
 
 def _check_layout(folder: Path, names: list[str], images: list[Path]) -> None:
+    """Raise an error if ``folder`` does not hold one folder for each class, and only those."""
     if not names:
         raise ValueError(
-            f"dir must hold one folder for each class; {str(folder)!r} holds none, and "
+            f"dir must hold one folder for each class; {str(folder)!r} holds no folder and "
             f"{len(images)} images."
         )
     if all(name.lower() in TRAIN + TEST for name in names):
         part = min(names, key=lambda name: name.lower() not in TRAIN)
         raise ValueError(
             f"dir must hold one folder for each class; {str(folder)!r} holds "
-            f"{', '.join(map(repr, names))}, which look like the parts of a split. Load each part: "
-            f"{str(folder / part)!r}."
+            f"{', '.join(map(repr, names))}, which look like the parts of a split. Load each part "
+            f"by itself, such as {str(folder / part)!r}."
         )
     if images:
         raise ValueError(
-            f"dir must hold images within class folders only; {str(folder)!r} also holds "
-            f"{len(images)} beside them:\n{first_ten([path.name for path in images])}"
+            f"dir must hold images in class folders only; {str(folder)!r} holds {len(images)} "
+            f"images outside of them:\n{first_ten([path.name for path in images])}"
         )
     cases = Counter(name.lower() for name in names)
     alike = [name for name in names if cases[name.lower()] > 1]
     if alike:
         raise ValueError(
             f"dir must hold class folders whose names differ in more than case; {str(folder)!r} "
-            f"holds {', '.join(map(repr, alike))}. Join or rename them."
+            f"holds {', '.join(map(repr, alike))}. Merge or rename them."
         )
 
 
-def _told(found: _Found) -> str:
-    """What a folder without an image holds instead."""
+def _content(found: _Found) -> str:
+    """Describe the content of a folder without images, for an error message."""
     if not found.foreign:
         return "empty"
     endings = Counter(path.suffix or "no extension" for path in found.foreign)
@@ -210,6 +216,7 @@ def _told(found: _Found) -> str:
 
 
 def _endings(extensions: Collection[str] | None) -> Collection[str]:
+    """Return the extensions in lower case, with a dot."""
     if extensions is None:
         return EXTENSIONS
     if isinstance(extensions, str) or not all(isinstance(e, str) and e for e in extensions):
@@ -220,6 +227,7 @@ def _endings(extensions: Collection[str] | None) -> Collection[str]:
 
 
 def _frame(paths: np.ndarray, labels: np.ndarray) -> pd.DataFrame | None:
+    """Return a DataFrame of paths and labels, or None if pandas is not installed."""
     try:
         import pandas as pd
     except ModuleNotFoundError:
@@ -228,16 +236,29 @@ def _frame(paths: np.ndarray, labels: np.ndarray) -> pd.DataFrame | None:
 
 
 def image_table(source: str | os.PathLike[str], path_column: str = "path") -> pd.DataFrame:
-    """The images that ``source`` names: a column ``path``, and what else is known of them.
+    """Return a table of the images of a folder or a CSV file, with their paths and labels.
 
     Parameters
     ----------
     source : str or path-like
-        A folder of class folders (then with a column ``label``), a folder of images, or a CSV
-        file with a column of paths, which start from the folder of the file; its other columns are
-        kept.
+        A folder with one subfolder for each class, a folder of images, or a CSV file.  Paths in
+        a CSV file are relative to its folder.
     path_column : str, default="path"
-        Name of that column.
+        Name of the column of paths in a CSV file.
+
+    Returns
+    -------
+    DataFrame
+        The first column is ``path``.  For class folders, the second one is ``label``.  For a CSV
+        file, its other columns follow.
+
+    Raises
+    ------
+    ValueError
+        If ``source`` is neither a folder nor a CSV file, or if the file has no such column, a
+        column ``path`` besides it, or missing paths.
+    ModuleNotFoundError
+        If pandas is not installed.
     """
     pd = require("pandas", "cli")
     source = Path(source)
@@ -256,10 +277,11 @@ def image_table(source: str | os.PathLike[str], path_column: str = "path") -> pd
         )
     if path_column != "path" and "path" in table:
         raise ValueError(
-            f"{str(source)!r} must not have a column 'path' beside {path_column!r}; rename it."
+            f"{str(source)!r} must not have a column 'path' in addition to {path_column!r}. "
+            "Rename it."
         )
     if table[path_column].isna().any():
-        raise ValueError(f"{str(source)!r} must hold a path in each row; some have none.")
+        raise ValueError(f"{str(source)!r} must hold a path in each row; some are missing.")
     paths = [str(source.parent / path) for path in table.pop(path_column)]
     table.insert(0, "path", paths)
     return table

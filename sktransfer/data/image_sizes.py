@@ -1,4 +1,4 @@
-"""The sizes of images that a network can take."""
+"""The sizes of images that a network accepts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from .._support.validation import check_int
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """The sizes that a network can take.
+    """The sizes of square images that a network accepts, in pixels.
 
     Parameters
     ----------
     minimum : int, default=32
-        The least side, in pixels.
+        Minimum side.
     multiple : int, default=1
-        Sides are multiples of this.
+        The side has to be a multiple of this.
     only : tuple of int, default=()
-        Where it is not empty, the only sides.
+        If not empty, the sides that the network accepts; ``minimum`` and ``multiple`` are then
+        ignored.
 
     Examples
     --------
@@ -32,17 +33,17 @@ class ImageSizes:
     only: tuple[int, ...] = ()
 
     def check(self, size: int) -> int:
-        """Return ``size``, in pixels, if the network can take it.
+        """Return ``size``, in pixels, if the network accepts it.
 
         Raises
         ------
         ValueError
-            Naming the sizes that it can take.
+            If it does not.  The message lists the sizes that the network accepts.
         """
         size = check_int("image_size", size, 1)
         if self.only and size not in self.only:
             listed = ", ".join(map(str, self.only))
-            raise ValueError(f"image_size must be {listed}, which the network takes; got {size}.")
+            raise ValueError(f"image_size must be {listed} for this network; got {size}.")
         if not self.only and (size < self.minimum or size % self.multiple):
             multiple = f" and a multiple of {self.multiple}" if self.multiple > 1 else ""
             raise ValueError(f"image_size must be at least {self.minimum}{multiple}; got {size}.")

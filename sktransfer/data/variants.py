@@ -1,6 +1,7 @@
-"""The random variants that are built in: functions of an image, a size and a generator.
+"""The built-in augmentations: "light", "standard" and "trivial".
 
-Each takes an image (3, h, w), the size of the row and a generator, and gives (3, size, size).
+Each is a function of an image (3, h, w), the size of the result and a random generator.  It
+returns a tensor of shape (3, size, size).
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-# "light": the share of the area that a window shows, and its width over its height.
+# "light": the range of a window's share of the area, and of its width divided by its height.
 AREA, RATIO = (0.5, 1.0), (3 / 4, 4 / 3)
 
-# "standard": degrees, share of the side, radians, factor.
+# "standard": largest rotation in degrees, shift as a share of the side, shear in radians, and
+# change of the scale.
 ROTATION, SHIFT, SHEAR, ZOOM = 40, 0.2, 0.2, 0.2
 
-# "trivial": the strengths of the wide search space, 31 from nothing to these.
+# "trivial": the number of strengths, and the largest ones of TrivialAugment's wide search space:
+# shear, shift as a share of the side, rotation in degrees, and change of colours.
 LEVELS = 31
 MOST_SHEAR, MOST_SHIFT, MOST_ROTATION, MOST_COLOUR = 0.99, 32 / 224, 135, 0.99
 
@@ -28,39 +31,49 @@ Random = np.random.Generator
 
 
 def short_side(image: Tensor, short: int) -> Tensor:
-    """``image`` (3, h, w), resized so that its short side is ``short``."""
+    """Resize ``image``, (3, h, w), so that its short side is ``short``."""
     height, width = image.shape[1:]
     scale = short / min(height, width)
     return image if scale == 1 else resized(image, round(height * scale), round(width * scale))
 
 
 def resized(image: Tensor, height: int, width: int) -> Tensor:
-    """``image`` (3, h, w) at another size, by the bits of torchvision's resize."""
-    return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
+    """Resize ``image``, (3, h, w), with results equal to those of torchvision's ``resize``."""
+    batch = image[None]  # (1, 3, h, w)
+    if height == width == 1:
+        # torch fails to resize a contiguous uint8 image to a single pixel.
+        batch = batch.contiguous(memory_format=torch.channels_last)
+    return interpolate(batch, (height, width), mode="bilinear", antialias=True)[0]
 
 
 def _light(image: Tensor, size: int, rng: Random) -> Tensor:
-    """A random window, resized, and flipped in half of the cases."""
+    """Crop a random window, resize it, and flip it with probability 0.5."""
     top, left, height, width = _window(image.shape[1], image.shape[2], rng)
     window = resized(image[:, top : top + height, left : left + width], size, size)
     return window.flip(-1) if rng.random() < 0.5 else window
 
 
 def _window(height: int, width: int, rng: Random) -> tuple[int, int, int, int]:
-    """top, left, height and width of a random window, drawn as Inception's authors do."""
+    """Draw the top, left, height and width of a random window, as for Inception [1]_.
+
+    References
+    ----------
+    .. [1] C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015,
+       https://arxiv.org/abs/1409.4842
+    """
     for _ in range(10):
         area = height * width * rng.uniform(*AREA)
         ratio = exp(rng.uniform(log(RATIO[0]), log(RATIO[1])))
         h, w = round(sqrt(area / ratio)), round(sqrt(area * ratio))
         if 0 < h <= height and 0 < w <= width:
             break
-    else:  # a strip: the largest window that fits
+    else:  # no draw fits an image that is a narrow strip: take the largest window
         h, w = min(height, int(width / RATIO[0])), min(width, int(height * RATIO[1]))
     return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
 
 
 def _standard(image: Tensor, size: int, rng: Random) -> Tensor:
-    """Rotated, shifted, sheared, zoomed and flipped: the six of Keras' ImageDataGenerator."""
+    """Rotate, shift, shear, zoom and flip an image, as Keras' ``ImageDataGenerator`` does."""
     rotation = _rotation(radians(rng.uniform(-ROTATION, ROTATION)))
     shift = rotation @ rng.uniform(-SHIFT, SHIFT, 2) * size
     angle = rng.uniform(-SHEAR, SHEAR)
@@ -71,7 +84,13 @@ def _standard(image: Tensor, size: int, rng: Random) -> Tensor:
 
 
 def _trivial(image: Tensor, size: int, rng: Random) -> Tensor:
-    """After "light", one operation of a random strength: TrivialAugment, wide."""
+    """Apply "light" and then one random operation of random strength: TrivialAugment [1]_.
+
+    References
+    ----------
+    .. [1] S. Müller and F. Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
+       Augmentation", ICCV 2021, https://arxiv.org/abs/2103.10158
+    """
     image = _light(image, size, rng)
     operation = OPERATIONS[rng.integers(len(OPERATIONS))]
     level = float(rng.integers(LEVELS) / (LEVELS - 1))
@@ -79,20 +98,23 @@ def _trivial(image: Tensor, size: int, rng: Random) -> Tensor:
 
 
 def _rotation(angle: float) -> np.ndarray:
+    """Return the matrix of a rotation by ``angle``, in radians."""
     return np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]])
 
 
 def _warped(image: Tensor, size: int, matrix: Any, shift: Any = (0, 0)) -> Tensor:
-    """The centre of ``image`` after an affine map: (3, size, size).
+    """Apply an affine map to ``image`` and return its centre, (3, size, size).
 
-    The map says where a pixel of the result, counted right and down from the centre, is taken
-    from.  Beyond the border lie the pixels of the border: no corner is black.
+    The map takes a position in the result to a position in the image, both counted to the right
+    and down from the centre.  Positions outside of the image get the nearest pixel of its border,
+    so that no corner is black.
     """
     (xx, xy), (yx, yy) = np.asarray(matrix, np.float32).tolist()
     axis = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
     right = (xx * axis)[None] + (xy * axis + float(shift[0]))[:, None]  # (size, size)
     down = (yx * axis)[None] + (yy * axis + float(shift[1]))[:, None]
     height, width = image.shape[1:]
+    # grid_sample expects positions in [-1, 1].
     grid = torch.stack([right * (2 / width), down * (2 / height)], dim=-1)
     floats = image[None].float()
     pixels = grid_sample(floats, grid[None], padding_mode="border", align_corners=False)[0]
@@ -100,7 +122,7 @@ def _warped(image: Tensor, size: int, matrix: Any, shift: Any = (0, 0)) -> Tenso
 
 
 def _colours(name: str) -> Callable[[Tensor, float], Tensor]:
-    """torchvision's ``adjust_`` function of that name, from nothing to twice as much."""
+    """Return an operation that calls torchvision's ``adjust_<name>`` with a factor in [0, 2]."""
 
     def adjusted(image: Tensor, level: float) -> Tensor:
         return _functional(f"adjust_{name}", image, 1 + MOST_COLOUR * level)
@@ -109,6 +131,7 @@ def _colours(name: str) -> Callable[[Tensor, float], Tensor]:
 
 
 def _functional(name: str, image: Tensor, *arguments: float) -> Tensor:
+    """Call a function of ``torchvision.transforms.v2.functional``, which is imported late."""
     from torchvision.transforms.v2 import functional
 
     out: Tensor = getattr(functional, name)(image, *arguments)
@@ -116,20 +139,23 @@ def _functional(name: str, image: Tensor, *arguments: float) -> Tensor:
 
 
 def _sheared(image: Tensor, xy: float, yx: float) -> Tensor:
+    """Shear an image along both axes by strengths in [-1, 1]."""
     return _warped(image, image.shape[1], [[1, MOST_SHEAR * xy], [MOST_SHEAR * yx, 1]])
 
 
 def _shifted(image: Tensor, x: float, y: float) -> Tensor:
+    """Shift an image along both axes by strengths in [-1, 1]."""
     most = MOST_SHIFT * image.shape[1]
     return _warped(image, image.shape[1], np.eye(2), (most * x, most * y))
 
 
 def _solarized(image: Tensor, level: float) -> Tensor:
+    """Invert the pixels above a threshold that falls as the strength grows."""
     top = 1 if image.is_floating_point() else 255
     return _functional("solarize", image, top * (1 - abs(level)))
 
 
-# Each takes an image and a strength in [-1, 1].
+# The operations of "trivial": functions of an image and a strength in [-1, 1]
 OPERATIONS: list[Callable[[Tensor, float], Tensor]] = [
     lambda image, _: image,
     lambda image, level: _sheared(image, level, 0),

@@ -222,7 +222,7 @@ def test_two_columns_of_paths_are_refused(run, folder, tmp_path):
     arguments = ("--path-column=photo", "-o", tmp_path / "f.npz")
     code, _, error = run("extract", tmp_path / "list.csv", *arguments)
     assert code == 1
-    assert "must not have a column 'path' beside 'photo'; rename it." in error
+    assert "must not have a column 'path' in addition to 'photo'. Rename it." in error
 
 
 def test_a_batch_size_of_nothing_is_refused(run, folder, tmp_path):
@@ -288,7 +288,7 @@ def test_problems_are_listed_and_counted(run, folder):
         [
             str(folder / "ants/1.png"),
             "unreadable",
-            f"{str(folder / 'ants/1.png')!r} is not an image that Pillow reads.",
+            f"{str(folder / 'ants/1.png')!r} is not an image that Pillow can read.",
             "",
         ],
         [

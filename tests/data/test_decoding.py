@@ -1,52 +1,34 @@
-"""An item is decoded to its upright pixels, or is an error that says why not."""
+"""Decoding: orientation, the modes of Pillow, arrays, threads."""
 
-import pickle
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
+from helpers.image_files import encoded, textured_photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from sktransfer import ImagePreset
 from sktransfer.data.decoding import UPRIGHT
-from sktransfer.exceptions import DecodeError
 
 some = settings(max_examples=40, deadline=None, derandomize=True)
 
-# The size of the images of these tests: whole, so that no resizing hides a wrong pixel.
+# For images of 16 x 16 pixels: nothing is resized, which could hide a wrong pixel.
 WHOLE = ImagePreset(size=16, crop=1.0)
 
 
-def encoded(image, filetype, **options):
-    file = BytesIO()
-    image.save(file, filetype, **options)
-    return file.getvalue()
-
-
 def floats(row):
-    """A row of the preset in [0, 1], whatever its depth."""
+    """Return a row of the preset as floats in [0, 1]."""
     return row / 255 if row.dtype == torch.uint8 else row
 
 
 @pytest.fixture
 def photo():
-    """Something like a photo, 640 x 480: soft shapes, edges and grain."""
-    rng = np.random.default_rng(0)
-    soft = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    edges = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    layers = [
-        Image.fromarray(soft).resize((640, 480), Image.Resampling.BICUBIC),
-        Image.fromarray(edges).resize((640, 480), Image.Resampling.NEAREST),
-    ]
-    grain = rng.normal(0, 6, (480, 640, 1))
-    pixels = 0.7 * np.asarray(layers[0]) + 0.3 * np.asarray(layers[1]) + grain
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    return textured_photo()
 
 
 @pytest.fixture
@@ -74,26 +56,26 @@ def test_exif_orientation_is_always_applied(photo, orientation, filetype):
     assert torch.equal(preset(Image.open(BytesIO(data))), preset(data))
 
 
-def test_a_draft_is_turned_upright_too(photo):
+def test_a_draft_is_turned_upright(photo):
     data = oriented(photo, 6)
     drafted, whole = ImagePreset(size=64)(data), ImagePreset(size=64, draft=False)(data)
     assert (drafted.float() - whole.float()).abs().mean() < 2
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_that_does_not_exist_is_none(colours, orientation):
+def test_an_unknown_orientation_is_ignored(colours, orientation):
     data = oriented(colours, orientation, "PNG")
     assert torch.equal(WHOLE(data), WHOLE(colours))
 
 
-def test_broken_metadata_spoil_no_pixel(colours):
+def test_broken_metadata_are_ignored(colours):
     data = encoded(colours, "PNG", exif=b"Exif\0\0nonsense")
     with pytest.raises(SyntaxError):
         Image.open(BytesIO(data)).getexif()
     assert torch.equal(WHOLE(data), WHOLE(colours))
 
 
-def test_every_orientation_but_the_upright_has_its_transposition():
+def test_every_orientation_but_the_upright_one_has_an_operation():
     assert sorted(UPRIGHT) == [2, 3, 4, 5, 6, 7, 8]
 
 
@@ -101,7 +83,7 @@ def test_every_orientation_but_the_upright_has_its_transposition():
 
 RED = (200, 30, 60)
 PALE = (244, 210, 216)  # a fifth of RED on white
-HALF = 0x8001 / 65535 * 255  # eight bits would lose the last one
+HALF = 0x8001 / 65535 * 255  # eight bits would lose the last bit
 
 red = Image.new("RGB", (16, 16), RED)
 faint = Image.new("RGBA", (16, 16), (*RED, 51))
@@ -110,11 +92,11 @@ palette = red.convert("P", palette=Image.Palette.ADAPTIVE)
 
 
 def filled(mode, dtype):
-    """An image of 16 bits, of one grey."""
+    """Return an image of 16 bits of a single grey."""
     return Image.frombytes(mode, (16, 16), np.full((16, 16), 0x8001, dtype).tobytes())
 
 
-# an image of one colour in each mode, and the grey or colour that must come out
+# mode -> an image of a single colour, and that colour or grey
 SHALLOW = {
     "1": (Image.new("1", (16, 16), 1), 255),
     "L": (grey.getchannel("L"), 100),
@@ -146,7 +128,7 @@ def test_every_mode_of_pillow_is_in_the_tables():
 
 
 @pytest.mark.parametrize("mode", SHALLOW)
-def test_every_mode_of_eight_bits_shows_its_colour(mode):
+def test_every_mode_of_eight_bits_is_decoded_to_its_colour(mode):
     image, colour = SHALLOW[mode]
     row = WHOLE(image)
     assert image.mode == mode
@@ -178,7 +160,7 @@ def test_transparent_pixels_are_white():
         assert (WHOLE(item) == 255).all()
 
 
-def test_opaque_alpha_changes_nothing(colours):
+def test_an_opaque_alpha_channel_changes_nothing(colours):
     opaque = colours.convert("RGBA")
     assert torch.equal(WHOLE(opaque), WHOLE(colours))
     assert torch.equal(WHOLE(np.asarray(opaque)), WHOLE(colours))
@@ -201,7 +183,7 @@ def test_the_transparent_colour_of_a_file_is_white(mode, colour):
 
 
 @pytest.mark.parametrize("filetype", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_frame_is_seen(filetype):
+def test_an_animation_is_decoded_to_its_first_frame(filetype):
     frames = [Image.new("RGB", (16, 16), grey) for grey in ("white", "black")]
     data = encoded(frames[0], filetype, save_all=True, append_images=frames[1:])
     assert Image.open(BytesIO(data)).n_frames == 2
@@ -242,20 +224,20 @@ def test_arrays_of_every_depth_show_the_same_image(dtype, channels, height, widt
     torch.testing.assert_close(floats(row), floats(preset(eight)), atol=3 / 255, rtol=0)
 
 
-def test_floats_keep_what_eight_bits_would_lose():
+def test_floats_keep_more_than_eight_bits():
     row = WHOLE(np.full((16, 16, 3), 0.5001))
     torch.testing.assert_close(row, torch.full((16, 16, 3), 0.5001))
 
 
-def test_floats_of_a_table_are_taken_as_they_are():
+def test_floats_of_tabular_input_keep_their_values():
     assert (WHOLE(np.full((16, 16), -1234.5)) == -1234.5).all()
 
 
-def test_integers_of_a_table_are_divided_by_255():
+def test_integers_of_tabular_input_are_divided_by_255():
     assert (WHOLE(np.full((16, 16), 510)) == 2).all()
 
 
-def test_grey_becomes_three_equal_channels(rng):
+def test_a_grey_image_becomes_three_equal_channels(rng):
     for pixels in (rng.integers(0, 256, (20, 30), dtype=np.uint8), rng.random((20, 30))):
         row = ImagePreset(size=8)(pixels)
         assert torch.equal(row[:, :, 0], row[:, :, 1])
@@ -275,125 +257,7 @@ def test_the_row_does_not_share_the_memory_of_the_item(rng):
         assert np.array_equal(pixels, before)
 
 
-# Broken items
-
-
-@pytest.mark.parametrize("filetype", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
-@pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_truncated_file_is_an_error_that_names_truncation(photo, tmp_path, filetype, share):
-    data = encoded(photo.resize((160, 120)), filetype)
-    path = tmp_path / "torn"
-    path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(DecodeError, match=r"torn' is truncated: ") as error:
-        ImagePreset(size=16)(path)
-    assert error.value.__cause__ is not None
-
-
-@some
-@given(
-    filetype=st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"]),
-    cut=st.floats(0, 1),
-    position=st.floats(0, 1),
-    byte=st.integers(0, 255),
-)
-def test_a_damaged_file_is_decoded_or_is_a_decode_error(filetype, cut, position, byte):
-    image = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
-    data = bytearray(encoded(image, filetype))
-    data[int(position * (len(data) - 1))] = byte
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own words about damaged metadata
-        try:
-            row = ImagePreset(size=8)(bytes(data[: int(cut * len(data))]))
-        except DecodeError:
-            return
-    assert row.shape == (8, 8, 3)
-
-
-def test_a_file_that_is_no_image_is_named(tmp_path):
-    path = tmp_path / "notes.txt"
-    path.write_text("no image")
-    with pytest.raises(DecodeError, match=r"notes\.txt' is not an image that Pillow reads"):
-        WHOLE(path)
-    with pytest.raises(DecodeError, match=r"an image of 8 bytes is not an image that Pillow reads"):
-        WHOLE(b"no image")
-
-
-def test_an_empty_file_is_said_to_be_empty(tmp_path):
-    path = tmp_path / "empty.jpg"
-    path.touch()
-    with pytest.raises(DecodeError, match=r"empty\.jpg' is empty"):
-        WHOLE(path)
-
-
-def test_a_file_that_went_away_is_named(tmp_path):
-    with pytest.raises(DecodeError, match=r"gone\.jpg' cannot be opened: No such file"):
-        WHOLE(tmp_path / "gone.jpg")
-
-
-def test_an_image_whose_file_was_closed_says_so(colours, tmp_path):
-    colours.save(tmp_path / "closed.png")
-    with Image.open(tmp_path / "closed.png") as image:
-        pass
-    with pytest.raises(DecodeError, match=r"PIL image of mode RGB .*its file was closed"):
-        WHOLE(image)
-
-
-def test_an_image_without_pixels_says_so():
-    with pytest.raises(DecodeError, match="mode RGB has no pixels: it is 0 x 4"):
-        WHOLE(Image.new("RGB", (0, 4)))
-
-
-@pytest.mark.parametrize("value", [-0.5, 1.5, np.nan, np.inf])
-def test_float_pixels_of_a_file_lie_in_zero_to_one(value):
-    image = Image.fromarray(np.full((16, 16), value, np.float32))
-    with pytest.raises(DecodeError, match="pixels of 0 to 1, as mode F says; got"):
-        WHOLE(encoded(image, "TIFF"))
-
-
-@pytest.mark.parametrize("value", [-1, 65536])
-def test_integer_pixels_of_a_file_have_sixteen_bits(value):
-    image = Image.fromarray(np.full((16, 16), value, np.int32))
-    with pytest.raises(DecodeError, match="pixels of 0 to 65535, as mode I says; got"):
-        WHOLE(encoded(image, "TIFF"))
-
-
-@pytest.mark.parametrize("limit", [1000, 6000])  # a warning of Pillow's, and an error
-def test_a_decompression_bomb_is_an_error_that_names_the_limit(monkeypatch, limit):
-    data = encoded(Image.new("L", (100, 100)), "PNG")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(DecodeError, match=rf"decompression bomb.*MAX_IMAGE_PIXELS, {limit}"):
-        WHOLE(data)
-
-
-def test_a_bomb_is_an_error_where_warnings_are_none(monkeypatch):
-    data = encoded(Image.new("L", (100, 100)), "PNG")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)
-    with (
-        pytest.warns(Image.DecompressionBombWarning),
-        pytest.raises(DecodeError, match=r"100 x 100 pixels; the limit"),
-    ):
-        WHOLE(data)
-
-
-def test_no_limit_is_no_limit(monkeypatch):
-    data = encoded(Image.new("L", (100, 100)), "PNG")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert WHOLE(data).shape == (16, 16, 3)
-
-
-def test_pillows_settings_and_the_filters_of_warnings_are_left_alone(colours):
-    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)
-    WHOLE(encoded(colours, "JPEG"))
-    with pytest.raises(DecodeError):
-        WHOLE(b"no image")
-    after = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)
-    assert after == before
-
-
-def test_a_decode_error_survives_the_way_between_processes():
-    with pytest.raises(DecodeError) as raised:
-        WHOLE(b"no image")
-    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+# Threads
 
 
 def test_one_image_may_be_decoded_in_several_threads(photo):
@@ -408,11 +272,3 @@ def test_one_image_may_be_decoded_in_several_threads(photo):
     with ThreadPoolExecutor(4) as pool:
         rows = list(pool.map(decoded, [Image.open(BytesIO(data))] * 4))
     assert all(torch.equal(row, expected) for row in rows)
-
-
-# Batches
-
-
-@pytest.fixture
-def preset():
-    return ImagePreset(size=8, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))

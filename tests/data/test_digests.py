@@ -1,4 +1,4 @@
-"""A digest names an item by its content."""
+"""Digests: equal for equal content, different for different content."""
 
 import os
 import time
@@ -19,7 +19,7 @@ row_types = st.sampled_from(["float16", "float32", "float64", "uint8"])
 
 
 def make_old(path, seconds=10.0):
-    """A file that was not changed just now: one that was may change again unnoticed."""
+    """Set the time of the last change to some seconds ago."""
     then = time.time() - seconds
     os.utime(path, (then, then))
 
@@ -33,14 +33,11 @@ def photos(tmp_path):
     return paths
 
 
-# Digests
-
-
 def test_a_digest_has_16_bytes():
     assert len(digest(b"")) == 16
 
 
-def test_a_path_stands_for_the_bytes_of_its_file(photos):
+def test_the_digest_of_a_path_is_that_of_its_file(photos):
     expected = digest(b"photo 0")
     assert digest(photos[0]) == expected
     assert digest(str(photos[0])) == expected
@@ -50,7 +47,7 @@ def test_a_path_stands_for_the_bytes_of_its_file(photos):
 
 @few
 @given(st.data(), row_types)
-def test_arrays_have_one_digest_where_type_shape_and_bytes_agree(data, dtype):
+def test_arrays_have_equal_digests_if_and_only_if_type_shape_and_bytes_are_equal(data, dtype):
     shape = data.draw(array_shapes(max_dims=3, max_side=3))
     some = arrays(dtype, shape, elements=st.integers(0, 2))
     a, b = data.draw(some), data.draw(some)
@@ -60,7 +57,7 @@ def test_arrays_have_one_digest_where_type_shape_and_bytes_agree(data, dtype):
     assert digest(a) != digest(a.astype("int64"))
 
 
-def test_kinds_of_items_never_share_a_digest():
+def test_items_of_different_kinds_have_different_digests():
     array = np.zeros((2, 2), np.uint8)
     equal_bytes = [array.tobytes(), array, Image.fromarray(array)]
     assert len(set(map(digest, equal_bytes))) == 3
@@ -108,13 +105,13 @@ def painted(image):
     ],
     ids=["orientation", "transparency", "palette", "pixels", "mode", "size"],
 )
-def test_whatever_changes_how_an_image_looks_changes_its_digest(picture, change):
+def test_every_property_of_a_pil_image_changes_its_digest(picture, change):
     before = digest(picture)
     assert digest(picture.copy()) == before
     assert digest(change(picture)) != before
 
 
 @pytest.mark.parametrize("item", [None, object(), {"a": 1}])
-def test_what_is_no_item_is_refused(item):
+def test_an_object_that_is_not_an_item_is_refused(item):
     with pytest.raises(TypeError, match=r"item must be a path, bytes, a PIL image or an array"):
         digest(item)

@@ -1,4 +1,4 @@
-"""Folders become paths and labels; problems of images become rows of a table."""
+"""Folders and CSV files: paths and labels, what is skipped, and layouts that are refused."""
 
 import os
 import sys
@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from sktransfer import load_image_folder
 from sktransfer.data.folders import image_table
-
-# Folders
 
 
 def write(folder, *names):
@@ -24,7 +21,7 @@ def write(folder, *names):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two classes, a folder within one of them, and what is not to be loaded."""
+    """Two classes, a folder inside one of them, and files that are not images."""
     write(tmp_path, "bees/2.jpg", "bees/10.PNG", "bees/near/1.webp", "ants/a.jpeg")
     write(tmp_path, "ants/.DS_Store", "ants/notes.txt", "readme.md", ".git/1.jpg", "__MACOSX/1.jpg")
     return tmp_path
@@ -34,7 +31,7 @@ def relative(paths, folder):
     return [os.path.relpath(path, folder).replace(os.sep, "/") for path in paths]
 
 
-def test_the_first_level_of_folders_is_the_class(folder):
+def test_each_folder_is_a_class(folder):
     photos = load_image_folder(folder)
     assert relative(photos.data, folder) == [
         "ants/a.jpeg",
@@ -46,13 +43,13 @@ def test_the_first_level_of_folders_is_the_class(folder):
     assert photos.target_names.tolist() == ["ants", "bees"]
 
 
-def test_data_is_an_array_of_str(folder):
+def test_the_data_are_an_array_of_str(folder):
     data = load_image_folder(folder).data
     assert data.ndim == 1
     assert {type(path) for path in data} == {str}
 
 
-def test_names_of_classes_are_found_by_index(folder):
+def test_a_target_is_an_index_of_the_names(folder):
     photos = load_image_folder(str(folder))
     assert photos.target_names[photos.target].tolist() == ["ants", "bees", "bees", "bees"]
 
@@ -64,17 +61,17 @@ def test_the_frame_holds_paths_and_names(folder):
     assert photos.frame["label"].tolist() == ["ants", "bees", "bees", "bees"]
 
 
-def test_without_pandas_there_is_no_frame(folder, monkeypatch):
+def test_the_frame_is_none_without_pandas(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     photos = load_image_folder(folder)
     assert photos.frame is None
     assert len(photos.data) == 4
 
 
-def test_what_is_skipped_is_counted(folder):
+def test_skipped_and_hidden_files_are_counted(folder):
     photos = load_image_folder(folder)
     assert sorted(relative(photos.skipped, folder)) == ["ants/notes.txt", "readme.md"]
-    assert photos.n_hidden == 3  # .DS_Store, and two folders that are not entered
+    assert photos.n_hidden == 3  # .DS_Store and two folders
     assert photos.DESCR.startswith("4 images of 2 classes in ")
     assert photos.DESCR.endswith(
         "; skipped 2 files that are not images by their extension, and 3 hidden ones."
@@ -82,14 +79,14 @@ def test_what_is_skipped_is_counted(folder):
 
 
 @pytest.mark.parametrize("extensions", [[".TXT"], ("txt",), {"txt"}])
-def test_extensions_choose_what_an_image_is(tmp_path, extensions):
+def test_extensions_choose_the_files_to_load(tmp_path, extensions):
     write(tmp_path, "a/1.txt", "a/2.jpg")
     photos = load_image_folder(tmp_path, extensions=extensions)
     assert relative(photos.data, tmp_path) == ["a/1.txt"]
 
 
 @pytest.mark.parametrize("extensions", [".jpg", [1], [""]])
-def test_extensions_are_a_collection_of_str(folder, extensions):
+def test_extensions_must_be_a_collection_of_str(folder, extensions):
     with pytest.raises(TypeError, match="extensions must be a collection of str, such as"):
         load_image_folder(folder, extensions=extensions)
 
@@ -100,7 +97,7 @@ def test_extensions_are_a_collection_of_str(folder, extensions):
         st.tuples(st.sampled_from("abc"), st.text("xyz019", min_size=1, max_size=4)), min_size=1
     )
 )
-def test_the_order_is_by_class_then_name(tmp_path_factory, names):
+def test_images_are_sorted_by_class_and_name(tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("photos")
     write(folder, *(f"{label}/{name}.png" for label, name in names))
     photos = load_image_folder(folder)
@@ -116,7 +113,7 @@ def test_a_link_to_a_folder_is_followed(tmp_path):
     assert relative(photos.data, tmp_path / "photos") == ["ants/2.jpg", "bees/1.jpg"]
 
 
-def test_a_link_back_is_not_followed(tmp_path):
+def test_a_link_to_a_folder_around_it_is_not_followed(tmp_path):
     write(tmp_path, "ants/1.jpg", "bees/2.jpg")
     (tmp_path / "ants/all").symlink_to(tmp_path)
     (tmp_path / "bees/self").symlink_to(tmp_path / "bees")
@@ -125,14 +122,14 @@ def test_a_link_back_is_not_followed(tmp_path):
     assert "bees/self/2.jpg" not in relative(photos.data, tmp_path)
 
 
-def test_a_broken_link_is_kept_for_the_checks_to_find(tmp_path):
+def test_a_broken_link_is_loaded_as_an_image(tmp_path):
     write(tmp_path, "ants/1.jpg")
     (tmp_path / "ants/2.jpg").symlink_to(tmp_path / "gone.jpg")
     assert len(load_image_folder(tmp_path).data) == 2
 
 
 @pytest.mark.parametrize(("name", "what"), [("file", "a file"), ("gone", "nothing")])
-def test_what_is_no_folder_is_refused(tmp_path, name, what):
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path, name, what):
     write(tmp_path, "file")
     with pytest.raises(
         NotADirectoryError, match=rf"dir must be a folder; got .*, which is {what}\."
@@ -144,15 +141,15 @@ def test_what_is_no_folder_is_refused(tmp_path, name, what):
 def test_a_folder_without_classes_is_refused(tmp_path, files):
     write(tmp_path, *files)
     n_images = max(0, len(files) - 1)
-    message = f"dir must hold one folder for each class; .* holds none, and {n_images} images"
+    message = f"dir must hold one folder for each class; .* holds no folder and {n_images} images"
     with pytest.raises(ValueError, match=message):
         load_image_folder(tmp_path)
 
 
-def test_images_beside_the_classes_are_refused(tmp_path):
+def test_images_outside_of_class_folders_are_refused(tmp_path):
     write(tmp_path, "ants/1.jpg", "2.jpg")
     with pytest.raises(
-        ValueError, match=r"(?s)within class folders only; .* 1 beside them:\n  2\.jpg"
+        ValueError, match=r"(?s)in class folders only; .* holds 1 images outside of them:\n  2\.jpg"
     ):
         load_image_folder(tmp_path)
 
@@ -161,7 +158,7 @@ def test_a_class_without_an_image_is_refused(tmp_path):
     write(tmp_path, "ants/1.jpg", "bees/1.heic", "bees/2.heic", "bees/notes")
     (tmp_path / "wasps").mkdir()
     message = (
-        r"(?s)dir must hold images in each class folder; in .* these have none:\n"
+        r"(?s)dir must hold images in each class folder; in .* these have no images:\n"
         r"  'bees': 2 of \.heic, 1 of no extension\n  'wasps': empty\n"
         r"Remove them, or pass extensions=\."
     )
@@ -172,16 +169,18 @@ def test_a_class_without_an_image_is_refused(tmp_path):
 def test_classes_that_differ_in_case_are_refused(tmp_path):
     write(tmp_path, "Ants/1.jpg", "bees/1.jpg")
     if (tmp_path / "ants").exists():
-        pytest.skip("this file system does not tell cases apart")
+        pytest.skip("this file system ignores case")
     write(tmp_path, "ants/1.jpg")
     with pytest.raises(ValueError, match=r"differ in more than case; .* holds 'Ants', 'ants'"):
         load_image_folder(tmp_path)
 
 
 @pytest.mark.parametrize("parts", [["train", "val"], ["Test", "Train"], ["train", "test", "valid"]])
-def test_a_split_is_not_taken_for_classes(tmp_path, parts):
+def test_the_folders_of_a_split_are_refused(tmp_path, parts):
     write(tmp_path, *(f"{part}/{name}/1.jpg" for part in parts for name in ("ants", "bees")))
-    message = r"which look like the parts of a split\. Load each part: '.*[Tt]rain'\."
+    message = (
+        r"which look like the parts of a split\. Load each part by itself, such as '.*[Tt]rain'\."
+    )
     with pytest.raises(ValueError, match=message):
         load_image_folder(tmp_path)
 
@@ -205,7 +204,7 @@ def test_a_folder_of_images_is_a_table_of_paths(tmp_path):
     assert relative(table["path"], tmp_path) == ["a.png", "b.jpg"]
 
 
-def test_paths_of_a_csv_file_start_from_its_folder(tmp_path):
+def test_paths_of_a_csv_file_are_relative_to_its_folder(tmp_path):
     (tmp_path / "list.csv").write_text("label,file,weight\nants,in/007,1\nbees,/abs/2.jpg,2\n")
     table = image_table(tmp_path / "list.csv", "file")
     assert table["path"].tolist() == [str(tmp_path / "in/007"), os.path.normpath("/abs/2.jpg")]
@@ -219,7 +218,7 @@ def test_paths_of_a_csv_file_start_from_its_folder(tmp_path):
             "paths,label\na,b\n",
             r"a column 'path'; it has 'paths', 'label'\. Did you mean 'paths'\?",
         ),
-        ("path,label\na,b\n,c\n", "must hold a path in each row"),
+        ("path,label\na,b\n,c\n", r"must hold a path in each row; some are missing\."),
     ],
 )
 def test_a_csv_file_without_paths_is_refused(tmp_path, text, message):
@@ -232,24 +231,3 @@ def test_a_table_comes_from_a_folder_or_a_csv_file(tmp_path):
     write(tmp_path, "photo.jpg")
     with pytest.raises(ValueError, match=r"source must be a folder or a \.csv file; got "):
         image_table(tmp_path / "photo.jpg")
-
-
-# Checks
-
-
-@pytest.fixture
-def photos(rng):
-    """Six different colour images of 80 x 60 pixels."""
-    return [
-        Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((80, 60))
-        for _ in range(6)
-    ]
-
-
-@pytest.fixture
-def files(photos, tmp_path):
-    """The same as files."""
-    paths = [tmp_path / f"{index}.png" for index in range(len(photos))]
-    for photo, path in zip(photos, paths, strict=True):
-        photo.save(path)
-    return paths

@@ -1,4 +1,4 @@
-"""`check_images` finds what is wrong with photos before training does."""
+"""check_images: broken files, odd colours, small sides, rotations, duplicates."""
 
 import io
 import sys
@@ -15,8 +15,6 @@ from PIL import Image
 from sktransfer import check_images, load_image_folder
 from sktransfer.data import image_check as inspection
 
-# Checks
-
 
 @pytest.fixture
 def photos(rng):
@@ -29,7 +27,7 @@ def photos(rng):
 
 @pytest.fixture
 def files(photos, tmp_path):
-    """The same as files."""
+    """The same images as PNG files."""
     paths = [tmp_path / f"{index}.png" for index in range(len(photos))]
     for photo, path in zip(photos, paths, strict=True):
         photo.save(path)
@@ -61,7 +59,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_good_images_have_no_problem(photos, form):
+def test_good_images_have_no_problems(photos, form):
     report = check_images(FORMS[form](photos))
     assert list(report) == ["index", "path", "problem", "detail", "same_as"]
     assert len(report) == 0
@@ -97,7 +95,7 @@ def test_a_copy_is_found_in_any_form(photos, form):
 
 
 def spoilt(name, files):
-    """What the file ``name`` is to be overwritten with."""
+    """Return the bytes of a broken file of the kind ``name``."""
     data = encoded(Image.open(files[0]), "JPEG" if name == "truncated JPEG" else "PNG")
     return {
         "no image": b"some text",
@@ -130,13 +128,13 @@ def test_a_missing_file_is_found(files):
     assert "No such file" in report["detail"][0]
 
 
-def test_two_broken_files_are_no_duplicates(files):
+def test_two_broken_files_are_not_duplicates(files):
     for file in files[2:4]:
         file.write_bytes(b"")
     assert found(check_images(files)) == [(2, "unreadable"), (3, "unreadable")]
 
 
-def test_nothing_but_broken_files_is_a_table_too():
+def test_broken_files_alone_make_a_table():
     assert found(check_images([b"", b"text"])) == [(0, "unreadable"), (1, "unreadable")]
 
 
@@ -172,7 +170,7 @@ def test_a_grey_photo_stored_in_colour_is_found(photos):
     assert report["detail"][0].startswith("RGB of equal channels")
 
 
-def test_what_most_images_are_is_not_odd(photos):
+def test_the_kind_of_most_images_is_not_odd(photos):
     greys = [photo.convert("L") for photo in photos[1:]]
     assert found(check_images([photos[0], *greys])) == [(0, "colour")]
 
@@ -199,13 +197,13 @@ def test_a_short_side_is_tiny(photos, min_side, n_tiny):
         assert report["detail"].tolist() == ["64 x 31 pixels"]
 
 
-def test_the_shortest_side_is_a_number(photos):
+def test_the_minimum_side_must_not_be_negative(photos):
     with pytest.raises(ValueError, match="min_side must be an integer of at least 0; got -1"):
         check_images(photos, min_side=-1)
 
 
 @pytest.mark.parametrize(("orientation", "is_turned"), [(1, False), (6, True), (99, False)])
-def test_a_turned_photo_is_found(photos, orientation, is_turned):
+def test_a_rotated_photo_is_found(photos, orientation, is_turned):
     exif = Image.Exif()
     exif[0x0112] = orientation
     photos[5] = Image.open(io.BytesIO(encoded(photos[5], "JPEG", exif=exif)))
@@ -230,20 +228,20 @@ def turned():
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_the_same_picture_is_found_though_changed(photos, name):
+def test_a_changed_copy_of_a_picture_is_found(photos, name):
     report = check_images([*photos, CHANGES[name](photos[2])], min_side=0)
     same = report[report["problem"] == "duplicate"]
     assert same[["index", "same_as"]].to_numpy().tolist() == [[6, 2]]
     assert same["detail"].str.match(r"looks alike: correlation (0\.99\d|1\.000)").all()
 
 
-def test_blank_images_are_only_equal_by_their_bytes():
+def test_blank_images_are_duplicates_only_if_their_bytes_are_equal():
     images = [np.full((40, 40), value, np.uint8) for value in (10, 200, 10)]
     report = check_images(images)
     assert report[["index", "same_as"]].to_numpy().tolist() == [[2, 0]]
 
 
-def test_duplicates_are_told_within_and_across_classes(photos):
+def test_duplicates_within_and_across_classes_are_different_problems(photos):
     a, b, *_ = photos
     report = check_images([a, b, a, a, b], ["ant", "bee", "ant", "bee", "bee"])
     rows = report[["index", "problem", "same_as"]].to_numpy().tolist()
@@ -271,7 +269,7 @@ def test_a_duplicate_of_both_kinds_is_two_problems(photos):
     labels=st.lists(st.integers(0, 1), min_size=9, max_size=9),
     block=st.integers(1, 100),
 )
-def test_blocks_of_any_size_find_the_same(order, labels, block):
+def test_blocks_of_any_size_find_the_same_duplicates(order, labels, block):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 16, 16), np.uint8)
     with pytest.MonkeyPatch.context() as patch:
@@ -288,24 +286,24 @@ def test_blocks_of_any_size_find_the_same(order, labels, block):
 
 
 @pytest.mark.parametrize("y", [[0, 1], np.zeros((6, 2)), 3])
-def test_there_is_one_label_for_each_image(photos, y):
+def test_labels_must_match_the_images_in_number(photos, y):
     with pytest.raises(ValueError, match="y must hold one label for each of 6 images; got shape"):
         check_images(photos, y)
 
 
 @pytest.mark.parametrize("X", [[], ["a.jpg", 3], "photo.jpg", [np.full((4, 4), np.nan)]])
-def test_what_is_no_images_is_refused(X):
+def test_input_without_images_is_refused(X):
     with pytest.raises((ValueError, TypeError), match=r"X must|minimum of 1 is required"):
         check_images(X)
 
 
-def test_a_table_needs_pandas(photos, monkeypatch):
+def test_the_table_needs_pandas(photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ModuleNotFoundError, match=r"pandas .* extra 'cli'"):
         check_images(photos)
 
 
-def test_real_photos_have_only_the_duplicates_that_were_seen(shared, tmp_path):
+def test_real_photos_have_one_problem_that_was_seen_by_eye(shared, tmp_path):
     with ZipFile(shared / "data/hymenoptera.zip") as archive:
         archive.extractall(tmp_path)
     photos = load_image_folder(tmp_path / "hymenoptera/val")

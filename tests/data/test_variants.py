@@ -1,51 +1,37 @@
-"""The built-in augmentations do to an image what they promise."""
+"""The built-in augmentations: ranges of their changes, and equality with torchvision."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from helpers.augmented import PRESET, soft_photo, variants
 from torchvision.transforms import v2
 
-from sktransfer.data.augmentation import resolve_augment
 from sktransfer.data.presets import ImagePreset
-from sktransfer.data.variants import LEVELS, OPERATIONS
-
-PRESET = ImagePreset(size=28)  # of a short side of 32
+from sktransfer.data.variants import LEVELS, OPERATIONS, resized
 
 
 @pytest.fixture
 def photo(rng):
-    """Soft shapes, 48 x 64: neighbours are alike, and the four quarters are not."""
-    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    return np.asarray(coarse.resize((64, 48), Image.Resampling.BICUBIC))
-
-
-def variants(augment, item, n=8, preset=PRESET):
-    """Variants of the first ``n`` seeds."""
-    augmentation = resolve_augment(augment, preset)
-    return [augmentation(item, seed) for seed in range(n)]
-
-
-# What is built in
+    return soft_photo(rng)
 
 
 def gradient(size=64):
-    """Red grows to the right, green downwards; blue is 0."""
+    """Return an image whose red grows to the right and whose green grows downwards."""
     axis = np.linspace(0, 1, size, dtype=np.float32)
     down, right = np.meshgrid(axis, axis, indexing="ij")
     return np.stack([right, down, 0 * right], axis=-1)
 
 
 def slopes(row):
-    """(d, r): how much red and green grow to the right and downwards, from edge to edge."""
+    """Return the mean growth of red and green for each pixel to the right, and downwards."""
     middle = row[8:-8, 8:-8, :2]
     return (middle[:, 1:] - middle[:, :-1]).mean((0, 1)), (middle[1:] - middle[:-1]).mean((0, 1))
 
 
-def test_light_shows_half_of_the_photo_at_least_upright_or_mirrored():
+def test_light_shows_at_least_half_of_the_image_upright_or_mirrored():
     rights, downs = zip(*map(slopes, variants("light", gradient(), 200)), strict=True)
     right, down = torch.stack(rights) * 28, torch.stack(downs) * 28  # shares of the sides
-    assert right[:, 1].abs().max() < 1e-3  # neither turned nor sheared
+    assert right[:, 1].abs().max() < 1e-3  # neither rotated nor sheared
     assert down[:, 0].abs().max() < 1e-3
     assert 70 < (right[:, 0] < 0).sum() < 130
     area = right[:, 0].abs() * down[:, 1]
@@ -55,20 +41,20 @@ def test_light_shows_half_of_the_photo_at_least_upright_or_mirrored():
     assert 1.15 < (right[:, 0].abs() / down[:, 1]).max() < 1.4
 
 
-def test_standard_turns_shears_zooms_and_flips():
+def test_standard_rotates_shears_zooms_and_flips():
     rights, downs = zip(*map(slopes, variants("standard", gradient(256), 200)), strict=True)
-    # a preset of 28 from 32 shows a step of 1 / 31 between pixels
+    # The preset crops 28 pixels of 32, so neighbours differ by about 1 / 31.
     matrices = torch.stack([torch.stack(rights), torch.stack(downs)], dim=1) * 32
     determinants = torch.linalg.det(matrices)
     assert 70 < (determinants < 0).sum() < 130
     zoom = determinants.abs()  # of both axes
     assert 0.6 < zoom.min() < 0.8
     assert 1.2 < zoom.max() < 1.5
-    turned = torch.atan2(matrices[:, 1, 0], matrices[:, 1, 1]).abs()  # of what points down
+    turned = torch.atan2(matrices[:, 1, 0], matrices[:, 1, 1]).abs()  # of the downward axis
     assert 0.6 < turned.max() < 0.75  # 40 degrees are 0.70
 
 
-def test_standard_shifts_by_a_fifth_at_most():
+def test_standard_shifts_by_at_most_a_fifth():
     spot = np.zeros((256, 256), np.float32)
     spot[96:160, 96:160] = 1
     shifts = []
@@ -81,14 +67,14 @@ def test_standard_shifts_by_a_fifth_at_most():
 
 
 @pytest.mark.parametrize("operation", range(len(OPERATIONS)))
-def test_every_operation_but_the_first_does_something(operation, photo):
+def test_every_operation_of_trivial_but_the_first_changes_the_image(operation, photo):
     image = PRESET(photo).permute(2, 0, 1)
     out = OPERATIONS[operation](image, 0.9)
     assert (out.shape, out.dtype) == (image.shape, image.dtype)
     assert torch.equal(out, image) == (operation == 0)
 
 
-# what each operation is in torchvision's own TrivialAugmentWide, where only the border differs
+# operation -> its name and largest strength in torchvision's TrivialAugmentWide
 TORCHVISION = {
     6: ("Brightness", 0.99),
     7: ("Color", 0.99),
@@ -104,7 +90,7 @@ TORCHVISION = {
 @pytest.mark.parametrize("operation", TORCHVISION)
 @pytest.mark.parametrize("step", [0, 7, 15, 22, 30])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_colours_change_as_in_torchvisions_trivial_augment(operation, step, sign, photo):
+def test_colours_change_as_in_torchvision_s_trivial_augment(operation, step, sign, photo):
     name, most = TORCHVISION[operation]
     theirs = v2.TrivialAugmentWide()
     magnitudes, _ = theirs._AUGMENTATION_SPACE[name]
@@ -119,7 +105,7 @@ def test_colours_change_as_in_torchvisions_trivial_augment(operation, step, sign
     assert (got.int() - expected.int()).abs().max() <= 1
 
 
-def test_a_turn_of_trivial_is_torchvisions_turn(photo):
+def test_a_rotation_of_trivial_equals_that_of_torchvision(photo):
     image = PRESET(photo).permute(2, 0, 1)
     expected = v2.functional.rotate(image, 135 / 3, v2.InterpolationMode.BILINEAR)
     middle = slice(8, -8)
@@ -127,3 +113,12 @@ def test_a_turn_of_trivial_is_torchvisions_turn(photo):
     difference = (got.int() - expected.int())[:, middle, middle].abs()
     opposite = (OPERATIONS[5](image, -1 / 3).int() - expected.int())[:, middle, middle].abs()
     assert min(difference.max(), opposite.max()) <= 2
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("shape", [(3, 20, 20), (3, 1, 1), (3, 1, 7), (3, 7, 1), (1, 9, 9)])
+def test_an_image_can_be_resized_to_a_single_pixel(shape, dtype):
+    image = torch.full(shape, 7, dtype=dtype)
+    for item in (image, image.permute(1, 2, 0).contiguous().permute(2, 0, 1)):
+        expected = torch.full((shape[0], 1, 1), 7, dtype=dtype)
+        torch.testing.assert_close(resized(item, 1, 1), expected)

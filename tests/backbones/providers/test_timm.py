@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from sktransfer import PretrainedFeatureExtractor, get_backbone, list_backbones
 from sktransfer.backbones.providers import timm as provider
-from sktransfer.backbones.tracing import Steps
+from sktransfer.backbones.tracing import TracedSteps
 from sktransfer.testing import check_backbone
 
 timm = pytest.importorskip("timm", reason="needs the extra 'timm'")
@@ -44,7 +44,7 @@ ATTENTIVE = [
 REFUSED = {
     "crossvit_tiny_240": "its forward_features returns more than one tensor",
     "convit_tiny": r"its first stage would hold 8\d% of the parameters",
-    "pit_ti_224": "one NLC feature map alone goes on at 2 places .* makes less than 4 stages",
+    "pit_ti_224": "can be cut at 2 places, after a single NLC feature map; this gives less than 4 stages",
     "twins_svt_small": "torch.fx cannot follow its forward_features: Proxy object cannot be",
 }
 
@@ -146,7 +146,7 @@ def check_against(backbone, net):
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED.items())
 def test_a_network_that_is_no_chain_is_refused_with_the_reason(name, reason):
-    with pytest.raises(ValueError, match=f"timm/{name} is no chain of stages: {reason}"):
+    with pytest.raises(ValueError, match=f"timm/{name} is not a chain of stages: {reason}"):
         get_backbone(f"timm/{name}", weights=None)
 
 
@@ -172,7 +172,7 @@ def test_the_stages_of_a_resnet_end_where_the_resolution_halves():
         x = stage(x)
         sides.append(x.shape[2])
     assert sides == [32, 16, 8, 4, 2]
-    assert not any(isinstance(stage, Steps) for stage in backbone.stages.values())
+    assert not any(isinstance(stage, TracedSteps) for stage in backbone.stages.values())
 
 
 def test_a_vit_has_its_blocks_in_four_groups():
@@ -190,7 +190,7 @@ def test_a_vit_has_its_blocks_in_four_groups():
 )
 def test_a_stage_survives_a_pickle(name):
     backbone = built(name)[0]
-    assert isinstance(backbone.stages["stem"], Steps)
+    assert isinstance(backbone.stages["stem"], TracedSteps)
     batch = images(backbone)
     copy = pickle.loads(pickle.dumps(backbone))
     with torch.no_grad():
@@ -214,7 +214,7 @@ def test_a_vit_takes_multiples_of_its_patches(size, fits):
 def test_a_network_of_one_size_says_which():
     preset = built("levit_128s")[0].preset
     with pytest.raises(
-        ValueError, match="image_size must be 224, which the network takes; got 192"
+        ValueError, match="image_size must be 224 for this network; got 192"
     ):
         preset.at(192)
 
@@ -285,7 +285,7 @@ def test_weights_that_timm_has_not_are_refused_before_anything_is_built(name, we
 
 def test_an_architecture_without_weights_says_so(cut_off):
     bare = min(set(timm.list_models()) - {n.partition(".")[0] for n in timm.list_pretrained()})
-    message = f"weights of timm/{bare} must be None, or .*timm has none; got 'default'"
+    message = f"weights of timm/{bare} must be None, or .*; got 'default'. timm has no weights of this network"
     with pytest.raises(ValueError, match=message):
         provider.load(bare)
 
@@ -483,24 +483,24 @@ def smallest(module):
 
 # Architecture -> why its smallest network is refused.
 NOT_CHAINS = {
-    "cait": "one NLC feature map alone goes on at 2 places",
+    "cait": "can be cut at 2 places, after a single NLC feature map",
     "coat": "its forward_features returns more than one tensor",
     "convit": "its first stage would hold 84% of the parameters",
     "crossvit": "its forward_features returns more than one tensor",
-    "deepseek_vit": "one NHWC feature map alone goes on at 1 place",
-    "efficientformer": "one NLC feature map alone goes on at 2 places",
+    "deepseek_vit": "can be cut at 1 place, after a single NHWC feature map",
+    "efficientformer": "can be cut at 2 places, after a single NLC feature map",
     "efficientvim": "its forward_features returns more than one tensor",
-    "gemma4_vit": "one NLC feature map alone goes on at 1 place",
-    "hrnet": "its shapes cannot be had without numbers: 'immutable_list'",
-    "naflexvit": "one NLC feature map alone goes on at 3 places",
-    "nasnet": "one NCHW feature map alone goes on at 3 places",
-    "pit": "one NLC feature map alone goes on at 2 places",
-    "pnasnet": "one NCHW feature map alone goes on at 3 places",
-    "qwen3_vit": "one NHWC feature map alone goes on at 1 place",
-    "tnt": "one NLC feature map alone goes on at 2 places",
+    "gemma4_vit": "can be cut at 1 place, after a single NLC feature map",
+    "hrnet": "it does not run on the meta device: 'immutable_list'",
+    "naflexvit": "can be cut at 3 places, after a single NLC feature map",
+    "nasnet": "can be cut at 3 places, after a single NCHW feature map",
+    "pit": "can be cut at 2 places, after a single NLC feature map",
+    "pnasnet": "can be cut at 3 places, after a single NCHW feature map",
+    "qwen3_vit": "can be cut at 1 place, after a single NHWC feature map",
+    "tnt": "can be cut at 2 places, after a single NLC feature map",
     "twins": "torch.fx cannot follow its forward_features: Proxy object cannot be",
-    "vision_transformer_sam": "one NCHW feature map alone goes on at 2 places",
-    "volo": "its last feature map is no square of positions",
+    "vision_transformer_sam": "can be cut at 2 places, after a single NCHW feature map",
+    "volo": "its last feature map is not square",
     "xcit": r"its first stage would hold \d\d% of the parameters",
 }
 
@@ -510,7 +510,7 @@ NOT_CHAINS = {
 def test_an_architecture_is_a_chain_or_is_refused_with_the_reason(module):
     name = smallest(module)
     if module in NOT_CHAINS:
-        with pytest.raises(ValueError, match=f"is no chain of stages: {NOT_CHAINS[module]}"):
+        with pytest.raises(ValueError, match=f"is not a chain of stages: {NOT_CHAINS[module]}"):
             get_backbone(f"timm/{name}", weights=None)
         return
     check_against(*built.__wrapped__(name))  # not kept: all together would fill the memory

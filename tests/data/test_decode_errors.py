@@ -1,0 +1,149 @@
+"""Items that cannot be decoded: broken files, wrong pixels, decompression bombs."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from helpers.image_files import encoded, textured_photo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+
+from sktransfer import ImagePreset
+from sktransfer.exceptions import DecodeError
+
+some = settings(max_examples=40, deadline=None, derandomize=True)
+
+WHOLE = ImagePreset(size=16, crop=1.0)  # for images of 16 x 16 pixels: nothing is resized
+
+
+@pytest.fixture
+def photo():
+    return textured_photo()
+
+
+@pytest.fixture
+def colours(rng):
+    """An image of 16 x 16 random colours."""
+    return Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("filetype", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_truncated_file_is_an_error_that_names_the_cause(photo, tmp_path, filetype, share):
+    data = encoded(photo.resize((160, 120)), filetype)
+    path = tmp_path / "torn"
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(DecodeError, match=r"torn' is truncated: ") as error:
+        ImagePreset(size=16)(path)
+    assert error.value.__cause__ is not None
+
+
+@some
+@given(
+    filetype=st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"]),
+    cut=st.floats(0, 1),
+    position=st.floats(0, 1),
+    byte=st.integers(0, 255),
+)
+def test_a_damaged_file_is_decoded_or_raises_a_decode_error(filetype, cut, position, byte):
+    image = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
+    data = bytearray(encoded(image, filetype))
+    data[int(position * (len(data) - 1))] = byte
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about damaged metadata
+        try:
+            row = ImagePreset(size=8)(bytes(data[: int(cut * len(data))]))
+        except DecodeError:
+            return
+    assert row.shape == (8, 8, 3)
+
+
+def test_a_file_that_is_not_an_image_is_named(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("no image")
+    with pytest.raises(DecodeError, match=r"notes\.txt' is not an image that Pillow can read"):
+        WHOLE(path)
+    with pytest.raises(
+        DecodeError, match=r"an image of 8 bytes is not an image that Pillow can read"
+    ):
+        WHOLE(b"no image")
+
+
+def test_an_empty_file_is_an_error_that_names_the_cause(tmp_path):
+    path = tmp_path / "empty.jpg"
+    path.touch()
+    with pytest.raises(DecodeError, match=r"empty\.jpg' is empty"):
+        WHOLE(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DecodeError, match=r"gone\.jpg' cannot be opened: No such file"):
+        WHOLE(tmp_path / "gone.jpg")
+
+
+def test_an_image_whose_file_is_closed_is_an_error(colours, tmp_path):
+    colours.save(tmp_path / "closed.png")
+    with Image.open(tmp_path / "closed.png") as image:
+        pass
+    with pytest.raises(DecodeError, match=r"PIL image of mode RGB .*its file is closed"):
+        WHOLE(image)
+
+
+def test_an_image_without_pixels_is_an_error():
+    with pytest.raises(DecodeError, match="mode RGB has no pixels: it is 0 x 4"):
+        WHOLE(Image.new("RGB", (0, 4)))
+
+
+@pytest.mark.parametrize("value", [-0.5, 1.5, np.nan, np.inf])
+def test_float_pixels_of_a_file_must_lie_between_0_and_1(value):
+    image = Image.fromarray(np.full((16, 16), value, np.float32))
+    with pytest.raises(DecodeError, match="pixels from 0 to 1, because its mode is F; got"):
+        WHOLE(encoded(image, "TIFF"))
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_integer_pixels_of_a_file_must_fit_into_sixteen_bits(value):
+    image = Image.fromarray(np.full((16, 16), value, np.int32))
+    with pytest.raises(DecodeError, match="pixels from 0 to 65535, because its mode is I; got"):
+        WHOLE(encoded(image, "TIFF"))
+
+
+@pytest.mark.parametrize("limit", [1000, 6000])  # a warning of Pillow's, and an error
+def test_a_decompression_bomb_is_an_error_that_names_the_limit(monkeypatch, limit):
+    data = encoded(Image.new("L", (100, 100)), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(DecodeError, match=rf"decompression bomb.*MAX_IMAGE_PIXELS, {limit}"):
+        WHOLE(data)
+
+
+def test_a_decompression_bomb_is_an_error_if_pillow_only_warns(monkeypatch):
+    data = encoded(Image.new("L", (100, 100)), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)
+    with (
+        pytest.warns(Image.DecompressionBombWarning),
+        pytest.raises(DecodeError, match=r"100 x 100 pixels; the limit"),
+    ):
+        WHOLE(data)
+
+
+def test_a_large_image_is_decoded_if_pillow_has_no_limit(monkeypatch):
+    data = encoded(Image.new("L", (100, 100)), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert WHOLE(data).shape == (16, 16, 3)
+
+
+def test_decoding_changes_neither_settings_of_pillow_nor_warning_filters(colours):
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)
+    WHOLE(encoded(colours, "JPEG"))
+    with pytest.raises(DecodeError):
+        WHOLE(b"no image")
+    after = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)
+    assert after == before
+
+
+def test_a_decode_error_survives_pickling():
+    with pytest.raises(DecodeError) as raised:
+        WHOLE(b"no image")
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
