@@ -1,48 +1,51 @@
-"""Augmentation: random variants of a photo, each a pure function of the photo and a seed.
+"""Augmentation: random variants of an image, each a pure function of the image and a seed.
 
-What is built in draws from a generator of its own, so that threads need not wait for each other.
-A transform of the user's draws from the global ones, which are borrowed and put back.
+The built-in variants draw from a generator of their own, so threads do not wait for each other.
+A transform that the user passes draws from the global generators, which are seeded for the call
+and restored afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._support.hashing import described
+from .._support.hashing import described, hash_parts
 from .._support.random import seed_of, seeded_globals
 from .._support.validation import check_int, did_you_mean
 from .items import Items
 from .presets import ImagePreset, Preset
 from .variants import NAMED, short_side
 
-# Of the variants that are built in; raised whenever a photo and a seed give other bits.
+# Version of the built-in variants.  It is part of fingerprints and has to be increased whenever
+# the same image and seed give a different result.
 RULES = 1
 
-# Interpolation overshoots a little; normalised pixels lie far outside.
+# Floats may leave [0, 1] by this much, because interpolation overshoots.  Normalised pixels leave
+# it by far more.
 OVERSHOOT = 0.25
 
 
 @dataclass(frozen=True)
 class Views:
-    """A few fixed variants of each photo, which the cache can keep.
+    """A fixed number of variants of each image, whose activations the cache can keep.
 
-    Random pixels are new in every epoch, so that all stages must run on them.  Variants that are
-    made once and then drawn from cost the frozen stages ``n`` runs over the photos, whatever the
-    number of epochs.
+    Random augmentation makes new pixels in every epoch, so the frozen stages have to run in every
+    epoch.  With ``Views`` each image has ``n`` variants, and every epoch draws one of them.  The
+    frozen stages then run ``n`` times over the images, however many epochs there are.
 
     Parameters
     ----------
     augment : {"light", "standard", "trivial"} or callable, default="light"
-        How a variant is made, as in :class:`FineTuneClassifier`.
+        The augmentation that makes a variant; see :class:`FineTuneClassifier`.
     n : int, default=8
-        Variants of each photo.  Variant 3 is the same whatever ``n`` is.
+        Number of variants of each image, at least 1.  A larger number adds variants and does not
+        change the first ones.
 
     Examples
     --------
@@ -66,13 +69,16 @@ class Views:
         check_int("n", self.n, 1)
 
     def preset(self, preset: Preset) -> ViewPreset:
-        """The preset that makes rows of the items of :meth:`items`."""
+        """Return a preset for the views that :meth:`items` returns."""
         return ViewPreset(_image_preset(self.augment, preset), self.augment)
 
     def items(self, items: Sequence[Any], digests: Sequence[bytes]) -> list[View]:
-        """The variants of each item, one after the other: those of item i begin at i * n."""
+        """Return the views of all items.
+
+        The views of ``items[i]`` are at the indices ``i * n`` to ``i * n + n - 1``.
+        """
         return [
-            View(item, blake2b(name + index.to_bytes(8), digest_size=16).digest())
+            View(item, hash_parts("view", name, str(index)))
             for item, name in zip(items, digests, strict=True)
             for index in range(self.n)
         ]
@@ -86,7 +92,7 @@ class View:
     ----------
     item : path, bytes, PIL image or array
     digest : bytes
-        The name of the variant, made from the item's and the number of the variant.
+        Digest of the variant, computed from that of the item and the number of the variant.
     """
 
     item: Any
@@ -95,14 +101,14 @@ class View:
 
 @dataclass(frozen=True)
 class ViewPreset:
-    """A preset for the items that :meth:`Views.items` makes.
+    """A preset for the views that :meth:`Views.items` returns.
 
     Parameters
     ----------
     inner : ImagePreset
-        Of the items themselves.
+        Preset of the original items.
     augment : str or callable
-        How a variant is made.
+        The augmentation that makes a variant.
     """
 
     inner: ImagePreset
@@ -113,15 +119,15 @@ class ViewPreset:
         return self.inner.check(X)
 
     def __call__(self, item: View) -> Tensor:
-        """One variant, (size, size, 3)."""
+        """Return the pixels of a view, of shape (size, size, 3)."""
         return augmented(self.inner, item.item, self.augment, seed_of(item.digest))
 
     def collate(self, rows: Sequence[Tensor], size: int) -> Any:
-        """Variants as one batch: the first stage's input."""
+        """Join variants to one batch, the input of the first stage."""
         return self.inner.collate(rows, size)
 
     def fingerprint(self) -> str:
-        """A text that is equal for two presets only if they give equal inputs."""
+        """Return a text that is equal for two presets only if they give equal inputs."""
         return (
             f"{self.inner.fingerprint()} views {RULES} of {describe(self.augment)} "
             f"torch {torch.__version__} numpy {np.__version__}"
@@ -130,7 +136,7 @@ class ViewPreset:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Items and seeds to rows; :func:`resolve_augment` makes it.
+    """An augmentation with the preset of its network; :func:`resolve_augment` returns one.
 
     Parameters
     ----------
@@ -142,12 +148,12 @@ class Augmentation:
     augment: Any
 
     def __call__(self, item: Any, seed: int) -> Tensor:
-        """The variant of ``item`` that ``seed`` names: (size, size, 3)."""
+        """Return the variant of ``item`` for ``seed``, of shape (size, size, 3)."""
         return augmented(self.preset, item, self.augment, seed)
 
 
 def check_augment(augment: Any) -> Any:
-    """Return ``augment`` if it is what an estimator's parameter of that name may be.
+    """Return ``augment`` if it is a valid value of an estimator's parameter ``augment``.
 
     Parameters
     ----------
@@ -156,7 +162,7 @@ def check_augment(augment: Any) -> Any:
     Raises
     ------
     ValueError, TypeError
-        If it is something else; what a callable returns is checked when it is called.
+        If it is anything else.  The result of a callable is checked when it is called.
     """
     if isinstance(augment, Views):
         return augment
@@ -170,26 +176,28 @@ def default_augment(preset: Preset, items: Items) -> str | None:
 
 
 def resolve_augment(augment: Any, preset: Preset) -> Augmentation | None:
-    """What makes rows of items and seeds; None where nothing is augmented.
+    """Return a function of an item and a seed that makes an augmented row.
 
     Parameters
     ----------
     augment : None, {"light", "standard", "trivial"} or callable
-        A callable takes a uint8 tensor (3, h, w), float32 where the photo is deeper, upright and
-        of the preset's short side, and returns one like it, of any size, uint8 or floats in
-        [0, 1].  The preset crops and normalises.
+        A callable takes an upright image as a tensor of shape (3, h, w), whose short side is the
+        preset's.  It is uint8, or float32 if the image has more than eight bits per channel.  The
+        callable returns a tensor (3, h, w) of any size, uint8 or floats in [0, 1].  The preset
+        then crops and normalises.
     preset : ImagePreset
-        Of the network.
+        Preset of the network.
 
     Returns
     -------
     Augmentation or None
-        Called with an item and a seed, it returns a row that the preset's ``collate`` takes.
+        None if ``augment`` is None.  Otherwise a callable that takes an item and a seed and
+        returns a row for the preset's ``collate``.
 
     Raises
     ------
     ValueError, TypeError
-        If ``augment`` is none of these, or the preset's items are no images.
+        If ``augment`` is anything else, or if the items of the preset are not images.
 
     Examples
     --------
@@ -206,14 +214,14 @@ def resolve_augment(augment: Any, preset: Preset) -> Augmentation | None:
 
 
 def describe(augment: Any) -> str:
-    """A text that is equal for two values of ``augment`` only if they make the same variants.
+    """Return a text that is equal for two augmentations only if they make the same variants.
 
-    A name stands for itself; a callable is told by its type, its state and its code.
+    A callable is described by its type, its state and its code.
 
     Raises
     ------
     TypeError
-        If it holds what cannot be taken apart, such as an open file.
+        If a callable holds an object that cannot be described, such as an open file.
 
     Examples
     --------
@@ -228,13 +236,13 @@ def describe(augment: Any) -> str:
     try:
         text = described(augment)
     except TypeError as error:
-        raise TypeError(f"augment must be a callable that can be named; {error}.") from error
+        raise TypeError(f"augment must be a callable that can be described; {error}.") from error
     name = getattr(augment, "__qualname__", type(augment).__qualname__)
-    return f"{name} {blake2b(text.encode(), digest_size=16).hexdigest()}"
+    return f"{name} {hash_parts('augment', text).hex()}"
 
 
 def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Tensor:
-    """A variant of one item: (size, size, 3), uint8 or float32, as the preset makes rows.
+    """Return a variant of one item as a row: (size, size, 3), uint8 or float32.
 
     Parameters
     ----------
@@ -242,14 +250,14 @@ def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Tensor
     item : path, bytes, PIL image or array
     augment : {"light", "standard", "trivial"} or callable
     seed : int in [0, 2**63)
-        The same seed gives the same bits, in any thread and process.
+        The same seed gives the same result in any thread and process.
 
     Raises
     ------
     DecodeError
         If the item cannot be decoded.
     TypeError, ValueError
-        If a callable returns no image.
+        If a callable returns something that is not an image.
     """
     image = preset.whole(item).permute(2, 0, 1)  # (3, h, w)
     if isinstance(augment, str):
@@ -257,13 +265,14 @@ def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Tensor
     else:
         variant = _transformed(image, augment, seed)
     row = variant.permute(1, 2, 0)
+    # A callable may return any size; the built-in variants have the preset's.
     if row.shape[:2] != (preset.size, preset.size):
         row = preset.crop_centre(short_side(variant, preset.short_side).permute(1, 2, 0))
     return row.clone(memory_format=torch.contiguous_format)
 
 
 def _transformed(image: Tensor, augment: Callable[[Tensor], Any], seed: int) -> Tensor:
-    """What a transform of the user's makes of ``image``, (3, h, w)."""
+    """Apply a callable of the user to ``image``, (3, h, w), and check the result."""
     with seeded_globals(seed), torch.no_grad():
         out = augment(image.contiguous())
     if not isinstance(out, Tensor) or out.ndim != 3 or len(out) != 3 or 0 in out.shape:
@@ -271,21 +280,21 @@ def _transformed(image: Tensor, augment: Callable[[Tensor], Any], seed: int) -> 
         raise TypeError(f"augment must return a tensor (3, h, w); got {got}.")
     if out.dtype != torch.uint8 and not out.is_floating_point():
         raise TypeError(f"augment must return uint8 or floats; got {out.dtype}.")
-    out = out.as_subclass(Tensor)  # what torchvision's own types know is of no use here
+    out = out.as_subclass(Tensor)  # torchvision's transforms may return subclasses of Tensor
     if out.dtype == torch.uint8:
         return out
     low, high = (float(bound) for bound in out.aminmax())
-    # floats of a table are taken as they are, whatever their range
+    # The values of tabular input may have any range, so only images are checked.
     if image.dtype == torch.uint8 and not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
         raise ValueError(
             f"augment must return uint8 or floats in [0, 1]; got floats from {low:.3g} to "
-            f"{high:.3g}. Leave the normalisation out: the preset brings it."
+            f"{high:.3g}. Remove the normalisation from the transform: the preset normalises."
         )
     return out.float()
 
 
 def _check(name: str, augment: Any, also: tuple[Any, ...], kinds: str = "or a callable") -> Any:
-    """Return ``augment`` if it is a name, a transform, or one of ``also``."""
+    """Return ``augment`` if it is a name, a callable or one of ``also``."""
     choices = [*also, *NAMED]
     is_transform = callable(augment) and not isinstance(augment, type)
     if is_transform or any(augment is choice for choice in also):
