@@ -126,7 +126,7 @@ def check_items(X: Any, image_shape: tuple[int, ...] | None = None) -> Items:
     return Items(unflattened(table, image_shape), "table", columns=True)
 
 
-# What X is
+# The kind of X
 
 
 def _numpy(x: Any) -> Any:
@@ -143,7 +143,7 @@ def _kind(item: Any) -> str:
     return kind if kind != "array" or item.ndim > 1 else ""
 
 
-@cache  # a hundred thousand paths are of one type
+@cache  # of a hundred thousand paths, only the first is compared
 def _kind_of(cls: type) -> str:
     return next((kind for kind, types in KINDS.items() if issubclass(cls, types)), "")
 
@@ -211,6 +211,7 @@ def _column(X: Any) -> list[Any] | None:
 
 
 def _check_column(column: list[Any], columns: bool) -> Items:
+    """Check that all items are images of one kind, then what is special to that kind."""
     if not column:
         raise ValueError(
             "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is required."
@@ -235,14 +236,14 @@ def _check_column(column: list[Any], columns: bool) -> Items:
 
 def _check_paths(items: list[Any]) -> list[str]:
     paths = [os.fsdecode(item) for item in items]
-    # functions of os.path: for a million paths, objects take seconds
+    # os.path is faster than pathlib, by seconds for a million paths.
     missing = [
-        (i, repr(path) + (" is a folder" if os.path.isdir(path) else ""))  # noqa: PTH112 - as above
+        (i, f"{path!r} is a folder" if os.path.isdir(path) else repr(path))  # noqa: PTH112 - as above
         for i, path in enumerate(paths)
         if not os.path.isfile(path)  # noqa: PTH113 - as above
     ]
     _refuse(
-        "X must hold paths of files that are there",
+        "X must hold paths of existing files",
         missing,
         advice=f"Relative paths start from {str(Path.cwd())!r}; web addresses are not downloaded.",
     )
@@ -281,7 +282,7 @@ CHECKS: dict[str, Callable[[list[Any]], list[Any]]] = {
 
 
 def _check_images(X: np.ndarray) -> np.ndarray:
-    """The images of an array (n, h, w), (n, h, w, c) or (n, c, h, w), channels last."""
+    """Check an array (n, h, w), (n, h, w, c) or (n, c, h, w) of images; put channels last."""
     if X.ndim == 3 and X.shape[-1] in CHANNELS:
         raise ValueError(
             f"X must be a sequence of images; got one image of shape {X.shape}: pass X[None]. "
@@ -297,13 +298,13 @@ def _check_images(X: np.ndarray) -> np.ndarray:
             f"of 1 to 4 channels; got shape {X.shape}."
         )
     X = channels_last(X, X.shape[1:])
-    if _fault(X):
+    if _fault(X):  # found at once in the whole array; the message needs each image
         _check_pixels(X)
     return _eight_bits(X)
 
 
 def is_image_shape(shape: tuple[int, ...]) -> bool:
-    """Whether ``shape`` is (h, w), (h, w, c) or (c, h, w), with 1 to 4 channels and a pixel."""
+    """Return True for the shape of an image: (h, w), (h, w, c) or (c, h, w), 1 to 4 channels."""
     if 0 in shape or len(shape) not in (2, 3):
         return False
     return len(shape) == 2 or shape[-1] in CHANNELS or shape[0] in CHANNELS_FIRST
@@ -319,7 +320,7 @@ def _check_pixels(images: Iterable[np.ndarray]) -> None:
 
 
 def _fault(pixels: np.ndarray) -> str:
-    """What is wrong with pixels of this dtype; "" for nothing."""
+    """Describe why pixels are out of the range of their dtype; return "" if they are not."""
     if pixels.dtype in (np.bool_, np.uint8) or is_uint16(pixels):
         return ""
     if pixels.dtype.kind not in "iuf":
@@ -335,20 +336,22 @@ def _fault(pixels: np.ndarray) -> str:
 
 
 def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """``pixels``; integers of other dtypes, known to lie in 0 to 255, as uint8."""
+    """Convert checked integers to uint8, except uint16; leave other dtypes as they are."""
     integers = pixels.dtype.kind in "iu" and not is_uint16(pixels)
     return pixels.astype(np.uint8, copy=False) if integers else pixels
 
 
-# Sentences
+# Messages
 
 
 def _refuse(rule: str, faults: Iterable[tuple[int, str]], *, advice: str = "") -> None:
+    """Raise ValueError if there are faults, each with the position of an item in X."""
     lines = [f"X[{index}]: {fault}" for index, fault in faults]
     if lines:
         raise ValueError(f"{rule}; {len(lines)} do not:\n{first_ten(lines)}\n{advice}".rstrip())
 
 
 def _short(item: Any) -> str:
+    """Return the repr of an item, cut to 80 characters."""
     text = repr(item)
     return text if len(text) <= 80 else f"{text[:77]}..."

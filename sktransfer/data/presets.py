@@ -1,4 +1,4 @@
-"""Presets: how a raw item becomes the input of a backbone's first stage."""
+"""Presets turn raw items into the inputs of a backbone's first stage."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-# Of the rules by which an item becomes pixels; raised whenever an item gets other bits.
+# Version of the rules by which an item becomes pixels.  It is part of fingerprints and has to be
+# increased whenever an item gets other pixels.
 RULES = 1
 
-# Of a strip longer than this many times its width, only the middle is looked at: resized whole, it
-# would take gigabytes.
+# A strip that is longer than this many times its width is cut to its middle, because it would take
+# gigabytes when it is resized.
 LONGEST = 32
 
 _SIZES = ImageSizes()
@@ -45,7 +46,7 @@ class Preset(Protocol):
     """
 
     def check(self, X: Any) -> Items:
-        """Return the items of ``X``; the message about a bad item names it."""
+        """Check ``X`` and return its items; the message about a bad item names it."""
 
     def __call__(self, item: Any) -> Tensor:
         """Return one item as a row; called from several threads at a time."""
@@ -63,24 +64,26 @@ class Preset(Protocol):
 
 @dataclass(frozen=True)
 class ImagePreset:
-    """Images as a network wants them: resized, cropped at the centre, normalised.
+    """Resize, crop and normalise images as the weights of a network require.
 
     Parameters
     ----------
     size : int, default=224
         Side of the square that the network sees, in pixels.
     resize : int or None, default=None
-        Short side before the centre crop, in pixels; None is ``size / crop``, rounded.
+        Length of the short side before the centre crop, in pixels.  None means ``size / crop``,
+        rounded.
     crop : float in (0, 1], default=0.875
-        Share of the short side that the crop keeps.
+        Fraction of the short side that the crop keeps.
     mean : tuple of 3 float, default=(0.485, 0.456, 0.406)
-        Of the channels red, green, blue in [0, 1]; ImageNet's by default.
+        Mean of the red, green and blue channels in [0, 1].  The default is that of ImageNet.
     std : tuple of 3 float, default=(0.229, 0.224, 0.225)
-        The same.
+        Standard deviation of the same channels.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}, default="bilinear"
+        Resampling filter for resizing.
     draft : bool, default=True
-        Decode a JPEG file at a half, a quarter or an eighth of its size, as long as both sides
-        stay at least twice ``resize``: faster, and different by little.
+        If True, decode a JPEG file at a half, a quarter or an eighth of its size, as long as both
+        sides stay at least twice ``resize``.  This is faster and changes the pixels only a little.
     image_shape : tuple of int or None, default=None
         Shape of an image in a table of flattened rows: (h, w), (h, w, c) or (c, h, w).
     sizes : ImageSizes, default=ImageSizes()
@@ -91,18 +94,19 @@ class ImagePreset:
     **Items** are paths (str or path-like), bytes of image files, PIL images, or arrays, all of one
     kind: in a list, an array, a pandas or polars column or one-column data frame.  Arrays are
     (n, h, w), (n, h, w, c) or (n, c, h, w), with 1 (grey), 2 (grey, alpha), 3 or 4 (RGB, alpha)
-    channels.  The last axis of an image counts its channels where it is at most 4 long; otherwise
-    the first one does, where it is 1, 3 or 4 long.
+    channels.  If the last axis of an image has a length of at most 4, it is the channel axis.
+    Otherwise the first axis is, if its length is 1, 3 or 4.
 
-    **Values** are scaled by dtype, never by content: uint8 is divided by 255, uint16 by 65535,
-    bool is 0 or 1, floats lie in [0, 1]; integers of another dtype are those of uint8.
+    **Values** are scaled by dtype, never by content: uint8 is divided by 255 and uint16 by 65535,
+    bool is 0 or 1, and floats must lie in [0, 1].  Integers of another dtype are treated as uint8.
 
     **Flattened rows** are the rows of a two-dimensional table.  With ``image_shape=None``, a width
-    of 3 * s * s is an image (s, s, 3); any other is zero-padded to the next square and is
-    grey.  Floats of a table are taken as they are, whatever their range.
+    of 3 * s * s is an image (s, s, 3).  Any other width is padded with zeros to the next square,
+    and the image is grey.  Floats of a table are not scaled and may have any range.
 
-    **Pixels** are turned upright by their EXIF orientation; transparent ones are laid on white; of
-    an animation the first frame is taken; 16-bit and float pixels stay as deep as they are.
+    **Pixels** are rotated upright according to the EXIF orientation, and transparent pixels are
+    blended with white.  Only the first frame of an animation is used.  Pixels of 16 bits and
+    floats keep their precision.
 
     Examples
     --------
@@ -133,7 +137,7 @@ class ImagePreset:
             raise ValueError(f"crop must be in (0, 1]; got {self.crop!r}.")
         if self.resize is not None and check_int("resize", self.resize, 1) < self.size:
             raise ValueError(f"resize must be at least size, {self.size}; got {self.resize!r}.")
-        # Lists, as a JSON file brings them, become tuples: presets are compared and hashed.
+        # JSON files hold lists, which become tuples because presets are compared and hashed.
         object.__setattr__(self, "mean", _three("mean", self.mean, -np.inf))
         object.__setattr__(self, "std", _three("std", self.std, 0))
         if self.image_shape is not None:
@@ -165,27 +169,31 @@ class ImagePreset:
         return check_items(X, self.image_shape)
 
     def __call__(self, item: Any) -> Tensor:
-        """One item decoded, upright, resized and cropped: (size, size, 3), contiguous.
+        """Decode an item, and rotate it upright, resize and crop it.
 
-        uint8 in [0, 255], or float32 in [0, 1] where the item is deeper than eight bits.
+        Returns
+        -------
+        Tensor of shape (size, size, 3)
+            uint8 in [0, 255], or float32 in [0, 1] if the item has more than eight bits per
+            channel.  It is contiguous.
 
         Raises
         ------
         DecodeError
-            Naming the file and the cause.
+            If the item cannot be decoded.  The message names the file and the cause.
         """
-        # without clone(), the row would keep the memory of the whole image
+        # Without clone(), the row would keep the memory of the whole image.
         return self.crop_centre(self.whole(item)).clone(memory_format=torch.contiguous_format)
 
     def whole(self, item: Any) -> Tensor:
-        """One item decoded, upright and resized, as it is before its centre is cut out: (h, w, 3).
+        """Decode an item, and rotate it upright and resize it, without the crop: (h, w, 3).
 
-        Its short side is :attr:`short_side`; of a strip the middle is seen.
+        The length of its short side is :attr:`short_side`.  A long strip is cut to its middle.
 
         Raises
         ------
         DecodeError
-            Naming the file and the cause.
+            If the item cannot be decoded.  The message names the file and the cause.
         """
         planes = decode(item, 2 * self.short_side if self.draft else None)
         resample = RESAMPLING[self.interpolation]
@@ -196,25 +204,30 @@ class ImagePreset:
         return torch.from_numpy(np.stack(bands * (3 // len(bands)), axis=-1))  # (h, w, 3)
 
     def crop_centre(self, pixels: Tensor) -> Tensor:
-        """The centre of an image (h, w, 3) that is large enough: (size, size, 3), a view."""
+        """Return the centre of a larger image (h, w, 3) as a view of shape (size, size, 3)."""
         height, width = pixels.shape[:2]
         top, left = round((height - self.size) / 2), round((width - self.size) / 2)
         return pixels[top : top + self.size, left : left + self.size]
 
     def collate(self, rows: Sequence[Tensor], size: int) -> Tensor:
-        """Rows normalised, as one batch (size, 3, h, w), float32, channels last in memory.
+        """Normalise rows and join them to one batch.
 
         Parameters
         ----------
         rows : sequence of at most ``size`` tensors (h, w, 3)
-            As the preset made them; uint8 and float32 may be mixed.
+            As the preset returns them.  uint8 and float32 may be mixed.
         size : int
-            Rows of the batch; those that are missing are zero.
+            Number of rows of the batch.  Missing rows are zero.
+
+        Returns
+        -------
+        Tensor of shape (size, 3, h, w), float32
+            Its memory format is channels last.
         """
         height, width = rows[0].shape[:2] if rows else (self.size, self.size)
         batch = torch.empty(size, height, width, 3)
         batch[len(rows) :] = 0
-        # As long as a line of an image: to broadcast three numbers is several times slower.
+        # Broadcasting three numbers is several times slower than a whole line of an image.
         mean = torch.tensor(self.mean).repeat(width)  # (w * 3,)
         std = torch.tensor(self.std).repeat(width)
         for target, row in zip(batch, rows, strict=False):
@@ -225,7 +238,7 @@ class ImagePreset:
         return batch.permute(0, 3, 1, 2)  # (size, 3, h, w)
 
     def fingerprint(self) -> str:
-        """A text that is equal for two presets only if they give equal inputs."""
+        """Return a text that is equal for two presets only if they give equal inputs."""
         return (
             f"image {RULES} {self.size} of {self.short_side} {self.interpolation} mean {self.mean} "
             f"std {self.std} draft {self.draft} pillow {PIL.__version__} "
@@ -233,31 +246,31 @@ class ImagePreset:
         )
 
     def at(self, image_size: int) -> ImagePreset:
-        """The preset for images of another size, in pixels; ``resize`` scales along.
+        """Return the preset for images of another size, in pixels; ``resize`` is scaled too.
 
         Raises
         ------
         ValueError
-            If the network cannot take that size; the message says which it can.
+            If the network does not accept that size.  The message lists the sizes it accepts.
         """
         size = self.sizes.check(image_size)
         resize = None if self.resize is None else round(self.resize * size / self.size)
         return replace(self, size=size, resize=resize)
 
     def with_metadata(self, metadata: Mapping[str, str]) -> ImagePreset:
-        """The preset with what the metadata of a weights file says about its input.
+        """Return the preset with the fields that the metadata of a weights file describe.
 
         Parameters
         ----------
         metadata : mapping of str to str
-            Of a safetensors file.  Known keys: ``input_size`` or ``image_size`` ("224" or
-            "3,224,224"), ``resize``, ``crop`` or ``crop_pct``, ``mean``, ``std`` (three numbers
-            with commas between) and ``interpolation``; others are passed over.
+            Metadata of a safetensors file.  The keys are ``input_size`` or ``image_size`` ("224"
+            or "3,224,224"), ``resize``, ``crop`` or ``crop_pct``, ``mean``, ``std`` (three numbers
+            separated by commas) and ``interpolation``.  Others are ignored.
 
         Raises
         ------
         ValueError
-            Naming the key whose value cannot be read.
+            If a value cannot be read.  The message names its key.
 
         Examples
         --------
@@ -272,7 +285,7 @@ class ImagePreset:
                     found[field] = read(metadata[key])
                 except ValueError as error:
                     raise ValueError(
-                        f"metadata {key!r} must be what a preset's {field} is; "
+                        f"metadata {key!r} must be a valid {field} of a preset; "
                         f"got {metadata[key]!r}."
                     ) from error
         preset = self.at(found.pop("size")) if "size" in found else self
@@ -301,15 +314,17 @@ METADATA: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 
 
-def _three(name: str, values: Any, least: float) -> tuple[float, ...]:
+def _three(name: str, values: Any, lower: float) -> tuple[float, ...]:
+    """Return three finite numbers greater than ``lower``."""
     numbers = tuple(float(value) for value in values)
-    if len(numbers) != 3 or not all(least < number < np.inf for number in numbers):
-        positive = "positive " if least == 0 else ""
+    if len(numbers) != 3 or not all(lower < number < np.inf for number in numbers):
+        positive = "positive " if lower == 0 else ""
         raise ValueError(f"{name} must be three {positive}numbers; got {values!r}.")
     return numbers
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
+    """Return ``shape`` as a tuple if it is one of an image."""
     sides = tuple(shape) if isinstance(shape, (tuple, list)) else ()
     whole = all(isinstance(side, Integral) and int(side) > 0 for side in sides)
     if whole and (len(sides) == 2 or (len(sides) == 3 and is_image_shape(sides))):
@@ -320,15 +335,13 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _fitted(image: Image.Image, short: int, resample: Image.Resampling) -> Image.Image:
-    """``image`` resized so that its short side is ``short``, a long strip after a cut.
-
-    The bits are those of torchvision's Resize.
-    """
+    """Resize an image to a short side of ``short``, exactly as torchvision's Resize does."""
     image = _middle(image)
     return image.resize(_resized(image.size, short), resample)
 
 
 def _middle(image: Image.Image) -> Image.Image:
+    """Cut a long strip to its middle."""
     long, short = max(image.size), min(image.size)
     if long <= LONGEST * short:
         return image
@@ -339,6 +352,7 @@ def _middle(image: Image.Image) -> Image.Image:
 
 
 def _resized(size: tuple[int, int], short: int) -> tuple[int, int]:
+    """Return width and height after resizing to a short side of ``short``."""
     width, height = size
     if width <= height:
         return short, int(short * height / width)

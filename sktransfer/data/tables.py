@@ -1,4 +1,4 @@
-"""Rows of a table as images."""
+"""Turn the rows of a table into images."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from .decoding import channels_last
 
 
 def unflattened(table: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
-    """Rows as images: (n, h, w) or (n, h, w, c)."""
+    """Reshape the rows of a table to images, (n, h, w) or (n, h, w, c).
+
+    Parameters
+    ----------
+    table : ndarray of shape (n, width)
+    shape : tuple of int or None
+        Shape of each image.  None derives one from the width.
+    """
     n, width = table.shape
     if table.dtype.kind == "f" and np.abs(table).max() > np.finfo(np.float32).max:
         raise ValueError("Input X contains a value too large for dtype('float32').")
     if shape is None:
         return _squared(table)
     if width != prod(shape):
-        raise ValueError(
-            f"X must have {prod(shape)} columns, as image_shape={shape} says; got {width}."
-        )
+        raise ValueError(f"X must have {prod(shape)} columns for image_shape={shape}; got {width}.")
     return channels_last(table.reshape(n, *shape), shape)  # (n, h, w) or (n, h, w, c)
 
 
 def _squared(table: np.ndarray) -> np.ndarray:
+    """Reshape rows to square images: of three channels, or padded with zeros and grey."""
     n, width = table.shape
     side = isqrt(width // 3)
     if 3 * side * side == width:

@@ -1,4 +1,4 @@
-"""What may be passed as X, what becomes of it, and what is said about the rest."""
+"""Many forms of X become the same items, and the rest is refused with the reason."""
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def paths(images, tmp_path):
     return paths
 
 
-# The same images, however they come
+# Forms of the same images
 
 
 @pytest.mark.parametrize("form", ARRAYS)
@@ -203,7 +203,7 @@ def test_images_of_the_wrong_range_are_found_among_many(pixels, rng):
     dtype=st.sampled_from(["uint8", "uint16", "int8", "float16", "float64", "bool", "complex64"]),
     as_list=st.booleans(),
 )
-def test_every_array_gives_one_item_a_row_or_is_an_error_about_x(shape, dtype, as_list):
+def test_every_array_gives_one_item_for_each_row_or_is_an_error(shape, dtype, as_list):
     X = np.zeros(shape, dtype)
     X = list(X) if as_list and shape else X
     try:

@@ -1,4 +1,4 @@
-"""How one item becomes the input of a network: decoding, resizing, normalising."""
+"""An image preset decodes, resizes, crops and normalises one item."""
 
 import pickle
 from dataclasses import replace
@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, features
 from torchvision import transforms
 
 from sktransfer import ImagePreset
+from sktransfer.data import Preset, example_batch, input_info
 from sktransfer.data.decoding import decode
 
 some = settings(max_examples=40, deadline=None, derandomize=True)
@@ -32,7 +33,7 @@ def encoded(image, filetype, **options):
 
 
 def reference(preset, image):
-    """What torchvision makes of a PIL image."""
+    """Apply the transforms of torchvision to a PIL image."""
     steps = [
         transforms.Resize(preset.short_side, TORCHVISION[preset.interpolation]),
         transforms.CenterCrop(preset.size),
@@ -98,7 +99,7 @@ def test_a_file_gets_the_bits_that_torchvision_gives_it(photo, filetype, tmp_pat
 
 @pytest.mark.parametrize("shape", [(4, 4000), (4000, 4), (1, 100_000), (100_000, 1)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_of_a_long_strip_the_middle_is_seen(shape, dtype):
+def test_a_long_strip_is_cut_to_its_middle(shape, dtype):
     long, short = max(shape), min(shape)
     lit = np.abs(np.arange(long) - long // 2) < 20 * short
     strip = (lit if shape[1] == long else lit[:, None]) * np.ones(shape, dtype)
@@ -178,7 +179,7 @@ def test_a_small_jpeg_is_decoded_whole(photo):
     assert torch.equal(preset(data), replace(preset, draft=False)(data))
 
 
-def test_the_image_that_the_user_opened_stays_as_it_was(photo):
+def test_an_image_that_the_user_opened_is_not_changed(photo):
     image = Image.open(BytesIO(encoded(photo, "JPEG")))
     before = image.size, image.mode
     ImagePreset(size=16)(image)
@@ -213,17 +214,17 @@ def test_a_batch_is_channels_last_in_memory(preset, rng):
     assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_rows_that_are_missing_are_zero(preset, rng):
+def test_missing_rows_of_a_batch_are_zero(preset, rng):
     batch = preset.collate([preset(rng.random((9, 9)))], 4)
     assert batch[0].abs().sum() > 0
     assert not batch[1:].any()
 
 
-def test_no_row_at_all_is_a_batch_of_zeros(preset):
+def test_a_batch_without_rows_is_zero(preset):
     assert not preset.collate([], 2).any()
 
 
-def test_rows_of_eight_bits_and_of_floats_may_be_mixed(preset, rng):
+def test_a_batch_may_mix_rows_of_eight_bits_and_of_floats(preset, rng):
     rows = [preset(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)), preset(rng.random((9, 9)))]
     batch = preset.collate(rows, 2)
     for position, row in enumerate(rows):
@@ -238,7 +239,7 @@ def test_a_row_has_the_same_bits_whatever_its_neighbours(preset, rng):
         assert torch.equal(preset.collate([row], 4)[0], batch[position])
 
 
-def test_the_rows_are_left_as_they_were(preset, rng):
+def test_collate_does_not_change_the_rows(preset, rng):
     rows = [preset(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)), preset(rng.random((9, 9)))]
     before = [row.clone() for row in rows]
     preset.collate(rows, 2)
@@ -262,6 +263,22 @@ OTHER = {
 def test_every_field_that_changes_bits_is_in_the_fingerprint(field):
     preset = ImagePreset()
     assert replace(preset, **{field: OTHER[field]}).fingerprint() != preset.fingerprint()
+
+
+def test_an_image_preset_keeps_the_protocol():
+    assert isinstance(ImagePreset(), Preset)
+
+
+def test_an_image_preset_records_its_size_mean_and_std():
+    expected = {"input_size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    assert input_info(ImagePreset(size=32, mean=[0.5] * 3, std=[0.25] * 3)) == expected
+
+
+def test_an_example_batch_of_images_is_the_same_noise_each_time():
+    batch = example_batch(ImagePreset(size=32), 2)
+    assert batch.shape == (2, 3, 32, 32)
+    assert batch.std() > 0.5
+    assert torch.equal(batch, example_batch(ImagePreset(size=32), 2))
 
 
 def test_equal_presets_have_equal_fingerprints():
@@ -299,12 +316,12 @@ def test_a_preset_is_hashable_and_survives_pickling():
         ({"image_shape": 8}, r"image_shape must be .* got 8"),
     ],
 )
-def test_a_wrong_field_is_an_error_that_says_what_is_right(arguments, message):
+def test_a_wrong_field_is_an_error_that_names_the_right_values(arguments, message):
     with pytest.raises(ValueError, match=message):
         ImagePreset(**arguments)
 
 
-def test_at_another_size_resize_scales_along():
+def test_a_preset_at_another_size_scales_its_short_side():
     assert ImagePreset(resize=232).at(112) == ImagePreset(size=112, resize=116)
     assert ImagePreset().at(112).short_side == 128
 
@@ -337,7 +354,7 @@ def test_metadata_may_name_the_short_side():
     assert ImagePreset().with_metadata({"crop": "0.5", "resize": "300"}).short_side == 300
 
 
-def test_metadata_that_say_nothing_change_nothing():
+def test_metadata_without_known_keys_change_nothing():
     assert ImagePreset().with_metadata({"source": "a paper"}) == ImagePreset()
 
 
@@ -350,12 +367,12 @@ def test_metadata_that_say_nothing_change_nothing():
         ({"input_size": "16"}, "image_size must be at least 32; got 16"),
     ],
 )
-def test_metadata_that_cannot_be_read_are_an_error_that_names_the_key(metadata, message):
+def test_unreadable_metadata_are_an_error_that_names_the_key(metadata, message):
     with pytest.raises(ValueError, match=message):
         ImagePreset().with_metadata(metadata)
 
 
-def test_the_metadata_of_a_real_weights_file_are_understood(shared):
+def test_the_metadata_of_a_real_weights_file_make_its_preset(shared):
     from safetensors import safe_open
 
     with safe_open(shared / "weights" / "mobilenet_v2_imagenet.safetensors", "pt") as file:

@@ -36,13 +36,13 @@ def test_every_width_of_a_table_is_an_image(width):
 @pytest.mark.parametrize(
     ("width", "shape"), [(1, (1, 1)), (3, (1, 1, 3)), (5, (3, 3)), (12, (2, 2, 3)), (64, (8, 8))]
 )
-def test_a_table_has_the_shape_that_its_width_says(width, shape):
+def test_the_width_of_a_table_decides_the_shape_of_its_images(width, shape):
     items = ImagePreset().check(np.zeros((2, width)))
     assert items.values.shape == (2, *shape)
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 2, 3), (3, 4, 2)])
-def test_image_shape_says_what_a_row_is(shape):
+def test_image_shape_is_the_shape_of_each_row(shape):
     table = np.arange(48).reshape(2, 24)
     items = ImagePreset(image_shape=shape).check(table)
     expected = table.reshape(2, *shape)
@@ -51,7 +51,7 @@ def test_image_shape_says_what_a_row_is(shape):
     assert np.array_equal(items.values, expected)
 
 
-def test_image_shape_may_have_its_channels_first():
+def test_image_shape_may_put_channels_first():
     table = np.arange(150).reshape(2, 75)
     items = ImagePreset(image_shape=(3, 5, 5)).check(table)
     assert np.array_equal(items.values, np.moveaxis(table.reshape(2, 3, 5, 5), 1, -1))
@@ -59,7 +59,7 @@ def test_image_shape_may_have_its_channels_first():
 
 def test_a_table_that_does_not_fit_image_shape_is_an_error():
     with pytest.raises(
-        ValueError, match=r"X must have 192 columns, as image_shape=\(8, 8, 3\) says; got 64"
+        ValueError, match=r"X must have 192 columns for image_shape=\(8, 8, 3\); got 64"
     ):
         Pixels(image_shape=(8, 8, 3)).fit(np.zeros((2, 64)))
 

@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 
 def columns(estimator):
-    """What the estimator learned about the columns of X."""
+    """Return the number and the names of the columns that the estimator recorded."""
     names = getattr(estimator, "feature_names_in_", None)
     return getattr(estimator, "n_features_in_", None), names if names is None else list(names)
 
@@ -105,9 +105,15 @@ def test_bad_input_changes_nothing(pixels, case, method):
     assert vars(pixels) == before
 
 
-def test_columns_that_are_refused_change_nothing(pixels):
+def test_refused_columns_change_nothing(pixels):
     pixels.fit(pd.DataFrame({"a": [0.0], "b": [1.0]}))
     before = dict(vars(pixels))
     with pytest.raises(TypeError, match="only supported if all input features have string names"):
         pixels.fit(pd.DataFrame({"a": [0.0], 1: [1.0]}))
     assert vars(pixels) == before
+
+
+def test_the_names_of_a_frame_are_compared_before_its_values(pixels):
+    pixels.fit(pd.DataFrame({"a": [0.0], "b": [1.0]}))
+    with pytest.raises(ValueError, match="feature names should match"):
+        pixels.transform(pd.DataFrame({"a": [0.0], "c": [np.nan]}))

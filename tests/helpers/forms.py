@@ -1,4 +1,4 @@
-"""The forms in which images may come as X, and input that is refused."""
+"""Forms in which images may be passed as X, and input that is refused."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ PATHS = {
     "opened images": lambda paths: list(map(Image.open, paths)),
 }
 
-# name -> X, and what the error says about it
+# name -> X, and a pattern of the error message
 BAD = {
     "no image": ([], r"0 sample\(s\) \(shape=\(0,\)\) while a minimum of 1"),
     "no image in an array": (
