@@ -40,7 +40,7 @@ ORDER = {
     "tasks": "targets heads",
     "backbones": "backbone pooling fx_lock download tensor_files weights registry fusion tracing "
     "export",
-    "cache": "shard folder table activations",
+    "cache": "shard rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",
     "extraction": "prefix sinks run",

@@ -11,14 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .._support.validation import check_choice, check_int
 from ..data import digest_or_none, file_key
-from .folder import Store
+from .blobs import Blobs
+from .digest_memo import DigestMemo
+from .folder import CacheFolder
 from .table import Table
-
-MEMO = "digests of files by path, size and time"
 
 
 def check_cache(cache: Any) -> ActivationCache | None:
@@ -139,25 +137,21 @@ class ActivationCache:
         """
         items = list(items)
         keys = [file_key(item) for item in items]
-        if not any(keys):
-            return [digest_or_none(item) or os.urandom(16) for item in items]
-        memo = self.exact_table(MEMO)
-        rows = memo.find(filter(None, keys))
-        known: dict[bytes, bytes | None] = {key: row.tobytes() for key, row in rows.items()}
-        fresh = {}
+        known: dict[bytes, bytes] = {}
+        if wanted := list(filter(None, keys)):
+            memo = DigestMemo(self._folder())
+            known = memo.get(wanted)
+        digests, fresh = [], {}
         for key, item in zip(keys, items, strict=True):
-            if key and key not in known:
-                known[key] = name = digest_or_none(item)
-                if name:  # a file that changed since it was named has another name next time
-                    fresh[key] = name
+            name = known.get(key) if key else None
+            if name is None:
+                name = digest_or_none(item)
+                if key and name:  # a file that changes later has another key
+                    known[key] = fresh[key] = name
+            digests.append(name or os.urandom(16))
         if fresh:
-            with suppress(OSError):  # without the memo files are read again, nothing worse
-                memo.store(list(fresh), np.array(list(map(list, fresh.values())), "u1"))
-        names = [
-            known[key] if key else digest_or_none(item)
-            for key, item in zip(keys, items, strict=True)
-        ]
-        return [name or os.urandom(16) for name in names]
+            memo.put(fresh)
+        return digests
 
     def table(self, fingerprint: str, spare: bool = False) -> Table:
         """The rows of one prefix.
@@ -180,11 +174,17 @@ class ActivationCache:
             If the folder cannot be made or read.  Where that is forbidden, or the disk is full,
             ``append`` warns instead, and keeps rows in memory.
         """
-        return Table(self._store(), fingerprint, self.dtype, spare)
+        return Table(self._folder(), fingerprint, self.dtype, spare)
 
-    def exact_table(self, name: str, spare: bool = False) -> Table:
-        """Rows that are no activations: whatever the cache's ``dtype``, they keep every bit."""
-        return Table(self._store(), name, None, spare)
+    def blobs(self, name: str) -> Blobs:
+        """Return content that is no activations, kept by key, if the limit and the disk allow.
+
+        Parameters
+        ----------
+        name : str
+            The kind of content, under which :meth:`info` counts it.
+        """
+        return self._folder().blobs(name)
 
     def keeps(self, dtype: Any) -> bool:
         """Whether rows computed in ``dtype``, a torch.dtype, come back with the same bits."""
@@ -193,7 +193,7 @@ class ActivationCache:
     @property
     def n_bytes(self) -> int:
         """Bytes of all rows on disk; 0 where the folder does not exist."""
-        return self._store().n_bytes
+        return self._folder().n_bytes
 
     def info(self) -> dict[str, dict[str, int]]:
         """Rows, bytes and shards on disk, by the fingerprint of their prefix.
@@ -208,7 +208,7 @@ class ActivationCache:
         OSError
             If the folder does not exist or cannot be read.
         """
-        return self._store().info()
+        return self._folder().info()
 
     def prune(self, max_bytes: int | None = None) -> int:
         """Remove what is damaged or stored twice, then the least recently used rows.
@@ -229,7 +229,7 @@ class ActivationCache:
             If the folder does not exist or cannot be read.
         """
         limit = check_int("max_bytes", max_bytes, 0, also=(None,))
-        return self._store().prune(self.max_bytes if limit is None else limit)
+        return self._folder().prune(self.max_bytes if limit is None else limit)
 
     def check(self) -> None:
         """Raise for the first parameter that is not what it must be; touches no disk."""
@@ -239,7 +239,7 @@ class ActivationCache:
         check_choice("dtype", self.dtype, (None, "float16", "bfloat16", "float32"))
         check_int("cuts", self.cuts, 1, also=(None,))
 
-    def _store(self) -> Store:
-        """The folder, as the parameters now say."""
+    def _folder(self) -> CacheFolder:
+        """Return the folder, after a check of the parameters."""
         self.check()
-        return Store(Path(self.dir).expanduser().absolute(), self.max_bytes)
+        return CacheFolder(Path(self.dir).expanduser().absolute(), self.max_bytes)

@@ -1,8 +1,8 @@
 """Tables: the rows of one fingerprint, by digest, in the shards of one folder.
 
-No lock is needed: shards are immutable, and a process killed at any instant harms nothing.  A
-damaged shard is removed, and its rows count as missing.  Two processes may write the same rows:
-both are right, and ``prune`` drops the second copy.
+No lock is needed: shards are immutable, and a process killed at any instant does no harm.  A
+damaged shard is removed, and its rows count as missing.  If two processes write the same rows, both
+copies are right, and ``prune`` removes the second one.
 """
 
 from __future__ import annotations
@@ -18,24 +18,18 @@ import numpy as np
 
 from .._support.files import find_files, remove_file, remove_stale
 from .._support.hashing import hash_parts
-from .folder import Store, describe, explained
-from .shard import (
-    BFLOAT16,
-    DTYPES,
-    FINISHED,
-    SMALL_BYTES,
-    Like,
-    Rows,
-    Shard,
-    TornShardError,
-    to_bfloat16,
-)
+from .folder import CacheFolder, describe, explained
+from .rows import Rows, to_bfloat16
+from .shard import BFLOAT16, DTYPES, SHARD_NAME, SMALL_BYTES, Like, Shard, TornShardError
 
-# Part of the name of every folder: another layout of the files means other folders.
-FORMAT = b"1"
+# Part of the name of every folder: files in another layout go to other folders.
+FORMAT = b"2"
 
-# Rows go to disk in shards of about so many bytes, and so many small shards are joined to one.
+# Approximate size of a shard, and the number of small shards that are joined to one.
 SHARD_BYTES, MANY = 64 * 2**20, 16
+
+# To search a shard for one digest takes as long as to enter this many digests into an index.
+SEARCH_COST = 30
 
 # The types that a table takes.
 FLOATS_AND_BYTES = [text for text in DTYPES.values() if text != BFLOAT16.str]
@@ -47,20 +41,22 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 class Table:
     """The rows of one fingerprint, by digest.
 
-    What a disk that is full, failing or forbidden does not take is kept in memory, or dropped where
-    it is spare.
+    If the disk is full, fails, or may not be written, rows stay in memory; opportunistic rows are
+    dropped.
 
     Parameters
     ----------
-    store : Store
+    store : CacheFolder
     fingerprint : str
     dtype : {None, "float16", "bfloat16", "float32"}
-        As :class:`ActivationCache` takes it.
+        The same as for :class:`ActivationCache`.
     spare : bool, default=False
-        Whether nobody waits for these rows.
+        Whether the rows are opportunistic: useful to later runs, but not needed by this one.
     """
 
-    def __init__(self, store: Store, fingerprint: str, dtype: str | None, spare: bool = False):
+    def __init__(
+        self, store: CacheFolder, fingerprint: str, dtype: str | None, spare: bool = False
+    ):
         self._store = store
         self._spare = spare
         self._fingerprint = fingerprint if dtype is None else f"{fingerprint}/{dtype}"
@@ -68,11 +64,12 @@ class Table:
         name = hash_parts("table", FORMAT, str(dtype), fingerprint)
         self._folder = store.root / name.hex()
         self._on = True
-        self._told = False
+        self._warned = False
         self._seen: set[Path | None] = set()
+        self._is_complete = False
         self._keep([])
         try:
-            with _unless_refused():  # append() will tell
+            with _unless_refused():  # append() warns
                 if not spare:
                     self._folder.mkdir(parents=True, exist_ok=True)
                 remove_stale(self._folder)
@@ -82,7 +79,7 @@ class Table:
             raise explained(error, sentence, store.root) from error
 
     def missing(self, digests: Sequence[bytes]) -> list[int]:
-        """Positions of the digests that have no whole row here; of equal ones, the first.
+        """Return the positions of digests without a whole row; of equal digests, the first.
 
         Parameters
         ----------
@@ -94,11 +91,11 @@ class Table:
         """
         self._refresh()
         first = _first(digests)
-        self._check(first)
-        return [position for name, position in first.items() if name not in self._index]
+        found = self._found(first)
+        return [position for digest, position in first.items() if digest not in found]
 
     def append(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
-        """Keep a row for each digest; those that have one are passed over.
+        """Keep a row for each digest; digests that have a row are skipped.
 
         Parameters
         ----------
@@ -109,8 +106,8 @@ class Table:
         Raises
         ------
         ValueError
-            If there is not one digest for each row, or rows differ in shape or type from those
-            of the table.
+            If the numbers of digests and rows differ, or the rows differ in shape or type from
+            those of the table.
         """
         try:
             self.store(digests, rows)
@@ -132,7 +129,7 @@ class Table:
             self.store(digests, rows)
 
     def rows(self, digests: Sequence[bytes]) -> Rows:
-        """The rows of ``digests``, in their order, left on disk until asked for.
+        """Return the rows of ``digests`` in their order; they stay on disk until they are needed.
 
         Parameters
         ----------
@@ -148,9 +145,9 @@ class Table:
         KeyError
             If a digest has no whole row here.
         """
-        self._check(digests)
+        found = self._found(digests)
         try:
-            positions = np.array([self._index[name] for name in digests], dtype=np.int64)
+            positions = np.array([found[digest] for digest in digests], dtype=np.int64)
         except KeyError as error:
             raise KeyError(
                 f"digests must have rows in the table; {error.args[0].hex()} has none. "
@@ -158,22 +155,17 @@ class Table:
             ) from None
         return Rows(self._shards, self._starts, positions)
 
-    def find(self, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """The rows that are here, by digest."""
-        here = self._here(digests)
-        return dict(zip(here, self.rows(here)[:], strict=True))
-
-    def _here(self, digests: Iterable[bytes]) -> list[bytes]:
-        """Those that have rows here, each once."""
-        names = list(dict.fromkeys(digests))
-        self._check(names)
-        return [name for name in names if name in self._index]
+    def find(self, digests: Iterable[bytes]) -> tuple[list[bytes], np.ndarray]:
+        """Return the digests that have a row, each once, and these rows in memory."""
+        positions = self._found(list(dict.fromkeys(digests)))
+        rows = Rows(self._shards, self._starts, np.array(list(positions.values()), dtype=np.int64))
+        return list(positions), rows[:]
 
     def store(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
-        """Keep rows as :meth:`append` does; where the disk fails, so does this."""
+        """Keep rows as :meth:`append` does, but raise the errors of the disk."""
         rows = self._as_on_disk(digests, rows)
-        self._check(digests)
-        first = {name: at for name, at in _first(digests).items() if name not in self._index}
+        found = self._found(digests)
+        first = {digest: at for digest, at in _first(digests).items() if digest not in found}
         if len(first) < len(rows):
             rows = rows[list(first.values())]
         limit = self._store.max_bytes
@@ -182,12 +174,12 @@ class Table:
         for start in range(0, len(names), step):
             self._store_block(names[start : start + step], rows[start : start + step])
         if limit is not None and self._on and not self._spare:
-            self._tell_if_too_small()
+            self._warn_if_too_small()
 
-    def _tell_if_too_small(self) -> None:
-        """Warn, once, where rows that this table has in use had to go, or could not come."""
-        if not self._told and any(shard.is_gone() for shard in self._shards):
-            self._told = True
+    def _warn_if_too_small(self) -> None:
+        """Warn, once, if rows that are in use had to be removed or could not be kept."""
+        if not self._warned and any(shard.is_gone() for shard in self._shards):
+            self._warned = True
             warnings.warn(
                 f"max_bytes must be more than the rows of one run take; got "
                 f"{self._store.max_bytes}. The next run will compute some of them again.",
@@ -212,32 +204,32 @@ class Table:
         like = (rows.shape[1:], stored)
         if self._shards and self._shards[0].like != like:
             raise ValueError(
-                f"rows must be like those of the table, {_told(self._shards[0].like)}; "
-                f"got {_told(like)}. Two prefixes have one fingerprint."
+                f"rows must be like those of the table, {_shown(self._shards[0].like)}; "
+                f"got {_shown(like)}. Two prefixes have one fingerprint."
             )
         if stored.kind == "f" and stored.itemsize < rows.dtype.itemsize:
-            # saturate: one infinite value would spoil all that is computed from the row
+            # One infinite value would spoil everything that is computed from the row.
             rows = np.clip(rows, np.finfo(stored).min, np.finfo(stored).max)
         return np.ascontiguousarray(rows, dtype=stored)
 
-    def _store_block(self, names: list[bytes], rows: np.ndarray) -> None:
-        """Keep rows in one new shard; small ones join it when they have become many."""
+    def _store_block(self, digests: list[bytes], rows: np.ndarray) -> None:
+        """Keep rows in a new shard, together with the rows of small shards if there are many."""
         small = [shard for shard in self._shards if shard.path and shard.size < SMALL_BYTES]
         most = SHARD_BYTES if self._store.max_bytes is None else self._store.max_bytes // 2
         n_bytes = rows.nbytes + sum(shard.size for shard in small)
         if not (self._on and len(small) >= MANY and rows.nbytes < SMALL_BYTES and n_bytes < most):
             small = []
-        if found := self._here(name for shard in small for name in shard.names):
-            names = [*found, *names]
-            rows = np.concatenate([self.rows(found).stored(slice(None)), rows])
-        shard = Shard.of(names, rows)
-        if self._on and self._store.make_room(shard.size, evict=not self._spare):
+        if small and (found := self._found(_digests_in(small))):
+            digests = [*found, *digests]
+            rows = np.concatenate([self.rows(list(found)).stored(slice(None)), rows])
+        shard = Shard.of(digests, rows)
+        if self._on and self._store.make_space(shard.size, evict=not self._spare):
             describe(self._folder, self._fingerprint)
             shard = shard.written(self._folder)
         elif self._spare:
             return
         else:
-            shard.rows = rows.copy()  # the caller may write to its own
+            shard = Shard.of(digests, rows.copy())  # the caller may write to its own
         if small:
             self._keep([kept for kept in self._shards if kept not in small])
         self._add(shard)
@@ -245,8 +237,8 @@ class Table:
             joined.remove()
 
     def _refresh(self) -> None:
-        """Take notice of the shards that came since."""
-        for _ in range(3):  # again when one has vanished: its rows may have joined another
+        """Add the shards that other tables and processes have written."""
+        for _ in range(3):  # again if a shard has vanished: its rows may have joined another
             vanished = False
             for path in self._paths():
                 if path in self._seen:
@@ -255,7 +247,7 @@ class Table:
                     self._add(Shard.read(path))
                 except FileNotFoundError:
                     vanished = True
-                except PermissionError:  # somebody else's
+                except PermissionError:  # it belongs to another user
                     self._seen.add(path)
                 except TornShardError:
                     remove_file(path)
@@ -263,56 +255,105 @@ class Table:
                 return
 
     def _paths(self) -> list[Path]:
-        """The files of the shards; none where the folder is somebody else's."""
+        """Return the files of the shards; none if the folder may not be read."""
         with suppress(PermissionError):
-            return find_files(self._folder, FINISHED)
+            return find_files(self._folder, SHARD_NAME)
         return []
 
-    def _check(self, names: Collection[bytes]) -> None:
-        """Open the shards of ``names``, and forget which of these rows are not whole.
+    def _found(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Return the position of each of the ``digests`` that has a whole row, and open its shard.
 
-        Rows that were found whole once stay, whatever becomes of their shard.
+        Rows that were found whole once stay, even if their file is removed.
         """
-        while torn := [shard for shard, rows in self._by_shard(names) if not shard.is_whole(rows)]:
+        while True:
+            positions = self._positions(digests)
+            rows_by_shard = self._by_shard(positions.values())
+            torn = [shard for shard, rows in rows_by_shard if not shard.is_whole(rows)]
+            if not torn:
+                return positions
             for shard in torn:
                 shard.remove()
             self._keep([self._saved(s.salvaged()) if s in torn else s for s in self._shards])
             self._refresh()  # another process may have joined them to one
 
+    def _positions(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Return the position of each of the ``digests`` that a shard has, whole or not."""
+        while True:
+            try:
+                return self._looked_up(digests)
+            except (FileNotFoundError, PermissionError, TornShardError):
+                # The files have changed since the shards were added.
+                self._keep([shard for shard in self._shards if shard.is_readable()])
+                self._refresh()
+
+    def _looked_up(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Search the shards, or enter all digests into the index if there are many to look up.
+
+        Only the index takes longer the more rows there are.
+        """
+        new = [name for name in digests if name not in self._index]
+        if new and not self._is_complete:
+            n_searches = len(self._shards) * (len(new) + 2)  # opening a shard counts as two
+            complete = n_searches * SEARCH_COST > self._starts[-1]
+            for shard, start in zip(self._shards, self._starts, strict=False):
+                if complete:
+                    _enter(self._index, shard, start)
+                else:
+                    rows = shard.find(name for name in new if name not in self._index)
+                    self._index |= {name: start + row for name, row in rows.items()}
+            self._is_complete = complete
+        return {name: self._index[name] for name in digests if name in self._index}
+
     def _saved(self, shard: Shard) -> Shard:
-        """A shard on disk, or where that fails, as it is."""
+        """Write a shard to disk and return it; return it as it is if that fails."""
         with suppress(OSError):
-            return shard.written(self._folder) if shard.names and self._on else shard
+            return shard.written(self._folder) if len(shard) and self._on else shard
         return shard
 
-    def _by_shard(self, names: Collection[bytes]) -> Iterator[tuple[Shard, np.ndarray]]:
-        """The shards that hold rows of ``names``, and which rows these are."""
-        found = {self._index[name] for name in names if name in self._index}
-        positions = np.array(sorted(found), dtype=np.int64)
-        bounds = pairwise(np.searchsorted(positions, self._starts))
+    def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[Shard, np.ndarray]]:
+        """Yield the shards that hold rows at ``positions``, and which of their rows these are."""
+        ordered = np.array(sorted(set(positions)), dtype=np.int64)
+        bounds = pairwise(np.searchsorted(ordered, self._starts))
         for shard, start, (low, high) in zip(self._shards, self._starts, bounds, strict=False):
             if low < high:
-                yield shard, positions[low:high] - start
+                yield shard, ordered[low:high] - start
 
     def _keep(self, shards: list[Shard]) -> None:
         self._shards: list[Shard] = []
         self._starts = [0]  # of each shard, and the end of the last
-        self._index: dict[bytes, int] = {}
+        self._index: dict[bytes, int] = {}  # digest -> position; not of all unless complete
+        self._is_complete = False
         for shard in shards:
             self._add(shard)
 
     def _add(self, shard: Shard) -> None:
-        self._seen.add(shard.path)
         if self._shards and shard.like != self._shards[0].like:
-            return  # two prefixes have one fingerprint; append() says so
-        for position, name in enumerate(shard.names, start=self._starts[-1]):
-            self._index.setdefault(name, position)
-        self._starts.append(self._starts[-1] + len(shard.names))
+            self._seen.add(shard.path)
+            return  # two prefixes have one fingerprint; append() reports it
+        if self._is_complete:
+            _enter(self._index, shard, self._starts[-1])
+        self._seen.add(shard.path)
+        self._starts.append(self._starts[-1] + len(shard))
         self._shards.append(shard)
 
 
+def _enter(index: dict[bytes, int], shard: Shard, start: int) -> None:
+    """Enter the positions of a shard's digests; the first row of a digest stays."""
+    for position, digest in enumerate(shard.digests, start):
+        index.setdefault(digest, position)
+
+
+def _digests_in(shards: Iterable[Shard]) -> list[bytes]:
+    """Return the digests of the shards that other processes have not removed meanwhile."""
+    digests: list[bytes] = []
+    for shard in shards:
+        with suppress(FileNotFoundError, TornShardError):
+            digests += shard.digests
+    return digests
+
+
 def _first(digests: Sequence[bytes]) -> dict[bytes, int]:
-    """Where each digest stands first."""
+    """Return the first position of each digest."""
     first: dict[bytes, int] = {}
     for position, name in enumerate(digests):
         first.setdefault(name, position)
@@ -321,7 +362,7 @@ def _first(digests: Sequence[bytes]) -> dict[bytes, int]:
 
 @contextmanager
 def _unless_refused() -> Iterator[None]:
-    """Pass over what the disk has no room for, or does not allow."""
+    """Ignore the errors of a disk that is full or may not be written."""
     try:
         yield
     except OSError as error:
@@ -329,5 +370,5 @@ def _unless_refused() -> Iterator[None]:
             raise
 
 
-def _told(like: Like) -> str:
+def _shown(like: Like) -> str:
     return f"{like[1]} of shape {like[0]}"

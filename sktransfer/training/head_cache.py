@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .._support.hashing import described
 from .._version import __version__
-from ..cache import ActivationCache, Table
+from ..cache import ActivationCache, Blobs
 from ..tasks import Targets
 from .checkpoint import plain
 from .net import TailNet, weights_of
@@ -122,26 +122,19 @@ class SharedHeads:
         self._save(self._phase, state | {"tail": _of_head(state["tail"]), "callbacks": callbacks})
 
     def _load(self, name: str) -> Any:
-        digest, table = self._table(name)
-        found = table.find([digest])
-        if not found:
-            return None
-        return torch.load(io.BytesIO(found[digest].tobytes()), weights_only=True)
+        data = self._blobs().get(name.encode())
+        return None if data is None else torch.load(io.BytesIO(data), weights_only=True)
 
     def _save(self, name: str, state: Any) -> None:
         kept = plain(state)
-        if kept is NotImplemented:  # an optimiser of the user's own, say, that holds an array
+        if kept is NotImplemented:  # such as an optimiser of the user's own that holds an array
             return
-        digest, table = self._table(name)
         buffer = io.BytesIO()
         torch.save(kept, buffer)
-        table.append([digest], np.frombuffer(buffer.getbuffer(), np.uint8)[None])
+        self._blobs().put(name.encode(), buffer.getbuffer())
 
-    def _table(self, name: str) -> tuple[bytes, Table]:
-        """A table of one row: others would have to be as long."""
-        digest = blake2b(name.encode(), digest_size=16).digest()
-        cache = cast(ActivationCache, self._cache)
-        return digest, cache.exact_table(f"head {digest.hex()}", spare=True)
+    def _blobs(self) -> Blobs:
+        return cast(ActivationCache, self._cache).blobs("heads")
 
 
 def _digest_of(rows: list[tuple[np.ndarray, Targets]]) -> str:

@@ -356,7 +356,7 @@ def test_a_limit_holds_at_every_instant(tmp_path, rows, monkeypatch):
 
 
 def test_what_does_not_fit_is_kept_in_part(tmp_path, rows):
-    cache = ActivationCache(tmp_path, max_bytes=700)
+    cache = ActivationCache(tmp_path, max_bytes=800)
     with pytest.warns(UserWarning, match="max_bytes must be more than the rows of one run take"):
         cache.table("prefix").append(names(10), rows)
     assert cache.table("prefix").missing(names(10)) == list(range(8))
@@ -374,11 +374,11 @@ def test_a_row_larger_than_the_limit_stays_in_memory(tmp_path, rows):
 @pytest.mark.parametrize("small_bytes", [0, 2**20], ids=["mapped", "read"])
 def test_rows_in_use_stay_readable_when_they_make_room(tmp_path, rows, monkeypatch, small_bytes):
     monkeypatch.setattr("sktransfer.cache.shard.SMALL_BYTES", small_bytes)
-    cache = ActivationCache(tmp_path, max_bytes=800)
+    cache = ActivationCache(tmp_path, max_bytes=900)
     table = cache.table("prefix")
     table.append(names(3), rows[:3])
     with pytest.warns(
-        UserWarning, match=r"max_bytes must be more than the rows of one run take; got 800"
+        UserWarning, match=r"max_bytes must be more than the rows of one run take; got 900"
     ):
         table.append(names(3, 3), rows[3:6])
     table.append(names(3, 6), rows[6:9])  # told once

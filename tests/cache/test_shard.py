@@ -17,7 +17,7 @@ from sktransfer.data.digests import digest
 
 NAMES = [digest(bytes([i])) for i in range(5)]
 ROWS = np.random.default_rng(0).standard_normal((5, 2, 3), dtype=np.float32)
-SIZE = 5 * (24 + 20) + 256  # rows, checksums and digests behind a header
+SIZE = 5 * (24 + 24) + 320  # rows, checksums, order and digests behind a header
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -52,10 +52,11 @@ def shard(tmp_path):
 
 def test_a_shard_is_a_safetensors_file(shard):
     columns = load_file(shard)
-    assert set(columns) == {"rows", "checksums", "digests"}
+    assert set(columns) == {"rows", "checksums", "order", "digests"}
     np.testing.assert_array_equal(columns["rows"], ROWS)
     assert [bytes(name) for name in columns["digests"]] == NAMES
     assert columns["checksums"].shape == (5,)
+    assert [NAMES[row] for row in columns["order"]] == sorted(NAMES)
 
 
 def test_rows_lie_at_a_multiple_of_64_bytes(shard):

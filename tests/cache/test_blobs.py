@@ -1,0 +1,169 @@
+"""A blob is returned whole or not at all."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sktransfer import ActivationCache
+from sktransfer._support.files import STALE_SECONDS
+from sktransfer.cache import folder as folders
+from sktransfer.cache.blobs import HEAD, Blobs
+
+few = settings(max_examples=40, deadline=None, derandomize=True)
+CONTENT = b"the weights of a head"
+SIZE = HEAD.size + len(CONTENT)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return ActivationCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def filled(cache):
+    """A cache of one blob."""
+    cache.blobs("heads").put(b"key", CONTENT)
+    return cache
+
+
+def files(cache):
+    return sorted(Path(cache.dir).glob("*/*.blob"))
+
+
+def refuse(*args, **options):
+    raise PermissionError
+
+
+@few
+@given(key=st.binary(max_size=50), content=st.binary(max_size=200))
+def test_content_comes_back_as_it_was_put(tmp_path_factory, key, content):
+    folder = tmp_path_factory.mktemp("cache")
+    ActivationCache(folder).blobs("heads").put(key, memoryview(content))
+    assert ActivationCache(folder).blobs("heads").get(key) == content
+
+
+def test_keys_and_kinds_do_not_see_each_others_content(filled):
+    assert filled.blobs("heads").get(b"another key") is None
+    assert filled.blobs("another kind").get(b"key") is None
+
+
+def test_content_of_the_same_key_is_replaced(filled):
+    filled.blobs("heads").put(b"key", b"newer")
+    assert filled.blobs("heads").get(b"key") == b"newer"
+    assert len(files(filled)) == 1
+
+
+def test_a_lookup_makes_no_folder(cache):
+    assert cache.blobs("heads").get(b"key") is None
+    assert not Path(cache.dir).exists()
+
+
+# Damage
+
+
+@pytest.mark.parametrize("length", [0, 5, HEAD.size, SIZE - 1])
+def test_a_truncated_blob_is_absent_and_removed(filled, length):
+    (path,) = files(filled)
+    path.write_bytes(path.read_bytes()[:length])
+    assert filled.blobs("heads").get(b"key") is None
+    assert files(filled) == []
+
+
+@few
+@given(position=st.integers(0, SIZE - 1), bit=st.integers(0, 7))
+def test_a_flipped_bit_makes_a_blob_absent(tmp_path_factory, position, bit):
+    cache = ActivationCache(tmp_path_factory.mktemp("cache"))
+    cache.blobs("heads").put(b"key", CONTENT)
+    (path,) = files(cache)
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1 << bit
+    path.write_bytes(content)
+    assert cache.blobs("heads").get(b"key") is None
+    assert files(cache) == []
+
+
+def test_a_file_of_another_key_is_absent_and_removed(filled):
+    filled.blobs("heads").put(b"another key", b"content")
+    one, other = files(filled)
+    one.write_bytes(other.read_bytes())
+    found = [filled.blobs("heads").get(key) for key in (b"key", b"another key")]
+    assert found.count(None) == 1
+    assert files(filled) == [other]
+
+
+def test_pruning_removes_blobs_of_the_wrong_length(filled):
+    (path,) = files(filled)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert filled.prune() == SIZE - 1
+    assert files(filled) == []
+
+
+def test_old_temporary_files_are_removed(filled):
+    (path,) = files(filled)
+    old = path.with_name(f"{'a' * 32}.tmp")
+    old.write_bytes(b"half a blob")
+    os.utime(old, (time.time() - 2 * STALE_SECONDS,) * 2)
+    filled.blobs("heads").put(b"another key", b"content")
+    assert not old.exists()
+
+
+# Limits
+
+
+def test_info_and_the_size_of_the_cache_count_blobs(filled):
+    assert filled.info() == {"heads": {"rows": 1, "bytes": SIZE, "shards": 1}}
+    assert filled.n_bytes == SIZE
+
+
+def test_the_least_recently_used_blob_is_removed_first(filled):
+    blobs = filled.blobs("heads")
+    blobs.put(b"another key", CONTENT)
+    for path in files(filled):
+        os.utime(path, (0, 0))
+    blobs.get(b"key")
+    assert filled.prune(SIZE) == SIZE
+    assert blobs.get(b"key") == CONTENT
+    assert blobs.get(b"another key") is None
+
+
+def test_a_blob_that_exceeds_the_limit_removes_nothing(filled):
+    limited = ActivationCache(filled.dir, max_bytes=filled.n_bytes + 10)
+    limited.blobs("heads").put(b"another key", CONTENT)
+    assert limited.blobs("heads").get(b"another key") is None
+    assert limited.blobs("heads").get(b"key") == CONTENT
+
+
+def test_pruning_everything_leaves_an_empty_folder(filled):
+    assert filled.prune(0) == SIZE
+    assert list(Path(filled.dir).iterdir()) == []
+
+
+@pytest.mark.parametrize("owner", [Path, folders], ids=["no folder", "no space"])
+def test_a_disk_that_takes_nothing_is_no_error(cache, monkeypatch, owner):
+    name = "mkdir" if owner is Path else "write_file"
+    monkeypatch.setattr(owner, name, refuse)
+    cache.blobs("heads").put(b"key", CONTENT)
+    assert cache.blobs("heads").get(b"key") is None
+
+
+def test_a_file_that_cannot_be_read_is_absent(filled, monkeypatch):
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert filled.blobs("heads").get(b"key") is None
+    assert len(files(filled)) == 1
+
+
+def test_a_folder_that_can_only_be_read_serves(filled, monkeypatch):
+    monkeypatch.setattr(os, "utime", refuse)
+    assert filled.blobs("heads").get(b"key") == CONTENT
+
+
+def test_blobs_need_no_cache_around_them(tmp_path):
+    blobs = Blobs(tmp_path, admit=lambda n_bytes: n_bytes <= SIZE)
+    blobs.put(b"key", CONTENT)
+    blobs.put(b"another key", CONTENT + b"!")
+    assert blobs.get(b"key") == CONTENT
+    assert blobs.get(b"another key") is None
