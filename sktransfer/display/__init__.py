@@ -1,4 +1,4 @@
-"""Pictures of data, fits and searches, drawn with matplotlib."""
+"""Plot data, fits and searches with matplotlib."""
 
 from .augmentation import AugmentationDisplay
 from .lr_finder import LRFinderDisplay

@@ -1,6 +1,6 @@
-"""What the displays share: colours, axes, how they are dressed, and how photos are laid out.
+"""Shared parts of the displays: colours, the style of axes, and images inside of axes.
 
-matplotlib is loaded when something is drawn, not before.
+matplotlib is imported when something is drawn, not before.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ import numpy as np
 
 from .._support.validation import require
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, on greys.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, and greys.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 INK, MUTED, GRID, BAND = "#24292f", "#6e7781", "#e7e9ec", "#f3f4f6"
 
-# Inches.
+# Size of a figure in inches.
 SIZE = (6.0, 4.0)
 
 
-def pyplot() -> Any:
-    """matplotlib's pyplot; where it is missing, an error that says which extra brings it."""
+def import_pyplot() -> Any:
+    """Import matplotlib's pyplot; if it is missing, the error names the extra to install."""
     require("matplotlib", "plot")
     from matplotlib import pyplot as plt
 
     return plt
 
 
-def new_axes(ax: Any, size: tuple[float, float] = SIZE) -> Any:
-    """``ax``, or those of a new figure of a size in inches."""
-    plt = pyplot()
+def get_axes(ax: Any, size: tuple[float, float] = SIZE) -> Any:
+    """Return ``ax``, or the axes of a new figure of ``size`` inches if it is None."""
+    plt = import_pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=size, layout="constrained")
     return ax
 
 
-def dress(ax: Any, x: str, y: str) -> None:
-    """A light grid, two spines, and labels."""
+def style_axes(ax: Any, x: str, y: str) -> None:
+    """Style axes with a light grid, two spines and the labels ``x`` and ``y``."""
     ax.set_axisbelow(True)
     ax.grid(color=GRID, lw=0.8)
     ax.spines[["top", "right"]].set_visible(False)
@@ -47,18 +47,18 @@ def dress(ax: Any, x: str, y: str) -> None:
     ax.set_ylabel(y, color=INK)
 
 
-def line(color: Any, label: str) -> dict[str, Any]:
-    """How a line of few points looks."""
+def line_style(color: Any, label: str) -> dict[str, Any]:
+    """Return the style of a line with few points."""
     return {"color": color, "label": label, "lw": 1.8, "ms": 5, "mec": "white", "mew": 0.8}
 
 
-def legend(ax: Any) -> None:
-    """A quiet legend, where it hides least."""
+def add_legend(ax: Any) -> None:
+    """Add a legend at the place with the fewest points."""
     ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize="small")
 
 
-def numbers(name: str, values: Any, n: int, of: str) -> np.ndarray:
-    """``values`` as floats, one for each of ``n`` things: (n,)."""
+def check_numbers(name: str, values: Any, n: int, of: str) -> np.ndarray:
+    """Return ``values`` as floats of shape (n,), or raise an error that names ``of``."""
     array = np.asarray(values, float)
     if array.shape != (n,):
         raise ValueError(
@@ -67,51 +67,55 @@ def numbers(name: str, values: Any, n: int, of: str) -> np.ndarray:
     return array
 
 
-# In sides of a photo: the space between photos of one row.
+# Space between the images of a row; the unit is the side of an image.
 GAP = 0.06
 
-# By which floats of images may leave [0, 1].
+# Floats of images may leave [0, 1] by this much, from rounding.
 ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
-class Box:
-    """The part of the axes that pictures fill, in sides of one."""
+class ImageArea:
+    """The part of the axes that is filled with images; the unit is the side of an image."""
 
     width: float
     height: float
     above: float = 0.0
 
-    def inches(self, side: float) -> tuple[float, float]:
-        """The size of a figure in which a picture has a side of so many inches."""
+    def figure_size(self, side: float) -> tuple[float, float]:
+        """Return the size in inches of a figure whose images have sides of ``side`` inches."""
         return side * (self.width + 0.1), side * (self.height + self.above + 0.1)
 
-    def frame(self, ax: Any) -> None:
-        """Let ``ax`` show this part and nothing else: no spines, no ticks."""
+    def set_limits(self, ax: Any) -> None:
+        """Limit ``ax`` to this area, without spines and ticks."""
         ax.set_xlim(-0.02, self.width + 0.02)
-        ax.set_ylim(self.height + 0.02, -0.02 - self.above)
+        ax.set_ylim(self.height + 0.02, -0.02 - self.above)  # the y axis points downwards
         ax.set_aspect("equal")
         ax.set_axis_off()
 
 
-def floats(pixels: Any) -> np.ndarray:
-    """Pixels as floats: eight bits become [0, 1], others stay what they are."""
+def to_floats(pixels: Any) -> np.ndarray:
+    """Convert pixels to floats.  Eight bits are scaled to [0, 1], other types are not scaled."""
     pixels = np.asarray(pixels)
     scale = np.float32(255 if pixels.dtype == np.uint8 else 1)
     return np.asarray(pixels, np.float32) / scale
 
 
-def span_of(photo: Any) -> tuple[float, float]:
-    """The floats that stand for black and white: of a table's beyond [0, 1], the least and most."""
-    pixels = floats(photo)
+def value_range(image: Any) -> tuple[float, float]:
+    """Return the values that are drawn as black and as white.
+
+    They are 0 and 1 for images.  If tabular input leaves that range, they are its minimum and
+    maximum.
+    """
+    pixels = to_floats(image)
     low, high = float(pixels.min()), float(pixels.max())
     if low == high or (low >= -ROUNDING and high <= 1 + ROUNDING):
         return 0.0, 1.0
     return low, high
 
 
-def show(ax: Any, pixels: Any, left: float, top: float, span: tuple[float, float]) -> None:
-    """Draw an image (h, w, 3) in a square of side 1; ``span`` is black and white."""
+def draw_image(ax: Any, pixels: Any, left: float, top: float, span: tuple[float, float]) -> None:
+    """Draw an image (h, w, 3) in a square of side 1; ``span`` is drawn as black and white."""
     low, high = span
-    scaled = np.clip((floats(pixels) - low) / (high - low), 0, 1)
+    scaled = np.clip((to_floats(pixels) - low) / (high - low), 0, 1)
     ax.imshow(scaled, extent=(left, left + 1, top + 1, top))

@@ -1,4 +1,4 @@
-"""A picture of what augmentation makes of photos."""
+"""Show images next to their augmented variants."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from .._support.validation import check_int
 from ..backbones import get_backbone
 from ..data import Views, adapt, digest, resolve_augment, smallest_preset
 from ..training import is_auto, resolve
-from ._axes import GAP, MUTED, Box, new_axes, pyplot, show, span_of
+from ._axes import GAP, MUTED, ImageArea, draw_image, get_axes, import_pyplot, value_range
 
-# In inches: the side of a photo, and the most that a row of variants may be wide.
+# The side of an image and the maximum width of a row, in inches.
 SIDE, WIDEST = 1.1, 9.0
 
 
 class AugmentationDisplay:
-    """Photos as the network sees them, and random variants of each beside them.
+    """Show images as the network sees them, each next to random variants of it.
 
     Parameters
     ----------
     photos : sequence of n_items arrays (h, w, 3)
-        Without augmentation.
+        The images without augmentation.
     variants : sequence of n_items sequences of n_views arrays (h, w, 3)
-        Of each photo.
+        The variants of each image.
     name : str or None, default=None
-        What the augmentation is called; None names none.
+        Name of the augmentation, shown above the variants.  None shows no name.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With the grid: a row for each photo.
+        Axes with the grid, which has one row for each image.
     figure_ : matplotlib Figure
-        That holds it.
+        Figure of the axes.
 
     See Also
     --------
-    TopLossesDisplay : The photos that a model gets wrong.
+    TopLossesDisplay : The images with the largest losses.
 
     Examples
     --------
@@ -71,22 +71,23 @@ class AugmentationDisplay:
         random_state: Any = 0,
         ax: Any = None,
     ) -> AugmentationDisplay:
-        """What an estimator, fitted or not, makes of its photos when it trains, drawn.
+        """Plot the augmentation of an estimator, which does not have to be fitted.
 
         Parameters
         ----------
         estimator : FineTuneClassifier
-            Its parameters say how photos are augmented; "auto" is resolved as ``fit`` does.
+            The estimator whose parameter ``augment`` is used.  "auto" has the same meaning as in
+            ``fit``.
         X : sequence of items
-            The first ``n_items`` are shown.
+            Images, of which the first ``n_items`` are shown.
         n_items : int, default=4
-            Rows of the grid.
+            Number of images, the rows of the grid; at least 1.
         n_views : int, default=6
-            Variants of each photo; of ``Views(n=...)`` at most n.
+            Number of variants of each image, at least 1.  ``Views(n=...)`` has at most ``n``.
         random_state : int, RandomState or None, default=0
-            Of the variants; those of ``Views`` are what they are.
+            Seed of the variants.  Those of ``Views`` are fixed and do not depend on it.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
@@ -95,13 +96,15 @@ class AugmentationDisplay:
         Raises
         ------
         ValueError
-            If the estimator augments nothing.
+            If the estimator does not augment images.
+        TypeError
+            If the estimator has no parameter ``augment`` or ``backbone``.
         """
         missing = [name for name in ("augment", "backbone") if not hasattr(estimator, name)]
         if missing:
             raise TypeError(
                 f"estimator must have a parameter {missing[0]}, as FineTuneClassifier has; got "
-                f"{type(estimator).__name__}. Of a pipeline, pass that step."
+                f"{type(estimator).__name__}. If it is a pipeline, pass the step with the model."
             )
         preset, augment = _augment_of(estimator, X)
         return cls.from_augment(
@@ -126,35 +129,35 @@ class AugmentationDisplay:
         random_state: Any = 0,
         ax: Any = None,
     ) -> AugmentationDisplay:
-        """What an augmentation makes of photos, drawn.
+        """Plot an augmentation.
 
         Parameters
         ----------
         augment : {"light", "standard", "trivial"}, Views or callable
-            As in FineTuneClassifier.
+            The augmentation; see :class:`FineTuneClassifier`.
         preset : ImagePreset
-            Of the network.
+            Preset of the network.
         X : sequence of items
-            The first ``n_items`` are shown.
+            Images, of which the first ``n_items`` are shown.
         n_items : int, default=4
-            Rows of the grid.
+            Number of images, the rows of the grid; at least 1.
         n_views : int, default=6
-            Variants of each photo; of ``Views(n=...)`` at most n.
+            Number of variants of each image, at least 1.  ``Views(n=...)`` has at most ``n``.
         random_state : int, RandomState or None, default=0
-            Of the variants; those of ``Views`` are what they are.
+            Seed of the variants.  Those of ``Views`` are fixed and do not depend on it.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
         AugmentationDisplay
         """
-        pyplot()
+        import_pyplot()
         n_items, n_views = check_int("n_items", n_items, 1), check_int("n_views", n_views, 1)
         if augment is None:
             raise ValueError(
-                "augment must make variants, to be shown; got None. Set it to 'light', "
-                "'standard', 'trivial', Views or a callable."
+                "augment must be an augmentation; got None. Set it to 'light', 'standard', "
+                "'trivial', Views or a callable."
             )
         items = preset.check(X)[:n_items]
         seed = int(check_random_state(random_state).randint(2**31))
@@ -175,7 +178,7 @@ class AugmentationDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
@@ -183,28 +186,30 @@ class AugmentationDisplay:
         """
         self._check()
         step = 1 + GAP
-        apart = 3 * GAP  # the photo itself stands a little apart
+        apart = 3 * GAP  # a wider space between an image and its variants
         n_rows, n_columns = len(self.photos), 1 + len(self.variants[0])
-        box = Box(n_columns * step - GAP + apart, n_rows * step - GAP, above=0.3)
-        ax = self.ax_ = new_axes(ax, box.inches(min(SIDE, WIDEST / n_columns)))
+        area = ImageArea(n_columns * step - GAP + apart, n_rows * step - GAP, above=0.3)
+        ax = self.ax_ = get_axes(ax, area.figure_size(min(SIDE, WIDEST / n_columns)))
         self.figure_ = ax.figure
         for row, (photo, variants) in enumerate(zip(self.photos, self.variants, strict=True)):
-            span = span_of(photo)
-            show(ax, photo, 0, row * step, span)
+            span = value_range(photo)
+            draw_image(ax, photo, 0, row * step, span)
             for place, variant in enumerate(variants, start=1):
-                show(ax, variant, place * step + apart, row * step, span)
+                draw_image(ax, variant, place * step + apart, row * step, span)
         of_name = "" if self.name is None else f": {self.name}"
         ax.text(0, -0.08, "photo", color=MUTED)
         ax.text(step + apart, -0.08, f"variants{of_name}", color=MUTED)
-        box.frame(ax)
+        area.set_limits(ax)
         return self
 
     def _check(self) -> None:
+        """Raise an error if the images have different numbers of variants."""
         counts = {len(variants) for variants in self.variants}
         if not len(self.photos) or len(self.variants) != len(self.photos) or len(counts) > 1:
             raise ValueError(
-                "variants must hold equally many variants of each of one or more photos; got "
-                f"{[len(variants) for variants in self.variants]} of {len(self.photos)} photos."
+                "variants must hold the same number of variants for each of at least one image; "
+                f"got {[len(variants) for variants in self.variants]} variants of "
+                f"{len(self.photos)} images."
             )
 
 
@@ -237,7 +242,7 @@ def _augment_of(estimator: Any, X: Any) -> tuple[Any, Any]:
 
 
 def _fixed_variants(views: Views, preset: Any, items: Sequence[Any], n_views: int) -> list[Any]:
-    """The first variants of each item, as training draws from them."""
+    """Return the first variants of each item, of those from which training draws."""
     made = views.preset(preset)
     seen = views.items(items, [digest(item) for item in items])
     n_shown = min(n_views, views.n)
@@ -248,6 +253,7 @@ def _fixed_variants(views: Views, preset: Any, items: Sequence[Any], n_views: in
 
 
 def _name_of(augment: Any) -> str:
+    """Return the name of an augmentation, to be shown above its variants."""
     if isinstance(augment, Views):
         return f"{augment.n} fixed views, {_name_of(augment.augment)}"
     if isinstance(augment, str):

@@ -1,4 +1,4 @@
-"""A picture of a learning-rate range test."""
+"""Plot a learning-rate range test."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from typing import Any
 
 import numpy as np
 
-from ._axes import BLUE, RED, dress, legend, new_axes, numbers
+from ._axes import BLUE, RED, add_legend, check_numbers, get_axes, style_axes
 
 
 class LRFinderDisplay:
-    """The range test: the loss while the learning rate grows, and the rate that it suggests.
+    """Plot the loss over the learning rate, and the suggested learning rate.
 
-    The axes end a little above the loss at the start: what diverges leaves them.
+    The axes end a little above the loss of the first step, so a loss that diverges is cut off.
 
     Parameters
     ----------
     rates : array-like of shape (n_steps,)
-        The learning rate of each step, ascending.
+        Learning rate of each step, in ascending order.
     losses : array-like of shape (n_steps,)
-        The loss of each step.
+        Loss of each step.
     smoothed : array-like of shape (n_steps,) or None, default=None
-        The losses without their noise; None draws the losses alone.
+        Smoothed losses.  None plots only the losses themselves.
     suggestion : float or None, default=None
-        The rate to take; None marks none.
+        Suggested learning rate, above 0.  None marks no point.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With the losses.
+        Axes with the losses.
     figure_ : matplotlib Figure
-        That holds them.
+        Figure of the axes.
 
     See Also
     --------
@@ -55,14 +55,14 @@ class LRFinderDisplay:
 
     @classmethod
     def from_curve(cls, curve: Any, *, ax: Any = None) -> LRFinderDisplay:
-        """The result of a range test, drawn.
+        """Plot the result of a range test.
 
         Parameters
         ----------
         curve : LRCurve
-            As :func:`sktransfer.find_lr` returns it.
+            Result of :func:`sktransfer.find_lr`.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
@@ -71,21 +71,21 @@ class LRFinderDisplay:
         return cls(curve.rates, curve.losses, curve.smoothed, curve.suggestion).plot(ax)
 
     def plot(self, ax: Any = None) -> LRFinderDisplay:
-        """Draw the losses.
+        """Plot the losses.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
         self
         """
         rates, losses, smoothed = self._checked()
-        ax = self.ax_ = new_axes(ax)
+        ax = self.ax_ = get_axes(ax)
         self.figure_ = ax.figure
-        dress(ax, "learning rate", "loss")
+        style_axes(ax, "learning rate", "loss")
         ax.set_xscale("log")
         curve = losses if smoothed is None else smoothed
         if smoothed is not None:
@@ -100,13 +100,14 @@ class LRFinderDisplay:
             ax.axvline(rate, color=RED, lw=1.2, ls=(0, (4, 3)), zorder=1.5)
             style = {"ms": 9, "color": RED, "mec": "white", "label": f"suggestion: {rate:.2g}"}
             ax.plot([rate], [at], "o", **style)
-        legend(ax)
+        add_legend(ax)
         return self
 
     @staticmethod
     def _span(losses: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
-        """From a little below the least loss to a little above the first."""
+        """Return the limits of the y axis, below the minimum loss and above the first one."""
         finite = curve[np.isfinite(curve)]
+        # A loss that never falls is shown up to its maximum.
         first, fall = float(finite[0]), float(finite[0] - finite.min())
         low = float(np.nanmin(np.concatenate([losses, finite])))
         high = first + 0.6 * fall if fall > 0 else float(np.max(losses[np.isfinite(losses)]))
@@ -114,21 +115,22 @@ class LRFinderDisplay:
         return low - 0.08 * (high - low), high
 
     def _checked(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return the rates, losses and smoothed losses as arrays after checking them."""
         rates = np.asarray(self.rates, float)
         if rates.ndim != 1 or len(rates) < 2 or not (rates > 0).all() or (np.diff(rates) < 0).any():
             raise ValueError(
-                "rates must be two or more numbers above 0, ascending; got "
+                "rates must be at least two numbers above 0 in ascending order; got "
                 f"{np.array2string(rates, threshold=6)}."
             )
-        losses = numbers("losses", self.losses, len(rates), "rates")
+        losses = check_numbers("losses", self.losses, len(rates), "rates")
         smoothed = self.smoothed
         if smoothed is not None:
-            smoothed = numbers("smoothed", smoothed, len(rates), "rates")
+            smoothed = check_numbers("smoothed", smoothed, len(rates), "rates")
         for name, values in (("losses", losses), ("smoothed", smoothed)):
             if values is not None and not np.isfinite(values).any():
-                raise ValueError(f"{name} must hold a finite number; got none.")
+                raise ValueError(f"{name} must hold a finite number; got only NaN or infinity.")
         if self.suggestion is not None and not self.suggestion > 0:
             raise ValueError(
-                f"suggestion must be a rate above 0, or None; got {self.suggestion!r}."
+                f"suggestion must be a learning rate above 0 or None; got {self.suggestion!r}."
             )
         return rates, losses, smoothed

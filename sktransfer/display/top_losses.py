@@ -1,4 +1,4 @@
-"""The photos that a model gets wrong."""
+"""Show the images with the largest losses."""
 
 from __future__ import annotations
 
@@ -11,45 +11,56 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._support.validation import check_int, first_ten
 from ..data import ImagePreset
-from ._axes import GAP, GREEN, INK, MUTED, RED, Box, new_axes, pyplot, show, span_of
+from ._axes import (
+    GAP,
+    GREEN,
+    INK,
+    MUTED,
+    RED,
+    ImageArea,
+    draw_image,
+    get_axes,
+    import_pyplot,
+    value_range,
+)
 
-# In sides of a photo: from one line of text to the next.
+# Distance between two lines of text; the unit is the side of an image.
 LINE = 0.13
 
-# In inches: the side of a photo.
+# The side of an image in inches.
 SIDE = 1.75
 
-# Characters of a label that fit below a photo.
+# Maximum number of characters of a label that fit below an image.
 LONGEST = 15
 
 
 class TopLossesDisplay:
-    """The photos with the greatest loss: what they are, and what the model says.
+    """Show the images with the largest losses, with their labels and predictions.
 
-    The loss of a photo is minus the logarithm of the probability of its label.  Among the worst
-    photos stand those that are labelled wrongly, hard to see, or of a kind of their own.
+    The loss of an image is the negative logarithm of the probability of its label.  Images with
+    a large loss are often mislabelled, hard to recognise or unlike all others.
 
     Parameters
     ----------
     photos : sequence of k arrays (h, w, 3)
-        The greatest loss first.
+        The images, in descending order of their losses.
     labels, predictions : sequence of k labels
-        The true ones, and those that the model gives.
+        True and predicted labels.
     shares, probabilities, losses : array-like of shape (k,)
-        The probability of the true label, that of the prediction, and the loss.
+        Probability of the true label, probability of the predicted label, and loss.
     indices : array-like of shape (k,)
-        Positions of the photos in X.
+        Positions of the images in X.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With the grid.
+        Axes with the grid of images.
     figure_ : matplotlib Figure
-        That holds it.
+        Figure of the axes.
 
     See Also
     --------
-    AugmentationDisplay : What the network trains on.
+    AugmentationDisplay : The images on which the network trains.
 
     Examples
     --------
@@ -85,26 +96,27 @@ class TopLossesDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, y: Any, *, k: int = 9, ax: Any = None
     ) -> TopLossesDisplay:
-        """The photos that a fitted classifier finds hardest, drawn as its network sees them.
+        """Plot the images with the largest losses of a fitted classifier.
 
         Parameters
         ----------
-        estimator : FineTuneClassifier, or another classifier of photos
-            Fitted, with ``predict_proba``; a pipeline, too.
+        estimator : FineTuneClassifier, or another classifier of images
+            Fitted classifier or pipeline with a method ``predict_proba``.  The images of a
+            FineTuneClassifier are shown as its network sees them.
         X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
-            Photos.
+            Images.
         y : array-like of shape (n_items,)
-            Their labels.
+            Labels of the images.
         k : int, default=9
-            How many to show, at most.
+            Maximum number of images to show, at least 1.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
         TopLossesDisplay
         """
-        pyplot()
+        import_pyplot()
         check_int("k", k, 1)
         if not hasattr(estimator, "predict_proba"):
             raise TypeError(
@@ -135,37 +147,38 @@ class TopLossesDisplay:
         preset: Any = None,
         ax: Any = None,
     ) -> TopLossesDisplay:
-        """The photos whose labels got the least probability, drawn.
+        """Plot the images whose labels have the smallest predicted probabilities.
 
         Parameters
         ----------
         y_true : array-like of shape (n_items,)
-            Labels.
+            True labels.
         y_pred_proba : array-like of shape (n_items, n_classes)
-            Probabilities; rows with NaN are left out.
+            Predicted probabilities.  Rows with NaN are ignored.
         X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
-            Photos; only those that are shown are decoded.
+            Images.  Only those that are shown are decoded.
         classes : array-like of shape (n_classes,) or None, default=None
-            What the columns stand for, as ``classes_``; None is the sorted labels of ``y_true``.
+            Labels of the columns of ``y_pred_proba``, such as ``classes_`` of a classifier.
+            None stands for the sorted labels of ``y_true``.
         k : int, default=9
-            How many to show, at most.
+            Maximum number of images to show, at least 1.
         preset : ImagePreset or None, default=None
-            What makes pixels of an item; None shows the central square.
+            Preset that decodes, resizes and crops the images.  None shows their central squares.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
         TopLossesDisplay
         """
-        pyplot()
+        import_pyplot()
         check_int("k", k, 1)
         preset = ImagePreset(size=160, crop=1.0) if preset is None else preset
         items = preset.check(X)
         place, proba, classes = _checked(y_true, y_pred_proba, classes, len(items))
         share = proba[np.arange(len(proba)), place]
         worst = _least(np.where(np.isnan(proba).any(axis=1), np.nan, share), k)
-        least = np.finfo(float).eps  # as in log_loss: a loss is finite
+        least = np.finfo(float).eps  # keeps losses finite, as in scikit-learn's log_loss
         return cls(
             photos=[preset(items[index]) for index in worst],
             labels=classes[place[worst]],
@@ -177,12 +190,12 @@ class TopLossesDisplay:
         ).plot(ax)
 
     def plot(self, ax: Any = None) -> TopLossesDisplay:
-        """Draw the photos, three lines below each.
+        """Draw the images, with three lines of text below each.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
@@ -190,29 +203,29 @@ class TopLossesDisplay:
         """
         n = len(self.photos)
         if not n:
-            raise ValueError("photos must hold at least one photo; got none.")
+            raise ValueError("photos must hold at least one image; got an empty sequence.")
         n_columns = n if n <= 3 else ceil(sqrt(n))
         across, down = 1 + 3 * GAP, 1 + 3 * LINE + 3 * GAP
-        box = Box(n_columns * across - 3 * GAP, ceil(n / n_columns) * down - 2 * GAP)
-        ax = self.ax_ = new_axes(ax, box.inches(SIDE))
+        area = ImageArea(n_columns * across - 3 * GAP, ceil(n / n_columns) * down - 2 * GAP)
+        ax = self.ax_ = get_axes(ax, area.figure_size(SIDE))
         self.figure_ = ax.figure
         for index, photo in enumerate(self.photos):
             row, place = divmod(index, n_columns)
-            show(ax, photo, place * across, row * down, span_of(photo))
+            draw_image(ax, photo, place * across, row * down, value_range(photo))
             self._caption(index, place * across, row * down + 1 + GAP)
-        box.frame(ax)
+        area.set_limits(ax)
         return self
 
     def _caption(self, index: int, left: float, top: float) -> None:
-        """Three lines below a photo: what it is, what the model says, the loss."""
-        label, said = self.labels[index], self.predictions[index]
+        """Write the label, the prediction and the loss below an image."""
+        label, predicted = self.labels[index], self.predictions[index]
         lines = [
             ("true", _short(label), f"{self.shares[index]:.2f}", INK),
             (
-                "said",
-                _short(said),
+                "pred",
+                _short(predicted),
                 f"{self.probabilities[index]:.2f}",
-                GREEN if label == said else RED,
+                GREEN if label == predicted else RED,
             ),
             ("loss", f"{self.losses[index]:.2f}", "", INK),
         ]
@@ -224,25 +237,26 @@ class TopLossesDisplay:
 
 
 def _short(label: Any) -> str:
-    """A label that fits below a photo."""
+    """Shorten a label to the width of an image."""
     text = str(label)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _least(shares: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the ``k`` least numbers, NaN left out."""
+    """Return the positions of the ``k`` smallest numbers, ignoring NaN."""
     n_known = np.isfinite(shares).sum()
     if not n_known:
         raise ValueError(
-            "y_pred_proba must have a row without NaN; got none: no image could be decoded."
+            "y_pred_proba must have a row without NaN; got NaN in every row, as for images that "
+            "could not be decoded."
         )
-    return np.argsort(shares, kind="stable")[: min(k, n_known)]  # NaN comes last
+    return np.argsort(shares, kind="stable")[: min(k, n_known)]  # NaN is sorted to the end
 
 
 def _checked(
     y_true: Any, y_pred_proba: Any, classes: Any, n_items: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The column of each label, the probabilities, and what the columns stand for."""
+    """Return the column of each label, the probabilities, and the classes, after checks."""
     labels = np.asarray(y_true)
     if labels.shape != (n_items,):
         raise ValueError(
@@ -252,11 +266,11 @@ def _checked(
     proba = np.asarray(y_pred_proba, float)
     if proba.shape != (n_items, len(classes)):
         raise ValueError(
-            f"y_pred_proba must be of shape {(n_items, len(classes))}, a column for each of the "
-            f"classes; got {proba.shape}. Pass classes=model.classes_ where y_true lacks some."
+            f"y_pred_proba must be of shape {(n_items, len(classes))}, with one column for each "
+            f"class; got {proba.shape}. If y_true lacks some classes, pass classes=model.classes_."
         )
     place = {label: index for index, label in enumerate(classes.tolist())}
     unknown = [f"y_true[{i}]: {x!r}" for i, x in enumerate(labels.tolist()) if x not in place]
     if unknown:
-        raise ValueError(f"y_true must hold labels of classes; not of them:\n{first_ten(unknown)}")
+        raise ValueError(f"y_true must hold labels of classes; got others:\n{first_ten(unknown)}")
     return np.array([place[label] for label in labels.tolist()]), proba, classes

@@ -1,4 +1,4 @@
-"""Pictures of what happened in a fit, epoch by epoch."""
+"""Plot the losses, scores and learning rates of a fit over its epochs."""
 
 from __future__ import annotations
 
@@ -9,44 +9,57 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._axes import BAND, BLUE, INK, MUTED, ORANGE, RED, dress, legend, line, new_axes, pyplot
+from ._axes import (
+    BAND,
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    RED,
+    add_legend,
+    get_axes,
+    import_pyplot,
+    line_style,
+    style_axes,
+)
 
 HEAD = "head"
 
-# The rates of a schedule end near zero: below this share of the lowest peak, lines leave the axes.
+# Schedules end near zero.  Learning rates below this share of the lowest peak are not shown.
 LEAST_RATE = 0.02
 
 
 class TrainingCurvesDisplay:
-    """Loss, and score where there is validation data, epoch by epoch.
+    """Plot the losses and the validation score of each epoch.
 
-    The phases of the fit are named above; that of the head alone is shaded.  With validation
-    scores, they get a panel of their own below the losses.
+    The phases of the fit are named above the axes, and the phase that trains only the head is
+    shaded.  If there are validation scores, they are plotted in a panel below the losses.
 
     Parameters
     ----------
     history : History or list of dict
-        One dict an epoch, as ``history_`` of a fitted FineTuneClassifier holds them.
+        One dict for each epoch, such as ``history_`` of a fitted FineTuneClassifier.
     best_epoch : int or None, default=None
-        The epoch whose weights were kept, from 1, 0 for those before the first; None marks none.
+        The epoch whose weights were kept, counted from 1.  0 means the weights before the first
+        epoch.  None marks no epoch.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With the losses.
+        Axes with the losses.
     score_ax_ : matplotlib Axes or None
-        With the validation scores; None where there are none.
+        Axes with the validation scores, None without scores.
     figure_ : matplotlib Figure
-        That holds them.
+        Figure of the axes.
 
     See Also
     --------
-    LearningRatesDisplay : The rates of each stage in the same epochs.
+    LearningRatesDisplay : The learning rates of each stage in the same epochs.
 
     Notes
     -----
-    The training loss is of augmented photos and smoothed labels, the validation loss of neither:
-    where a fit goes well, it may well lie below the other.
+    The training loss is computed with augmented images and smoothed labels, the validation loss
+    with neither.  The validation loss of a good fit can therefore be below the training loss.
 
     Examples
     --------
@@ -66,14 +79,14 @@ class TrainingCurvesDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> TrainingCurvesDisplay:
-        """The curves of a fitted estimator, drawn.
+        """Plot the losses and scores of a fitted estimator.
 
         Parameters
         ----------
         estimator : FineTuneClassifier
-            Fitted.
+            Fitted estimator.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
@@ -83,39 +96,41 @@ class TrainingCurvesDisplay:
         return cls(history, getattr(estimator, "best_epoch_", None)).plot(ax)
 
     def plot(self, ax: Any = None) -> TrainingCurvesDisplay:
-        """Draw the curves.
+        """Plot the losses and scores.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.  With scores, its lower part becomes their panel.
+            Axes to draw into.  None makes a new figure.  If there are scores, the lower part of
+            the axes becomes their panel.
 
         Returns
         -------
         self
         """
         check_history(self.history, "epoch", "train_loss")
-        ax = self.ax_ = new_axes(ax)
+        ax = self.ax_ = get_axes(ax)
         self.figure_, self.score_ax_ = ax.figure, None
         epochs = column(self.history, "epoch")
         losses = column(self.history, "valid_loss")
         scores = column(self.history, "valid_score")
-        dress(ax, "epoch", "loss")
-        ax.plot(epochs, column(self.history, "train_loss"), "o-", **line(BLUE, "training"))
+        style_axes(ax, "epoch", "loss")
+        ax.plot(epochs, column(self.history, "train_loss"), "o-", **line_style(BLUE, "training"))
         if np.isfinite(losses).any():
-            ax.plot(epochs, losses, "s-", **line(ORANGE, "validation"))
+            ax.plot(epochs, losses, "s-", **line_style(ORANGE, "validation"))
         if np.isfinite(scores).any():
             below = self.score_ax_ = panel_below(ax)
-            dress(below, "epoch", "score")
-            below.plot(epochs, scores, "s-", **line(ORANGE, "validation"))
+            style_axes(below, "epoch", "score")
+            below.plot(epochs, scores, "s-", **line_style(ORANGE, "validation"))
             ax.set_xlabel("")
             ax.tick_params(labelbottom=False)
         self._mark_best(epochs, losses, scores)
         mark_phases(self.history, *filter(None, (ax, self.score_ax_)))
-        legend(ax)
+        add_legend(ax)
         return self
 
     def _mark_best(self, epochs: np.ndarray, losses: np.ndarray, scores: np.ndarray) -> None:
+        """Mark the best epoch with a vertical line and a ring, in both panels."""
         best = self.best_epoch
         if best is None:
             return
@@ -125,29 +140,31 @@ class TrainingCurvesDisplay:
                 continue
             ax.axvline(best, color=INK, lw=1.2, ls=(0, (4, 3)), zorder=1.5, label=label)
             here = epochs == best
-            ax.margins(y=0.12)  # room for the ring
+            ax.margins(y=0.12)  # keeps the ring inside the axes
             ax.plot(epochs[here], values[here], "o", ms=10, mfc="none", mec=INK, mew=1.4)
 
 
 class LearningRatesDisplay:
-    """The learning rate of each stage and of the head at the end of each epoch, on a log scale.
+    """Plot the learning rate of each stage and of the head at the end of each epoch.
 
-    A line runs where its stage trains: gradual unfreezing shows as lines that begin one after the
-    other.  Rates that end near zero, as those of a schedule do, leave the axes below.
+    A stage has a line only in the epochs in which it trains, so gradual unfreezing shows as lines
+    that begin one after the other.  The scale is logarithmic, and rates near zero, with which
+    many schedules end, are below the axes.
 
     Parameters
     ----------
     history : History or list of dict
-        One dict an epoch, as ``history_`` of a fitted FineTuneClassifier holds them.
+        One dict for each epoch, such as ``history_`` of a fitted FineTuneClassifier.
     stages : list of str or None, default=None
-        The names of all stages, in order; None takes those that have a rate.
+        Names of all stages, in order.  None uses the stages that have a learning rate in
+        ``history``.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With a line for each stage that ever trained, and for the head.
+        Axes with a line for each stage that trained, and for the head.
     figure_ : matplotlib Figure
-        That holds them.
+        Figure of the axes.
 
     See Also
     --------
@@ -169,14 +186,14 @@ class LearningRatesDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> LearningRatesDisplay:
-        """The rates of a fitted estimator, drawn.
+        """Plot the learning rates of a fitted estimator.
 
         Parameters
         ----------
         estimator : FineTuneClassifier
-            Fitted.
+            Fitted estimator.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
@@ -186,12 +203,12 @@ class LearningRatesDisplay:
         return cls(history, estimator.backbone_.names).plot(ax)
 
     def plot(self, ax: Any = None) -> LearningRatesDisplay:
-        """Draw the rates.
+        """Plot the learning rates.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
@@ -199,25 +216,28 @@ class LearningRatesDisplay:
         """
         check_history(self.history, "epoch", "phase", "cut", "lr")
         rates = self._rates()
-        ax = self.ax_ = new_axes(ax)
+        ax = self.ax_ = get_axes(ax)
         self.figure_ = ax.figure
-        dress(ax, "epoch", "learning rate")
+        style_axes(ax, "epoch", "learning rate")
         ax.set_yscale("log")
         epochs = column(self.history, "epoch")
         phases = [row["phase"] for row in self.history]
         widths, colors = _widths(list(rates.values())), self._colors(len(rates))
         for (name, values), color, width in zip(rates.items(), colors, widths, strict=True):
-            style = line(color, name) | {"lw": width, "ms": 3 + width}
-            ax.plot(*broken(epochs, values, phases), "o-", **style)
+            style = line_style(color, name) | {"lw": width, "ms": 3 + width}
+            ax.plot(*with_gaps(epochs, values, phases), "o-", **style)
         least = min(np.nanmin(values) for values in rates.values())
         peaks = (self._peak(name, values) for name, values in rates.items())
         ax.set_ylim(bottom=max(least / 1.5, LEAST_RATE * min(peaks)))
         mark_phases(self.history, ax)
-        legend(ax)
+        add_legend(ax)
         return self
 
     def _peak(self, name: str, values: np.ndarray) -> float:
-        """The greatest rate of a stage in the phases in which it trains, thawed by then or not."""
+        """Return the maximum rate of a stage over all epochs of the phases in which it trains.
+
+        That includes epochs in which the stage is still frozen.
+        """
         drawn = np.isfinite(values)
         phases = {
             row["phase"] for row, is_drawn in zip(self.history, drawn, strict=True) if is_drawn
@@ -225,7 +245,10 @@ class LearningRatesDisplay:
         return max(float(row["lr"].get(name, 0)) for row in self.history if row["phase"] in phases)
 
     def _rates(self) -> dict[str, np.ndarray]:
-        """The head's rates, then those of the stages, the last first; NaN where one is frozen."""
+        """Return the rates of the head and of the stages, from the last stage to the first.
+
+        Each is an array of shape (n_epochs,), with NaN for epochs in which a stage is frozen.
+        """
         named = [name for name in self.history[-1]["lr"] if name != HEAD]
         stages = list(self.stages) if self.stages is not None else named
         place = {name: index for index, name in enumerate(stages)} | {HEAD: len(stages)}
@@ -234,41 +257,38 @@ class LearningRatesDisplay:
             trains = [row["cut"] <= place[name] for row in self.history]
             values = [row["lr"].get(name, np.nan) for row in self.history]
             kept = np.where(trains, values, np.nan)
-            kept[~(kept > 0)] = np.nan  # zero is nowhere on a log scale
+            kept[~(kept > 0)] = np.nan  # a logarithmic scale has no zero
             if np.isfinite(kept).any():
                 found[name] = kept
         if not found:
             raise ValueError(
-                "history must hold a rate above 0 in its 'lr'; got none. Pass history_ of a model "
-                "that was fitted."
+                "history must hold a learning rate above 0 in 'lr'; got only zeros. Pass history_ "
+                "of a fitted model."
             )
         return found
 
     @staticmethod
     def _colors(n: int) -> list[Any]:
-        """The head's colour, then light to dark along the stages, the last first."""
-        scale = pyplot().get_cmap("viridis")
+        """Return the colour of the head, then colours from light to dark for the stages."""
+        scale = import_pyplot().get_cmap("viridis")
         return [RED, *(scale(share) for share in np.linspace(0.75, 0, max(n - 1, 0)))][:n]
 
 
-# What is drawn of a history
-
-
 def panel_below(ax: Any, share: float = 0.4) -> Any:
-    """New axes in the lower ``share`` of ``ax``, which shrinks; both have one x axis."""
+    """Shrink ``ax`` and add axes with the same x axis in its lower ``share``."""
     spec = ax.get_subplotspec()
     if spec is not None:
         upper, lower = spec.subgridspec(2, 1, height_ratios=(1 - share, share), hspace=0.12)
         ax.set_subplotspec(upper)
         return ax.figure.add_subplot(lower, sharex=ax)
-    box = ax.get_position()  # axes that stand in no grid
+    box = ax.get_position()  # these axes do not belong to a grid
     height = share * box.height
     ax.set_position([box.x0, box.y0 + height, box.width, box.height - height])
     return ax.figure.add_axes([box.x0, box.y0, box.width, 0.9 * height], sharex=ax)
 
 
 def mark_phases(history: Sequence[Mapping[str, Any]], *axes: Any) -> None:
-    """Name the phases above the first of ``axes``, and shade that of the head in all."""
+    """Name the phases above the first of ``axes``, and shade the phase of the head in all."""
     from matplotlib.ticker import MaxNLocator
 
     spans: dict[str, list[float]] = {}
@@ -277,7 +297,7 @@ def mark_phases(history: Sequence[Mapping[str, Any]], *axes: Any) -> None:
             spans.setdefault(row["phase"], [row["epoch"]])[1:] = [row["epoch"]]
     for ax in axes:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        least = min(history[0]["epoch"], ax.dataLim.x0)  # a best epoch 0 stands before the first
+        least = min(history[0]["epoch"], ax.dataLim.x0)  # the best epoch may be 0
         ax.set_xlim(least - 0.5, history[-1]["epoch"] + 0.5)
         if len(spans) > 1 and HEAD in spans:
             first, last = spans[HEAD]
@@ -290,7 +310,7 @@ def mark_phases(history: Sequence[Mapping[str, Any]], *axes: Any) -> None:
 
 
 def _widths(lines: Sequence[np.ndarray]) -> list[float]:
-    """The width of each of ``lines``, so that those that lie on it, drawn later, do not hide it."""
+    """Return a width for each line that keeps it visible below later lines of equal values."""
     above = (lines[index + 1 :] for index in range(len(lines)))
     return [
         1.8 + 2.4 * sum(bool(np.isclose(low, top, 1e-3, 0).any()) for top in tops)
@@ -298,23 +318,23 @@ def _widths(lines: Sequence[np.ndarray]) -> list[float]:
     ]
 
 
-def broken(x: np.ndarray, y: np.ndarray, phases: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """``x`` and ``y`` with a gap wherever the phase changes."""
+def with_gaps(x: np.ndarray, y: np.ndarray, phases: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Insert a gap into ``x`` and ``y`` at each change of the phase."""
     ends = [index for index, (a, b) in enumerate(pairwise(phases), start=1) if a != b]
     return np.insert(x, ends, np.nan), np.insert(y, ends, np.nan)
 
 
 def column(history: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """One number an epoch, NaN where there is none: (n_epochs,)."""
+    """Return one number for each epoch, NaN if an epoch has no ``key``: (n_epochs,)."""
     return np.array([row.get(key, np.nan) for row in history], float)
 
 
 def check_history(history: Sequence[Mapping[str, Any]], *keys: str) -> None:
-    """Raise unless each epoch of ``history`` has ``keys``."""
+    """Raise an error if an epoch of ``history`` lacks one of ``keys``."""
     if not len(history):
         raise ValueError(
-            "history must hold at least one epoch; got none: nothing was trained. Fit with "
-            "max_epochs or freeze_epochs above 0."
+            "history must hold at least one epoch; got an empty history. Fit with max_epochs or "
+            "freeze_epochs above 0."
         )
     for index, row in enumerate(history):
         missing = [key for key in keys if key not in row]
@@ -326,7 +346,7 @@ def check_history(history: Sequence[Mapping[str, Any]], *keys: str) -> None:
 
 
 def fitted_history(estimator: Any) -> Any:
-    """The epochs of a fitted estimator."""
+    """Return ``history_`` of a fitted estimator, or raise an error that names the reason."""
     if not hasattr(type(estimator), "fit"):
         raise TypeError(
             f"estimator must be a fitted FineTuneClassifier; got {type(estimator).__name__}."
@@ -334,7 +354,8 @@ def fitted_history(estimator: Any) -> Any:
     check_is_fitted(estimator)
     if not hasattr(estimator, "history_"):
         raise TypeError(
-            "estimator must be a FineTuneClassifier, which keeps its history_; got "
-            f"{type(estimator).__name__}. Of a pipeline, pass that step, as in pipeline[-1]."
+            "estimator must be a FineTuneClassifier, which has a history_; got "
+            f"{type(estimator).__name__}. If it is a pipeline, pass the step with the model, such "
+            "as pipeline[-1]."
         )
     return estimator.history_

@@ -1,4 +1,4 @@
-"""A picture of a search over the number of stages that train."""
+"""Plot the results of a search over the number of unfrozen stages."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._support.validation import check_choice
-from ._axes import BLUE, MUTED, RED, dress, line, new_axes, numbers
+from ._axes import BLUE, MUTED, RED, check_numbers, get_axes, line_style, style_axes
 
 
 class UnfreezeDepthDisplay:
-    """What each depth of tuning brings, and what it costs: test score and time to fit.
+    """Plot the test score and the time to fit for each number of unfrozen stages.
 
-    The score is a line with its standard deviation over the folds, on the left; the time of a fit
-    stands behind it as bars, on the right.  The best depth is marked.
+    The scores are a line with the standard deviation over the folds, with its axis on the left.
+    The times are bars behind it, with their axis on the right.  The best depth is marked.
 
     Parameters
     ----------
     depths : list of int or str
-        Values of ``unfreeze``, in the order in which they are drawn.
+        Values of ``unfreeze``, in the order in which they are plotted.
     scores, stds, times : array-like of shape (n_depths,)
-        Mean test score, its standard deviation, and the mean time of a fit in seconds.
+        Mean test score, its standard deviation, and mean time of a fit in seconds.
     name : str, default="score"
-        What the score is called.
+        Name of the score.
     n_candidates : int, default=1
-        Most candidates of one depth, of which the best is shown.
+        Maximum number of candidates with the same depth, of which the best one is plotted.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With the scores.
+        Axes with the scores.
     time_ax_ : matplotlib Axes
-        With the times.
+        Axes with the times.
     figure_ : matplotlib Figure
-        That holds both.
+        Figure of both axes.
 
     Notes
     -----
-    Where other parameters vary too, a depth stands for its best candidate: the score, the deviation
-    and the time are that one's.
+    If the search varies other parameters too, the score, the standard deviation and the time of a
+    depth are those of its best candidate.
 
     Examples
     --------
@@ -72,16 +72,17 @@ class UnfreezeDepthDisplay:
     def from_search(
         cls, search: Any, *, metric: str | None = None, ax: Any = None
     ) -> UnfreezeDepthDisplay:
-        """The depths that a fitted search tried, drawn.
+        """Plot the depths of a fitted search.
 
         Parameters
         ----------
         search : GridSearchCV or another search
-            Fitted, with a parameter ``unfreeze`` or ``<step>__unfreeze``.
+            Fitted search over a parameter ``unfreeze`` or ``<step>__unfreeze``.
         metric : str or None, default=None
-            Which of several scores; None is the one that ``refit`` names.
+            Name of the score to plot, if the search has several.  None uses the one that
+            ``refit`` names.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
@@ -104,22 +105,22 @@ class UnfreezeDepthDisplay:
         stages: Sequence[str] | None = None,
         ax: Any = None,
     ) -> UnfreezeDepthDisplay:
-        """The depths in the results of a search, drawn.
+        """Plot the depths in the results of a search.
 
-        Of successive halving, the last iteration in which every depth took part is drawn: there
-        all had the same resources.
+        For a search by successive halving, the last iteration with all depths is plotted, because
+        its candidates had the same resources.
 
         Parameters
         ----------
         cv_results : dict or DataFrame
-            As ``cv_results_`` of a search: ``"params"``, ``"mean_fit_time"``, and mean and
-            deviation of the test score.
+            Results such as ``cv_results_`` of a search.  The entries ``"params"``,
+            ``"mean_fit_time"``, ``"mean_test_<metric>"`` and ``"std_test_<metric>"`` are used.
         metric : str, default="score"
-            The score is ``"mean_test_<metric>"``.
+            Name of the score to plot.
         stages : list of str or None, default=None
-            The names of all stages, in order, by which depths that are names are put in order.
+            Names of all stages, in order.  They define the order of depths that are names.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
@@ -137,7 +138,7 @@ class UnfreezeDepthDisplay:
         if "iter" in cv_results:
             rows = _of_one_iteration(rows, np.asarray(cv_results["iter"]))
         depths = _in_order(rows, stages)
-        ranks = np.where(np.isnan(means), -np.inf, means)  # a fit that failed is never the best
+        ranks = np.where(np.isnan(means), -np.inf, means)  # failed fits come last
         best = [max(rows[depth], key=ranks.__getitem__) for depth in depths]
         stds, times = (
             np.asarray(cv_results[name], float)[best]
@@ -147,73 +148,72 @@ class UnfreezeDepthDisplay:
         return cls(depths, means[best], stds, times, metric, most).plot(ax)
 
     def plot(self, ax: Any = None) -> UnfreezeDepthDisplay:
-        """Draw scores and times.
+        """Plot the scores and times.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw into.  None makes a new figure.
 
         Returns
         -------
         self
         """
         scores, stds, times = self._checked()
-        ax = self.ax_ = new_axes(ax)
+        ax = self.ax_ = get_axes(ax)
         self.figure_ = ax.figure
         of_best = f", best of {self.n_candidates}" if self.n_candidates > 1 else ""
         name = self.name.replace("_", " ")
-        dress(ax, "stages that train", f"test {name}{of_best}")
+        style_axes(ax, "stages that train", f"test {name}{of_best}")
         ax.grid(visible=False, axis="x")
         places = np.arange(len(scores))
         self._draw_times(places, times)
         bars = {"capsize": 3, "elinewidth": 1.2, "zorder": 3}
-        ax.errorbar(places, scores, stds, fmt="o-", **line(BLUE, f"test {name}"), **bars)
+        ax.errorbar(places, scores, stds, fmt="o-", **line_style(BLUE, f"test {name}"), **bars)
         ax.yaxis.label.set_color(BLUE)
         if np.isfinite(scores).any():
             best = int(np.nanargmax(scores))
             ring = {"ms": 11, "mfc": "none", "mec": RED, "mew": 1.8, "zorder": 4}
             ax.plot([best], [scores[best]], "o", **ring, label="best")
-            beside = {"xytext": (8, 5), "textcoords": "offset points", "zorder": 4}
-            ax.annotate("best", (best, scores[best]), **beside, color=RED, fontsize="small")
+            offset = {"xytext": (8, 5), "textcoords": "offset points", "zorder": 4}
+            ax.annotate("best", (best, scores[best]), **offset, color=RED, fontsize="small")
         ax.set_xticks(places, [str(depth) for depth in self.depths])
         ax.set_xlim(-0.6, len(places) - 0.4)
         return self
 
     def _draw_times(self, places: np.ndarray, times: np.ndarray) -> None:
-        """Bars in the lower half, behind the line."""
+        """Draw the times as bars in the lower half of the axes, behind the line."""
         right = self.time_ax_ = self.ax_.twinx()
         right.bar(places, times, width=0.55, color="#d9dde2", zorder=0)
         right.set_ylabel("seconds to fit", color=MUTED)
         right.tick_params(colors=MUTED, length=0)
         right.spines[:].set_visible(False)
         right.set_ylim(0, 2 * max(np.nan_to_num(times).max(), 1e-12))
+        # The line is drawn over the bars, whose axes are the newer ones.
         self.ax_.set_zorder(right.get_zorder() + 1)
         self.ax_.patch.set_visible(False)
 
     def _checked(self) -> list[np.ndarray]:
+        """Return the scores, standard deviations and times as arrays after checking them."""
         if not len(self.depths):
-            raise ValueError("depths must hold at least one value of unfreeze; got none.")
+            raise ValueError("depths must hold at least one value of unfreeze; got an empty list.")
         columns = {"scores": self.scores, "stds": self.stds, "times": self.times}
         n = len(self.depths)
-        return [numbers(name, values, n, "depths") for name, values in columns.items()]
-
-
-# Depths
+        return [check_numbers(name, values, n, "depths") for name, values in columns.items()]
 
 
 def _depth_key(params: Sequence[Mapping[str, Any]]) -> str:
-    """The name of the parameter ``unfreeze`` among those that were searched."""
+    """Return the full name of the parameter ``unfreeze`` among the searched parameters."""
     if not all(isinstance(candidate, Mapping) for candidate in params):
         raise TypeError(
-            f"cv_results must hold a dict for each candidate in its params; got {params[0]!r}. A "
-            "table that was read from text has lost them: keep cv_results_ with joblib.dump."
+            f"cv_results must hold a dict for each candidate in 'params'; got {params[0]!r}. A "
+            "CSV file turns dicts into text. Save cv_results_ with joblib.dump instead."
         )
     names = dict.fromkeys(name for candidate in params for name in candidate)
     found = [name for name in names if name.rpartition("__")[2] == "unfreeze"]
     if len(found) == 1:
         return found[0]
-    searched = ", ".join(map(repr, found or names)) or "none"
+    searched = ", ".join(map(repr, found or names)) or "no parameter"
     raise ValueError(
         "cv_results must hold one parameter named unfreeze, or <step>__unfreeze; got "
         f"{searched}. Search over it, as in GridSearchCV(model, {{'unfreeze': [0, 1, 'all']}})."
@@ -221,7 +221,7 @@ def _depth_key(params: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _of_one_iteration(rows: dict[Any, list[int]], iterations: np.ndarray) -> dict[Any, list[int]]:
-    """The candidates of each depth in the last iteration that all depths took part in."""
+    """Return the candidates of each depth in the last iteration that has all depths."""
     for last in sorted(set(iterations.tolist()), reverse=True):
         kept = {
             depth: [index for index in indices if iterations[index] == last]
@@ -233,7 +233,7 @@ def _of_one_iteration(rows: dict[Any, list[int]], iterations: np.ndarray) -> dic
 
 
 def _in_order(depths: Iterable[Any], stages: Sequence[str] | None) -> list[Any]:
-    """Numbers ascending, then names from the last stage to the first, then "all"."""
+    """Sort depths: numbers ascending, then names from the last stage to the first, then "all"."""
     names = list(stages or ())
 
     def rank(depth: Any) -> tuple[int, int]:
@@ -247,7 +247,7 @@ def _in_order(depths: Iterable[Any], stages: Sequence[str] | None) -> list[Any]:
 
 
 def _stages_of(search: Any) -> list[str] | None:
-    """The names of the stages of what a search refitted; None where it holds none."""
+    """Return the names of the stages of the refitted model, or None without one."""
     best = getattr(search, "best_estimator_", None)
     if best is None:
         return None

@@ -1,4 +1,4 @@
-"""Photos are drawn beside what augmentation makes of them."""
+"""AugmentationDisplay: the grid of images and variants, and wrong augmentations."""
 
 from itertools import chain
 
@@ -46,15 +46,12 @@ def words(ax):
     return [text.get_text() for text in ax.texts]
 
 
-# AugmentationDisplay
-
-
 def pixels(ax):
-    """The images of ``ax``, as eight bits."""
+    """Return the images of ``ax`` with eight bits."""
     return [np.rint(np.asarray(image.get_array()) * 255).astype(np.uint8) for image in ax.images]
 
 
-def test_each_row_is_a_photo_as_the_network_sees_it_and_its_variants(photos):
+def test_each_row_shows_a_photo_as_the_network_sees_it_and_its_variants(photos):
     display = AugmentationDisplay.from_augment("light", PRESET, photos, n_items=2, n_views=3)
     shown = pixels(display.ax_)
     assert len(shown) == 2 * (1 + 3)
@@ -64,14 +61,14 @@ def test_each_row_is_a_photo_as_the_network_sees_it_and_its_variants(photos):
     assert words(display.ax_) == ["photo", "variants: light"]
 
 
-def test_the_grid_has_a_row_for_each_photo_and_the_photo_apart(photos):
+def test_the_grid_has_a_row_for_each_photo_and_a_gap_after_the_photo(photos):
     ax = AugmentationDisplay.from_augment("light", PRESET, photos, n_items=2, n_views=2).ax_
     corners = [(image.get_extent()[0], image.get_extent()[3]) for image in ax.images]
     np.testing.assert_allclose(corners[:3], [(0, 0), (1.24, 0), (2.3, 0)])
     np.testing.assert_allclose(corners[3:], [(0, 1.06), (1.24, 1.06), (2.3, 1.06)])
 
 
-def test_variants_are_those_of_the_augmentation_that_trains(photos, monkeypatch):
+def test_variants_are_made_by_the_augmentation_of_the_training(photos, monkeypatch):
     seeds = []
 
     def noted(augment, preset):
@@ -110,21 +107,21 @@ def halved(image):
     return image.float() / 255 / 2
 
 
-def test_floats_of_a_callable_are_drawn_beside_eight_bits(photos):
+def test_floats_of_a_callable_are_drawn_on_the_scale_of_eight_bits(photos):
     ax = AugmentationDisplay.from_augment(halved, PRESET, photos[:1], n_views=1).ax_
     whole, half = pixels(ax)
     np.testing.assert_allclose(half, whole / 2, atol=1)
     assert words(ax)[1] == "variants: halved"
 
 
-def test_red_is_red():
+def test_a_red_image_is_drawn_red():
     red = np.zeros((1, 40, 40, 3), np.uint8)
     red[..., 0] = 255
     ax = AugmentationDisplay.from_augment("light", PRESET, red, n_views=1).ax_
     assert [image[0, 0].tolist() for image in pixels(ax)] == [[255, 0, 0]] * 2
 
 
-def test_values_of_a_table_beyond_one_are_drawn_from_least_to_most(digits):
+def test_values_of_a_table_above_one_are_drawn_from_minimum_to_maximum(digits):
     X = digits[0] * 16
     ax = AugmentationDisplay.from_augment("light", PRESET, X, n_items=1, n_views=1).ax_
     photo = np.asarray(ax.images[0].get_array())
@@ -145,7 +142,7 @@ def test_an_estimator_shows_its_own_augmentation(digits, fitted, monkeypatch):
     assert hasattr(estimator, "backbone_") == fitted
 
 
-def test_auto_is_light_for_photos(photos):
+def test_auto_means_light_for_photos(photos):
     display = AugmentationDisplay.from_estimator(classifier(), photos, n_items=1, n_views=1)
     assert display.name == "light"
 
@@ -164,7 +161,7 @@ def test_the_rows_of_a_table_are_shown_at_the_size_that_fit_takes(digits):
         ({}, "got 'auto', which is None for the rows of a table"),
     ],
 )
-def test_an_estimator_that_augments_nothing_says_so(parameters, message, digits):
+def test_an_estimator_that_does_not_augment_is_refused(parameters, message, digits):
     with pytest.raises(ValueError, match=message):
         AugmentationDisplay.from_estimator(classifier(**parameters), digits[0])
 
@@ -172,7 +169,7 @@ def test_an_estimator_that_augments_nothing_says_so(parameters, message, digits)
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"augment": None}, "augment must make variants"),
+        ({"augment": None}, "augment must be an augmentation; got None"),
         ({"augment": "strong"}, "augment must be one of .*; got 'strong'"),
         ({"n_items": 0}, "n_items must be an integer of at least 1; got 0"),
         ({"n_views": 0}, "n_views must be an integer of at least 1; got 0"),
@@ -190,6 +187,6 @@ def test_an_estimator_without_augmentation_is_refused(photos):
 
 
 @pytest.mark.parametrize(("photos", "variants"), [([], []), ([0, 0], [[0], [0, 0]]), ([0], [])])
-def test_unequal_rows_are_refused(photos, variants):
-    with pytest.raises(ValueError, match="variants must hold equally many variants"):
+def test_rows_of_unequal_lengths_are_refused(photos, variants):
+    with pytest.raises(ValueError, match="variants must hold the same number of variants"):
         AugmentationDisplay(photos, variants).plot()

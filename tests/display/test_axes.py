@@ -1,4 +1,4 @@
-"""The displays draw what they are given, and say what is wrong with it."""
+"""All displays: importing matplotlib, and drawing into given axes."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def _closed_figures():
 
 @pytest.fixture
 def history():
-    """One epoch of the head; then two stages thaw, one after the other."""
+    """One epoch of the head, then two in each of which one more stage is unfrozen."""
     rows = [
         ("head", 3, 2.0, 2.2, 0.3, (1e-5, 1e-4, 4e-4, 1e-3)),
         ("fine-tune", 2, 1.5, 1.4, 0.5, (2e-5, 2e-4, 8e-4, 2e-3)),
@@ -58,14 +58,11 @@ def photos():
 
 
 def drawn(ax):
-    """label -> y values of the lines of ``ax``."""
+    """Return the y values of the lines of ``ax`` by label."""
     return {line.get_label(): list(line.get_ydata()) for line in ax.lines}
 
 
-# matplotlib
-
-
-def test_importing_a_display_loads_no_matplotlib():
+def test_importing_a_display_does_not_import_matplotlib():
     code = "import sys, sktransfer.display; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -78,7 +75,7 @@ def test_importing_a_display_loads_no_matplotlib():
         lambda photos: TopLossesDisplay.from_predictions([0], [[1.0]], photos[:1]),
     ],
 )
-def test_without_matplotlib_the_extra_is_named(draw, photos, monkeypatch):
+def test_the_error_without_matplotlib_names_the_extra(draw, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'sktransfer\[plot\]'"):
         draw(photos)

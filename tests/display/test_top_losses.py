@@ -1,4 +1,4 @@
-"""The photos with the greatest loss are drawn."""
+"""TopLossesDisplay: the order of the losses, captions, kinds of images, wrong input."""
 
 import matplotlib as mpl
 import numpy as np
@@ -49,15 +49,10 @@ def words(ax):
     return [text.get_text() for text in ax.texts]
 
 
-# AugmentationDisplay
-
-
 def pixels(ax):
-    """The images of ``ax``, as eight bits."""
+    """Return the images of ``ax`` with eight bits."""
     return [np.rint(np.asarray(image.get_array()) * 255).astype(np.uint8) for image in ax.images]
 
-
-# TopLossesDisplay
 
 PROBA = [[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [np.nan, np.nan], [0.6, 0.4]]
 LABELS = ["ant", "ant", "bee", "bee", "bee"]
@@ -72,17 +67,17 @@ def test_the_least_probable_labels_come_first(photos):
     np.testing.assert_allclose(display.losses, -np.log([0.3, 0.4, 0.8]))
 
 
-def test_below_a_photo_stand_its_label_the_prediction_and_the_loss(photos):
+def test_the_caption_of_a_photo_has_its_label_the_prediction_and_the_loss(photos):
     ax = TopLossesDisplay.from_predictions(LABELS, PROBA, photos, k=1, preset=PRESET).ax_
-    assert words(ax) == ["true", "ant", "0.30", "said", "bee", "0.70", "loss", "1.20", ""]
+    assert words(ax) == ["true", "ant", "0.30", "pred", "bee", "0.70", "loss", "1.20", ""]
     assert np.array_equal(pixels(ax)[0], PRESET(photos[1]).numpy())
 
 
 def test_a_right_prediction_has_another_colour(photos):
     ax = TopLossesDisplay.from_predictions(LABELS, PROBA, photos, k=4).ax_
-    said = [text.get_color() for text in ax.texts[4::9]]
-    assert len(set(said[:2])) == len(set(said[2:])) == 1
-    assert said[0] != said[-1]
+    colors = [text.get_color() for text in ax.texts[4::9]]
+    assert len(set(colors[:2])) == len(set(colors[2:])) == 1
+    assert colors[0] != colors[-1]
 
 
 def test_rows_with_nan_are_left_out(photos):
@@ -96,7 +91,7 @@ def test_a_probability_of_zero_has_a_finite_loss(photos):
     assert np.isfinite(display.losses).all()
 
 
-def test_long_labels_are_cut(photos):
+def test_long_labels_are_shortened(photos):
     classes = ["a" * 30, "b"]
     display = TopLossesDisplay.from_predictions([classes[0]] * 5, PROBA, photos, classes=classes)
     assert words(display.ax_)[1] == "a" * 14 + "…"
@@ -125,7 +120,7 @@ def test_a_photo_that_is_not_shown_is_not_decoded(photos, tmp_path):
     assert len(TopLossesDisplay.from_predictions(LABELS, PROBA, paths).photos) == 4
 
 
-def test_a_fitted_model_shows_what_its_network_sees(model, digits):
+def test_the_photos_of_a_fitted_model_are_those_that_its_network_sees(model, digits):
     X, y = digits
     display = TopLossesDisplay.from_estimator(model, X, y, k=4)
     proba = model.predict_proba(X)
@@ -134,7 +129,7 @@ def test_a_fitted_model_shows_what_its_network_sees(model, digits):
     assert display.photos[0].shape == (32, 32, 3)
 
 
-def test_any_classifier_of_photos_will_do(photos):
+def test_another_classifier_of_photos_can_be_used(photos):
     y = [0, 1, 0, 1, 1]
     display = TopLossesDisplay.from_estimator(DummyClassifier().fit(photos, y), photos, y, k=2)
     assert display.indices.tolist() == [0, 2]
@@ -148,8 +143,11 @@ def test_any_classifier_of_photos_will_do(photos):
         ({"y_true": np.eye(5)}, r"y_true must be one label for each of 5 items .* \(5, 5\)"),
         ({"y_pred_proba": [0.1] * 5}, r"y_pred_proba must be of shape \(5, 2\).*; got \(5,\)"),
         ({"classes": ["ant"]}, r"y_pred_proba must be of shape \(5, 1\)"),
-        ({"classes": ["ant", "wasp"]}, r"not of them:\n  y_true\[2\]: 'bee'"),
-        ({"y_pred_proba": np.full((5, 2), np.nan)}, "must have a row without NaN"),
+        ({"classes": ["ant", "wasp"]}, r"got others:\n  y_true\[2\]: 'bee'"),
+        (
+            {"y_pred_proba": np.full((5, 2), np.nan)},
+            "must have a row without NaN; got NaN in every row",
+        ),
     ],
 )
 def test_wrong_predictions_are_refused(changes, message, photos):
@@ -163,18 +161,20 @@ def test_a_model_without_probabilities_is_refused(photos):
         TopLossesDisplay.from_estimator(PretrainedFeatureExtractor(), photos, LABELS)
 
 
-def test_a_model_that_is_not_fitted_says_so(photos):
+def test_a_model_that_is_not_fitted_is_refused(photos):
     with pytest.raises(ValueError, match="not fitted yet"):
         TopLossesDisplay.from_estimator(classifier(), photos, LABELS)
 
 
-def test_no_photos_are_refused():
-    with pytest.raises(ValueError, match="photos must hold at least one photo; got none"):
+def test_an_empty_sequence_of_photos_is_refused():
+    with pytest.raises(
+        ValueError, match="photos must hold at least one image; got an empty sequence"
+    ):
         TopLossesDisplay([], [], [], [], [], [], []).plot()
 
 
 @pytest.mark.parametrize(("k", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 3), (9, 3)])
-def test_photos_stand_in_a_grid_that_is_nearly_square(k, columns):
+def test_photos_are_drawn_in_a_grid_that_is_nearly_square(k, columns):
     ones = np.ones(k)
     display = TopLossesDisplay(np.zeros((k, 4, 4, 3)), ones, ones, ones, ones, ones, ones).plot()
     lefts = {image.get_extent()[0] for image in display.ax_.images}

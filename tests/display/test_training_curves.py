@@ -1,4 +1,4 @@
-"""Losses, scores and learning rates are drawn over the epochs."""
+"""TrainingCurvesDisplay and LearningRatesDisplay: lines, marks, limits, wrong histories."""
 
 import matplotlib as mpl
 import numpy as np
@@ -38,7 +38,7 @@ def model(digits):
 
 @pytest.fixture
 def history():
-    """One epoch of the head; then two stages thaw, one after the other."""
+    """One epoch of the head, then two in each of which one more stage is unfrozen."""
     rows = [
         ("head", 3, 2.0, 2.2, 0.3, (1e-5, 1e-4, 4e-4, 1e-3)),
         ("fine-tune", 2, 1.5, 1.4, 0.5, (2e-5, 2e-4, 8e-4, 2e-3)),
@@ -60,7 +60,7 @@ def history():
 
 
 def drawn(ax):
-    """label -> y values of the lines of ``ax``."""
+    """Return the y values of the lines of ``ax`` by label."""
     return {line.get_label(): list(line.get_ydata()) for line in ax.lines}
 
 
@@ -86,7 +86,7 @@ def test_losses_and_scores_are_drawn_over_the_epochs(history):
     assert display.score_ax_.get_xlabel() == "epoch"
 
 
-def test_without_validation_only_the_training_loss_is_drawn(history):
+def test_the_training_loss_is_drawn_alone_without_validation(history):
     rows = [{k: v for k, v in row.items() if "valid" not in k} for row in history]
     display = TrainingCurvesDisplay(rows).plot()
     assert list(drawn(display.ax_)) == ["training"]
@@ -127,12 +127,12 @@ def test_a_best_epoch_before_the_first_is_marked_left_of_it(history):
     assert ax.get_xlim() == (-0.5, 3.5)
 
 
-def test_epochs_are_whole_numbers(history):
+def test_ticks_of_the_epochs_are_whole_numbers(history):
     ax = TrainingCurvesDisplay(history).plot().ax_
     assert [tick for tick in ax.get_xticks() if 0.5 < tick < 3.5] == [1, 2, 3]
 
 
-def test_scores_get_the_lower_part_of_axes_that_stand_in_no_grid(history):
+def test_scores_get_the_lower_part_of_axes_outside_of_a_grid(history):
     ax = plt.figure().add_axes([0.1, 0.1, 0.8, 0.8])
     display = TrainingCurvesDisplay(history).plot(ax)
     upper, lower = ax.get_position(), display.score_ax_.get_position()
@@ -141,7 +141,7 @@ def test_scores_get_the_lower_part_of_axes_that_stand_in_no_grid(history):
     assert upper.y1 == pytest.approx(0.9)
 
 
-def test_a_title_of_the_axes_stands_above_the_names_of_the_phases(history):
+def test_a_title_of_the_axes_is_above_the_names_of_the_phases(history):
     display = TrainingCurvesDisplay(history).plot()
     title = display.ax_.set_title("Bees")
     display.figure_.canvas.draw()
@@ -158,72 +158,76 @@ def test_the_curves_of_a_fitted_estimator_are_its_history(model):
 
 @pytest.mark.parametrize("display", [TrainingCurvesDisplay, LearningRatesDisplay])
 def test_an_empty_history_is_refused(display):
-    with pytest.raises(ValueError, match="history must hold at least one epoch; got none"):
+    with pytest.raises(
+        ValueError, match="history must hold at least one epoch; got an empty history"
+    ):
         display([]).plot()
 
 
 @pytest.mark.parametrize(
     ("display", "key"), [(TrainingCurvesDisplay, "train_loss"), (LearningRatesDisplay, "lr")]
 )
-def test_an_epoch_without_what_is_drawn_is_named(display, key, history):
+def test_an_epoch_without_a_needed_key_is_named(display, key, history):
     del history[1][key]
     with pytest.raises(ValueError, match=rf"history\[1\] has no '{key}'"):
         display(history).plot()
 
 
 @pytest.mark.parametrize("display", [TrainingCurvesDisplay, LearningRatesDisplay])
-def test_an_estimator_that_is_not_fitted_says_so(display):
+def test_an_estimator_that_is_not_fitted_is_refused(display):
     with pytest.raises(ValueError, match="not fitted yet"):
         display.from_estimator(classifier())
 
 
-def test_what_is_no_estimator_is_refused(history):
+def test_an_object_that_is_not_an_estimator_is_refused(history):
     with pytest.raises(TypeError, match="estimator must be a fitted FineTuneClassifier; got list"):
         TrainingCurvesDisplay.from_estimator(history)
 
 
-def test_of_a_pipeline_the_step_is_asked_for(model):
+def test_a_pipeline_is_refused_with_advice_to_pass_its_step(model):
     pipeline = Pipeline([("clf", model)])
-    with pytest.raises(TypeError, match=r"got Pipeline\. Of a pipeline, pass that step"):
+    with pytest.raises(
+        TypeError, match=r"got Pipeline\. If it is a pipeline, pass the step with the model"
+    ):
         TrainingCurvesDisplay.from_estimator(pipeline)
 
 
 # LearningRatesDisplay
 
 
-def test_rates_are_drawn_where_a_stage_trains_with_a_gap_between_phases(history):
+def test_rates_are_drawn_for_epochs_in_which_a_stage_trains_with_a_gap_between_phases(history):
     lines = drawn(LearningRatesDisplay(history).plot().ax_)
     nan = np.nan
     assert list(lines) == ["head", "layer2", "layer1"]  # the stem never trains
-    np.testing.assert_equal(lines["head"], [1e-3, nan, 2e-3, nan])  # a rate of 0 has no place
+    np.testing.assert_equal(lines["head"], [1e-3, nan, 2e-3, nan])  # a log scale has no 0
     np.testing.assert_equal(lines["layer2"], [nan, nan, 8e-4, 4e-4])
     np.testing.assert_equal(lines["layer1"], [nan, nan, nan, 1e-4])
 
 
-def test_rates_are_on_a_log_scale_under_the_names_of_the_phases(history):
+def test_rates_are_drawn_on_a_log_scale_below_the_names_of_the_phases(history):
     ax = LearningRatesDisplay(history).plot().ax_
     assert ax.get_yscale() == "log"
     assert ax.get_ylabel() == "learning rate"
     assert phase_names(ax) == ["head", "fine-tune"]
 
 
-def test_rates_that_end_near_zero_leave_the_axes(history):
+def test_rates_that_end_near_zero_are_cut_off(history):
     history[-1]["lr"] = dict.fromkeys(history[-1]["lr"], 1e-12)
     assert LearningRatesDisplay(history).plot().ax_.get_ylim()[0] > 1e-8
 
 
-def test_rates_of_a_phase_in_which_a_stage_is_frozen_do_not_hide_those_it_has(history):
+def test_rates_of_phases_in_which_a_stage_is_frozen_do_not_set_the_limit(history):
     history[0]["lr"] = dict.fromkeys(history[0]["lr"], 10.0)
     assert LearningRatesDisplay(history).plot().ax_.get_ylim()[0] < 1e-4
 
 
-def test_a_stage_without_a_rate_counts_where_stages_are_told(history):
-    # the chain is pool, stem, layer1, layer2: of cut 2, layer1 trains
+def test_a_stage_without_a_rate_counts_if_stages_are_given(history):
+    # The chain is pool, stem, layer1, layer2, so layer1 is the first to train with a cut of 2.
     lines = drawn(LearningRatesDisplay(history, ["pool", "stem", "layer1", "layer2"]).plot().ax_)
     assert list(lines) == ["head", "layer2", "layer1", "stem"]
 
 
-def test_a_line_that_others_lie_on_is_drawn_broader(history):
+def test_a_line_that_others_cover_is_drawn_wider(history):
     for row in history[1:]:
         row["lr"] = {"stem": 1e-5, "layer1": 1e-3, "layer2": 1e-3, "head": 1e-3}
     ax = LearningRatesDisplay(history).plot().ax_
@@ -231,7 +235,7 @@ def test_a_line_that_others_lie_on_is_drawn_broader(history):
     assert widths == sorted(set(widths), reverse=True)
 
 
-def test_lines_that_lie_apart_are_equally_broad(history):
+def test_lines_that_do_not_overlap_have_equal_widths(history):
     history[1]["lr"] = {"stem": 1e-11, "layer1": 4e-11, "layer2": 1e-10, "head": 4e-10}
     ax = LearningRatesDisplay(history).plot().ax_
     assert len({line.get_linewidth() for line in ax.lines}) == 1
@@ -246,5 +250,5 @@ def test_the_rates_of_a_fitted_estimator_are_its_history(model):
 
 def test_a_history_without_a_rate_is_refused(history):
     rows = [row | {"lr": {"head": 0.0}} for row in history]
-    with pytest.raises(ValueError, match="history must hold a rate above 0"):
+    with pytest.raises(ValueError, match="history must hold a learning rate above 0"):
         LearningRatesDisplay(rows).plot()

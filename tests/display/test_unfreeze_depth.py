@@ -1,4 +1,4 @@
-"""Scores are drawn over the number of stages that train."""
+"""UnfreezeDepthDisplay: the order of depths, the best candidate, results of searches."""
 
 from io import StringIO
 
@@ -13,9 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sktransfer.display import (
-    UnfreezeDepthDisplay,
-)
+from sktransfer.display import UnfreezeDepthDisplay
 from sktransfer.estimators.classifier import FineTuneClassifier
 
 mpl.use("Agg")
@@ -38,20 +36,12 @@ def digits():
     return X[:60] / 16, y[:60]
 
 
-@pytest.fixture(scope="module")
-def model(digits):
-    return classifier(unfreeze=2, early_stopping=True).fit(*digits)
-
-
 def tick_labels(axis):
     return [label.get_text() for label in axis.get_ticklabels()]
 
 
 def words(ax):
     return [text.get_text() for text in ax.texts]
-
-
-# UnfreezeDepthDisplay
 
 
 def results(params, scores, name="score"):
@@ -64,7 +54,7 @@ def results(params, scores, name="score"):
     }
 
 
-def test_depths_stand_in_order_numbers_first_all_last():
+def test_depths_are_in_order_with_numbers_first_and_all_last():
     depths = ["all", 2, "layer2", 0, "layer1", np.int64(1)]
     found = results([{"unfreeze": depth} for depth in depths], range(6))
     display = UnfreezeDepthDisplay.from_cv_results(found, stages=["stem", "layer1", "layer2"])
@@ -90,11 +80,11 @@ def test_the_best_depth_is_marked():
     assert words(display.ax_) == ["best"]
 
 
-def test_depths_whose_fits_all_failed_have_no_best():
+def test_no_depth_is_marked_if_all_fits_failed():
     assert words(UnfreezeDepthDisplay([0], [np.nan], [np.nan], [1]).plot().ax_) == []
 
 
-def test_a_depth_stands_for_its_best_candidate_a_failed_one_is_never_it():
+def test_a_depth_has_the_score_of_its_best_candidate_which_is_never_a_failed_one():
     params = [{"clf__unfreeze": d, "clf__lr": lr} for d in (0, 1) for lr in (0.1, 0.2)]
     found = results(params, [0.6, 0.7, 0.9, np.nan])
     display = UnfreezeDepthDisplay.from_cv_results(found)
@@ -108,7 +98,7 @@ def test_candidates_without_a_depth_are_left_out():
     assert UnfreezeDepthDisplay.from_cv_results(found).depths == [0, "all"]
 
 
-def test_of_successive_halving_depths_are_compared_at_the_same_resources():
+def test_depths_of_successive_halving_are_compared_at_the_same_resources():
     depths = [0, 1, 2, 0, 1, 1]
     found = results([{"unfreeze": depth} for depth in depths], [0.5, 0.6, 0.4, 0.7, 0.8, 0.9])
     found["iter"] = np.array([0, 0, 0, 1, 1, 2])
@@ -120,7 +110,7 @@ def test_of_successive_halving_depths_are_compared_at_the_same_resources():
     assert list(UnfreezeDepthDisplay.from_cv_results(two).scores) == [0.7, 0.8]
 
 
-def test_results_may_be_a_frame():
+def test_results_may_be_a_data_frame():
     pd = pytest.importorskip("pandas")
     found = pd.DataFrame(results([{"unfreeze": 0}, {"unfreeze": 1}], [0.6, 0.7]))
     assert list(UnfreezeDepthDisplay.from_cv_results(found).scores) == [0.6, 0.7]
@@ -134,7 +124,7 @@ def test_one_of_several_scores_is_chosen_by_name():
         UnfreezeDepthDisplay.from_cv_results(found)
 
 
-def test_a_search_tells_the_order_of_the_stages_and_which_score_counts(digits):
+def test_a_search_defines_the_order_of_the_stages_and_the_score(digits):
     model = Pipeline([("same", FunctionTransformer()), ("clf", classifier(max_epochs=1))])
     grid = {"clf__unfreeze": ["layer1", "layer2", 0]}
     scoring = ["accuracy", "neg_log_loss"]
@@ -146,13 +136,13 @@ def test_a_search_tells_the_order_of_the_stages_and_which_score_counts(digits):
     np.testing.assert_equal(accuracy.scores, search.cv_results_["mean_test_accuracy"][[2, 1, 0]])
 
 
-def test_a_search_that_refits_nothing_is_drawn(digits):
+def test_a_search_without_a_refit_is_drawn(digits):
     grid = {"unfreeze": [0, 1]}
     search = GridSearchCV(classifier(max_epochs=1), grid, cv=2, refit=False).fit(*digits)
     assert UnfreezeDepthDisplay.from_search(search).depths == [0, 1]
 
 
-def test_a_search_that_is_not_fitted_says_so():
+def test_a_search_that_is_not_fitted_is_refused():
     with pytest.raises(ValueError, match="not fitted yet"):
         UnfreezeDepthDisplay.from_search(GridSearchCV(classifier(), {"unfreeze": [0]}))
 
@@ -161,7 +151,7 @@ def test_a_search_that_is_not_fitted_says_so():
     ("params", "message"),
     [
         ([{"lr": 1}], "one parameter named unfreeze, or <step>__unfreeze; got 'lr'"),
-        ([{}], "got none"),
+        ([{}], "got no parameter"),
         ([{"a__unfreeze": 1, "b__unfreeze": 1}], "got 'a__unfreeze', 'b__unfreeze'"),
         ([{"refreeze": 1}], "got 'refreeze'"),
     ],
