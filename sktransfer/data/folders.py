@@ -164,8 +164,8 @@ def _look_deep(folder: Path, endings: Collection[str], above: tuple[Path, ...] =
 def _class_folders(folder: Path, endings: Collection[str]) -> tuple[dict[str, _Found], _Found]:
     """Return the content of each class folder, by name, and of ``folder`` itself."""
     if not folder.is_dir():
-        what = "a file" if folder.exists() else "nothing"
-        raise NotADirectoryError(f"dir must be a folder; got {str(folder)!r}, which is {what}.")
+        state = "is a file" if folder.exists() else "does not exist"
+        raise NotADirectoryError(f"dir must be a folder; got {str(folder)!r}, which {state}.")
     outside = _look(folder, endings)
     names = [path.name for path in outside.folders]
     _check_layout(folder, names, outside.images)

@@ -128,12 +128,10 @@ def test_a_broken_link_is_loaded_as_an_image(tmp_path):
     assert len(load_image_folder(tmp_path).data) == 2
 
 
-@pytest.mark.parametrize(("name", "what"), [("file", "a file"), ("gone", "nothing")])
-def test_a_path_that_is_not_a_folder_is_refused(tmp_path, name, what):
+@pytest.mark.parametrize(("name", "state"), [("file", "is a file"), ("gone", "does not exist")])
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path, name, state):
     write(tmp_path, "file")
-    with pytest.raises(
-        NotADirectoryError, match=rf"dir must be a folder; got .*, which is {what}\."
-    ):
+    with pytest.raises(NotADirectoryError, match=rf"dir must be a folder; got .*, which {state}\."):
         load_image_folder(tmp_path / name)
 
 
