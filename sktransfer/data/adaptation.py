@@ -16,7 +16,7 @@ def adapt(
     overrides: Any = None,
     image_size: int | None = None,
     image_shape: Sequence[int] | None = None,
-) -> Any:
+) -> Preset:
     """Return the preset of the weights, changed as the parameters of an estimator ask.
 
     Parameters
@@ -47,7 +47,7 @@ def adapt(
     if image_size is not None:
         preset = _image_preset("image_size", image_size, preset).at(image_size)
     if image_shape is not None:
-        shape = tuple(image_shape) if isinstance(image_shape, list) else image_shape
+        shape: Any = tuple(image_shape) if isinstance(image_shape, list) else image_shape
         preset = replace(_image_preset("image_shape", shape, preset), image_shape=shape)
     return preset
 
