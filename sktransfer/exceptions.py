@@ -1,17 +1,17 @@
-"""The errors that this package raises."""
+"""The exceptions of this package."""
 
 
 class FreezeError(RuntimeError):
-    """A stage did not learn as it was asked to: a frozen one moved, or a trainable one did not."""
+    """Raised if a frozen stage changed in training, or a trainable one did not learn."""
 
 
 class DecodeError(ValueError):
-    """An item that cannot be decoded; the message says which file, and why."""
+    """Raised if an item cannot be decoded; the message names the item and the cause."""
 
 
 class TrainingDivergedError(ValueError):
-    """The loss is not finite; the message names the epoch and the rates."""
+    """Raised if the loss is not finite; the message names the epoch and the learning rates."""
 
 
 class NotAChainError(ValueError):
-    """Why a network is no chain of stages."""
+    """Raised if a network is not a chain of stages; the message states the reason."""

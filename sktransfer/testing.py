@@ -1,4 +1,4 @@
-"""What a valid backbone is, as one function that plugin authors run too."""
+"""A check that a backbone is valid, for the tests of providers."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ def check_backbone(
     batch: Any = None,
     reference: Callable[[Any], Tensor] | None = None,
 ) -> None:
-    """Raise AssertionError unless ``backbone`` keeps every promise of a chain of stages.
+    """Check that a backbone is a valid chain of stages.
 
-    It has unique stages that share no parameter; no stage overwrites its input; cut anywhere, it
-    computes the same bits; in training mode nothing frozen moves, batch statistics included;
-    and ``classifier(stages(batch))`` equals ``reference(batch)`` bit for bit.  The backbone itself
-    is left as it was.
+    - Stages share no parameter.
+    - No stage overwrites its input.
+    - Every cut gives the same output, bit for bit.
+    - Nothing frozen changes in training mode, including batch statistics.
+    - ``classifier(stages(batch))`` equals ``reference(batch)``, bit for bit.
+
+    The backbone itself is not changed.
 
     Parameters
     ----------
     backbone : Backbone
     batch : Tensor of shape (n, ...) or None, default=None
-        An input of the first stage.  None draws two images of the preset's size, or, if the items
-        are not images, takes two blank ones.
+        An input of the first stage.  With None, two random images of the preset's size are used,
+        or, if the items are not images, two blank items.
     reference : callable or None, default=None
-        The network's own forward pass, in evaluation mode; None leaves that comparison out.
+        The network's own forward pass in evaluation mode.  None skips this comparison.
 
     Raises
     ------
     AssertionError
-        Naming the stage and the promise that is not kept.
+        If a check fails; the message names the stage.
 
     Examples
     --------
@@ -60,8 +63,8 @@ def check_backbone(
     _check_frozen(backbone, batch)
 
 
-def _require(kept: bool, message: str) -> None:
-    if not kept:
+def _require(is_true: bool, message: str) -> None:
+    if not is_true:
         raise AssertionError(message)
 
 
@@ -85,15 +88,15 @@ def _check_parameters(backbone: Backbone) -> None:
 
 
 def _check_stages(backbone: Backbone, batch: Any) -> list[Any]:
-    """The input of the first stage, and the output of each."""
+    """Return the input of the first stage, and the output of each stage."""
     maps = [batch]
     for name, stage in backbone.stages.items():
         before = deepcopy(maps[-1])
         maps.append(stage(maps[-1]))
         _require(
             _same(before, maps[-2]),
-            f"stage {name!r} must not overwrite its input; an operation in place stands at its "
-            "start (inplace=True?).",
+            f"stage {name!r} must not overwrite its input; does it begin with an operation in place "
+            "(inplace=True)?",
         )
     return maps
 
@@ -104,7 +107,7 @@ def _check_layout(backbone: Backbone, last: Any) -> None:
     shape = tuple((last if isinstance(last, Tensor) else last[0]).shape)
     _require(
         len(shape) == NDIM[layout],
-        f"the last stage must give {NDIM[layout]} axes as layout {layout!r} says; "
+        f"the output of the last stage must have {NDIM[layout]} axes with layout {layout!r}; "
         f"got shape {shape}.",
     )
 
@@ -117,7 +120,7 @@ def _check_cuts(backbone: Backbone, maps: list[Any]) -> None:
 
 def _check_reference(backbone: Backbone, last: Any, expected: Tensor) -> None:
     if backbone.classifier is None:
-        raise AssertionError("classifier must be there to compare with the reference; it is None.")
+        raise AssertionError("classifier must be a module if there is a reference; got None.")
     logits = backbone.classifier(last)
     _require(
         logits.shape == expected.shape and torch.equal(logits, expected),
@@ -140,7 +143,7 @@ def _check_frozen(backbone: Backbone, batch: Any) -> None:
     for key, tensor in backbone.stages.state_dict().items():
         _require(
             torch.equal(tensor, before[key]),
-            f"nothing frozen may move in training mode; {key} did.",
+            f"nothing frozen may change in training mode; {key} did.",
         )
     learning = [key for key, p in backbone.stages.named_parameters() if p.requires_grad]
-    _require(not learning, f"no frozen parameter may ask for a gradient; {learning[:1]} does.")
+    _require(not learning, f"no frozen parameter may require a gradient; {learning[:1]} does.")

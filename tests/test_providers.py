@@ -86,7 +86,7 @@ def test_an_installed_provider_loads_its_own_weights(acme):
     assert torch.equal(stem[0].bias, torch.full((8,), 0.01))
 
 
-def test_an_installed_provider_serves_the_extractor(acme, images):
+def test_the_extractor_uses_an_installed_provider(acme, images):
     features = PretrainedFeatureExtractor("acme/net_s").fit_transform(images)
     assert features.shape == (3, 16)
 
@@ -102,16 +102,16 @@ def test_a_new_process_finds_an_installed_provider(acme):
     assert done.stdout.strip() == "['acme/net_s']"
 
 
-def test_two_distributions_of_one_name_are_refused_by_both_their_names(acme, tmp_path, monkeypatch):
+def test_two_distributions_with_the_same_provider_are_refused_by_name(acme, tmp_path, monkeypatch):
     rival = distribution(tmp_path / "rival", "bravo", "acme = bravo_backbones")
     monkeypatch.syspath_prepend(rival)
-    with pytest.raises(ValueError, match="'acme' is announced by two distributions") as caught:
+    with pytest.raises(ValueError, match="'acme' is defined by two distributions") as caught:
         list_backbones("acme")
     assert "acme (acme_backbones)" in str(caught.value)
     assert "bravo (bravo_backbones)" in str(caught.value)
 
 
-def test_a_registered_provider_is_known(registered):
+def test_a_registered_provider_is_listed(registered):
     provider = SimpleNamespace(names=lambda: ["a"], load=lambda name, weights: None)
     register_provider("mine", provider)
     assert list_backbones("mine") == ["mine/a"]
@@ -121,18 +121,18 @@ def test_a_registered_provider_is_known(registered):
 def test_a_taken_name_is_refused(registered, acme, name):
     provider = SimpleNamespace(names=list, load=get_backbone)
     register_provider("mine", provider)
-    with pytest.raises(ValueError, match=f"name must be new; '{name}' is a provider already"):
+    with pytest.raises(ValueError, match=f"name must be new; '{name}' is already a provider"):
         register_provider(name, provider)
 
 
 @pytest.mark.parametrize("name", ["", "mine/a"])
-def test_a_name_that_is_no_prefix_is_refused(registered, name):
+def test_an_invalid_name_is_refused(registered, name):
     with pytest.raises(ValueError, match=r"name must be a prefix without a slash; got"):
         register_provider(name, SimpleNamespace(names=list, load=get_backbone))
 
 
 @pytest.mark.parametrize("missing", ["names", "load"])
-def test_an_object_that_is_no_provider_is_refused(registered, missing):
+def test_an_object_that_is_not_a_provider_is_refused(registered, missing):
     provider = SimpleNamespace(names=list, load=get_backbone)
     delattr(provider, missing)
     with pytest.raises(TypeError, match=rf"must have a function {missing}\(\)"):
@@ -141,14 +141,14 @@ def test_an_object_that_is_no_provider_is_refused(registered, missing):
         list_backbones("mine")
 
 
-def test_a_provider_that_returns_no_backbone_is_named(registered):
+def test_a_provider_that_does_not_return_a_backbone_is_an_error(registered):
     provider = SimpleNamespace(names=lambda: ["a"], load=lambda name, weights: torch.nn.ReLU())
     register_provider("mine", provider)
     with pytest.raises(TypeError, match=r"'mine/a' must return a Backbone; got ReLU"):
         get_backbone("mine/a")
 
 
-def test_the_weights_that_are_asked_for_reach_the_provider(registered, acme):
+def test_the_provider_receives_the_weights(registered, acme):
     asked = []
 
     def load(name, weights):

@@ -1,4 +1,4 @@
-"""check_backbone finds each promise that is broken."""
+"""check_backbone finds each kind of invalid backbone."""
 
 import copy
 
@@ -20,7 +20,7 @@ def own_forward(backbone):
     return lambda x: net.classifier(net(x))
 
 
-def test_a_valid_backbone_passes_and_is_left_as_it_was(backbone):
+def test_a_valid_backbone_passes_and_is_not_changed(backbone):
     backbone.freeze_to(1).train()
     before = copy.deepcopy(backbone.state_dict())
     check_backbone(backbone, reference=own_forward(backbone))
@@ -77,23 +77,23 @@ def empty(backbone):
         (share, "stage 'extra' must not share a parameter with stage 'layer2'"),
         (move, "must give the output of the whole chain|layer2.1.running_mean did"),
         (noise, "must give the output of the whole chain"),
-        (flatten, "must give 4 axes as layout 'NCHW' says"),
+        (flatten, "must have 4 axes with layout 'NCHW'"),
         (misname, "layout must be one of"),
         (empty, "at least one stage"),
     ],
 )
-def test_a_broken_promise_is_named(backbone, spoil, message):
+def test_an_invalid_backbone_is_an_error_that_names_the_stage(backbone, spoil, message):
     spoil(backbone)
     with pytest.raises(AssertionError, match=message):
         check_backbone(backbone)
 
 
-def test_another_forward_pass_is_told_apart(backbone):
+def test_another_forward_pass_is_an_error(backbone):
     with pytest.raises(AssertionError, match=r"bit for bit.*greatest difference"):
         check_backbone(backbone, reference=lambda x: own_forward(backbone)(x) + 1e-6)
 
 
 def test_a_reference_needs_a_classifier(backbone):
     backbone.classifier = None
-    with pytest.raises(AssertionError, match=r"classifier must be there"):
+    with pytest.raises(AssertionError, match=r"classifier must be a module"):
         check_backbone(backbone, reference=lambda x: x)

@@ -1,8 +1,7 @@
-"""The chain of named stages, and the cut that divides it.
+"""The backbone: a chain of named stages, and the cut that divides it.
 
-A backbone is an ordered chain of stages; stages before the cut are frozen: no gradient, and
-evaluation mode for good.  So the prefix before the cut is a pure function of the item, and its
-output can be named, kept and shared.
+Stages before the cut are frozen: they get no gradient and stay in evaluation mode.  The prefix is
+therefore a pure function of the item, so its output can be cached and shared.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from .._support.hashing import hash_parts
 
-# Attributes of these types belong to what a module computes; their repr is their name.
+# Attributes of these types are settings of a module; their repr describes them.
 Plain = bool | int | float | str | tuple | None
 
 
@@ -24,23 +23,25 @@ class Backbone(nn.Module):
     Parameters
     ----------
     stages : mapping of str to Module
-        The stages in the order they run, up to the last feature map.  Use :func:`split` to make
-        them from a network.  No stage may overwrite its input.
+        The stages in the order they run, up to the last feature map.  :func:`split` makes them
+        from a network.  A stage must not overwrite its input.
     preset : Preset
-        How a raw item becomes the input of the first stage.
+        Converts a raw item to the input of the first stage.
     classifier : Module or None, default=None
-        What the network itself puts behind the stages: its pooling and its own head.
+        The rest of the network after the stages: its pooling and its own head.
     layout : {"NCHW", "NHWC", "NLC", "NC"}, default="NCHW"
-        How the outputs of the stages are laid out.
+        The layout of the stages' outputs: feature maps with channels first or last, a sequence of
+        tokens, or one vector for each item.
     n_prefix_tokens : int, default=0
-        With ``layout="NLC"``, how many leading tokens stand for no position (a class token).
+        With ``layout="NLC"``, the number of leading tokens that are no positions, such as a class
+        token.
     weights_info : mapping or None, default=None
-        Where the weights came from: tag, source, sha256, licence, input size, mean, std.
+        The origin of the weights: tag, source, sha256, licence, input size, mean, std.
 
     Attributes
     ----------
     cut : int
-        Stages before it are frozen; 0 at first.
+        The number of frozen stages; 0 at first.
     names : list of str
         The names of the stages, in order.
 
@@ -81,7 +82,7 @@ class Backbone(nn.Module):
         return list(self.stages)
 
     def freeze_to(self, cut: int) -> Backbone:
-        """Freeze the first ``cut`` stages, thaw the others; returns the backbone."""
+        """Freeze the first ``cut`` stages, unfreeze the others, and return the backbone."""
         if not 0 <= cut <= len(self.stages):
             raise ValueError(f"cut must be between 0 and {len(self.stages)}; got {cut!r}.")
         self.cut = cut
@@ -90,36 +91,36 @@ class Backbone(nn.Module):
         return self.train(self.training)
 
     def truncate(self, stop: int) -> Backbone:
-        """Drop the classifier, and the stages from the ``stop``-th on; returns the backbone."""
+        """Keep the first ``stop`` stages, drop the classifier, and return the backbone."""
         for name in self.names[stop:]:
             del self.stages[name]
         self.classifier = None
         return self.freeze_to(min(self.cut, stop))
 
     def train(self, mode: bool = True) -> Backbone:
-        """Set the mode of the stages after the cut; those before it stay in evaluation mode."""
+        """Set the mode of the stages after the cut; frozen stages stay in evaluation mode."""
         super().train(mode)
         for stage in list(self.stages.values())[: self.cut]:
             stage.eval()
         return self
 
     def forward(self, x: Any, start: int = 0, stop: int | None = None) -> Any:
-        """The output of stages ``start`` to ``stop`` (excluded)."""
+        """Run the stages from ``start`` to ``stop`` (excluded)."""
         for stage in list(self.stages.values())[start:stop]:
             x = stage(x)
         return x
 
     def fingerprint(self, stop: int | None = None, preset: Any = None) -> str:
-        """Hexadecimal name of the function that the preset and the first ``stop`` stages compute.
+        """Return a hash of the function that the preset and the first ``stop`` stages compute.
 
-        ``preset`` stands in for the backbone's own.  Two functions have one name only if preset,
-        layout, structure and weights are equal; the classifier counts when ``stop`` is None.
+        Two fingerprints are equal only if preset, layout, structure and weights are equal.  The
+        classifier counts if ``stop`` is None.  ``preset`` replaces the backbone's own.
         """
         preset = self.preset if preset is None else preset
         return hash_parts("prefix", preset.fingerprint(), self.weights_fingerprint(stop)).hex()
 
     def weights_fingerprint(self, stop: int | None = None) -> str:
-        """The fingerprint without the preset: the same for any version of an image library."""
+        """Return the fingerprint without the preset, and so without versions of image libraries."""
         modules = list(self.stages.values())[:stop]
         if stop is None and self.classifier is not None:
             modules.append(self.classifier)
@@ -154,15 +155,15 @@ def _describe_attribute(value: Any) -> str:
 
 
 def split(net: nn.Module, **table: str) -> dict[str, nn.Module]:
-    """Stages made of ``net``'s own submodules, which they share.
+    """Divide a network into stages, which share its submodules.
 
     Parameters
     ----------
     net : Module
         A network whose forward pass runs its submodules one after the other.
     **table : str
-        For each stage, the dotted names of its submodules in the order they run, with spaces
-        between; ``features[0:4]`` stands for the children 0 to 3 of ``features``.
+        For each stage, the dotted names of its submodules in the order they run, separated by
+        spaces; ``features[0:4]`` stands for the children 0 to 3 of ``features``.
 
     Returns
     -------

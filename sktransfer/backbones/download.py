@@ -1,4 +1,4 @@
-"""Downloads: one at a time, compared with their hash, whole or not at all, or forbidden."""
+"""Downloads: atomic, compared with a hash, one process at a time, and none in offline mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from .._support.validation import check_choice
 
-# Bytes that a file of weights, here or on its way here, may have.
+# The maximum size of a file of weights, in bytes, on disk or while it is downloaded.
 LARGEST = 32 * 2**30
 
 _CHUNK = 1 << 20  # bytes
@@ -28,7 +28,7 @@ _offline: ContextVar[bool | None] = ContextVar("offline", default=None)
 
 @contextmanager
 def offline_mode(offline: bool | None) -> Iterator[None]:
-    """Forbid downloads within, in this thread, or allow them; None leaves it as it is."""
+    """Forbid or allow downloads in this thread; None changes nothing."""
     check_choice("offline", offline, [True, False, None])
     token = _offline.set(_offline.get() if offline is None else offline)
     try:
@@ -38,7 +38,7 @@ def offline_mode(offline: bool | None) -> Iterator[None]:
 
 
 def is_offline() -> bool:
-    """Whether downloads are forbidden: by :func:`offline_mode`, or else by SKTRANSFER_OFFLINE."""
+    """Return True if :func:`offline_mode` or the variable SKTRANSFER_OFFLINE forbids downloads."""
     offline = _offline.get()
     return os.environ.get("SKTRANSFER_OFFLINE", "") not in ("", "0") if offline is None else offline
 
@@ -52,22 +52,22 @@ def download(
     tag: str | None = None,
     sha256_prefix: str | None = None,
 ) -> Path:
-    """The path of ``filename`` in ``folder``, brought there from ``url`` if need be.
+    """Download a file unless it is in the folder already, and return its path.
 
     Parameters
     ----------
     url : str
-        https, or http from this very machine.
+        An https address, or an http address on this machine.
     folder : str or path-like
-        Made where it is missing.
+        The folder of the file; it is created if it does not exist.
     filename : str
-        A file of this name that is there already is returned unread.
+        The name of the file.  A file of this name in the folder is returned without reading it.
     address : str
-        Of the backbone, for the errors.
+        The address of the backbone, for error messages.
     tag : str or None, default=None
-        The name of the weights, if not the default ones, for the errors.
+        The tag of the weights, for error messages; None for the default weights.
     sha256_prefix : str or None, default=None
-        With which the file's hash must begin, hexadecimal.
+        The first hexadecimal digits of the file's hash; None does not check it.
 
     Returns
     -------
@@ -76,67 +76,71 @@ def download(
     Raises
     ------
     ConnectionError
-        If the file cannot be had, or must not (see :func:`offline_mode`); it names the file,
-        where it would be kept, and how to bring it there.
+        If the file cannot be downloaded, or if :func:`offline_mode` forbids it.  The message names
+        the file, its place, and how to copy it there.
     OSError
-        If the file has another hash, is too large, or cannot be kept.
+        If the file has another hash, is too large, or cannot be written.
 
     Notes
     -----
-    Of several processes one downloads and the others wait.  The file appears whole or not at all.
+    If several processes need the file, one downloads it and the others wait.  An interrupted
+    download leaves no file.
     """
     target = Path(folder) / filename
     if target.exists():
         return target
-    wanted = _wanted(url, target, address, tag)
+    instructions = _instructions(url, target, address, tag)
     if is_offline():
         raise ConnectionError(
-            f"weights of {address} are not here, and downloads are forbidden (offline=True, or "
-            f"SKTRANSFER_OFFLINE). {wanted}"
+            f"weights of {address} are not on this machine, and downloads are forbidden "
+            f"(offline=True, or SKTRANSFER_OFFLINE). {instructions}"
         )
     from filelock import FileLock
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
-            if not target.exists():  # another process may have brought it meanwhile
-                _bring(url, target, sha256_prefix)
+            if not target.exists():  # another process may have downloaded it meanwhile
+                _download_to(url, target, sha256_prefix)
     except (OSError, ValueError, HTTPException) as error:
         unreachable = (URLError, HTTPException, TimeoutError, ConnectionError)
         kind = ConnectionError if isinstance(error, unreachable) else OSError
         raise kind(
-            f"weights of {address} could not be had from {url}: {error}. {wanted}"
+            f"weights of {address} could not be downloaded from {url}: {error}. {instructions}"
         ) from error
     return target
 
 
-def _wanted(url: str, target: Path, address: str, tag: str | None) -> str:
+def _instructions(url: str, target: Path, address: str, tag: str | None) -> str:
     option = f" --weights {tag}" if tag else ""
     return (
-        f"The file wanted is {target.name}; it would be kept as {target}. On a connected machine, "
-        f"`sktransfer fetch {address}{option} --to DIR` makes a file: bring it here and pass "
-        f"weights=PATH; or put a copy of {url} where it would be kept."
+        f"The file needed is {target.name}, and its place is {target}. On a connected machine, "
+        f"`sktransfer fetch {address}{option} --to DIR` writes a file: copy it to this machine and "
+        f"pass weights=PATH; or copy {url} to that place."
     )
 
 
-def _bring(url: str, target: Path, sha256_prefix: str | None) -> None:
-    """Download aside, compare, rename; the caller holds the lock, so the name aside is free."""
-    aside = target.with_name(f"{target.name}.part")
+def _download_to(url: str, target: Path, sha256_prefix: str | None) -> None:
+    """Download to a temporary file, check its hash, and rename it.
+
+    The caller holds a lock, so that no other process uses the temporary file.
+    """
+    part = target.with_name(f"{target.name}.part")
     try:
-        with aside.open("wb") as file:
+        with part.open("wb") as file:
             digest = _receive(url, file, target.name)
         if not digest.startswith((sha256_prefix or "").lower()):
             raise OSError(
-                f"the sha256 of what came must begin with {sha256_prefix}; got {digest}. "
-                "It was removed; a proxy may have answered in the place of the address"
+                f"the sha256 of the download must begin with {sha256_prefix}; got {digest}. "
+                "The file was removed; a proxy may have answered instead of the server"
             )
-        aside.replace(target)
+        part.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _receive(url: str, file: IO[bytes], label: str) -> str:
-    """Write what ``url`` gives to ``file``; returns its sha256."""
+    """Download ``url`` to an open file, with a progress bar; return its sha256."""
     from tqdm import tqdm
 
     digest, received = hashlib.sha256(), 0
@@ -175,15 +179,15 @@ def _open(url: str) -> HTTPResponse:
 def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise OSError(f"an address of weights must begin with https://; got {url!r}")
+        raise OSError(f"the address of weights must begin with https://; got {url!r}")
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Redirects that stay encrypted."""
+    """A handler that follows encrypted redirects only."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
-        """The request of ``newurl``, if it is an address that :func:`download` would take."""
+        """Follow a redirect if :func:`download` would accept its address."""
         _check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

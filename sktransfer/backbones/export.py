@@ -1,4 +1,4 @@
-"""Weights in one file, with their preprocessing, for a machine without a network."""
+"""Export of weights with their preprocessing to one file, for machines that are offline."""
 
 from __future__ import annotations
 
@@ -20,35 +20,36 @@ from .weights import recorded
 def fetch(
     address: str, to: str | os.PathLike[str], weights: str | os.PathLike[str] = "default"
 ) -> Path:
-    """The file that it writes: pass its path as ``weights=``, on any machine.
+    """Write the weights of a backbone to a file that ``weights=`` accepts on any machine.
 
     Parameters
     ----------
     address : str
-        Of the backbone, ``"provider/model"``.
+        The address of the backbone, ``"provider/model"``.
     to : str or path-like
-        The folder of the file, which is made where it is missing.
+        The folder of the file; it is created if it does not exist.
     weights : str or path-like, default="default"
         ``"default"``, a tag of the provider, or the path of a file, which is converted.
 
     Returns
     -------
     Path
-        Of a safetensors file: the weights under the network's own names, and, as metadata, the
-        preprocessing, the address, the tag, the source, its sha256 and the licence.
+        The path of a safetensors file.  It contains the weights under the network's own names and,
+        as metadata, the preprocessing, address, tag, source, sha256 and licence.
 
     Raises
     ------
     ValueError
-        If the provider reads no file for ``weights``, or cannot make the same backbone of the new
-        file; nothing is written.
+        If the provider does not read exactly one file, or if the new file gives another backbone.
+        Nothing is written then.
     OSError
-        If the weights cannot be brought here, or the file cannot be written.
+        If the weights cannot be downloaded, or the file cannot be written.
 
     Notes
     -----
-    It serves every provider that reads its weights with :func:`sktransfer.backbones.read_weights`.
-    The new file is loaded before it appears: the backbone must have the same fingerprint.
+    The provider must read its weights with :func:`sktransfer.backbones.read_weights`, as all
+    providers in this package do.  The new file is loaded before it gets its name, to check that the
+    backbone has the same fingerprint.
 
     Examples
     --------
@@ -66,9 +67,9 @@ def fetch(
         )
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".fetch-") as aside:
-        path = Path(aside) / _filename(address, backbone.weights_info.get("tag"))
-        # save_file would make a file for its owner's eyes only
+    with TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+        path = Path(temporary) / _filename(address, backbone.weights_info.get("tag"))
+        # safetensors' save_file would make a file that only its owner can read
         path.write_bytes(save(_stored(files[0].state), _metadata(address, backbone)))
         _check_same(address, weights, path, backbone)
         return path.replace(folder / path.name)
@@ -80,9 +81,9 @@ def _filename(address: str, tag: str | None) -> str:
 
 
 def _stored(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` as safetensors takes it: contiguous, nothing shared.
+    """Copy the tensors to contiguous memory that they do not share, as safetensors requires.
 
-    Tensors that hold no numbers are left out: a classifier that was never trained.
+    Tensors of NaN are left out: they belong to a classifier that was never trained.
     """
     return {
         name: tensor.contiguous().clone()
@@ -92,12 +93,12 @@ def _stored(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _metadata(address: str, backbone: Backbone) -> dict[str, str]:
-    """What the new file says of itself, as text; ``ImagePreset.with_metadata`` reads it back."""
+    """Return the metadata of the new file, which ``ImagePreset.with_metadata`` reads."""
     info, preset = backbone.weights_info, backbone.preset
-    said: dict[str, Any] = {key: info.get(key) for key in ("tag", "source", "sha256", "licence")}
-    said["address"] = address
+    entries: dict[str, Any] = {key: info.get(key) for key in ("tag", "source", "sha256", "licence")}
+    entries["address"] = address
     if isinstance(preset, ImagePreset):
-        said |= {
+        entries |= {
             "input_size": preset.size,
             "resize": preset.resize,
             "crop": preset.crop,
@@ -105,13 +106,14 @@ def _metadata(address: str, backbone: Backbone) -> dict[str, str]:
             "std": ",".join(map(str, preset.std)),
             "interpolation": preset.interpolation,
         }
-    return {key: str(value) for key, value in said.items() if value is not None}
+    return {key: str(value) for key, value in entries.items() if value is not None}
 
 
 def _check_same(address: str, weights: object, path: Path, backbone: Backbone) -> None:
     again = get_backbone(address, path, offline=True)
     if again.fingerprint() != backbone.fingerprint():
         raise ValueError(
-            f"address must be of a backbone that a file brings back; {address!r} made something "
-            f"else of the file of weights={weights!r}. Its provider may pass over the metadata."
+            f"address must be of a backbone that can be loaded from a file; {address!r} with "
+            f"weights={weights!r} gives another backbone from the exported file. Its provider may "
+            "ignore the metadata."
         )

@@ -172,7 +172,7 @@ def fuse_conv_bn(module: nn.Module, x: Tensor, tolerance: float) -> nn.Module:
     """Copy a module for evaluation, with each batch norm fused into the convolution before it.
 
     Watching ``x`` pass through shows which batch norms follow a convolution.  If the output of the
-    fused copy differs, as it does when another layer uses the output of such a convolution too,
+    fused copy differs, as it does when another layer also uses the output of a convolution,
     or when rounding errors are large, the copy that is returned is not fused.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Addresses: ``provider/model`` to a backbone, through entry points."""
+"""The registry of providers, which finds a backbone by its address, ``provider/model``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ GROUP = "sktransfer.backbones"
 
 
 class Provider(Protocol):
-    """What a provider must look like; a module is enough."""
+    """The protocol of a provider; a module with these two functions is enough."""
 
     def names(self) -> list[str]:
-        """The models of this provider."""
+        """List the models of this provider."""
 
     def load(self, name: str, weights: str | PathLike[str] | None) -> Backbone:
         """Build the model ``name`` with ``weights``."""
@@ -39,20 +39,20 @@ def get_backbone(
     seed: int = 0,
     offline: bool | None = None,
 ) -> Backbone:
-    """A new backbone, in evaluation mode and nothing frozen.
+    """Load a new backbone, in evaluation mode, with no stage frozen.
 
     Parameters
     ----------
     backbone : str or callable
-        Address, ``"provider/model"``, or a factory: a callable that returns a Backbone.  A
-        factory brings its own weights, and is called without arguments.
+        An address, ``"provider/model"``, or a factory: a callable without arguments that returns
+        a Backbone with its weights.
     weights : str, path-like or None, default="default"
         ``"default"``, a tag of the provider, the path of a .safetensors, .pth or .pt file, or None
-        for random weights.
+        for random weights.  Must be ``"default"`` if ``backbone`` is a factory.
     seed : int, default=0
-        Seed of random weights; torch's global generator is left as it was.
+        The seed of random weights.  The state of torch's global generator does not change.
     offline : bool or None, default=None
-        Whether a download is forbidden; None asks the environment variable SKTRANSFER_OFFLINE.
+        If True, nothing is downloaded.  None reads the environment variable SKTRANSFER_OFFLINE.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def get_backbone(
     Raises
     ------
     ValueError
-        If the address names no provider, or no model of it.
+        If the provider or the model is unknown.
     TypeError
         If a factory returns something other than a Backbone.
 
@@ -91,14 +91,14 @@ def _factory(
     if callable(backbone) and not isinstance(backbone, torch.nn.Module):
         if weights != "default":
             raise ValueError(
-                "weights must be 'default' where backbone is a factory, which brings its own; "
+                "weights must be 'default' if backbone is a factory, which loads its own weights; "
                 f"got {weights!r}."
             )
-        return lambda: deepcopy(backbone())  # it may return the same one again
+        return lambda: deepcopy(backbone())  # it may return the same object each time
     raise TypeError(
         "backbone must be an address such as 'torchvision/resnet18', or a callable that returns "
-        f"a Backbone; got {type(backbone).__name__}. A network itself is no parameter: "
-        "fitted weights would pass from fold to fold."
+        f"a Backbone; got {type(backbone).__name__}. A network itself is not accepted: its fitted "
+        "weights would leak from one fold of a cross-validation to the next."
     )
 
 
@@ -132,13 +132,13 @@ def _provider(prefix: str) -> Provider:
 
 
 def _providers() -> dict[str, EntryPoint | Provider]:
-    """Every provider by its prefix; those announced by a distribution are not imported yet."""
+    """Return all providers by prefix; those found by entry point are not imported yet."""
     known: dict[str, EntryPoint | Provider] = {}
     for entry in entry_points(group=GROUP):
         other = known.setdefault(entry.name, entry)
         if isinstance(other, EntryPoint) and other.value != entry.value:
             raise ValueError(
-                f"provider {entry.name!r} is announced by two distributions, "
+                f"provider {entry.name!r} is defined by two distributions, "
                 f"{_distribution(other)} and {_distribution(entry)}; uninstall one of them."
             )
     return dict(sorted((known | _registered).items()))
@@ -149,14 +149,14 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 def register_provider(name: str, provider: Provider) -> None:
-    """Make ``provider`` known under ``name`` in this process, for notebooks and tests.
+    """Register a provider in this process, for notebooks and tests.
 
     Parameters
     ----------
     name : str
-        The prefix of its addresses; no slash.
+        The prefix of its addresses, without a slash.
     provider : object with ``names()`` and ``load(name, weights)``
-        A module is enough.
+        It can be a module.
 
     Raises
     ------
@@ -167,8 +167,8 @@ def register_provider(name: str, provider: Provider) -> None:
 
     Notes
     -----
-    Workers of another process do not see it; an entry point of the group
-    ``sktransfer.backbones`` is seen by all.
+    Worker processes do not see it.  Providers in an installed package are found in every process
+    by their entry point in the group ``sktransfer.backbones``.
 
     Examples
     --------
@@ -183,23 +183,23 @@ def register_provider(name: str, provider: Provider) -> None:
     if not name or "/" in name:
         raise ValueError(f"name must be a prefix without a slash; got {name!r}.")
     if name in _providers():
-        raise ValueError(f"name must be new; {name!r} is a provider already.")
+        raise ValueError(f"name must be new; {name!r} is already a provider.")
     for function in ("names", "load"):
         if not callable(getattr(provider, function, None)):
-            raise TypeError(f"provider {name!r} must have a function {function}(); it has none.")
+            raise TypeError(f"provider {name!r} must have a function {function}().")
     _registered[name] = provider
 
 
 def list_backbones(provider: str | None = None, pattern: str | None = None) -> list[str]:
-    """The addresses of all backbones, sorted.
+    """List the addresses of all backbones, sorted.
 
     Parameters
     ----------
     provider : str or None, default=None
-        Keep those of one provider; None asks each provider that is installed, and passes over
-        those whose optional package is missing.
+        List the backbones of this provider only.  None lists all providers, except those whose
+        optional package is not installed.
     pattern : str or None, default=None
-        Keep addresses that match, as in a shell: ``"*resnet*"``.
+        List only addresses that match a shell-style pattern such as ``"*resnet*"``.
 
     Returns
     -------

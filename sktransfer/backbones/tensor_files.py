@@ -1,4 +1,4 @@
-"""Files of tensors, read without running what they hold."""
+"""Reading of files of tensors without running code from them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-# With these a file of torch begins: a zip archive, or, before torch 1.6, one certain number.
+# The first bytes of a file of torch: a zip archive or, before torch 1.6, a pickled magic number.
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def read(path: Path) -> tuple[Any, dict[str, str]]:
-    """What the file holds, and the metadata that a safetensors file has.
+    """Return the content of a file and, for safetensors, its metadata.
 
     Raises
     ------
     ValueError
-        If it is damaged, or to load it could run code.
+        If the file is damaged, or if loading it could run code.
     """
     return (_safetensors if path.suffix.lower() == ".safetensors" else _torch)(path)
 
@@ -31,7 +31,7 @@ def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        # the library compares its header with the size of the file, and bounds both
+        # safetensors limits the size of the header, and compares it with the size of the file
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
@@ -44,15 +44,15 @@ def _torch(path: Path) -> tuple[Any, dict[str, str]]:
         return torch.load(path, map_location="cpu", weights_only=True), {}
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        cause = named[1] if named else "what torch.save does not write"
+        cause = named[1] if named else "data that torch.save does not write"
         raise ValueError(_unsafe(path, cause)) from error
-    except Exception as error:  # a damaged pickle fails in any way whatever
+    except Exception as error:  # a damaged pickle can raise any error
         cause = str(error).partition(". ")[0] or type(error).__name__
         raise ValueError(_damaged(path, "torch", cause)) from error
 
 
 def _check_torch(path: Path) -> None:
-    """Refuse what ``torch.save`` did not write before torch sees it."""
+    """Raise an error if ``torch.save`` did not write the file, before torch reads it."""
     with path.open("rb") as stream:
         head = stream.read(len(_LEGACY))
     if head.startswith(_ZIP):
@@ -64,7 +64,7 @@ def _check_torch(path: Path) -> None:
         if any("/code/" in entry.filename for entry in entries):
             raise ValueError(_unsafe(path, "a TorchScript program"))
         unpacked = sum(entry.file_size for entry in entries)
-        if unpacked > path.stat().st_size:  # torch does not compress: this one would burst
+        if unpacked > path.stat().st_size:  # torch does not compress: a zip bomb
             raise ValueError(_damaged(path, "torch", f"it would unpack to {unpacked} bytes"))
     elif head != _LEGACY and head.startswith(b"\x80"):
         raise ValueError(_unsafe(path, "a pickle that torch.save did not write"))
@@ -75,14 +75,14 @@ def _check_torch(path: Path) -> None:
 
 def _damaged(path: Path, kind: str, cause: str) -> str:
     return (
-        f"weights must be a whole file of {kind}; {str(path)!r} is not: {cause.rstrip('.')}. "
-        "Was its download or copy cut short, or is it another kind of file?"
+        f"weights must be a complete {kind} file; {str(path)!r} is not: {cause.rstrip('.')}. "
+        "Was its download or copy interrupted, or is it another kind of file?"
     )
 
 
 def _unsafe(path: Path, cause: str) -> str:
     return (
-        f"weights must hold tensors only; {str(path)!r} holds {cause}, and to load that could run "
-        "code, so it was not loaded. Where you trust the file, convert it to safetensors: "
+        f"weights must be tensors only; {str(path)!r} contains {cause}. Loading that could run "
+        "code, so it was not loaded. If you trust the file, convert it to safetensors: "
         "safetensors.torch.save_file(net.state_dict(), 'weights.safetensors')."
     )

@@ -1,4 +1,4 @@
-"""A network's own forward pass, followed by torch.fx call by call, and its parts as modules."""
+"""Traces of a network's forward pass with torch.fx, and modules that run parts of a trace."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from torch.fx.node import map_aggregate
 from ..exceptions import NotAChainError
 from .fx_lock import tracing
 
-# Images of a run without numbers: so many that their number is not taken for a side of a map.
+# Number of images in a run on the meta device.  It is a large prime, so that no side of a feature
+# map has the same value.
 BATCH = 1009
 
-# Takes a node whose value is a size or the like, and gives the function that makes it of a stage's
-# input; None where there is none.
+# Takes a node whose value is a size or a device.  Returns the function that computes the value from
+# the input of a stage, or None if there is no such function.
 Known = Callable[[fx.Node], Callable[[Tensor], Any] | None]
 
 
 @dataclass(frozen=True)
 class Value:
-    """The name of what an earlier step gave."""
+    """A reference to the result of an earlier step, by its name."""
 
     name: str
 
@@ -39,12 +40,12 @@ class Step:
     Parameters
     ----------
     name : str
-        Of what it gives.
+        The name of the result.
     call : {"call_module", "call_function", "call_method", "get_attr"}
     target : str or callable
         The path of a module or tensor, the name of a method, or a function.
     args, kwargs : sequence and mapping
-        Where a :class:`Value` stands for what an earlier step gave.
+        The arguments; a :class:`Value` stands for the result of an earlier step.
     """
 
     name: str
@@ -54,17 +55,17 @@ class Step:
     kwargs: Any = None
 
 
-class Steps(nn.Module):
-    """A part of a forward pass that does more than call one module after the other.
+class TracedSteps(nn.Module):
+    """A module that runs some steps of a traced forward pass.
 
     Parameters
     ----------
     net : Module
-        Its submodules and tensors are shared.
+        The traced network; its submodules and tensors are shared.
     start : str
         The name of the input.
     steps : sequence of Step
-        In the order they run; the last one gives the output.
+        The steps in the order they run; the last one computes the output.
     """
 
     def __init__(self, net: nn.Module, start: str, steps: Sequence[Step]):
@@ -73,17 +74,18 @@ class Steps(nn.Module):
         self.steps = tuple(steps)
         for step in steps:
             if step.call in {"call_module", "get_attr"}:
-                self._hold(net, step.target)
+                self._share(net, step.target)
 
-    def _hold(self, net: nn.Module, path: str) -> None:
-        held = _held(net, path)
-        if any(held is buffer for buffer in net.buffers()):
-            self.register_buffer(_key(path), held)
-        else:  # what was made of buffers while tracing keeps its precision: it is no buffer
-            setattr(self, _key(path), held)
+    def _share(self, net: nn.Module, path: str) -> None:
+        """Register the submodule or tensor ``path`` of the network with this module."""
+        shared = _get(net, path)
+        if any(shared is buffer for buffer in net.buffers()):
+            self.register_buffer(_key(path), shared)
+        else:  # a constant computed while tracing is no buffer, so that it keeps its precision
+            setattr(self, _key(path), shared)
 
     def forward(self, x: Any) -> Any:
-        """What the last step gives."""
+        """Run the steps and return the result of the last one."""
         values = {self.start: x}
         for step in self.steps:
             values[step.name] = x = self._run(step, values)
@@ -98,13 +100,13 @@ class Steps(nn.Module):
             return step.target(*args, **kwargs)
         if step.call == "call_method":
             return getattr(args[0], step.target)(*args[1:], **kwargs)
-        held = getattr(self, _key(step.target))
+        shared = getattr(self, _key(step.target))
         if step.call == "get_attr":
-            return held.to(values[self.start].device)
-        return held(*args, **kwargs)
+            return shared.to(values[self.start].device)
+        return shared(*args, **kwargs)
 
     def extra_repr(self) -> str:
-        """The steps, which belong to the fingerprint."""
+        """List the steps, which are part of the fingerprint."""
         return "\n".join(
             f"{step.name} = {getattr(step.target, '__name__', step.target)}{step.args}{step.kwargs}"
             for step in self.steps
@@ -112,31 +114,33 @@ class Steps(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Follows one method of a network; all its modules but plain sequences stay whole."""
+    """Trace one method of a network; of its submodules, only plain Sequentials are traced into."""
 
     def __init__(self, method: str, whole: Collection[Callable[..., Any]]):
         super().__init__(autowrap_functions=tuple(whole))
         self.traced_func_name = method
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002 - torch dictates it
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002 - torch defines the signature
         return type(m).forward is not nn.Sequential.forward
 
 
 class Trace:
-    """What one method of a network does with its input, call by call.
+    """The calls that one method of a network makes, as a torch.fx graph.
 
     Parameters
     ----------
     net : Module
     method : str
-        Takes one tensor and returns one; its other parameters keep their defaults.
+        The name of a method that takes one tensor and returns one.  Its other parameters keep
+        their defaults.
     whole : collection of callable
-        Functions that are one step, whatever they do inside.
+        Functions that are recorded as one step and not traced into.
 
     Raises
     ------
     NotAChainError
-        If torch.fx cannot follow it: the calls depend on numbers, or it returns several tensors.
+        If torch.fx cannot trace the method because its calls depend on the values of tensors, or if
+        the method returns several tensors.
     """
 
     def __init__(self, net: nn.Module, method: str, whole: Collection[Callable[..., Any]] = ()):
@@ -159,21 +163,25 @@ class Trace:
         self.order = {node: index for index, node in enumerate(graph.nodes)}
 
     @cached_property
-    def hollow(self) -> nn.Module:
-        """The network without numbers."""
-        return hollow(self.net)
+    def meta_net(self) -> nn.Module:
+        """A copy of the network on the meta device."""
+        return copy_to_meta(self.net)
 
     def run(self, size: int) -> Run:
-        """A run without numbers, of images of ``size`` pixels a side; errors are the network's."""
+        """Run the graph on the meta device with square images of ``size`` pixels.
+
+        The network's own errors are not caught.
+        """
         run = Run(self)
         with torch.no_grad():
             run.run(torch.empty(BATCH, 3, size, size, device="meta"))
         return run
 
     def between(self, start: fx.Node, stop: fx.Node, known: Known) -> list[Step] | None:
-        """The steps from the value of ``start`` to that of ``stop``; None if there is no such way.
+        """List the steps that compute the value of ``stop`` from that of ``start``.
 
-        What depends on parameters and sizes alone is made again.
+        The result is None if they need another value that depends on the image.  Values that
+        depend on parameters and sizes alone, such as a rotary embedding, are computed again.
         """
         nodes: dict[fx.Node, Step] = {stop: _step(stop)}
         waiting = [stop]
@@ -192,21 +200,21 @@ class Trace:
         return [nodes[node] for node in sorted(nodes, key=self.order.__getitem__)]
 
     def part(self, start: fx.Node, stop: fx.Node, known: Known) -> nn.Module:
-        """The module of those steps: a plain sequence of modules where they are no more."""
+        """Build a module of the steps between two nodes; a plain Sequential if that is enough."""
         steps = self.between(start, stop, known) or []
         before = [start.name, *(step.name for step in steps)]
         modules = OrderedDict(
-            (_key(step.target), _held(self.net, step.target))
+            (_key(step.target), _get(self.net, step.target))
             for step, name in zip(steps, before, strict=False)
             if step.call == "call_module" and step.args == (Value(name),) and not step.kwargs
         )
         if len(modules) < len(steps):
-            return Steps(self.net, start.name, steps)
+            return TracedSteps(self.net, start.name, steps)
         return nn.Sequential(modules) if len(modules) > 1 else next(iter(modules.values()))
 
 
 class Run(fx.Interpreter):
-    """What every step of a forward pass gives, numbers aside.
+    """A run of a trace on the meta device, which records the result of every step.
 
     Parameters
     ----------
@@ -215,33 +223,33 @@ class Run(fx.Interpreter):
     Attributes
     ----------
     values : dict of Node to Tensor or other
-        Tensors are on the meta device.
+        The results; tensors are on the meta device.
     """
 
     def __init__(self, trace: Trace):
-        super().__init__(trace.hollow, garbage_collect_values=False, graph=trace.graph)
+        super().__init__(trace.meta_net, garbage_collect_values=False, graph=trace.graph)
         self.values: dict[fx.Node, Any] = {}
         self._versions: dict[fx.Node, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run, and note what came."""
+        """Run one step and record its result."""
         value = self.values[n] = super().run_node(n)
         if isinstance(value, Tensor):
             self._versions[n] = value._version
         return value
 
     def shape(self, node: fx.Node) -> tuple[int, ...]:
-        """Of what ``node`` gave for one image; empty where that is no tensor."""
+        """Return the shape of a result for one image; empty if the result is not a tensor."""
         value = self.values.get(node)
         return tuple(value.shape[1:]) if isinstance(value, Tensor) else ()
 
     def is_overwritten(self, node: fx.Node) -> bool:
-        """Whether what ``node`` gave was changed in place afterwards."""
+        """Return True if a later step changed the result of ``node`` in place."""
         return bool(self.values[node]._version != self._versions[node])
 
 
-def hollow(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` without numbers, on the meta device."""
+def copy_to_meta(module: nn.Module) -> nn.Module:
+    """Copy a module to the meta device, where tensors have shapes but no values."""
     others = (t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor))
     tensors = [*module.parameters(), *module.buffers(), *others]
     memo = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors}
@@ -251,7 +259,7 @@ def hollow(module: nn.Module) -> nn.Module:
 
 
 def _free_devices(graph: fx.Graph, image: fx.Node) -> None:
-    """Put the image's device for every device that the network had when it was traced."""
+    """Replace devices that were recorded while tracing by the device of the image."""
 
     def is_device(part: Any) -> bool:
         return isinstance(part, torch.device)
@@ -274,7 +282,8 @@ def _step(node: fx.Node) -> Step:
     return Step(node.name, node.op, node.target, args, kwargs)
 
 
-def _held(net: nn.Module, path: str) -> Any:
+def _get(net: nn.Module, path: str) -> Any:
+    """Return a submodule or tensor of ``net`` by its dotted path."""
     parent, _, name = path.rpartition(".")
     return getattr(net.get_submodule(parent), name)
 

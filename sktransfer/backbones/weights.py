@@ -1,4 +1,4 @@
-"""Weights: files that hold tensors and nothing else, where they come from, and what they fit."""
+"""Weights: reading files of tensors, recording their origin, and copying them into a network."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from .download import LARGEST
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
-# Under which names checkpoints keep their tensors; averaged ones are those that were evaluated.
+# The keys under which checkpoints store their state dict.  Averaged weights come first: reported
+# scores are usually theirs.
 WRAPPERS = ("model_ema", "state_dict_ema", "state_dict", "model_state_dict", "model")
-# What wrappers of networks put before every name.
+# Prefixes that wrappers of networks add to the name of every tensor.
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 
 
@@ -33,16 +34,16 @@ _recorded: ContextVar[list[WeightsFile] | None] = ContextVar("recorded", default
 
 @dataclass(frozen=True, eq=False)
 class WeightsFile:
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Parameters
     ----------
     state : dict of str to Tensor
-        The tensors by name, on the CPU; wrappers of checkpoints and networks are taken off.
+        The tensors by name, on the CPU, without the wrappers of checkpoints and networks.
     metadata : dict of str to str
-        Of a safetensors file; empty for others.
+        The metadata of a safetensors file; empty for other files.
     sha256 : str
-        Of the file's bytes, 64 hexadecimal digits.
+        The hash of the file's bytes, 64 hexadecimal digits.
     path : Path
     """
 
@@ -53,17 +54,17 @@ class WeightsFile:
 
     @property
     def licence(self) -> str:
-        """The licence that the file states."""
+        """The licence in the file's metadata, or "not stated"."""
         return self.metadata.get("licence", self.metadata.get("license", "not stated"))
 
     def info(self, preset: Any, left_out: Sequence[str] = ()) -> dict[str, Any]:
-        """What a backbone's ``weights_info`` says of this file; see :func:`weights_info`."""
+        """Describe these weights for a backbone to record; see :func:`weights_info`."""
         tag, source = self.metadata.get("tag"), self.metadata.get("source", self.path.name)
         return weights_info(tag, source, self.sha256, self.licence, preset, left_out)
 
 
 def is_path(weights: object) -> bool:
-    """Whether ``weights`` names a file: path-like, or a text that ends as such files do."""
+    """Return True if ``weights`` is path-like, or a string with the suffix of a file of weights."""
     if isinstance(weights, str):
         return weights.lower().endswith(SUFFIXES)
     return isinstance(weights, os.PathLike)
@@ -77,7 +78,7 @@ def weights_info(
     preset: Any,
     left_out: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Where weights came from and what input they want, as a backbone records it.
+    """Describe the origin of weights and the input they need, for a backbone to record.
 
     Parameters
     ----------
@@ -85,15 +86,15 @@ def weights_info(
         The provider's name of the weights, the address or name of their file, the hash of its
         bytes, and the licence.
     preset : Preset
-        Its size, mean and std are recorded.
+        The preset, whose size, mean and std are recorded.
     left_out : sequence of str, default=()
-        The classifier's tensors that the file did not bring, as :func:`fill` returns them.
+        The classifier's tensors that the file did not contain, as :func:`fill` returns them.
 
     Returns
     -------
     dict
-        With the keys tag, source, sha256, licence, input_size, mean and std; and "classifier",
-        which says what was left out, if anything was.
+        The keys are tag, source, sha256, licence, input_size, mean and std.  If tensors of the
+        classifier were left out, the key "classifier" describes them.
     """
     info = {
         "tag": tag,
@@ -108,7 +109,7 @@ def weights_info(
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
-    """The tensors and the metadata of a file; nothing in it runs.
+    """Read the tensors and the metadata of a file, without running code from it.
 
     Parameters
     ----------
@@ -123,9 +124,9 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     Raises
     ------
     OSError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If the file is damaged, too large, or holds more than tensors.
+        If the file is damaged, too large, or contains more than tensors.
 
     Examples
     --------
@@ -150,7 +151,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
 
 @contextmanager
 def recorded() -> Iterator[list[WeightsFile]]:
-    """The files that :func:`read_weights` reads within, in a list that grows."""
+    """Record the files that :func:`read_weights` reads, in a list."""
     files: list[WeightsFile] = []
     token = _recorded.set(files)
     try:
@@ -162,11 +163,11 @@ def recorded() -> Iterator[list[WeightsFile]]:
 def _check_file(path: Path) -> None:
     if not path.exists():
         raise FileNotFoundError(
-            f"weights must be a file; there is none at {str(path)!r}. "
+            f"weights must be a file; {str(path)!r} does not exist. "
             f"Relative paths start from {str(Path.cwd())!r}."
         )
     if not path.is_file():
-        raise OSError(f"weights must be a file; {str(path)!r} is none.")
+        raise OSError(f"weights must be a file; {str(path)!r} is not one.")
     size = path.stat().st_size
     if size > LARGEST:
         raise ValueError(
@@ -175,18 +176,18 @@ def _check_file(path: Path) -> None:
 
 
 def _state(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in ``loaded``, out of its checkpoint."""
+    """Return the state dict in ``loaded``, which can be a checkpoint around it."""
     if isinstance(loaded, Mapping):
         inner = (loaded[name] for name in WRAPPERS if isinstance(loaded.get(name), Mapping))
         loaded = next(inner, loaded)
     if not isinstance(loaded, Mapping):
-        raise ValueError(  # noqa: TRY004 - what a file holds is a value
-            f"weights must hold tensors by name; {str(path)!r} holds one {type(loaded).__name__}."
+        raise ValueError(  # noqa: TRY004 - the content of a file is a value
+            f"weights must be tensors by name; {str(path)!r} contains a {type(loaded).__name__}."
         )
-    # torch's average of a network counts beside it
+    # torch's AveragedModel adds a counter to the tensors
     state = {name: value for name, value in loaded.items() if name != "n_averaged"}
     if not state:
-        raise ValueError(f"weights must hold tensors by name; {str(path)!r} holds none.")
+        raise ValueError(f"weights must be tensors by name; {str(path)!r} contains no tensor.")
     wrong = [
         f"{name!r}: {_kind(value)}"
         for name, value in state.items()
@@ -195,8 +196,8 @@ def _state(loaded: Any, path: Path) -> dict[str, Tensor]:
     if wrong:
         listed = ", ".join(map(repr, WRAPPERS))
         raise ValueError(
-            f"weights must hold dense tensors by name, at the top or under one of {listed}; "
-            f"{str(path)!r} also holds\n{first_ten(wrong)}"
+            f"weights must be dense tensors by name, at the top level or under one of {listed}; "
+            f"{str(path)!r} also contains\n{first_ten(wrong)}"
         )
     return {name: value.detach() for name, value in state.items()}
 
@@ -217,7 +218,7 @@ def _kind(value: object) -> str:
 
 
 def _bare(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` without the prefixes that all its names share."""
+    """Remove the prefixes that all names share."""
     state = dict(state)
     while state:
         shared = [prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)]
@@ -230,36 +231,36 @@ def _bare(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def fill(
     net: nn.Module, state: Mapping[str, Tensor], source: str, optional: Sequence[str] = ()
 ) -> list[str]:
-    """Copy ``state`` into ``net``, all or nothing; returns what was left out.
+    """Copy a state dict into a network, and return which tensors of the classifier were left out.
 
     Parameters
     ----------
     net : Module
-        Takes the numbers; its own types and memory stay.  ``num_batches_tracked`` may be missing
-        in ``state``, and is then 0.
+        The network; its tensors keep their dtype and memory.
     state : mapping of str to Tensor
-        By the names of ``net.state_dict()``.
+        The tensors by the names of ``net.state_dict()``.  If ``num_batches_tracked`` is missing, it
+        becomes 0.
     source : str
-        The file's name, for the errors.
+        The name of the file, for error messages.
     optional : sequence of str, default=()
-        Prefixes of the names of the classifier, such as ``("fc.",)``.  A file may lack these
-        tensors, or have others: it was tuned for other classes, or holds the features alone.
-        Where one of them does not fit, none is copied.
+        Prefixes of the names of the classifier, such as ``("fc.",)``.  These tensors may be missing
+        or differ, because the file was trained for other classes or contains the features only.
+        If one of them does not fit, none of them is copied.
 
     Returns
     -------
     list of str
-        How the ``optional`` tensors differ; empty where all fit.
+        The differences of the ``optional`` tensors; empty if all fit.
 
     Raises
     ------
     ValueError
-        Naming the first differing tensors; ``net`` is as it was.
+        If other tensors do not fit.  The message lists the first ten, and ``net`` is not changed.
 
     Notes
     -----
-    A provider drops a classifier that was left out, so that ``layer="logits"`` is an error and not
-    noise::
+    A provider drops a classifier that was left out, so that ``layer="logits"`` raises an error
+    instead of returning noise::
 
         left_out = fill(net, file.state, str(path), optional=("fc.",))
         Backbone(
@@ -284,7 +285,7 @@ def fill(
         raise ValueError(
             f"weights {source!r} do not fit {type(net).__name__}; {len(wrong)} tensors differ:\n"
             f"{first_ten(wrong)}\n"
-            "Take weights of this very network, or the network that they were made for."
+            "Use weights of this network, or the network that the weights were made for."
         )
     left_out = list(differing.values())
     with torch.no_grad():
@@ -299,7 +300,7 @@ def fill(
 
 
 def _differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
-    """Name -> how it differs; missing, unexpected and misshapen ones take turns."""
+    """Describe the tensors that differ, by name; the three kinds of difference alternate."""
     missing = [
         (name, f"missing: {name} {tuple(tensor.shape)}")
         for name, tensor in own.items()
@@ -320,7 +321,7 @@ def _differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict
 
 
 def _form(tensor: Tensor) -> str:
-    """The shape, and the kind of numbers where these are not floating."""
+    """Describe a tensor by its shape, and by its type if that is not floating point."""
     if tensor.is_floating_point():
         return str(tuple(tensor.shape))
     return f"{tuple(tensor.shape)} {'complex' if tensor.is_complex() else 'integer'}"

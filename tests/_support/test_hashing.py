@@ -27,7 +27,7 @@ def helper(x):
 
 @dataclass
 class Blend:
-    """A transform as users write them, whose repr says what it likes."""
+    """A transform as users write them, whose repr hides a parameter."""
 
     share: float = 0.5
 
@@ -39,7 +39,7 @@ class Blend:
 
 
 def module(source):
-    """What ``source`` defines as ``transform``, as if it stood in a notebook."""
+    """Return what ``source`` defines as ``transform``, as a notebook would."""
     scope = {"__name__": "__main__"}
     exec(source, scope)
     return scope["transform"]
@@ -80,23 +80,23 @@ def zero(net):
 
 
 @pytest.mark.parametrize("name", ALIKE)
-def test_what_is_made_alike_has_one_text(name):
+def test_objects_that_are_made_alike_have_equal_descriptions(name):
     assert described(ALIKE[name]()) == described(ALIKE[name]())
 
 
 @pytest.mark.parametrize("name", sorted(ALIKE.keys() - {"module"}))
-def test_a_deep_copy_has_the_same_text(name):
+def test_a_deep_copy_has_the_same_description(name):
     thing = ALIKE[name]()
     assert described(copy.deepcopy(thing)) == described(thing)
 
 
 @pytest.mark.parametrize("name", sorted(ALIKE.keys() - {"module", "function"}))
-def test_pickling_changes_no_text(name):
+def test_pickling_does_not_change_a_description(name):
     thing = ALIKE[name]()
     assert described(pickle.loads(pickle.dumps(thing))) == described(thing)
 
 
-def test_no_two_things_have_one_text():
+def test_different_objects_have_different_descriptions():
     assert len({described(make()) for make in ALIKE.values()}) == len(ALIKE)
 
 
@@ -121,7 +121,7 @@ def test_no_two_things_have_one_text():
         (functools.partial(helper, x=1), functools.partial(helper, x=2)),
     ],
 )
-def test_what_differs_has_another_text(one, other):
+def test_any_difference_changes_the_description(one, other):
     assert described(one) != described(other)
 
 
@@ -153,7 +153,7 @@ def test_what_differs_has_another_text(one, other):
         ),
     ],
 )
-def test_code_that_was_edited_has_another_text(source, edited):
+def test_edited_code_has_another_description(source, edited):
     assert described(module(source)) == described(module(source)) != described(module(edited))
 
 
@@ -162,14 +162,14 @@ def test_a_global_that_is_not_read_does_not_count():
     assert described(module(source)) == described(module(f"other = 1\n{source}"))
 
 
-def test_what_refers_to_itself_has_a_text():
+def test_objects_that_contain_themselves_have_a_description():
     loop = [1]
     loop.append(loop)
     assert described(loop) == "[1, <up 1>]"
     assert described(module("def transform(x): return transform(x)"))
 
 
-def test_the_text_is_the_same_in_every_process():
+def test_a_description_is_the_same_in_every_process():
     code = (
         "from torchvision.transforms import v2; from sktransfer._support.hashing import described;"
         "print(described([v2.RandomRotation(30), lambda x: {'a', 'b', x}, {'a', 'b', 'c'}]))"
@@ -179,7 +179,7 @@ def test_the_text_is_the_same_in_every_process():
     assert texts[0] == texts[1]
 
 
-def test_what_cannot_be_taken_apart_is_an_error():
+def test_an_object_that_cannot_be_taken_apart_is_an_error():
     with pytest.raises(TypeError, match="lock cannot be taken apart: cannot pickle"):
         described([threading.Lock()])
 
@@ -189,7 +189,7 @@ class UsersOptimizer(torch.optim.SGD):
         return super().step(closure)
 
 
-def test_an_optimiser_is_the_same_once_it_was_used():
+def test_using_an_optimiser_does_not_change_its_description():
     before = described(UsersOptimizer)
     UsersOptimizer([torch.zeros(1, requires_grad=True)], lr=0.1)  # torch wraps its step now
     assert described(UsersOptimizer) == before

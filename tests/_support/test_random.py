@@ -1,4 +1,4 @@
-"""Seeds, and the global generators that are borrowed and given back."""
+"""Seeds, and the global generators that are seeded and restored."""
 
 import random
 import subprocess
@@ -17,7 +17,7 @@ words = st.lists(st.integers(-(2**70), 2**70) | st.text(max_size=9) | st.binary(
 
 
 def draw():
-    """A number of each of the global generators; NumPy's keeps a second normal one back."""
+    """Draw from each global generator; NumPy's keeps a second normal number for later."""
     return torch.rand(()).item(), np.random.randn(), random.random()  # noqa: NPY002
 
 
@@ -43,7 +43,7 @@ def test_every_bit_of_a_seed_counts():
     assert len(set().union(*drawn)) == 63 * 2
 
 
-def test_the_global_generators_are_left_as_they_were():
+def test_seeded_globals_restores_the_generators():
     draw()
     before = states()
     with seeded_globals(0):
@@ -52,7 +52,7 @@ def test_the_global_generators_are_left_as_they_were():
     assert states() == before
 
 
-def test_an_error_leaves_them_as_they_were_too():
+def test_an_error_restores_the_generators():
     def broken():
         with seeded_globals(0):
             raise KeyError(draw())
@@ -63,7 +63,7 @@ def test_an_error_leaves_them_as_they_were_too():
     assert states() == before
 
 
-def test_a_seed_within_a_seed_gives_back_the_outer_one():
+def test_nested_seeds_restore_the_outer_generators():
     with seeded_globals(0):
         expected = [draw(), draw()]
     with seeded_globals(0):
@@ -85,7 +85,7 @@ def test_threads_do_not_draw_from_each_others_seeds():
 
 @settings(derandomize=True)
 @given(words, words)
-def test_other_words_are_another_seed(some, other):
+def test_different_words_give_different_seeds(some, other):
     assert 0 <= seed_of(*some) < 2**63
     assert (seed_of(*some) == seed_of(*other)) == ([*map(kind, some)] == [*map(kind, other)])
 
@@ -100,7 +100,7 @@ def test_a_seed_is_the_same_in_every_process():
     assert int(done.stdout) == seed_of(7, "order", b"photo")
 
 
-def test_numpys_integers_are_integers():
+def test_an_integer_of_numpy_gives_the_seed_of_an_int():
     assert seed_of(np.int64(7)) == seed_of(7)
 
 

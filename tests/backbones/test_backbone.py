@@ -26,7 +26,7 @@ def test_gradients_flow_only_after_the_cut(backbone, cut):
     assert learns == [index >= cut for index in range(3)]
 
 
-def test_a_cut_can_be_moved_back_and_thaws_what_it_froze(backbone):
+def test_a_cut_that_is_moved_back_unfreezes_stages(backbone):
     backbone.freeze_to(3).freeze_to(0)
     assert all(p.requires_grad for p in backbone.parameters())
 
@@ -37,7 +37,7 @@ def test_a_cut_outside_the_chain_is_refused(backbone, cut):
         backbone.freeze_to(cut)
 
 
-def test_training_mode_does_not_thaw_batch_statistics(backbone, batch):
+def test_training_mode_does_not_change_frozen_batch_statistics(backbone, batch):
     # skorch calls train() before each batch: freezing has to survive it.
     norms = [stage[1] for stage in backbone.freeze_to(2).stages.values()]
     before = [norm.running_mean.clone() for norm in norms]
@@ -47,12 +47,12 @@ def test_training_mode_does_not_thaw_batch_statistics(backbone, batch):
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
-def test_cut_anywhere_the_chain_computes_the_same(backbone, batch, cut):
+def test_the_chain_computes_the_same_at_every_cut(backbone, batch, cut):
     backbone.eval()
     assert torch.equal(backbone(backbone(batch, stop=cut), start=cut), backbone(batch))
 
 
-def test_truncating_keeps_the_stages_before(backbone, batch):
+def test_truncating_keeps_the_first_stages(backbone, batch):
     expected = backbone.eval()(batch, stop=2)
     short = backbone.truncate(2)
     assert short.names == ["stem", "layer1"]
@@ -93,7 +93,7 @@ class Scale(nn.Module):
 
 
 @pytest.mark.parametrize("attribute", ["factor", "shift"])
-def test_what_a_module_hides_changes_the_fingerprint(backbone, attribute):
+def test_a_hidden_attribute_changes_the_fingerprint(backbone, attribute):
     backbone.stages["stem"].append(Scale(1.0))
     before = backbone.fingerprint(1)
     setattr(backbone.stages["stem"][-1], attribute, getattr(Scale(5.0), attribute))
@@ -112,7 +112,7 @@ def test_training_mode_does_not_change_the_fingerprint(backbone):
     assert backbone.train().fingerprint() == backbone.eval().fingerprint()
 
 
-def test_the_fingerprint_of_the_weights_leaves_the_preset_out(backbone):
+def test_the_preset_does_not_change_the_fingerprint_of_the_weights(backbone):
     before = backbone.weights_fingerprint()
     backbone.preset = backbone.preset.at(32)
     assert backbone.weights_fingerprint() == before
@@ -134,13 +134,13 @@ def change_preset(backbone):
         change_prefix_tokens,
     ],
 )
-def test_what_changes_the_prefix_changes_its_fingerprint(backbone, change):
+def test_every_change_of_the_prefix_changes_its_fingerprint(backbone, change):
     before = backbone.fingerprint(1)
     change(backbone)
     assert backbone.fingerprint(1) != before
 
 
-def test_what_lies_behind_the_prefix_does_not_change_its_fingerprint(backbone):
+def test_later_stages_do_not_change_the_fingerprint_of_the_prefix(backbone):
     before = backbone.fingerprint(1)
     backbone.stages["layer1"][0].weight.data += 1
     backbone.classifier[2].weight.data += 1
@@ -163,6 +163,6 @@ def test_split_takes_the_networks_own_modules():
         ("features[a:]", r"SqueezeNet has no submodule 'features\[a:\]'"),
     ],
 )
-def test_split_names_the_submodule_that_is_not_there(name, message):
+def test_split_names_a_missing_submodule(name, message):
     with pytest.raises(ValueError, match=message):
         split(squeezenet1_1(), stem=name)

@@ -78,7 +78,7 @@ def kept(folder):
 
 @pytest.mark.parametrize("name", ["net.pth", "moved.pth", "unannounced.pth"])
 @pytest.mark.parametrize("prefix", [None, HASH[:8], HASH[:8].upper(), HASH])
-def test_a_file_is_brought_once_and_kept(server, tmp_path, name, prefix):
+def test_a_file_is_downloaded_once(server, tmp_path, name, prefix):
     folder = tmp_path / "new" / "folder"
     for _ in range(2):
         path = download(
@@ -90,7 +90,7 @@ def test_a_file_is_brought_once_and_kept(server, tmp_path, name, prefix):
     assert kept(folder) == ["net.pth"]
 
 
-def test_a_file_that_is_there_is_taken_as_it_is(server, tmp_path):
+def test_a_file_that_exists_is_returned_unchanged(server, tmp_path):
     (tmp_path / "net.pth").write_bytes(b"mine")
     path = download(
         f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS, sha256_prefix=HASH
@@ -99,7 +99,7 @@ def test_a_file_that_is_there_is_taken_as_it_is(server, tmp_path):
     assert server.asked == []
 
 
-def test_the_rest_of_a_download_that_was_killed_is_written_over(server, tmp_path):
+def test_the_rest_of_a_killed_download_is_overwritten(server, tmp_path):
     (tmp_path / "net.pth.part").write_bytes(b"x" * 2 * len(BODY))
     (tmp_path / "net.pth.lock").touch()
     path = download(f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS)
@@ -121,7 +121,10 @@ def test_the_rest_of_a_download_that_was_killed_is_written_over(server, tmp_path
             "net.pth",
             "00000000",
             OSError,
-            f"the sha256 of what came must begin with 00000000; got {HASH}. It was removed",
+            (
+                "the sha256 of the download must begin with 00000000; "
+                f"got {HASH}. The file was removed"
+            ),
         ),
         (
             "huge.pth",
@@ -131,10 +134,12 @@ def test_the_rest_of_a_download_that_was_killed_is_written_over(server, tmp_path
         ),
     ],
 )
-def test_what_goes_wrong_is_told_and_leaves_no_file(server, tmp_path, name, prefix, error, cause):
+def test_a_failed_download_names_the_cause_and_leaves_no_file(
+    server, tmp_path, name, prefix, error, cause
+):
     url = f"{server.url}/{name}"
     with pytest.raises(
-        error, match=re.escape(f"weights of acme/net could not be had from {url}: ")
+        error, match=re.escape(f"weights of acme/net could not be downloaded from {url}: ")
     ) as caught:
         download(url, tmp_path, "net.pth", address=ADDRESS, sha256_prefix=prefix)
     assert type(caught.value) is error
@@ -142,7 +147,7 @@ def test_what_goes_wrong_is_told_and_leaves_no_file(server, tmp_path, name, pref
     assert kept(tmp_path) == []
 
 
-def test_a_body_is_counted_where_its_length_was_not_announced(server, tmp_path, monkeypatch):
+def test_a_body_without_an_announced_length_is_limited(server, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LARGEST", 1000)
     message = r"must have at most 1000 bytes; got \d+\. "
     with pytest.raises(OSError, match=message):
@@ -150,7 +155,7 @@ def test_a_body_is_counted_where_its_length_was_not_announced(server, tmp_path, 
     assert kept(tmp_path) == []
 
 
-def test_a_server_that_says_nothing_is_given_up(server, tmp_path, monkeypatch):
+def test_a_silent_server_is_a_timeout(server, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_TIMEOUT", 0.05)
     server.may_answer.clear()
     with pytest.raises(ConnectionError, match="timed out"):
@@ -159,23 +164,23 @@ def test_a_server_that_says_nothing_is_given_up(server, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("tag", [None, "v2"])
-def test_without_a_network_the_error_says_what_to_do(closed, tmp_path, tag):
+def test_the_error_without_a_network_describes_what_to_do(closed, tmp_path, tag):
     url = f"{closed}/net-1.pth"
     with pytest.raises(ConnectionError) as caught:
         download(url, tmp_path / "hub", "net.pth", address=ADDRESS, tag=tag)
     message = str(caught.value)
-    assert message.startswith(f"weights of acme/net could not be had from {url}: ")
+    assert message.startswith(f"weights of acme/net could not be downloaded from {url}: ")
     option = " --weights v2" if tag else ""
     assert message.endswith(
-        f"The file wanted is net.pth; it would be kept as {tmp_path / 'hub' / 'net.pth'}. On a "
-        f"connected machine, `sktransfer fetch acme/net{option} --to DIR` makes a file: bring it "
-        f"here and pass weights=PATH; or put a copy of {url} where it would be kept."
+        f"The file needed is net.pth, and its place is {tmp_path / 'hub' / 'net.pth'}. On a "
+        f"connected machine, `sktransfer fetch acme/net{option} --to DIR` writes a file: copy it "
+        f"to this machine and pass weights=PATH; or copy {url} to that place."
     )
 
 
-def test_a_folder_that_cannot_be_made_is_no_fault_of_the_network(server, tmp_path):
+def test_a_folder_that_cannot_be_created_is_not_a_connection_error(server, tmp_path):
     (tmp_path / "taken").touch()
-    with pytest.raises(OSError, match=f"could not be had .*{tmp_path / 'taken'}") as caught:
+    with pytest.raises(OSError, match=f"could not be downloaded .*{tmp_path / 'taken'}") as caught:
         download(f"{server.url}/net.pth", tmp_path / "taken", "net.pth", address=ADDRESS)
     assert not isinstance(caught.value, ConnectionError)
 
@@ -183,15 +188,15 @@ def test_a_folder_that_cannot_be_made_is_no_fault_of_the_network(server, tmp_pat
 @pytest.mark.parametrize(
     "url", ["file:///etc/hostname", "ftp://a.b/c.pth", "http://a.b/c.pth", "c"]
 )
-def test_only_an_encrypted_address_is_asked(tmp_path, url):
-    message = re.escape(f"an address of weights must begin with https://; got {url!r}")
+def test_an_unencrypted_address_is_refused(tmp_path, url):
+    message = re.escape(f"the address of weights must begin with https://; got {url!r}")
     with pytest.raises(OSError, match=message):
         download(url, tmp_path, "net.pth", address=ADDRESS)
     assert kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("target", ["http://a.b/net.pth", "ftp://a.b/net.pth"])
-def test_a_redirect_to_an_open_address_is_refused(server, tmp_path, target):
+def test_a_redirect_to_an_unencrypted_address_is_refused(server, tmp_path, target):
     server.moved_to = target
     with pytest.raises(OSError, match=f"must begin with https://; got '{target}'"):
         download(f"{server.url}/moved.pth", tmp_path, "net.pth", address=ADDRESS)
@@ -203,7 +208,7 @@ def test_a_redirect_to_an_open_address_is_refused(server, tmp_path, target):
 
 @pytest.fixture(params=["argument", "variable"])
 def offline(request, monkeypatch, server):
-    """Downloads are forbidden, by one of the two ways."""
+    """Downloads are forbidden, by the argument or by the variable."""
     if request.param == "variable":
         monkeypatch.setenv("SKTRANSFER_OFFLINE", "1")
         yield
@@ -212,20 +217,20 @@ def offline(request, monkeypatch, server):
             yield
 
 
-def test_offline_no_attempt_is_made(offline, server, tmp_path):
+def test_offline_mode_attempts_no_download(offline, server, tmp_path):
     with pytest.raises(ConnectionError) as caught:
         download(f"{server.url}/net.pth", tmp_path / "hub", "net.pth", address=ADDRESS)
     message = str(caught.value)
     assert message.startswith(
-        "weights of acme/net are not here, and downloads are forbidden (offline=True, or "
-        "SKTRANSFER_OFFLINE). The file wanted is net.pth; it would be kept as "
+        "weights of acme/net are not on this machine, and downloads are forbidden (offline=True, "
+        "or SKTRANSFER_OFFLINE). The file needed is net.pth, and its place is "
     )
     assert "`sktransfer fetch acme/net --to DIR`" in message
     assert server.asked == []
     assert kept(tmp_path) == []
 
 
-def test_offline_a_file_that_is_here_is_used(offline, server, tmp_path):
+def test_offline_mode_uses_a_file_that_exists(offline, server, tmp_path):
     (tmp_path / "net.pth").write_bytes(b"mine")
     path = download(f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS)
     assert path.read_bytes() == b"mine"
@@ -242,7 +247,7 @@ def test_offline_a_file_that_is_here_is_used(offline, server, tmp_path):
         (None, True, True),
     ],
 )
-def test_an_argument_counts_more_than_the_variable(monkeypatch, variable, argument, expected):
+def test_the_argument_overrides_the_variable(monkeypatch, variable, argument, expected):
     monkeypatch.delenv("SKTRANSFER_OFFLINE", raising=False)
     if variable is not None:
         monkeypatch.setenv("SKTRANSFER_OFFLINE", variable)
@@ -253,7 +258,7 @@ def test_an_argument_counts_more_than_the_variable(monkeypatch, variable, argume
     assert is_offline() is (variable == "1")
 
 
-def test_being_offline_holds_in_one_thread_only():
+def test_offline_mode_affects_one_thread_only():
     found = []
     with offline_mode(True):
         thread = threading.Thread(target=lambda: found.append(is_offline()))
@@ -262,13 +267,13 @@ def test_being_offline_holds_in_one_thread_only():
     assert found == [False]
 
 
-def test_being_offline_ends_with_an_error():
+def test_offline_mode_ends_when_an_error_is_raised():
     with pytest.raises(KeyError), offline_mode(True):
         raise KeyError
     assert not is_offline()
 
 
-def test_offline_is_yes_or_no():
+def test_offline_must_be_a_bool_or_none():
     with pytest.raises(ValueError, match="offline must be one of True, False, None; got 'no'"):
         offline_mode("no").__enter__()
 
@@ -288,7 +293,7 @@ def downloading(server, folder):
     return process(f"from sktransfer.backbones.download import download; print({call})")
 
 
-def test_two_processes_make_one_download(server, tmp_path):
+def test_two_processes_download_once(server, tmp_path):
     server.may_answer.clear()
     both = [downloading(server, tmp_path) for _ in range(2)]
     while not server.asked:
@@ -300,7 +305,7 @@ def test_two_processes_make_one_download(server, tmp_path):
     assert (tmp_path / "net.pth").read_bytes() == BODY
 
 
-def test_a_download_waits_for_one_that_is_under_way(server, tmp_path, monkeypatch):
+def test_a_download_waits_for_another_process(server, tmp_path, monkeypatch):
     holder = process(
         "import filelock, pathlib, sys; "
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
@@ -324,7 +329,7 @@ def test_a_download_waits_for_one_that_is_under_way(server, tmp_path, monkeypatc
     assert server.asked == []
 
 
-def test_a_process_that_is_killed_hinders_no_other(server, tmp_path):
+def test_a_killed_process_does_not_block_others(server, tmp_path):
     server.may_answer.clear()
     killed = downloading(server, tmp_path)
     while not server.asked:
@@ -338,7 +343,7 @@ def test_a_process_that_is_killed_hinders_no_other(server, tmp_path):
     assert kept(tmp_path) == ["net.pth"]
 
 
-def test_a_bar_is_shown_on_a_terminal_only(server, tmp_path, capsys, monkeypatch):
+def test_the_progress_bar_is_shown_on_a_terminal_only(server, tmp_path, capsys, monkeypatch):
     download(f"{server.url}/net.pth", tmp_path, "quiet.pth", address=ADDRESS)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
@@ -346,7 +351,7 @@ def test_a_bar_is_shown_on_a_terminal_only(server, tmp_path, capsys, monkeypatch
     assert "shown.pth: 100%" in capsys.readouterr().err
 
 
-def test_downloads_need_no_torch():
+def test_downloads_do_not_import_torch():
     tree = ast.parse(Path(module.__file__).read_text())
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert "torch" not in " ".join(map(ast.unparse, nodes))

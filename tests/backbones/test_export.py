@@ -24,7 +24,7 @@ class Acme:
     def __init__(self, folder):
         self.file = folder / "acme.pth"
         self.preset = ImagePreset(size=48, resize=56, mean=(0.1, 0.2, 0.3), interpolation="bicubic")
-        self.heeds_metadata = True
+        self.uses_metadata = True
         self.n_reads = 1
         self.trained = tiny_backbone()
         self.save()
@@ -42,7 +42,7 @@ class Acme:
             return backbone
         for _ in range(self.n_reads):
             file = read_weights(weights if is_path(weights) else self.file)
-        if self.heeds_metadata:
+        if self.uses_metadata:
             backbone.preset = backbone.preset.with_metadata(file.metadata)
         if fill(backbone, file.state, "acme", optional=("classifier.",)):
             backbone.classifier = None
@@ -86,7 +86,7 @@ def test_a_fetched_file_gives_the_same_features_offline(hub, tmp_path, rng):
     assert path.name == "torchvision_squeezenet1_1_IMAGENET1K_V1.safetensors"
 
 
-def test_a_fetched_file_says_what_it_is(acme, tmp_path):
+def test_a_fetched_file_describes_itself_in_its_metadata(acme, tmp_path):
     path = fetch("acme/net", tmp_path / "to")
     assert list(path.parent.iterdir()) == [path]
     assert path.name == "acme_net_v1_b.safetensors"
@@ -123,7 +123,9 @@ NUMBERS = st.tuples(*3 * [st.floats(0.001, 255)])
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_every_preset_comes_along(acme, tmp_path, size, margin, crop, mean, std, interpolation):
+def test_every_preset_is_restored_from_the_metadata(
+    acme, tmp_path, size, margin, crop, mean, std, interpolation
+):
     resize = None if margin is None else size + margin
     acme.preset = ImagePreset(size, resize, crop, mean, std, interpolation)
     path = fetch("acme/net", tmp_path / "to")
@@ -131,13 +133,13 @@ def test_every_preset_comes_along(acme, tmp_path, size, margin, crop, mean, std,
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
-def test_a_fetched_file_is_readable_as_any_other(acme, tmp_path):
+def test_a_fetched_file_has_the_permissions_of_other_files(acme, tmp_path):
     path = fetch("acme/net", tmp_path / "to")
     (tmp_path / "other").touch()
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-def test_a_fetched_file_is_fetched_again_whole(acme, tmp_path):
+def test_fetching_again_replaces_the_file(acme, tmp_path):
     first = fetch("acme/net", tmp_path / "to")
     acme.preset = replace(acme.preset, size=40)
     assert fetch("acme/net", tmp_path / "to") == first
@@ -145,7 +147,7 @@ def test_a_fetched_file_is_fetched_again_whole(acme, tmp_path):
     assert list(first.parent.iterdir()) == [first]
 
 
-def test_a_file_of_ones_own_is_converted(acme, tmp_path):
+def test_a_users_own_file_is_converted(acme, tmp_path):
     path = fetch("acme/net", tmp_path / "to", weights=acme.file)
     assert path.name == "acme_net.safetensors"
     assert "tag" not in metadata(path)
@@ -155,7 +157,7 @@ def test_a_file_of_ones_own_is_converted(acme, tmp_path):
     )
 
 
-def test_a_classifier_that_holds_no_numbers_is_left_behind(acme, tmp_path):
+def test_a_classifier_of_nan_is_left_out(acme, tmp_path):
     torch.nn.init.constant_(acme.trained.classifier[2].weight, float("nan"))
     torch.nn.init.constant_(acme.trained.classifier[2].bias, float("nan"))
     acme.save()
@@ -174,7 +176,7 @@ def test_a_classifier_that_holds_no_numbers_is_left_behind(acme, tmp_path):
 
 
 @pytest.mark.parametrize("n_reads", [0, 2])
-def test_weights_that_are_not_one_file_are_not_fetched(acme, tmp_path, n_reads):
+def test_weights_that_are_not_one_file_are_refused(acme, tmp_path, n_reads):
     acme.n_reads = n_reads
     acme.load = (lambda name, weights: tiny_backbone()) if n_reads == 0 else acme.load
     message = f"whose weights are one file; 'acme/net' with weights='default' read {n_reads} files"
@@ -183,14 +185,14 @@ def test_weights_that_are_not_one_file_are_not_fetched(acme, tmp_path, n_reads):
     assert not (tmp_path / "to").exists()
 
 
-def test_a_provider_that_passes_over_the_metadata_is_told_and_leaves_no_file(acme, tmp_path):
-    acme.heeds_metadata = False
-    with pytest.raises(ValueError, match="a file brings back; 'acme/net' made something else"):
+def test_a_provider_that_ignores_the_metadata_is_an_error_and_leaves_no_file(acme, tmp_path):
+    acme.uses_metadata = False
+    with pytest.raises(ValueError, match="that can be loaded from a file; 'acme/net' with"):
         fetch("acme/net", tmp_path / "to")
     assert list((tmp_path / "to").iterdir()) == []
 
 
-def test_random_weights_are_no_file(tmp_path):
+def test_random_weights_cannot_be_fetched(tmp_path):
     with pytest.raises(
         ValueError, match="whose weights are one file; 'builtin/mini' with weights=None"
     ):

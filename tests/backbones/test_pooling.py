@@ -1,4 +1,4 @@
-"""Pooling reads maps with channels first or last, tokens, and vectors alike."""
+"""Pooling of maps with channels first or last, of tokens, and of vectors."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_pooling_agrees_with_torch(maps, pooling, expected):
     torch.testing.assert_close(pool(maps, pooling), expected(maps))
 
 
-def test_avgmax_is_both_side_by_side(maps):
+def test_avgmax_concatenates_avg_and_max(maps):
     both = torch.cat([pool(maps, "avg"), pool(maps, "max")], 1)
     assert torch.equal(pool(maps, "avgmax"), both)
 
@@ -42,6 +42,6 @@ def test_cls_is_the_first_token():
 
 
 @pytest.mark.parametrize("pooling", [p for p in POOLINGS if p not in ("cls", "avgmax")])
-def test_one_vector_an_item_stays_as_it_is(pooling):
+def test_pooling_leaves_vectors_unchanged(pooling):
     vectors = torch.arange(6.0).reshape(2, 3)
     assert torch.equal(pool(vectors, pooling, "NC"), vectors)

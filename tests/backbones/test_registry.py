@@ -37,14 +37,14 @@ def test_a_registered_provider_is_listed_and_loads(acme):
     assert get_backbone("acme/net_s").names == ["stem", "layer1", "layer2"]
 
 
-def test_a_backbone_comes_thawed_and_in_evaluation_mode(acme):
+def test_a_loaded_backbone_is_not_frozen_and_in_evaluation_mode(acme):
     backbone = get_backbone("acme/net_s")
     assert backbone.cut == 0
     assert not backbone.training
     assert all(p.requires_grad for p in backbone.parameters())
 
 
-def test_patterns_are_those_of_a_shell():
+def test_list_backbones_takes_patterns_of_a_shell():
     assert list_backbones("torchvision", "*/vgg1[13]") == ["torchvision/vgg11", "torchvision/vgg13"]
     assert "builtin/mini" in list_backbones()
 
@@ -57,13 +57,13 @@ def test_patterns_are_those_of_a_shell():
         ("net_s", "backbone must be an address 'provider/model' with one of the providers 'acme'"),
     ],
 )
-def test_a_misspelt_address_is_answered_with_the_nearest_one(acme, address, message):
+def test_a_misspelt_address_is_an_error_that_suggests_the_nearest(acme, address, message):
     with pytest.raises(ValueError, match=message.replace("?", r"\?")):
         get_backbone(address)
 
 
-def test_a_network_itself_is_no_parameter():
-    with pytest.raises(TypeError, match=r"A network itself is no parameter"):
+def test_a_network_itself_is_refused():
+    with pytest.raises(TypeError, match=r"A network itself is not accepted"):
         get_backbone(tiny_backbone())
 
 
@@ -75,18 +75,18 @@ def test_a_factory_must_return_a_backbone():
 @pytest.mark.parametrize(
     ("name", "provider", "error", "message"),
     [
-        ("acme", Acme, ValueError, "name must be new; 'acme' is a provider already."),
-        ("builtin", Acme, ValueError, "name must be new; 'builtin' is a provider already."),
+        ("acme", Acme, ValueError, "name must be new; 'acme' is already a provider."),
+        ("builtin", Acme, ValueError, "name must be new; 'builtin' is already a provider."),
         ("a/b", Acme, ValueError, "name must be a prefix without a slash; got 'a/b'."),
         ("other", object(), TypeError, "provider 'other' must have a function names()"),
     ],
 )
-def test_a_provider_that_does_not_fit_is_refused(acme, name, provider, error, message):
+def test_an_invalid_provider_is_refused(acme, name, provider, error, message):
     with pytest.raises(error, match=re.escape(message)):
         register_provider(name, provider)
 
 
-def test_random_weights_are_seeded_and_leave_torchs_generator_alone():
+def test_random_weights_depend_on_the_seed_and_not_on_the_global_generator():
     before = torch.get_rng_state()
     first, second = (get_backbone("torchvision/squeezenet1_1", weights=None) for _ in range(2))
     other = get_backbone("torchvision/squeezenet1_1", weights=None, seed=1)
@@ -111,7 +111,7 @@ def test_random_weights_are_the_same_in_every_thread():
     assert len(set(found)) == 1
 
 
-def test_only_the_provider_that_is_asked_for_is_imported():
+def test_get_backbone_imports_one_provider_only():
     code = (
         "import sys, sktransfer; sktransfer.get_backbone('builtin/mini'); "
         "print([m for m in ('timm', 'torchvision.models') if m in sys.modules])"

@@ -74,7 +74,7 @@ MALICIOUS = {
 
 
 @pytest.mark.parametrize("form", MALICIOUS)
-def test_a_file_that_would_run_code_is_refused_and_runs_none(form, tmp_path, monkeypatch):
+def test_a_malicious_file_is_refused_and_runs_no_code(form, tmp_path, monkeypatch):
     # which makes torch.load unpickle whatever comes, where the caller does not say otherwise
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     made = tmp_path / "made"
@@ -86,7 +86,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(form, tmp_path, mon
     assert not made.exists()
 
 
-def test_an_archive_that_begins_as_files_of_torch_do_is_refused(tmp_path):
+def test_an_archive_that_begins_like_a_file_of_torch_is_refused(tmp_path):
     # before torch 2.6 its content was unpickled whatever weights_only said
     form = tarfile.USTAR_FORMAT
     with tarfile.open(tmp_path / "net.pth", "w", format=form, encoding="latin-1") as archive:
@@ -104,7 +104,7 @@ def test_the_malicious_object_is_malicious(tmp_path):
 UNSAFE = {
     "Namespace": lambda net: torch_bytes({"model": net.state_dict(), "args": Namespace(lr=1)}),
     "test_tensor_files.Net": torch_bytes,
-    "what torch.save does not write": lambda net: torch_bytes(
+    "data that torch.save does not write": lambda net: torch_bytes(
         net, pickle_protocol=4, _use_new_zipfile_serialization=True
     ),
     "a pickle that torch.save did not write": lambda net: pickle.dumps(dict(net.state_dict())),
@@ -113,10 +113,10 @@ UNSAFE = {
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
 @pytest.mark.parametrize("named", UNSAFE)
-def test_a_file_with_more_than_tensors_is_refused_with_what_to_do(net, named, tmp_path):
+def test_a_file_with_more_than_tensors_is_refused_with_advice(net, named, tmp_path):
     path = tmp_path / "net.pth"
     path.write_bytes(UNSAFE[named](net))
-    message = rf"weights must hold tensors only; '.*net\.pth' holds .*{named}.*convert it to safe"
+    message = rf"weights must be tensors only; '.*net\.pth' contains .*{named}.*convert it to safe"
     with pytest.raises(ValueError, match=message):
         read_weights(path)
 
@@ -124,9 +124,11 @@ def test_a_file_with_more_than_tensors_is_refused_with_what_to_do(net, named, tm
 @pytest.mark.filterwarnings(
     "ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning"
 )
-def test_a_program_of_torch_is_refused(tmp_path):
+def test_a_torchscript_program_is_refused(tmp_path):
     torch.jit.save(torch.jit.trace(nn.Linear(1, 1), torch.zeros(1, 1)), tmp_path / "net.pt")
-    with pytest.raises(ValueError, match=r"net\.pt' holds a TorchScript program, .* convert it"):
+    with pytest.raises(
+        ValueError, match=r"net\.pt' contains a TorchScript program\. .* convert it"
+    ):
         read_weights(tmp_path / "net.pt")
 
 
@@ -140,7 +142,7 @@ WHOLE = {
 
 @pytest.mark.parametrize("form", WHOLE)
 @pytest.mark.parametrize("kept", [0, 1, 7, 20, 100, 300, -1, -20])
-def test_a_truncated_file_is_named(form, kept, tmp_path):
+def test_a_truncated_file_is_refused_by_name(form, kept, tmp_path):
     suffix, content = WHOLE[form]
     path = tmp_path / f"net{suffix}"
     path.write_bytes(content[:kept])
@@ -152,11 +154,11 @@ def test_a_truncated_file_is_named(form, kept, tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"<html>404</html>" * 50, b"\xff" * 500, b"PK\x03\x04" * 9]
 )
-def test_another_kind_of_file_is_named(suffix, content, tmp_path):
+def test_another_kind_of_file_is_refused_by_name(suffix, content, tmp_path):
     path = tmp_path / f"net{suffix}"
     path.write_bytes(content)
     kind = "safetensors" if suffix == ".safetensors" else "torch"
-    message = rf"weights must be a whole file of {kind}; '.*net\{suffix}' is not: .* cut short"
+    message = rf"weights must be a complete {kind} file; '.*net\{suffix}' is not: .* interrupted"
     with pytest.raises(ValueError, match=message):
         read_weights(path)
 
@@ -169,7 +171,7 @@ def test_another_kind_of_file_is_named(suffix, content, tmp_path):
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_no_damage_is_more_than_a_value_error(form, data, tmp_path):
+def test_every_damaged_file_is_a_value_error(form, data, tmp_path):
     suffix, content = WHOLE[form]
     damaged = bytearray(content)
     for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
@@ -180,7 +182,7 @@ def test_no_damage_is_more_than_a_value_error(form, data, tmp_path):
         assert all(isinstance(t, torch.Tensor) for t in read_weights(path).state.values())
 
 
-def test_an_archive_that_would_burst_is_refused(net, tmp_path):
+def test_a_zip_bomb_is_refused(net, tmp_path):
     path = write(tmp_path / "net.pth", {"weight": torch.zeros(10_000)})
     with (
         zipfile.ZipFile(path) as archive,

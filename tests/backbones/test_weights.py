@@ -1,4 +1,4 @@
-"""Files of weights are read without running code, and fill a network whole or not at all."""
+"""Weights are read without running code, and are copied into a network completely or not."""
 
 import re
 from hashlib import sha256
@@ -60,7 +60,7 @@ def same(one, other):
         (1, False),
     ],
 )
-def test_a_path_is_told_from_a_tag(value, expected):
+def test_a_path_is_recognised(value, expected):
     assert is_path(value) is expected
 
 
@@ -118,12 +118,12 @@ def test_an_average_of_torch_is_read_as_the_network(net, tmp_path):
     assert same(read_weights(path).state, net.state_dict())
 
 
-def test_a_prefix_that_only_some_names_have_is_part_of_them(tmp_path):
+def test_a_prefix_of_some_names_only_is_kept(tmp_path):
     state = {"module.weight": torch.ones(1), "bias": torch.ones(1)}
     assert same(read_weights(write(tmp_path / "net.pth", state)).state, state)
 
 
-def test_metadata_come_along(net, tmp_path):
+def test_metadata_is_read(net, tmp_path):
     said = {"mean": "0.5,0.5,0.5", "licence": "MIT", "tag": "v2", "source": "https://a.b/c.pth"}
     path = tmp_path / "net.safetensors"
     save_file(net.state_dict(), path, said)
@@ -141,7 +141,7 @@ def test_metadata_come_along(net, tmp_path):
     }
 
 
-def test_a_file_that_says_nothing_is_known_by_its_name(net, tmp_path):
+def test_the_source_of_a_file_without_metadata_is_its_name(net, tmp_path):
     info = read_weights(write(tmp_path / "net.pth", net.state_dict())).info(ImagePreset())
     assert (info["tag"], info["source"], info["licence"]) == (None, "net.pth", "not stated")
 
@@ -153,7 +153,7 @@ def test_the_home_folder_may_be_abbreviated(net, tmp_path, monkeypatch):
     assert read_weights("~/net.pth").path == tmp_path / "net.pth"
 
 
-def test_files_that_are_read_can_be_recorded(net, tmp_path):
+def test_recorded_lists_the_files_that_are_read(net, tmp_path):
     path = write(tmp_path / "net.pth", net.state_dict())
     read_weights(path)
     with recorded() as files:
@@ -163,7 +163,7 @@ def test_files_that_are_read_can_be_recorded(net, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_file_beyond_the_bound_is_not_read(net, suffix, tmp_path, monkeypatch):
+def test_a_file_that_is_too_large_is_refused(net, suffix, tmp_path, monkeypatch):
     path = write(tmp_path / f"net{suffix}", net.state_dict())
     monkeypatch.setattr(weights, "LARGEST", 10)
     size = path.stat().st_size
@@ -176,14 +176,17 @@ def test_a_file_beyond_the_bound_is_not_read(net, suffix, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([torch.zeros(1)], r"weights must hold tensors by name; '.*net\.pth' holds one list\."),
-        (torch.zeros(1), r"holds one Tensor\."),
-        ({}, r"weights must hold tensors by name; '.*net\.pth' holds none\."),
-        ({"state_dict": {}}, r"holds none\."),
-        ({"epoch": 3}, r"at the top or under one of 'model_ema', .*also holds\n  'epoch': int$"),
+        ([torch.zeros(1)], r"weights must be tensors by name; '.*net\.pth' contains a list\."),
+        (torch.zeros(1), r"contains a Tensor\."),
+        ({}, r"weights must be tensors by name; '.*net\.pth' contains no tensor\."),
+        ({"state_dict": {}}, r"contains no tensor\."),
+        (
+            {"epoch": 3},
+            r"at the top level or under one of 'model_ema', .*also contains\n  'epoch': int$",
+        ),
         ({"weight": torch.zeros(1).to_sparse()}, r"'weight': torch.float32, torch.sparse_coo"),
         ({"weight": torch.zeros(1, device="meta")}, r"'weight': .*on meta$"),
-        ({1: torch.zeros(1)}, r"also holds\n  1: torch.float32"),
+        ({1: torch.zeros(1)}, r"also contains\n  1: torch.float32"),
         ({str(i): i for i in range(12)}, r"'9': int\n  \.\.\. and 2 more$"),
     ],
 )
@@ -192,22 +195,22 @@ def test_a_file_without_a_state_dict_is_described(content, message, tmp_path):
         read_weights(write(tmp_path / "net.pth", content))
 
 
-def test_a_missing_file_is_named_with_the_folder_it_was_looked_for_in(tmp_path, monkeypatch):
+def test_the_error_for_a_missing_file_names_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    message = rf"there is none at 'none\.pth'\. Relative paths start from {str(tmp_path)!r}\."
+    message = rf"'none\.pth' does not exist\. Relative paths start from {str(tmp_path)!r}\."
     with pytest.raises(FileNotFoundError, match=message):
         read_weights("none.pth")
 
 
-def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(OSError, match=r"weights must be a file; '.*' is none\."):
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(OSError, match=r"weights must be a file; '.*' is not one\."):
         read_weights(tmp_path)
 
 
 # --- filling ---------------------------------------------------------------------------------
 
 
-def test_a_state_that_fits_is_filled_in(net):
+def test_a_state_that_fits_is_copied(net):
     state = other_state()
     assert fill(net, state, "net.pth") == []
     assert same(net.state_dict(), state)
@@ -222,7 +225,7 @@ def test_a_network_keeps_its_own_memory_and_types(net):
     assert torch.equal(weight.double(), state["fc.weight"])
 
 
-def test_what_is_filled_in_is_a_copy(net):
+def test_a_filled_network_does_not_share_the_tensors_of_the_file(net):
     state = other_state()
     fill(net, state, "net.pth")
     state["fc.bias"].zero_()
@@ -235,7 +238,7 @@ def test_a_wrapped_network_takes_the_same_file(net):
     assert same(net.state_dict(), state)
 
 
-def test_counters_of_batches_that_are_missing_are_zero(net):
+def test_missing_counters_of_batches_become_zero(net):
     net.features[1].num_batches_tracked.fill_(7)
     state = {k: t for k, t in other_state().items() if "num_batches" not in k}
     fill(net, state, "net.pth")
@@ -243,7 +246,7 @@ def test_counters_of_batches_that_are_missing_are_zero(net):
     assert torch.equal(net.fc.weight, state["fc.weight"])
 
 
-def test_a_state_that_does_not_fit_is_told_tensor_by_tensor_and_changes_nothing(net, before):
+def test_a_state_that_does_not_fit_is_described_and_changes_nothing(net, before):
     state = other_state()
     del state["features.1.bias"]
     state["features.0.weight"] = torch.zeros(4, 3, 5, 5)
@@ -255,14 +258,14 @@ def test_a_state_that_does_not_fit_is_told_tensor_by_tensor_and_changes_nothing(
         "  missing: features.1.bias (4,)\n"
         "  unexpected: features.2.weight (1,)\n"
         "  features.1.weight: (4,) integer in the file, (4,) in the network\n"
-        "Take weights of this very network, or the network that they were made for."
+        "Use weights of this network, or the network that the weights were made for."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         fill(net, state, "net.pth")
     assert same(net.state_dict(), before)
 
 
-def test_of_many_differing_tensors_ten_are_named(net):
+def test_the_error_names_ten_of_many_differing_tensors(net):
     state = {f"layer.{index}": torch.zeros(1) for index in range(20)}
     with pytest.raises(ValueError, match="28 tensors differ") as caught:
         fill(net, state, "net.pth")
@@ -294,7 +297,7 @@ OTHER_CLASSIFIERS = {
 
 
 @pytest.mark.parametrize("case", OTHER_CLASSIFIERS)
-def test_stages_take_a_file_whose_classifier_is_another(net, before, case):
+def test_stages_take_a_file_with_another_classifier(net, before, case):
     make, first = OTHER_CLASSIFIERS[case]
     state = make()
     left_out = fill(net, state, "net.pth", optional=("fc.",))
@@ -306,14 +309,14 @@ def test_stages_take_a_file_whose_classifier_is_another(net, before, case):
 
 
 @pytest.mark.parametrize("case", OTHER_CLASSIFIERS)
-def test_a_classifier_that_must_fit_does(net, before, case):
+def test_a_classifier_that_is_not_optional_must_fit(net, before, case):
     make, first = OTHER_CLASSIFIERS[case]
     with pytest.raises(ValueError, match=re.escape(first)):
         fill(net, make(), "net.pth")
     assert same(net.state_dict(), before)
 
 
-def test_a_classifier_that_may_differ_excuses_no_stage(net, before):
+def test_stages_must_fit_even_if_the_classifier_is_optional(net, before):
     state = other_state(5)
     state["features.0.bias"] = torch.zeros(9)
     with pytest.raises(ValueError, match="1 tensors differ") as caught:
@@ -322,7 +325,7 @@ def test_a_classifier_that_may_differ_excuses_no_stage(net, before):
     assert same(net.state_dict(), before)
 
 
-def test_a_classifier_that_fits_is_filled_in_though_it_might_differ(net):
+def test_an_optional_classifier_that_fits_is_copied(net):
     assert fill(net, other_state(), "net.pth", optional=("fc.",)) == []
     assert same(net.state_dict(), other_state())
 

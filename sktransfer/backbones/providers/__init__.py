@@ -1,1 +1,1 @@
-"""Backbones that come with the package, found by entry point like anyone's."""
+"""The providers of this package, which are found by entry point like those of any package."""

@@ -1,8 +1,8 @@
-"""A network's own forward pass, cut into stages.
+"""Stages of a network, found by tracing its forward pass.
 
-The pass may be cut wherever one feature map alone goes on, and is cut where the resolution halves.
-Sizes that a later stage needs, it reads off its own input; what is made of parameters and sizes,
-such as a rotary embedding, it makes again.
+A forward pass can be cut after a step if everything later depends on one feature map alone.  It is
+cut where the resolution halves.  A later stage reads the sizes it needs from its own input, and
+computes again what depends on parameters and sizes alone, such as a rotary embedding.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...exceptions import NotAChainError
-from ..tracing import BATCH, Known, Run, Trace, hollow
+from ..tracing import BATCH, Known, Run, Trace, copy_to_meta
 
-# How many stages a chain has at least, is to have, and has at most.
+# The minimum, preferred and maximum number of stages of a chain.
 FEWEST, WANTED, MOST = 4, 5, 6
 
-# Of the parameters, a first stage holds no more: a chain whose stages come after the network's
-# work is none.
+# The maximum share of the parameters in the first stage.  If it held more, the later stages would
+# leave little to fine-tune.
 LARGEST_STEM = 0.5
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How feature maps, squares of positions, are laid out.
+    """The layout of square feature maps.
 
     Parameters
     ----------
     layout : {"NCHW", "NHWC", "NLC"}
     n_prefix_tokens : int, default=0
-        Of "NLC", how many leading tokens stand for no position.
+        With "NLC", the number of leading tokens that are no positions.
     """
 
     layout: str
     n_prefix_tokens: int = 0
 
     def side(self, shape: Sequence[int]) -> int:
-        """Positions along a side of a map whose shape is that of one item; 0 if it is no map."""
+        """Return the side of a map from the shape of one item; 0 if that is not a square map."""
         if self.layout == "NLC":
             n_positions = shape[0] - self.n_prefix_tokens if len(shape) == 2 else 0
             along = isqrt(max(n_positions, 0))
@@ -52,17 +52,18 @@ class Grid:
         return rows if rows == columns else 0
 
     def along(self, x: Tensor) -> int:
-        """Positions along a side of ``x``."""
+        """Return the side of the maps in a batch."""
         return self.side(x.shape[1:])
 
     def rows_and_columns(self, x: Tensor) -> list[int]:
-        """The same, twice."""
+        """Return the height and width of the maps in a batch."""
         return [self.along(x)] * 2
 
     def known(self, start: fx.Node, runs: Sequence[Run]) -> Known:
-        """What of sizes the input of a stage tells that begins after ``start``.
+        """Find the values that can be computed from the input of a stage that follows ``start``.
 
-        A value is known only where it fits each of ``runs``, which are of different image sizes.
+        A function is used only if it gives the right value in each of ``runs``, which have images
+        of different sizes.
         """
 
         def make(node: fx.Node) -> Callable[[Tensor], Any] | None:
@@ -82,37 +83,38 @@ class Grid:
 
 
 def n_items(x: Tensor) -> int:
-    """How many items a batch holds."""
+    """Return the number of items in a batch."""
     return x.shape[0]
 
 
 def device_of(x: Tensor) -> torch.device:
-    """Where a tensor is."""
+    """Return the device of a tensor."""
     return x.device
 
 
 def stages(trace: Trace, runs: Sequence[Run], grid: Grid, image_size: int) -> dict[str, nn.Module]:
-    """The stages of a network, by name: a stem, then layers.
+    """Divide a traced network into stages: a stem, then layers.
 
     Parameters
     ----------
     trace : Trace
-        Of the network's way from an image to its last feature map.
+        The steps from an image to the last feature map.
     runs : sequence of Run
-        The first of images of ``image_size`` pixels a side, the others, if any, of other sizes.
+        The first run has images of ``image_size`` pixels, further runs have other sizes.
     grid : Grid
-        How the last feature map is laid out.
+        The layout of the last feature map.
     image_size : int
 
     Returns
     -------
     dict of str to Module
-        They share the network's submodules, which may work in place no more.
+        The stages.  They share the network's submodules; an activation that would overwrite the
+        input of a stage no longer works in place.
 
     Raises
     ------
     NotAChainError
-        Saying why the network is no chain of stages.
+        If the network is not a chain of stages; the message states the reason.
     """
     cuts = _cuts(trace, runs, grid)
     levels = [_halvings(image_size, grid.side(runs[0].shape(cut))) for cut in cuts]
@@ -120,27 +122,27 @@ def stages(trace: Trace, runs: Sequence[Run], grid: Grid, image_size: int) -> di
     if len(spans) < FEWEST:
         places = f"{len(cuts)} place{'s' * (len(cuts) > 1)}"
         raise NotAChainError(
-            f"one {grid.layout} feature map alone goes on at {places} of its forward pass, which "
-            f"makes less than {FEWEST} stages"
+            f"its forward pass can be cut at {places}, after a single {grid.layout} feature map; "
+            f"this gives less than {FEWEST} stages"
         )
     ends = [trace.image, *cuts]
     made = {}
     for index, span in enumerate(spans):
         start, stop = ends[span.start], ends[span.stop]
-        stage = trace.part(start, stop, grid.known(start, runs) if index else nothing)
+        stage = trace.part(start, stop, grid.known(start, runs) if index else known_nothing)
         if runs[0].is_overwritten(start) and not _keep_input(stage, runs[0].shape(start)):
-            raise NotAChainError(f"its {stop.name}, or what is before it, overwrites its input")
+            raise NotAChainError(f"the stage that ends with {stop.name} overwrites its input")
         made[f"layer{index}" if index else "stem"] = stage
     _check_parameters(made)
     return made
 
 
-def nothing(_: fx.Node) -> None:
-    """What a first stage's input tells of sizes: it needs no telling."""
+def known_nothing(_: fx.Node) -> None:
+    """Find no value for any node; a first stage computes all sizes from the image itself."""
 
 
 def _cuts(trace: Trace, runs: Sequence[Run], grid: Grid) -> list[fx.Node]:
-    """In order, the nodes whose value, a feature map like the last one, alone goes on."""
+    """List the nodes after which the forward pass can be cut, in order."""
     calls = (node for node in trace.order if node.op == "call_module" and node.all_input_nodes)
     into = {node.all_input_nodes[0] for node in calls}
     found = [
@@ -155,7 +157,7 @@ def _cuts(trace: Trace, runs: Sequence[Run], grid: Grid) -> list[fx.Node]:
 
 
 def _n_stem(trace: Trace, cuts: Sequence[fx.Node]) -> int:
-    """How many cuts there are before the child of the network that holds most parameters."""
+    """Count the cuts before the child of the network that has the most parameters."""
     children = trace.net.named_children()
     sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in children}
     body = max(sizes, key=lambda name: sizes[name], default="")
@@ -169,22 +171,22 @@ def _n_stem(trace: Trace, cuts: Sequence[fx.Node]) -> int:
 
 
 def _halvings(image_size: int, side: int) -> int:
-    """How often the resolution was halved when ``side`` positions are left of ``image_size``."""
+    """Count how often the resolution was halved, from ``image_size`` to ``side``."""
     return round(log2(image_size / side))
 
 
 def grouped(levels: Sequence[int], n_stem: int) -> list[range]:
-    """Ranges of units that make the stages.
+    """Group units into stages, as ranges of their indices.
 
-    Stages begin where the level changes.  Where that gives too few, the first ``n_stem`` units
-    become a stage, and the longest of the others are halved.
+    A stage begins where the level changes.  If this gives too few stages, the first ``n_stem``
+    units become a stage, and the longest of the others are halved.
 
     Parameters
     ----------
     levels : sequence of int
-        How often the resolution was halved, for each unit.
+        For each unit, how often the resolution was halved.
     n_stem : int
-        How many units come before the network's repeated blocks.
+        Number of units before the network's repeated blocks.
 
     Examples
     --------
@@ -216,9 +218,9 @@ def _spans(starts: Collection[int], stop: int) -> list[range]:
 
 
 def _keep_input(stage: nn.Module, shape: Sequence[int]) -> bool:
-    """Whether ``stage`` leaves its input, items of ``shape``, as it was.
+    """Keep a stage from overwriting its input; return False if it still does.
 
-    Operations in place are turned off for that, one by one from the first.
+    In-place activations are switched off one by one, from the first, until the input is kept.
     """
     inside = [module for module in stage.modules() if getattr(module, "inplace", False) is True]
     for module in [None, *inside]:
@@ -226,7 +228,7 @@ def _keep_input(stage: nn.Module, shape: Sequence[int]) -> bool:
             module.inplace = False  # type: ignore[assignment]
         x = torch.empty(BATCH, *shape, device="meta")
         with torch.no_grad():
-            hollow(stage)(x)
+            copy_to_meta(stage)(x)
         if x._version == 0:
             return True
     return False

@@ -1,4 +1,4 @@
-"""What torchvision's networks do between their submodules, as small stages of a chain."""
+"""Operations that torchvision's networks run between their submodules, as modules."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision.models import VisionTransformer
 
-# Of the channels red, green, blue, as the images come.
+# ImageNet's mean and standard deviation of the channels red, green, blue.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Rescale(nn.Module):
-    """Images normalised as ImageNet's, rescaled to mean 0.5 and standard deviation 0.5.
+    """Change the normalisation of images from ImageNet's to mean 0.5 and standard deviation 0.5.
 
-    The first networks of the Inception line were trained so, by another library.
+    GoogLeNet and Inception were trained with the latter, in another library.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """The rescaled images, (b, 3, h, w)."""
+        """Return the rescaled images, (b, 3, h, w)."""
         moments = zip(MEAN, STD, strict=True)
-        # numbers, not a buffer: a buffer would be rounded in half precision
+        # Python floats, because a buffer would be rounded in half precision
         channels = [
             x[:, index : index + 1] * (std / 0.5) + (mean - 0.5) / 0.5
             for index, (mean, std) in enumerate(moments)
@@ -31,26 +31,26 @@ class Rescale(nn.Module):
 
 
 class Mean(nn.Module):
-    """The mean over all positions of a feature map."""
+    """Average a feature map over its positions."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """One vector an image, (b, c)."""
+        """Return one vector for each image, (b, c)."""
         return x.mean([2, 3])  # (b, c)
 
 
 class ClassToken(nn.Module):
-    """The first token of a sequence."""
+    """Take the first token of a sequence."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """One vector an image, (b, d)."""
+        """Return one vector for each image, (b, d)."""
         return x[:, 0]  # (b, d)
 
 
 class Tokens(nn.Module):
-    """Patches of an image, a class token before them, and the position added to each.
+    """Convert an image to tokens: a class token and its patches, with position embeddings.
 
-    At another image size than the one it was trained at, the position embedding is interpolated
-    as torchvision's ``interpolate_embeddings`` does.
+    For an image size other than that of the training, the position embedding is interpolated like
+    in torchvision's ``interpolate_embeddings``.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Tokens(nn.Module):
         self.dropout: nn.Module = vit.encoder.dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """The tokens, (b, 1 + n_patches, d)."""
+        """Return the tokens, (b, 1 + n_patches, d)."""
         x = self.conv_proj(x)  # (b, d, h, w)
         position = self._position(x.shape[2], x.shape[3])
         x = x.flatten(2).permute(0, 2, 1)  # (b, h * w, d)
@@ -85,7 +85,7 @@ class Tokens(nn.Module):
 
 
 def glue(net: nn.Module) -> dict[str, nn.Module]:
-    """What forward passes do between submodules, by the names that the tables use."""
+    """Return the operations between submodules, by the names that the tables use."""
     glue = {
         "average": nn.AdaptiveAvgPool2d(1),
         "flatten": nn.Flatten(1),

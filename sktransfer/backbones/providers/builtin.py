@@ -19,12 +19,12 @@ from ._small_cnn import PRESET, small_cnn_stages
 
 @dataclass(frozen=True)
 class Model:
-    """How a network is built: its stages, its preset, its own weights."""
+    """The stages, preset and weights of a network."""
 
     stages: Callable[[], dict[str, nn.Module]]
     preset: Any
     layout: str = "NCHW"
-    file: Path | None = None  # without one, "default" weights are seeded random ones
+    file: Path | None = None  # None: the default weights are random, from a fixed seed
 
 
 MODELS = {
@@ -38,12 +38,12 @@ MODELS = {
 
 
 def names() -> list[str]:
-    """Models of this provider."""
+    """List the models of this provider."""
     return sorted(MODELS)
 
 
 def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone:
-    """Build ``name``; where it has no pretrained file, "default" weights are seeded random ones."""
+    """Build the network ``name``; without a file of weights, the default weights are random."""
     model = MODELS[name]
     backbone = Backbone(model.stages(), model.preset, layout=model.layout)
     if weights == "default":

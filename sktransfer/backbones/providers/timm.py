@@ -1,8 +1,8 @@
-"""timm's networks, each read off its own forward pass.
+"""timm's networks, divided into stages by tracing their forward pass.
 
-No table says where a network's stages are: torch.fx follows its ``forward_features``, which is cut
-where the resolution halves.  What stands between the modules goes along: a class token, a position
-embedding.  A network that gives too few places to cut is refused, by name and with the reason.
+There is no table of stages: torch.fx traces ``forward_features``, which is cut where the resolution
+halves.  Operations between the submodules, such as adding a class token or a position embedding,
+become part of the stages.  A network that cannot be divided is refused with the reason.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from ..backbone import Backbone
 from ..download import download, is_offline
 from ..tracing import Run, Trace
 from ..weights import WeightsFile, fill, is_path, read_weights, weights_info
-from ._fx_stages import Grid, nothing, stages
+from ._fx_stages import Grid, known_nothing, stages
 
-# What frees a network of its one image size, where its builder knows the option.
+# Options of timm's builders that let a network take other image sizes; not all builders know them.
 _OPTIONS: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 
-# Sides of images are multiples of one of these; the least that a network takes is one of those.
+# Candidates for the number that image sizes must be a multiple of, and for the minimum size.
 _MULTIPLES = (1, 2, 4, 7, 8, 14, 16, 28, 32, 64)
 _LEAST = (32, 64, 96, 128, 160, 192, 224, 256)
 
-# In which a repository of the hub keeps weights; the first that is there counts.
+# Names of files of weights in a repository of the hub; the first that exists is used.
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def names() -> list[str]:
-    """Models of this provider: timm's architectures, plain and with each tag of weights."""
+    """List timm's architectures, without a tag and with each tag of weights."""
     timm = _timm()
     return sorted({*timm.list_models(), *timm.list_pretrained()})
 
@@ -56,8 +56,8 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
     Parameters
     ----------
     name : str
-        One of :func:`names`: an architecture, ``"resnet18"``, or one with a tag of timm,
-        ``"resnet18.a1_in1k"``, which then is the default.
+        One of :func:`names`: an architecture such as ``"resnet18"``, or an architecture with a
+        tag, such as ``"resnet18.a1_in1k"``, which is then the default.
     weights : str, path-like or None, default="default"
         ``"default"``, a tag of timm such as ``"a1_in1k"``, the path of a .safetensors, .pth or
         .pt file, or None for random weights.
@@ -69,8 +69,8 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
     Raises
     ------
     ValueError
-        If the network is no chain of stages, the name or the tag is unknown, or a file does not
-        fit the network.
+        If the network is not a chain of stages, if the name or the tag is unknown, or if a file
+        does not fit the network.
     OSError
         If a file is missing, or cannot be downloaded.
     ModuleNotFoundError
@@ -78,8 +78,8 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
 
     Notes
     -----
-    Where timm's own preprocessing squashes an image into a square, or fills it up to one, the
-    preset cuts the centre out.
+    If timm's own preprocessing squashes an image into a square, or pads it to one, the preset
+    crops the centre instead.
     """
     architecture, _, tag = name.partition(".")
     cfg = _cfg(architecture, tag, weights)
@@ -95,7 +95,7 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
 
 
 def _cfg(architecture: str, tag: str, weights: object) -> Any:
-    """What timm knows of the weights: where they are, their input, their classes."""
+    """Return timm's configuration of the weights: their source, input and classes."""
     timm = _timm()
     if not timm.is_model(architecture):
         near = did_you_mean(architecture, timm.list_models())
@@ -123,8 +123,8 @@ def _cfg(architecture: str, tag: str, weights: object) -> Any:
 def _unknown_tag(architecture: str, tags: list[str], weights: object) -> str:
     if not tags:
         return (
-            f"weights of timm/{architecture} must be None, or the path of a file: timm has none; "
-            f"got {weights!r}."
+            f"weights of timm/{architecture} must be None, or the path of a file; got {weights!r}. "
+            "timm has no weights of this network."
         )
     listed = ", ".join(map(repr, ["default", *tags]))
     return (
@@ -134,7 +134,7 @@ def _unknown_tag(architecture: str, tags: list[str], weights: object) -> str:
 
 
 def _preset(architecture: str, cfg: Any) -> ImagePreset:
-    """The preset that does what timm's own evaluation does."""
+    """Return the preset that matches timm's preprocessing for evaluation."""
     data = _timm().data.resolve_data_config(pretrained_cfg=cfg.to_dict())
     channels, height, width = data["input_size"]
     if channels != 3 or height != width or len(data["mean"]) != 3:
@@ -150,32 +150,32 @@ def _preset(architecture: str, cfg: Any) -> ImagePreset:
 
 
 def _refusal(architecture: str, reason: object) -> ValueError:
-    return ValueError(f"timm/{architecture} is no chain of stages: {reason}.")
+    return ValueError(f"timm/{architecture} is not a chain of stages: {reason}.")
 
 
 # --- weights -------------------------------------------------------------------------------------
 
 
 class _NoRandomNumbers(TorchFunctionMode):
-    """Within, parameters are not drawn: a file overwrites every one of them."""
+    """Skip the random initialization of parameters, which a file overwrites anyway."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        drawn = func in (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)
-        if drawn and isinstance(args[0], nn.Parameter):
+        is_initializer = func in (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)
+        if is_initializer and isinstance(args[0], nn.Parameter):
             return args[0]
         return func(*args, **(kwargs or {}))
 
 
 def _create(cfg: Any, **options: Any) -> nn.Module:
-    """timm's network with random numbers."""
+    """Build timm's network with random weights."""
     net: nn.Module = _timm().create_model(cfg.architecture, pretrained_cfg=cfg.to_dict(), **options)
     return net.eval()
 
 
 def _read(cfg: Any, path: Path, **options: Any) -> nn.Module:
-    """timm's network with the numbers of a file, which timm's own reader brings up to date."""
+    """Build timm's network with the weights of a file, read and converted by timm."""
     cfg = replace(cfg, file=str(path), hf_hub_id=None, url=None, custom_load=False)
     with _NoRandomNumbers():
         return _create(cfg, pretrained=True, **options)
@@ -195,7 +195,7 @@ def _from_file(architecture: str, cfg: Any, file: WeightsFile, preset: ImagePres
         try:
             left_out[:] = fill(net, file.state, str(file.path), tuple(f"{h}." for h in heads))
         except ValueError as mismatch:
-            try:  # timm's reader knows the names that tensors had once, and resizes embeddings
+            try:  # timm renames tensors of older versions, and resizes position embeddings
                 return _read(cfg, file.path, **options)
             except (RuntimeError, KeyError, ValueError, AttributeError, TypeError):
                 raise mismatch from None
@@ -209,7 +209,7 @@ def _from_file(architecture: str, cfg: Any, file: WeightsFile, preset: ImagePres
 
 
 def _fetched(architecture: str, cfg: Any) -> Path:
-    """The file of weights in the hub's own cache or torch's, brought there if need be."""
+    """Return the file of weights in the cache of the hub or of torch; download it if needed."""
     address = f"timm/{architecture}.{cfg.tag}" if cfg.tag else f"timm/{architecture}"
     if cfg.hf_hub_id:
         return _from_hub(address, cfg)
@@ -225,7 +225,7 @@ def _fetched(architecture: str, cfg: Any) -> Path:
 
 
 def _from_hub(address: str, cfg: Any) -> Path:
-    """A file that is in the hub's cache is taken as it is, without a question to the hub."""
+    """Return a file of the hub; if the hub's cache contains it, the hub is not asked."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -246,18 +246,18 @@ def _from_hub(address: str, cfg: Any) -> Path:
         except OSError as error:
             cause = error
             break
-    raise ConnectionError(_wanted(address, cfg, cause))
+    raise ConnectionError(_not_available(address, cfg, cause))
 
 
-def _wanted(address: str, cfg: Any, cause: object) -> str:
+def _not_available(address: str, cfg: Any, cause: object) -> str:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     reason = str(cause).partition("\n")[0] or type(cause).__name__
     return (
-        f"weights of {address} are not here and could not be had: {reason}. The file wanted is "
-        f"{_hub_files(cfg)[0]} of {cfg.hf_hub_id}; it would be kept in {HF_HUB_CACHE}. On a "
-        f"connected machine, `sktransfer fetch {address} --to DIR` makes a file: bring it here "
-        "and pass weights=PATH."
+        f"weights of {address} could not be downloaded: {reason}. The file needed is "
+        f"{_hub_files(cfg)[0]} of {cfg.hf_hub_id}, and its place is {HF_HUB_CACHE}. On a "
+        f"connected machine, `sktransfer fetch {address} --to DIR` writes a file: copy it to this "
+        "machine and pass weights=PATH."
     )
 
 
@@ -278,12 +278,12 @@ def _chained(
     preset: ImagePreset,
     info: Mapping[str, Any],
 ) -> Backbone:
-    """The chain of the network that ``build`` makes; of more than one image size where it can."""
+    """Divide a network into stages, if possible one that takes several image sizes."""
     reason: NotAChainError | None = None
     for options in _OPTIONS:
         try:
             net = build(**options)
-        except TypeError as error:  # the builder does not know the option
+        except TypeError as error:  # this builder does not know the option
             if not options or "unexpected keyword" not in str(error):
                 raise
             continue
@@ -302,13 +302,15 @@ def _backbone(net: nn.Module, preset: ImagePreset, info: Mapping[str, Any]) -> B
     run = _tried(features, preset.size)
     if isinstance(run, Exception):
         cause = str(run).strip().partition("\n")[0].partition(". ")[0].rstrip(".,")
-        raise NotAChainError(f"its shapes cannot be had without numbers: {cause}") from run
+        raise NotAChainError(f"it does not run on the meta device: {cause}") from run
     sizes, others = _sizes(net, features, preset.size)
     grid = _grid(net, run.shape(features.output))
     return Backbone(
         stages(features, [run, *others], grid, preset.size),
         replace(preset, sizes=sizes),
-        head.part(head.image, head.output, nothing) if getattr(net, "num_classes", 1) else None,
+        head.part(head.image, head.output, known_nothing)
+        if getattr(net, "num_classes", 1)
+        else None,
         layout=grid.layout,
         n_prefix_tokens=grid.n_prefix_tokens,
         weights_info=info,
@@ -316,31 +318,31 @@ def _backbone(net: nn.Module, preset: ImagePreset, info: Mapping[str, Any]) -> B
 
 
 def _check_forward(net: nn.Module) -> None:
-    """Nothing but ``forward_features`` and ``forward_head`` may happen in ``forward``."""
+    """Raise unless ``forward`` is ``forward_head`` after ``forward_features`` and nothing else."""
     image, features, logits = object(), object(), object()
-    mute: Any = copy.copy(net)
-    mute.forward_features = lambda x, **_: features if x is image else None
-    mute.forward_head = lambda x, **_: logits if x is features else None
+    probe: Any = copy.copy(net)
+    probe.forward_features = lambda x, **_: features if x is image else None
+    probe.forward_head = lambda x, **_: logits if x is features else None
     try:
-        kept = mute.forward(image) is logits
+        is_plain = probe.forward(image) is logits
     except Exception:  # noqa: BLE001 - the network's own code runs, and may raise anything
-        kept = False
-    if not kept:
+        is_plain = False
+    if not is_plain:
         raise NotAChainError("its forward pass is not forward_head(forward_features(x))")
 
 
 def _grid(net: nn.Module, shape: tuple[int, ...]) -> Grid:
-    """How the last feature map is laid out."""
+    """Find the layout of the last feature map."""
     stated = str(getattr(net, "output_fmt", "NCHW")).rpartition(".")[2]
     n_prefix = int(getattr(net, "num_prefix_tokens", 0))
     for grid in (Grid(stated), Grid("NCHW"), Grid("NHWC"), Grid("NLC", n_prefix)):
         if grid.side(shape):
             return grid
-    raise NotAChainError(f"its last feature map is no square of positions; its shape is {shape}")
+    raise NotAChainError(f"its last feature map is not square; its shape is {shape}")
 
 
 def _sizes(net: nn.Module, features: Trace, size: int) -> tuple[ImageSizes, list[Run]]:
-    """The image sizes that the network takes, seen by trying; and a run of another size."""
+    """Find the image sizes that the network takes by trying some; also return a run of another."""
     fixed = net.pretrained_cfg.get("fixed_input_size", False)  # type: ignore[union-attr, operator]
     if fixed and not getattr(net, "dynamic_img_size", False):
         return ImageSizes(only=(size,)), []

@@ -1,8 +1,8 @@
-"""torchvision's classification networks, each a table of stages.
+"""torchvision's classification networks, divided into stages by tables.
 
-Stages split where the resolution halves, so that ``unfreeze=k`` means much the same in every
-family.  A family's table serves all its sizes; where a boundary moves with the size, a rule finds
-it in the network itself.
+A new stage begins where the resolution halves, so that ``unfreeze=k`` means much the same in every
+family.  All sizes of a family share a table; if a boundary depends on the size, a function makes
+the table from the network.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from ..download import download
 from ..weights import fill, is_path, read_weights, weights_info
 from ._torchvision_layers import glue
 
-# Classification network -> why it is no chain of stages.  Those of torchvision 0.29 all are.
+# The reason for each classification network that is not a chain of stages.  In torchvision 0.29,
+# all networks are chains.
 NOT_A_CHAIN: dict[str, str] = {}
 
 _ANY_SIZE = ImageSizes(minimum=1)
@@ -37,19 +38,19 @@ _ANY_SIZE = ImageSizes(minimum=1)
 
 @dataclass(frozen=True)
 class Family:
-    """How the networks of one family become a chain.
+    """The division of a family of networks into stages.
 
     Parameters
     ----------
     table : mapping of str to str, or callable
-        As :func:`split` takes it, or a rule that makes it from the network; its last row is the
-        classifier.
+        The stages as :func:`split` takes them, and the classifier as the last row; or a function
+        that computes this table from the network.
     sizes : ImageSizes
         The image sizes that the networks can take.
     layout : str, default="NCHW"
-        How the outputs of the stages are laid out.
+        The layout of the stages' outputs.
     n_prefix_tokens : int, default=0
-        How many leading tokens stand for no position.
+        The number of leading tokens that are no positions.
     """
 
     table: Mapping[str, str] | Callable[[nn.Module], Mapping[str, str]]
@@ -58,26 +59,26 @@ class Family:
     n_prefix_tokens: int = 0
 
     def rows(self, net: nn.Module) -> Mapping[str, str]:
-        """The table of ``net``, one of the family."""
+        """Return the table of ``net``, which is one of the family."""
         return self.table(net) if callable(self.table) else self.table
 
 
 def _table(*rows: str) -> dict[str, str]:
-    """A stem, the layers, and the classifier, by name."""
+    """Name the rows of a table: a stem, the layers, and the classifier."""
     stem, *layers, classifier = rows
     named = {f"layer{index}": row for index, row in enumerate(layers, start=1)}
     return {"stem": stem, **named, "classifier": classifier}
 
 
 def _features(*starts: int, classifier: str) -> dict[str, str]:
-    """Stages that begin at the children ``starts`` of ``features``."""
+    """Make a table of stages that begin at the children ``starts`` of ``features``."""
     stops = [*map(str, starts[1:]), ""]
     rows = [f"features[{start}:{stop}]" for start, stop in zip(starts, stops, strict=True)]
     return _table(*rows, classifier)
 
 
 def _vgg(net: Any) -> dict[str, str]:
-    """Five blocks, each up to and with its pooling."""
+    """Make a table of five blocks, each of which ends with its pooling."""
     stops = [i + 1 for i, layer in enumerate(net.features) if isinstance(layer, nn.MaxPool2d)]
     starts = [0, *stops[:-1]]
     blocks = [f"features[{start}:{stop}]" for start, stop in zip(starts, stops, strict=True)]
@@ -86,15 +87,15 @@ def _vgg(net: Any) -> dict[str, str]:
 
 
 def _vit(net: Any) -> dict[str, str]:
-    """The tokens, and the blocks in four groups of one length."""
+    """Make a table of the tokens and four groups of as many blocks each."""
     length = len(net.encoder.layers) // 4
     groups = [f"encoder.layers[{i * length}:{(i + 1) * length}]" for i in range(4)]
     groups[-1] += " encoder.ln"
     return _table("tokens", *groups, "first_token heads")
 
 
-# Pattern of names -> family.  The first that matches counts.  Sizes are the smallest that were
-# seen to work; see tests/test_torchvision.py.
+# Families by a pattern of their names; the first pattern that matches is used.  The minimum sizes
+# were found by trying; tests/backbones/providers/test_torchvision.py repeats that.
 FAMILIES: dict[str, Family] = {
     "alexnet": Family(
         _features(0, 3, 6, 8, 10, classifier="avgpool flatten classifier"), ImageSizes(minimum=63)
@@ -190,10 +191,10 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
-# Heads beside the chain, which only training uses.
+# Prefixes of auxiliary heads, which are used in training only.
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
-# Names that tensors have in files of older versions, and today.
+# Patterns of names in files of older versions of torchvision, and their replacements.
 _RENAMED = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\."), r"\1\2."),
     (re.compile(r"mlp\.linear_1\."), "mlp.0."),
@@ -202,7 +203,7 @@ _RENAMED = (
 
 
 def names() -> list[str]:
-    """Models of this provider: every classification network that is a chain."""
+    """List the models of this provider: the classification networks that are chains of stages."""
     return [
         name
         for name in models.list_models(module=models)
@@ -268,14 +269,14 @@ def _from_tag(name: str, family: Family, tag: object) -> Backbone:
 
 def _family(name: str) -> Family:
     if name in NOT_A_CHAIN:
-        raise ValueError(f"torchvision's {name!r} is no chain of stages: {NOT_A_CHAIN[name]}")
+        raise ValueError(f"torchvision's {name!r} is not a chain of stages: {NOT_A_CHAIN[name]}")
     if name not in names():
         raise ValueError(f"torchvision has no backbone {name!r}.{did_you_mean(name, names())}")
     return next(family for pattern, family in FAMILIES.items() if fnmatchcase(name, pattern))
 
 
 def _entry(name: str, tag: object) -> models.WeightsEnum:
-    """What torchvision knows of the weights ``tag`` of ``name``: address, transforms, meta."""
+    """Return torchvision's entry of the weights ``tag``: their address, transforms and metadata."""
     entries = models.get_model_weights(name)
     tags = ["default", *entries.__members__]
     if not isinstance(tag, str) or tag not in tags:
@@ -288,7 +289,7 @@ def _entry(name: str, tag: object) -> models.WeightsEnum:
 
 
 def _preset(entry: models.WeightsEnum, family: Family) -> ImagePreset:
-    """The preset that does what the weights' own transforms do."""
+    """Return the preset that matches the weights' own transforms."""
     transforms = entry.transforms()
     return ImagePreset(
         size=transforms.crop_size[0],
@@ -301,7 +302,7 @@ def _preset(entry: models.WeightsEnum, family: Family) -> ImagePreset:
 
 
 def _download(name: str, entry: models.WeightsEnum) -> Path:
-    """The weights' file in torchvision's own cache, brought there if need be."""
+    """Return the file of weights in torchvision's cache; download it if needed."""
     filename = entry.url.rpartition("/")[2]
     prefix = re.search(r"-([0-9a-f]+)\.", filename)  # as torch.hub reads it
     return download(
@@ -315,17 +316,17 @@ def _download(name: str, entry: models.WeightsEnum) -> Path:
 
 
 def _config(name: str, size: int, *, transform_input: bool = False) -> dict[str, Any]:
-    """The arguments of ``name``'s builder."""
+    """Return the arguments of the network's builder."""
     if name.startswith("vit_"):
         return {"image_size": size}
     if name in ("googlenet", "inception_v3"):
-        # torchvision's own weights of these two expect the rescaling in front
+        # torchvision's own weights of these two networks need rescaled images
         return {"aux_logits": False, "init_weights": True, "transform_input": transform_input}
     return {}
 
 
 def _trained_size(family: Family, state: Mapping[str, Tensor]) -> int | None:
-    """The image size at which the position embedding in ``state`` was trained, if it has one."""
+    """Return the image size of the position embedding in ``state``; None without one."""
     embedding = state.get("encoder.pos_embedding")
     if family.layout != "NLC" or embedding is None or embedding.ndim != 3:
         return None
@@ -336,36 +337,36 @@ def _trained_size(family: Family, state: Mapping[str, Tensor]) -> int | None:
 def _filled(
     name: str, family: Family, state: Mapping[str, Tensor], source: str, size: int
 ) -> tuple[nn.Module, list[str]]:
-    """The network with the numbers of ``state``, and what its head does not have of them."""
-    state = _as_today(state)
+    """Build the network with the weights in ``state``; also return which were left out."""
+    state = _rename(state)
     config = _config(name, _trained_size(family, state) or size, transform_input=True)
-    net = _hollow(name, **config)
+    net = _build_on_meta(name, **config)
     *_, last = net.state_dict()  # a tensor of the network's own head
     if last in state and state[last].ndim and len(state[last]) != len(net.state_dict()[last]):
-        net = _hollow(name, num_classes=len(state[last]), **config)
+        net = _build_on_meta(name, num_classes=len(state[last]), **config)
     head = tuple(f"{part}." for part in family.rows(net)["classifier"].split())
     net = net.to_empty(device="cpu")
     return net, fill(net, state, source, optional=head)
 
 
-def _hollow(name: str, **config: Any) -> nn.Module:
-    """The network without numbers: no time goes into those that are overwritten."""
-    if name.startswith("regnet_"):  # its builder computes its widths with tensors
+def _build_on_meta(name: str, **config: Any) -> nn.Module:
+    """Build a network on the meta device, which spares its random initialization."""
+    if name.startswith("regnet_"):  # its builder computes widths with tensors, which needs a CPU
         return models.get_model(name, weights=None, **config)  # type: ignore[no-any-return]
     return deepcopy(_built(name, tuple(config.items())))
 
 
-@lru_cache(maxsize=8)  # a search builds one network again and again; hollow, it takes no memory
+@lru_cache(maxsize=8)  # a search builds the same network often; on meta it needs no memory
 def _built(name: str, config: tuple[tuple[str, Any], ...]) -> nn.Module:
     with torch.device("meta"):
         net: nn.Module = models.get_model(name, weights=None, **dict(config))
     return net
 
 
-def _as_today(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` under today's names, without auxiliary heads and what holds no number.
+def _rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename tensors of older versions, and drop auxiliary heads and tensors of NaN.
 
-    Files of features alone fill the classifier with NaN.
+    Files that contain the features only have a classifier of NaN.
     """
     kept = {
         key: tensor
@@ -388,7 +389,7 @@ def _backbone(
     return Backbone(
         stages,
         preset,
-        None if "classifier" in info else classifier,  # the file did not bring it
+        None if "classifier" in info else classifier,  # not in the file
         layout=family.layout,
         n_prefix_tokens=family.n_prefix_tokens,
         weights_info=info,

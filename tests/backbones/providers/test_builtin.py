@@ -41,11 +41,11 @@ def test_the_features_of_a_fixed_image_are_those_that_were_measured(picture):
     np.testing.assert_allclose(features.max(), LARGEST, atol=1e-4)
 
 
-def test_the_file_takes_at_most_6_megabytes_of_the_wheel():
+def test_the_file_has_at_most_6_megabytes():
     assert FILE.stat().st_size <= 6_000_000
 
 
-def test_the_weights_say_where_they_came_from():
+def test_the_weights_record_their_origin():
     info = get_backbone("builtin/mini").weights_info
     assert info["sha256"] == SHA256
     assert info["licence"].startswith("BSD-3-Clause")
@@ -53,14 +53,14 @@ def test_the_weights_say_where_they_came_from():
     assert info["mean"] == (0.5, 0.5, 0.5)
 
 
-def test_without_weights_mini_is_random_and_seeded():
+def test_mini_without_weights_is_random_and_seeded():
     first, second = (get_backbone("builtin/mini", weights=None) for _ in range(2))
     assert first.weights_fingerprint() == second.weights_fingerprint()
     assert first.weights_fingerprint() != get_backbone("builtin/mini").weights_fingerprint()
 
 
 @pytest.mark.parametrize("size", [32, 47, 160])
-def test_mini_serves_from_32_to_160_pixels(size):
+def test_mini_takes_images_of_32_to_160_pixels(size):
     features = PretrainedFeatureExtractor(image_size=size, verbose=0)
     assert features.fit_transform(np.zeros((2, 20, 30), np.uint8)).shape == (2, 1024)
 
@@ -95,7 +95,7 @@ def test_every_backbone_of_the_package_keeps_the_contract(address):
     check_backbone(get_backbone(address), batch)
 
 
-def test_small_cnn_is_that_of_the_lecture():
+def test_small_cnn_has_the_layers_of_the_book():
     backbone = get_backbone("builtin/small_cnn")
     maps = backbone(torch.zeros(1, 3, 150, 150))
     assert backbone.names == ["block1", "block2", "block3", "block4"]
@@ -103,6 +103,6 @@ def test_small_cnn_is_that_of_the_lecture():
     assert sum(weight.numel() for weight in backbone.parameters()) == 240_832
 
 
-def test_small_cnn_brings_no_weights():
+def test_small_cnn_has_no_pretrained_weights():
     assert get_backbone("builtin/small_cnn").weights_info["tag"] is None
     assert get_backbone("builtin/small_cnn").weights_info["sha256"] is None

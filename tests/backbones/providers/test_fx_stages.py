@@ -79,20 +79,20 @@ def staged(net, size=16):
 @pytest.mark.parametrize(
     ("net", "reason"),
     [
-        (Overwriting(), "its blocks_2, or what is before it, overwrites its input"),
+        (Overwriting(), "the stage that ends with blocks_2 overwrites its input"),
         (Sharing(), r"its stages '\w+' and 'layer\d' share a parameter"),
-        (Skipping(), "one NCHW feature map alone goes on at 2 places"),
-        (Toy(3), "at 3 places .* makes less than 4 stages"),
+        (Skipping(), "its forward pass can be cut at 2 places, after a single NCHW feature map"),
+        (Toy(3), "at 3 places, .*; this gives less than 4 stages"),
         (Branching(), "torch.fx cannot follow its forward_features: symbolically traced"),
         (Heavy(), "its first stage would hold 57% of the parameters"),
     ],
 )
-def test_what_no_chain_can_do_is_named(net, reason):
+def test_a_network_that_is_not_a_chain_is_refused_with_the_reason(net, reason):
     with pytest.raises(NotAChainError, match=reason):
         staged(net)
 
 
-def test_an_activation_in_place_at_the_start_of_a_stage_is_turned_off():
+def test_an_in_place_activation_at_the_start_of_a_stage_is_switched_off():
     net = Activated()
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     expected = net.forward_features(x)
@@ -118,7 +118,7 @@ def test_an_activation_in_place_at_the_start_of_a_stage_is_turned_off():
         ([0, 1, 2, 3, 4, 5, 6], 1, [2, 1, 1, 1, 1, 1]),  # more than six resolutions
     ],
 )
-def test_units_make_stages(levels, n_stem, lengths):
+def test_units_are_grouped_into_stages(levels, n_stem, lengths):
     spans = grouped(levels, n_stem)
     assert [len(span) for span in spans] == lengths
     assert [i for span in spans for i in span] == list(range(len(levels)))

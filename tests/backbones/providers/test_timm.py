@@ -44,7 +44,8 @@ ATTENTIVE = [
 REFUSED = {
     "crossvit_tiny_240": "its forward_features returns more than one tensor",
     "convit_tiny": r"its first stage would hold 8\d% of the parameters",
-    "pit_ti_224": "can be cut at 2 places, after a single NLC feature map; this gives less than 4 stages",
+    "pit_ti_224": "its forward pass can be cut at 2 places, after a single NLC feature map; "
+    "this gives less than 4 stages",
     "twins_svt_small": "torch.fx cannot follow its forward_features: Proxy object cannot be",
 }
 
@@ -145,7 +146,7 @@ def check_against(backbone, net):
 
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED.items())
-def test_a_network_that_is_no_chain_is_refused_with_the_reason(name, reason):
+def test_a_network_that_is_not_a_chain_is_refused_with_the_reason(name, reason):
     with pytest.raises(ValueError, match=f"timm/{name} is not a chain of stages: {reason}"):
         get_backbone(f"timm/{name}", weights=None)
 
@@ -160,7 +161,7 @@ def test_a_network_that_is_no_chain_is_refused_with_the_reason(name, reason):
         ("vit_tiny_patch16_dinov3_qkvb", "NLC", 5),
     ],
 )
-def test_the_layout_is_that_of_the_network(name, layout, n_prefix_tokens):
+def test_a_backbone_has_the_layout_of_its_network(name, layout, n_prefix_tokens):
     backbone = built(name)[0]
     assert (backbone.layout, backbone.n_prefix_tokens) == (layout, n_prefix_tokens)
 
@@ -211,11 +212,9 @@ def test_a_vit_takes_multiples_of_its_patches(size, fits):
             preset.at(size)
 
 
-def test_a_network_of_one_size_says_which():
+def test_a_network_of_one_image_size_names_it():
     preset = built("levit_128s")[0].preset
-    with pytest.raises(
-        ValueError, match="image_size must be 224 for this network; got 192"
-    ):
+    with pytest.raises(ValueError, match="image_size must be 224 for this network; got 192"):
         preset.at(192)
 
 
@@ -231,12 +230,12 @@ def test_rotary_embeddings_keep_their_precision():
 @pytest.mark.parametrize(
     "name", ["swin_tiny_patch4_window7_224", "test_vit", "vit_tiny_patch16_dinov3_qkvb"]
 )
-def test_a_backbone_moves_to_another_device_whole(name):
+def test_a_backbone_moves_to_another_device(name):
     backbone = deepcopy(built(name)[0]).to("meta")
     assert backbone(images(backbone).to("meta")).device.type == "meta"
 
 
-def test_features_of_a_vit_come_from_the_extractor(rng):
+def test_the_extractor_returns_features_of_a_vit(rng):
     pixels = rng.integers(0, 256, (3, 32, 32, 3), "uint8")
     rows = {
         pooling: PretrainedFeatureExtractor(
@@ -257,12 +256,12 @@ def test_a_network_without_classes_has_no_classifier():
 # --- names and presets ---------------------------------------------------------------------------
 
 
-def test_architectures_are_listed_plain_and_with_each_tag():
+def test_architectures_are_listed_without_and_with_each_tag():
     listed = list_backbones("timm", "timm/resnet18*")
     assert {"timm/resnet18", "timm/resnet18.a1_in1k", "timm/resnet18.tv_in1k"} <= set(listed)
 
 
-def test_a_misspelt_tag_is_answered_with_the_nearest_one():
+def test_a_misspelt_tag_is_an_error_that_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"no backbone 'resnet18.a1_in2k'. Did you mean 'resnet18"):
         get_backbone("timm/resnet18.a1_in2k")
 
@@ -278,26 +277,26 @@ def test_a_misspelt_tag_is_answered_with_the_nearest_one():
         ("regnetx_003", None, "timm has no backbone 'regnetx_003'. Did you mean 'regnetx_0"),
     ],
 )
-def test_weights_that_timm_has_not_are_refused_before_anything_is_built(name, weights, message):
+def test_unknown_weights_are_refused_before_a_network_is_built(name, weights, message):
     with pytest.raises(ValueError, match=message):
         provider.load(name, weights)
 
 
-def test_an_architecture_without_weights_says_so(cut_off):
+def test_an_architecture_without_weights_is_an_error(cut_off):
     bare = min(set(timm.list_models()) - {n.partition(".")[0] for n in timm.list_pretrained()})
-    message = f"weights of timm/{bare} must be None, or .*; got 'default'. timm has no weights of this network"
+    message = f"weights of timm/{bare} must be None, or .*; got 'default'. timm has no weights of"
     with pytest.raises(ValueError, match=message):
         provider.load(bare)
 
 
-def test_without_timm_the_extra_is_named(monkeypatch):
+def test_the_error_without_timm_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'sktransfer\[timm\]'"):
         get_backbone("timm/resnet18", weights=None)
 
 
 @pytest.mark.parametrize("name", ["resnet18.a1_in1k", "resnet18.tv_in1k", "test_vit.r160_in1k"])
-def test_the_preset_does_what_timm_does(name, photo):
+def test_the_preset_matches_timms_preprocessing(name, photo):
     cfg = timm.get_pretrained_cfg(name)
     transform = timm.data.create_transform(
         **timm.data.resolve_data_config(pretrained_cfg=cfg.to_dict())
@@ -307,7 +306,7 @@ def test_the_preset_does_what_timm_does(name, photo):
     assert torch.equal(preset.collate([preset(photo)], 1)[0], transform(photo))
 
 
-def test_images_that_are_no_squares_are_refused():
+def test_networks_for_images_that_are_not_square_are_refused():
     tall = next(
         name
         for name in timm.list_pretrained()
@@ -344,7 +343,7 @@ def test_weights_in_the_cache_of_the_hub_are_used(hub_cache, cut_off, address, w
     assert info["input_size"] == 160
 
 
-def test_weights_on_disk_leave_no_number_to_chance(hub_cache, cut_off):
+def test_weights_on_disk_replace_all_random_weights(hub_cache, cut_off):
     net = lively("test_vit")
     keep(hub_cache, "timm/test_vit.r160_in1k", "model.safetensors", net)
     numbers = {id(p) for p in get_backbone("timm/test_vit").parameters()}
@@ -354,7 +353,7 @@ def test_weights_on_disk_leave_no_number_to_chance(hub_cache, cut_off):
 
 
 @pytest.mark.parametrize("offline", [True, False])
-def test_weights_that_cannot_be_had_are_named(hub_cache, cut_off, offline):
+def test_the_error_names_weights_that_cannot_be_downloaded(hub_cache, cut_off, offline):
     with pytest.raises(ConnectionError, match=r"weights of timm/test_resnet.r160_in1k") as caught:
         get_backbone("timm/test_resnet", offline=offline)
     message = str(caught.value)
@@ -365,7 +364,7 @@ def test_weights_that_cannot_be_had_are_named(hub_cache, cut_off, offline):
     assert len(cut_off) == (0 if offline else 1)
 
 
-def test_the_environment_forbids_a_download(hub_cache, cut_off, monkeypatch):
+def test_the_environment_variable_forbids_a_download(hub_cache, cut_off, monkeypatch):
     monkeypatch.setenv("SKTRANSFER_OFFLINE", "1")
     with pytest.raises(ConnectionError, match="downloads are forbidden"):
         get_backbone("timm/test_resnet")
@@ -373,7 +372,7 @@ def test_the_environment_forbids_a_download(hub_cache, cut_off, monkeypatch):
 
 
 @pytest.mark.parametrize("there", ["model.safetensors", "pytorch_model.bin", None])
-def test_a_download_takes_what_the_repository_has(hub_cache, monkeypatch, there):
+def test_a_download_takes_the_file_in_the_repository(hub_cache, monkeypatch, there):
     net = lively("test_resnet")
 
     def hf_hub_download(repository, filename, **_):
@@ -390,7 +389,7 @@ def test_a_download_takes_what_the_repository_has(hub_cache, monkeypatch, there)
         check_backbone(backbone, images(backbone), net)
 
 
-def test_weights_outside_the_hub_are_kept_where_torch_keeps_them(tmp_path, monkeypatch):
+def test_weights_outside_the_hub_are_stored_in_the_cache_of_torch(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     url = timm.get_pretrained_cfg("gcvit_xxtiny.in1k").url
     with pytest.raises(ConnectionError, match=url.rpartition("/")[2]):
@@ -402,7 +401,7 @@ def mine(tmp_path):
     return tmp_path / "mine.safetensors"
 
 
-def test_a_file_of_ones_own_computes_what_its_network_does(mine):
+def test_a_users_own_file_gives_the_same_function(mine):
     net = lively("test_resnet")
     save_file(net.state_dict(), mine, {"input_size": "96", "licence": "mit"})
     backbone = get_backbone("timm/test_resnet", weights=mine)
@@ -419,7 +418,7 @@ def test_a_file_may_have_other_classes(mine):
     check_backbone(backbone, images(backbone), net)
 
 
-def test_a_file_of_features_alone_brings_no_classifier(mine):
+def test_a_file_of_features_only_gives_no_classifier(mine):
     net = lively("test_resnet", num_classes=0)
     save_file(net.state_dict(), mine)
     backbone = get_backbone("timm/test_resnet", weights=mine)
@@ -438,7 +437,7 @@ def test_a_file_of_a_vit_of_another_size_is_resized_as_timm_does(mine):
     assert torch.equal(backbone.classifier.head.weight, net.head.weight)
 
 
-def test_a_file_of_a_vit_says_its_size(mine):
+def test_the_metadata_of_a_vit_sets_its_image_size(mine):
     net = lively("test_vit", img_size=224, dynamic_img_size=True)
     save_file(net.state_dict(), mine, {"input_size": "224"})
     backbone = get_backbone("timm/test_vit", weights=mine)
@@ -446,7 +445,7 @@ def test_a_file_of_a_vit_says_its_size(mine):
     check_backbone(backbone, images(backbone), net)
 
 
-def test_a_file_of_another_network_is_refused_by_its_first_tensors(mine):
+def test_a_file_of_another_network_is_refused_with_its_first_tensors(mine):
     save_file(lively("test_efficientnet").state_dict(), mine)
     with pytest.raises(ValueError, match=r"mine\.safetensors' do not fit ResNet; \d+ tensors"):
         get_backbone("timm/test_resnet", weights=mine)
@@ -483,23 +482,23 @@ def smallest(module):
 
 # Architecture -> why its smallest network is refused.
 NOT_CHAINS = {
-    "cait": "can be cut at 2 places, after a single NLC feature map",
+    "cait": "its forward pass can be cut at 2 places, after a single NLC feature map",
     "coat": "its forward_features returns more than one tensor",
     "convit": "its first stage would hold 84% of the parameters",
     "crossvit": "its forward_features returns more than one tensor",
-    "deepseek_vit": "can be cut at 1 place, after a single NHWC feature map",
-    "efficientformer": "can be cut at 2 places, after a single NLC feature map",
+    "deepseek_vit": "its forward pass can be cut at 1 place, after a single NHWC feature map",
+    "efficientformer": "its forward pass can be cut at 2 places, after a single NLC feature map",
     "efficientvim": "its forward_features returns more than one tensor",
-    "gemma4_vit": "can be cut at 1 place, after a single NLC feature map",
+    "gemma4_vit": "its forward pass can be cut at 1 place, after a single NLC feature map",
     "hrnet": "it does not run on the meta device: 'immutable_list'",
-    "naflexvit": "can be cut at 3 places, after a single NLC feature map",
-    "nasnet": "can be cut at 3 places, after a single NCHW feature map",
-    "pit": "can be cut at 2 places, after a single NLC feature map",
-    "pnasnet": "can be cut at 3 places, after a single NCHW feature map",
-    "qwen3_vit": "can be cut at 1 place, after a single NHWC feature map",
-    "tnt": "can be cut at 2 places, after a single NLC feature map",
+    "naflexvit": "its forward pass can be cut at 3 places, after a single NLC feature map",
+    "nasnet": "its forward pass can be cut at 3 places, after a single NCHW feature map",
+    "pit": "its forward pass can be cut at 2 places, after a single NLC feature map",
+    "pnasnet": "its forward pass can be cut at 3 places, after a single NCHW feature map",
+    "qwen3_vit": "its forward pass can be cut at 1 place, after a single NHWC feature map",
+    "tnt": "its forward pass can be cut at 2 places, after a single NLC feature map",
     "twins": "torch.fx cannot follow its forward_features: Proxy object cannot be",
-    "vision_transformer_sam": "can be cut at 2 places, after a single NCHW feature map",
+    "vision_transformer_sam": "its forward pass can be cut at 2 places, after a single NCHW feat",
     "volo": "its last feature map is not square",
     "xcit": r"its first stage would hold \d\d% of the parameters",
 }

@@ -91,10 +91,10 @@ def built(request, monkeypatch):
     return backbone, net
 
 
-def hollowed(patch):
-    """Let files hold nothing and networks not be filled: what is left of loading is quick.
+def without_values(patch):
+    """Replace downloads, reading and filling, so that loading is quick.
 
-    Returns what is asked of downloads, and a dictionary of the files that hold something.
+    Returns the list of downloads that are asked for, and a dictionary of files to be read.
     """
     asked, files = [], {}
 
@@ -112,15 +112,15 @@ def hollowed(patch):
 
 
 @pytest.fixture
-def hollow(monkeypatch):
-    return hollowed(monkeypatch)
+def no_values(monkeypatch):
+    return without_values(monkeypatch)
 
 
 @pytest.fixture(scope="module", params=EACH)
 def outline(request):
     """A name and its backbone, of shapes alone: nothing is computed."""
     with pytest.MonkeyPatch.context() as patch:
-        hollowed(patch)
+        without_values(patch)
         return request.param, provider.load(request.param).to("meta").eval()
 
 
@@ -192,8 +192,8 @@ def test_the_smallest_image_is_the_smallest_that_works(outline):
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_the_preset_does_what_the_transforms_of_the_weights_do(name, hollow, photo):
-    asked, _ = hollow
+def test_the_preset_matches_the_transforms_of_the_weights(name, no_values, photo):
+    asked, _ = no_values
     for entry in models.get_model_weights(name):
         preset = provider.load(name, entry.name).preset
         transforms = entry.transforms()
@@ -210,20 +210,20 @@ def test_the_preset_does_what_the_transforms_of_the_weights_do(name, hollow, pho
         assert options["tag"] == (None if is_default else entry.name)
 
 
-def test_default_is_what_torchvision_calls_its_default(hollow):
+def test_default_weights_are_torchvisions_default(no_values):
     info = provider.load("mobilenet_v2", "default").weights_info
     assert info["tag"] == "IMAGENET1K_V2"
     assert info == provider.load("mobilenet_v2", "DEFAULT").weights_info
 
 
-def test_random_weights_take_the_preset_of_the_default_ones(hollow):
+def test_random_weights_have_the_preset_of_the_default_weights(no_values):
     random = provider.load("efficientnet_b1", None)
     assert random.preset == provider.load("efficientnet_b1").preset
     assert random.weights_info["tag"] is None
     assert random.weights_info["sha256"] is None
 
 
-def test_random_weights_are_those_of_the_seed():
+def test_random_weights_depend_on_the_seed():
     a, b, c = (
         get_backbone("torchvision/squeezenet1_1", None, seed=seed).stages["stem"][0].weight
         for seed in (0, 0, 1)
@@ -232,21 +232,21 @@ def test_random_weights_are_those_of_the_seed():
     assert not torch.equal(a, c)
 
 
-def test_the_licence_is_the_one_that_torchvision_states_or_none(hollow):
+def test_the_licence_is_the_one_that_torchvision_states(no_values):
     assert "SWAG" in provider.load("vit_b_16", "IMAGENET1K_SWAG_E2E_V1").weights_info["licence"]
     licence = provider.load("squeezenet1_1").weights_info["licence"]
     assert licence == "not stated by torchvision"
 
 
 @pytest.mark.parametrize("tag", ["IMAGENET1K_V1", "IMAGENET1K_SWAG_E2E_V1"])
-def test_a_vit_is_built_at_the_size_its_weights_were_trained_at(tag, hollow):
+def test_a_vit_is_built_at_the_size_its_weights_were_trained_at(tag, no_values):
     backbone = provider.load("vit_b_16", tag)
     n_tokens = (backbone.preset.size // 16) ** 2 + 1
     assert backbone.stages["stem"].pos_embedding.shape == (1, n_tokens, 768)
 
 
-def test_a_file_tells_the_size_a_vit_was_trained_at(hollow):
-    _, files = hollow
+def test_the_image_size_of_a_vit_is_read_from_its_file(no_values):
+    _, files = no_values
     files["mine.pth"] = {"encoder.pos_embedding": torch.zeros(1, 12 * 12 + 1, 768)}
     backbone = provider.load("vit_b_32", "mine.pth")
     assert backbone.preset.size == 384
@@ -264,7 +264,7 @@ def test_a_file_in_the_cache_of_torchvision_is_used(hub):
     assert (info["input_size"], len(info["sha256"])) == (224, 64)
 
 
-def test_a_file_that_is_not_there_is_named_offline(hub):
+def test_the_offline_error_names_the_missing_file(hub):
     with pytest.raises(OSError, match=r"resnet18-f37072fd\.pth") as caught:
         get_backbone("torchvision/resnet18", offline=True)
     assert "sktransfer fetch torchvision/resnet18" in str(caught.value)
@@ -273,7 +273,7 @@ def test_a_file_that_is_not_there_is_named_offline(hub):
 @pytest.mark.parametrize(
     "name", ["squeezenet1_1", "mnasnet0_5", "shufflenet_v2_x0_5", "googlenet", "densenet121"]
 )
-def test_a_file_of_ones_own_computes_what_its_network_does(name, tmp_path):
+def test_a_users_own_file_gives_the_same_function(name, tmp_path):
     # GoogLeNet's file has two heads beside the chain, and expects the images rescaled
     config = {"init_weights": True, "transform_input": True} if name == "googlenet" else {}
     net = lively(name, **config)
@@ -291,7 +291,7 @@ def test_a_file_may_have_other_classes(tmp_path):
 
 
 @pytest.mark.parametrize("head", ["missing", "nan"])
-def test_a_file_of_features_alone_brings_no_classifier(head, tmp_path):
+def test_a_file_of_features_only_gives_no_classifier(head, tmp_path):
     state = lively("squeezenet1_1").state_dict()
     for key in [key for key in state if key.startswith("classifier.")]:
         tensor = state.pop(key)
@@ -327,7 +327,7 @@ def test_tensors_under_the_names_of_older_files_are_found(name, new, old, tmp_pa
     check_backbone(backbone, batch, at_size(net, batch.shape[-1]))
 
 
-def test_a_file_without_counters_of_batches_is_whole(tmp_path):
+def test_a_file_without_counters_of_batches_is_complete(tmp_path):
     net = lively("shufflenet_v2_x0_5")
     state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
     torch.save(state, tmp_path / "old.pth")
@@ -336,7 +336,7 @@ def test_a_file_without_counters_of_batches_is_whole(tmp_path):
     assert backbone.state_dict()["stages.stem.0.1.num_batches_tracked"] == 0
 
 
-def test_the_shared_photographs_network_brings_its_own_normalisation(shared):
+def test_the_shared_network_has_its_own_normalisation(shared):
     path = shared / "weights" / "mobilenet_v2_imagenet.safetensors"
     backbone = get_backbone("torchvision/mobilenet_v2", weights=path)
     assert backbone.preset.mean == backbone.preset.std == (0.5, 0.5, 0.5)
@@ -351,7 +351,7 @@ def tiny_vit(size):
 
 
 @pytest.mark.parametrize("size", [8, 16, 24, 40, 64])
-def test_tokens_at_another_size_are_those_of_torchvision(size):
+def test_tokens_at_another_image_size_equal_those_of_torchvision(size):
     small, large = tiny_vit(32), tiny_vit(size)
     large.load_state_dict(interpolate_embeddings(size, 8, small.state_dict()))
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -359,24 +359,24 @@ def test_tokens_at_another_size_are_those_of_torchvision(size):
 
 
 @pytest.mark.parametrize("shape", [(1, 0, 768), (1, 1, 768), (1, 3, 768), (197, 768), ()])
-def test_a_file_with_no_square_of_positions_is_refused(shape, tmp_path):
+def test_a_position_embedding_that_is_not_square_is_refused(shape, tmp_path):
     torch.save({"encoder.pos_embedding": torch.zeros(shape)}, tmp_path / "mine.pth")
     with pytest.raises(ValueError, match=r"mine\.pth' do not fit VisionTransformer"):
         get_backbone("torchvision/vit_b_32", weights=tmp_path / "mine.pth")
 
 
 @pytest.mark.parametrize("size", [16, 225])
-def test_a_vit_takes_multiples_of_its_patch_only(size, hollow):
+def test_a_vit_takes_multiples_of_its_patch_only(size, no_values):
     with pytest.raises(ValueError, match="at least 32 and a multiple of 32"):
         provider.load("vit_b_32").preset.at(size)
 
 
-def test_a_maxvit_takes_one_size_only(hollow):
+def test_a_maxvit_takes_one_size_only(no_values):
     with pytest.raises(ValueError, match="image_size must be 224"):
         provider.load("maxvit_t").preset.at(256)
 
 
-def test_a_wrong_tag_is_answered_with_the_tags_and_the_nearest_one():
+def test_a_wrong_tag_is_an_error_that_lists_the_tags():
     message = (
         r"^weights of torchvision/resnet50 must be one of 'default', 'IMAGENET1K_V1', "
         r"'IMAGENET1K_V2', 'DEFAULT', None, or the path of a \.safetensors, \.pth or \.pt file; "
@@ -386,18 +386,18 @@ def test_a_wrong_tag_is_answered_with_the_tags_and_the_nearest_one():
         get_backbone("torchvision/resnet50", weights="IMAGENET_V2")
 
 
-def test_a_tag_that_is_no_text_is_refused():
+def test_a_tag_that_is_not_a_string_is_refused():
     with pytest.raises(ValueError, match=r"got 2\."):
         get_backbone("torchvision/resnet50", weights=2)
 
 
-def test_a_wrong_name_is_answered_with_the_nearest_one():
+def test_a_wrong_name_is_an_error_that_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"no backbone 'resnet_18'\. Did you mean 'resnet18'"):
         provider.load("resnet_18")
 
 
-def test_a_network_that_is_no_chain_is_refused_with_the_reason(monkeypatch):
+def test_a_network_that_is_not_a_chain_is_refused_with_the_reason(monkeypatch):
     monkeypatch.setitem(provider.NOT_A_CHAIN, "resnet18", "its second half feeds its first.")
     assert "torchvision/resnet18" not in list_backbones("torchvision")
-    with pytest.raises(ValueError, match="no chain of stages: its second half feeds its first"):
+    with pytest.raises(ValueError, match="not a chain of stages: its second half feeds its first"):
         provider.load("resnet18")
