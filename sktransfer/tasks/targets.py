@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_array
 
-from .._support.validation import check_span, first_ten
+from .._support.validation import check_range, first_ten
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def weigh(targets: Targets, sample_weight: Any, class_weight: Any) -> Targets:
         if unknown:
             raise ValueError(f"class_weight must name labels of y; {unknown[0]!r} is none.")
         for label, factor_of_label in class_weight.items():
-            check_span(f"class_weight[{label!r}]", factor_of_label, "[0, inf)")
+            check_range(f"class_weight[{label!r}]", factor_of_label, "[0, inf)")
     elif not (isinstance(class_weight, str) and class_weight == "balanced"):
         raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}.")
     counted = given > 0
