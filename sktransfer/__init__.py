@@ -1,11 +1,11 @@
-"""Transfer learning for people who know scikit-learn."""
+"""Transfer learning with the scikit-learn API."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from ._version import __version__
 
-# public name -> the package that holds it; resolved on first use, so that the import loads no torch
+# Each public name, and the package that defines it.  Names are imported on first use, so that
+# `import sktransfer` is quick and does not import torch.  Type checkers read __init__.pyi.
 _HOMES = {
     "ActivationCache": "cache",
     "Backbone": "backbones",
@@ -25,18 +25,15 @@ _HOMES = {
     "split": "backbones",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the names are the keys of one table
+# Public modules with further names, such as `sktransfer.schedules.Cosine`.
+_MODULES = ("backbones", "callbacks", "display", "exceptions", "schedules", "testing")
 
-if TYPE_CHECKING:
-    from .backbones import Backbone, get_backbone, list_backbones, register_provider, split
-    from .cache import ActivationCache
-    from .data import ImagePreset, Views, check_images, load_image_folder
-    from .estimators import FineTuneClassifier, PretrainedFeatureExtractor, find_lr
-    from .persistence import load, save
-    from .tasks import MLPHead
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the names are the keys of one table
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module 'sktransfer' has no attribute {name!r}")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
@@ -45,4 +42,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

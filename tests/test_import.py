@@ -1,18 +1,22 @@
-"""Importing the package, and asking a command for help, loads no torch."""
+"""The names of the package, which are imported on first use: importing it loads no torch."""
 
+import ast
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
 import sktransfer
 
+MODULES = ("backbones", "callbacks", "display", "exceptions", "schedules", "testing")
 HEAVY = ("torch", "torchvision", "timm", "skorch", "sklearn", "pandas", "matplotlib")
 
 
 def loaded(code):
-    """Which heavy packages a new process has loaded after ``code``."""
+    """List the heavy packages that a new process has imported after ``code``."""
     report = f"import sys\n{code}\nprint(*[name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", report], capture_output=True, text=True, check=True
@@ -21,7 +25,7 @@ def loaded(code):
 
 
 def command(*arguments):
-    """Code that runs `sktransfer` as the installed script does."""
+    """Return code that runs `sktransfer` like the installed script."""
     (script,) = entry_points(group="console_scripts", name="sktransfer")
     return (
         f"from {script.module} import {script.attr} as main\n"
@@ -30,16 +34,16 @@ def command(*arguments):
     )
 
 
-def test_importing_the_package_loads_nothing_heavy():
+def test_importing_the_package_imports_no_heavy_package():
     assert loaded("import sktransfer; dir(sktransfer); sktransfer.__version__") == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"]], ids=" ".join)
-def test_help_loads_nothing_heavy(arguments):
+def test_help_imports_no_heavy_package(arguments):
     assert loaded(command(*arguments)) == []
 
 
-def test_what_is_heavy_is_seen():
+def test_a_heavy_package_that_is_imported_is_noticed():
     assert "torch" in loaded("from sktransfer import Backbone")
 
 
@@ -49,6 +53,41 @@ def test_every_public_name_resolves(name):
     assert name in dir(sktransfer)
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error():
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_module_is_an_attribute_of_the_package(name):
+    code = f"import sktransfer; print(sktransfer.{name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"sktransfer.{name}\n"
+
+
+def test_dir_lists_the_public_names_and_modules_and_nothing_else():
+    assert set(dir(sktransfer)) == {*sktransfer.__all__, *MODULES}
+
+
+def test_a_star_import_imports_the_public_names():
+    scope = {}
+    exec("from sktransfer import *", scope)
+    assert scope.keys() - {"__builtins__"} == set(sktransfer.__all__)
+
+
+def test_the_stub_lists_the_same_names_as_the_package():
+    # Each line is an import such as `from .data import Views as Views`.
+    stub = ast.parse(Path(sktransfer.__file__).with_suffix(".pyi").read_text())
+    listed = {}
+    for node in stub.body:
+        (alias,) = node.names
+        assert (node.level, alias.asname) == (1, alias.name)
+        listed[alias.name] = node.module
+    modules = dict.fromkeys(MODULES)
+    assert listed == {"__version__": "_version", **sktransfer._HOMES, **modules}
+
+
+@pytest.mark.parametrize("name", sktransfer._HOMES)
+def test_the_package_that_a_name_comes_from_offers_it(name):
+    home = import_module(f"sktransfer.{sktransfer._HOMES[name]}")
+    assert name in home.__all__
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'sktransfer' has no attribute 'Bakbone'"):
         sktransfer.Bakbone  # noqa: B018 - the access itself raises
