@@ -67,8 +67,8 @@ def _form_and_content(part: Any) -> tuple[str, Any]:
         values = part.detach().cpu().reshape(-1).contiguous()
         return f"{part.dtype} {tuple(part.shape)}", values.view(torch.uint8).numpy()
     if isinstance(part, np.ndarray):
-        values = np.ascontiguousarray(part).reshape(-1)
-        return f"{part.dtype.str} {part.shape}", values.view(np.uint8)
+        array = np.ascontiguousarray(part).reshape(-1)
+        return f"{part.dtype.str} {part.shape}", array.view(np.uint8)
     return "bytes", memoryview(part).cast("B")
 
 
