@@ -1,4 +1,4 @@
-"""A stranger's provider comes through the same door as ours, and two of one name do not."""
+"""Installed and registered providers are found by name; two with one name are refused."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ ENTRY = re.search(r"acme = \w+", SETUP)[0]
 
 
 def distribution(folder, name, entry):
-    """What pip leaves of an installed distribution: its metadata and its entry points."""
+    """Create the metadata and entry points of an installed distribution, as pip does."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -39,7 +39,7 @@ def distribution(folder, name, entry):
 
 @pytest.fixture
 def acme(tmp_path, monkeypatch):
-    """The folder where the provider of the docs is installed."""
+    """The folder in which the provider of the documentation is installed."""
     (tmp_path / "acme_backbones.py").write_text(CODE)
     shapes = {"0.weight": (8, 3, 3, 3), "0.bias": (8,), "2.weight": (16, 8, 3, 3), "2.bias": (16,)}
     weights = {name: torch.full(shape, 0.01) for name, shape in shapes.items()}
@@ -51,7 +51,7 @@ def acme(tmp_path, monkeypatch):
 
 @pytest.fixture
 def registered(monkeypatch):
-    """The providers of this process, which the test may add to."""
+    """The providers that are registered in this process, which a test can change."""
     monkeypatch.setattr(registry, "_registered", {})
 
 

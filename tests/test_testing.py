@@ -30,7 +30,7 @@ def test_a_valid_backbone_passes_and_is_not_changed(backbone):
 
 
 class FrozenInName(nn.BatchNorm2d):
-    """Batch statistics that move in evaluation mode, too."""
+    """Batch norm whose statistics also change in evaluation mode."""
 
     def forward(self, x):
         self.running_mean += 1

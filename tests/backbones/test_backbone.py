@@ -1,4 +1,4 @@
-"""A backbone's promises: order, freezing, cutting, naming."""
+"""The backbone: order of stages, freezing, cuts and fingerprints."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_a_cut_outside_the_chain_is_refused(backbone, cut):
 
 
 def test_training_mode_does_not_change_frozen_batch_statistics(backbone, batch):
-    # skorch calls train() before each batch: freezing has to survive it.
+    # skorch calls train() before each batch; frozen stages must stay in evaluation mode.
     norms = [stage[1] for stage in backbone.freeze_to(2).stages.values()]
     before = [norm.running_mean.clone() for norm in norms]
     backbone.train()(batch)
@@ -81,7 +81,7 @@ def change_activation(backbone):
 
 
 class Scale(nn.Module):
-    """Holds what neither its repr nor its state dict shows."""
+    """A module with an attribute that neither its repr nor its state dict shows."""
 
     def __init__(self, factor):
         super().__init__()

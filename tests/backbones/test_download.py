@@ -1,4 +1,4 @@
-"""Files are brought here once, whole, compared with their hash, or not at all."""
+"""Downloads are atomic, happen once, are compared with a hash, and can be forbidden."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ ADDRESS = "acme/net"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What a server on this machine answers, by path."""
+    """Answers of a server on this machine, by path."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
@@ -47,13 +47,13 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server on this machine: its url, what it was asked, whether it may answer yet."""
+    """A server on this machine; it records requests, and can be made to wait."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("SKTRANSFER_OFFLINE", raising=False)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.url = f"http://127.0.0.1:{server.server_port}"
         server.asked, server.moved_to = [], "/net.pth"
-        server.handle_error = lambda *args: None  # a client went away: that is what is tested
+        server.handle_error = lambda *args: None  # the tests close connections on purpose
         server.may_answer = threading.Event()
         server.may_answer.set()
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -65,14 +65,14 @@ def server(monkeypatch):
 
 @pytest.fixture
 def closed():
-    """The url of a port where nobody listens."""
+    """The url of a port without a server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 def kept(folder):
-    """Names of the files in ``folder``, locks aside."""
+    """List the files in ``folder`` without lock files."""
     return sorted(path.name for path in folder.rglob("*") if path.suffix != ".lock")
 
 
@@ -278,11 +278,11 @@ def test_offline_must_be_a_bool_or_none():
         offline_mode("no").__enter__()
 
 
-# --- several at once ---------------------------------------------------------------------------
+# --- several processes ---------------------------------------------------------------------------
 
 
 def process(code):
-    """A Python process that runs ``code``."""
+    """Start a Python process that runs ``code``."""
     return subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -315,7 +315,7 @@ def test_a_download_waits_for_another_process(server, tmp_path, monkeypatch):
     )
     assert holder.stdout.readline() == "held\n"
     started = threading.Event()
-    monkeypatch.setattr(module, "is_offline", started.set)  # asked before the lock is
+    monkeypatch.setattr(module, "is_offline", started.set)  # it is called before the lock is taken
     found = SimpleNamespace()
     url = f"{server.url}/net.pth"
     thread = threading.Thread(

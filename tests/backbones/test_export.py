@@ -1,4 +1,4 @@
-"""A fetched file brings weights and preprocessing to a machine without a network."""
+"""A fetched file contains weights and preprocessing for a machine that is offline."""
 
 import os
 from dataclasses import replace
@@ -61,7 +61,7 @@ def acme(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """torchvision's own cache with one file, whose weights are random."""
+    """torchvision's cache with one file of random weights."""
     torch.manual_seed(1)
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
@@ -102,7 +102,7 @@ def test_a_fetched_file_describes_itself_in_its_metadata(acme, tmp_path):
         "std": "0.229,0.224,0.225",
         "interpolation": "bicubic",
     }
-    # under the network's own names, out of the checkpoint
+    # under the network's own names, without the checkpoint around them
     assert read_weights(path).state.keys() == acme.trained.state_dict().keys()
 
 

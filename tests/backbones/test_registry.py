@@ -1,4 +1,4 @@
-"""Addresses lead to backbones; wrong ones are answered with the nearest right one."""
+"""The registry finds backbones by address; for a wrong address it suggests the nearest."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A file gives tensors, or an error that says why not; nothing in it runs."""
+"""Files are read as tensors or refused with the reason; code in them never runs."""
 
 import io
 import os
@@ -47,7 +47,7 @@ def write(path, content, **options):
 
 
 class Malicious:
-    """An object whose unpickling makes a folder."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -75,7 +75,7 @@ MALICIOUS = {
 
 @pytest.mark.parametrize("form", MALICIOUS)
 def test_a_malicious_file_is_refused_and_runs_no_code(form, tmp_path, monkeypatch):
-    # which makes torch.load unpickle whatever comes, where the caller does not say otherwise
+    # this makes torch.load unpickle any object by default
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     made = tmp_path / "made"
     content = MALICIOUS[form](Malicious(made))
@@ -87,7 +87,7 @@ def test_a_malicious_file_is_refused_and_runs_no_code(form, tmp_path, monkeypatc
 
 
 def test_an_archive_that_begins_like_a_file_of_torch_is_refused(tmp_path):
-    # before torch 2.6 its content was unpickled whatever weights_only said
+    # before torch 2.6 its content was unpickled even with weights_only=True
     form = tarfile.USTAR_FORMAT
     with tarfile.open(tmp_path / "net.pth", "w", format=form, encoding="latin-1") as archive:
         archive.addfile(tarfile.TarInfo(tensor_files._LEGACY.decode("latin-1")))

@@ -32,12 +32,12 @@ def net():
 
 @pytest.fixture
 def before(net):
-    """A copy of the network's tensors, to compare with."""
+    """A copy of the network's tensors for comparison."""
     return {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
 
 def other_state(n_classes=2):
-    """Tensors of a like network, all of them different."""
+    """The state of another network of the same kind, with other values."""
     torch.manual_seed(1)
     return {name: tensor + 1 for name, tensor in Net(n_classes).state_dict().items()}
 

@@ -1,4 +1,4 @@
-"""The small networks inside the package: the pretrained one, the baseline, the one for tables."""
+"""The small networks of this package: the pretrained one and the baseline."""
 
 import hashlib
 
@@ -17,14 +17,14 @@ from sktransfer.testing import check_backbone
 
 FILE = MODELS["mini"].file
 SHA256 = "6fe9c043417cc3690ab2bc46c20f5062b1f9f8c7124832571cff7405f1d2481d"
-# Of the picture below: means of 128 features each, for most are zero, and the largest one.
+# Features of the picture below: means of 128 features each, because most are zero, and the maximum.
 FEATURES = [0.09611, 0.11557, 0.11876, 0.09465, 0.06504, 0.11367, 0.12106, 0.0956]
 LARGEST = 2.4963
 
 
 @pytest.fixture
 def picture():
-    """Slanted waves, a different one in each channel, at the size that mini sees."""
+    """Slanted waves, different in each channel, in the default size of mini."""
     size = get_backbone("builtin/mini").preset.size
     row, column = np.indices((size, size)) / size
     waves = [np.sin(12 * row + 7 * column), np.sin(9 * row * column), np.cos(20 * column - row)]
@@ -78,7 +78,7 @@ def test_features_of_digits_beat_raw_pixels_with_ten_labels_a_class():
 
 
 def accuracy(rows, y):
-    """Mean over five draws of ten labels a class."""
+    """Average the accuracy over five draws of ten labels for each class."""
     scores = []
     for seed in range(5):
         X_train, X_test, y_train, y_test = train_test_split(

@@ -1,4 +1,4 @@
-"""A forward pass is cut into stages, or refused with the reason."""
+"""A traced network is divided into stages, or refused with the reason."""
 
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ from sktransfer.exceptions import NotAChainError
 
 
 class Toy(nn.Module):
-    """Six convolutions; each subclass does one thing that matters to a chain."""
+    """Six convolutions; each subclass changes one thing that matters to a chain."""
 
     def __init__(self, n=6):
         super().__init__()

@@ -1,24 +1,18 @@
-"""timm's networks are chains that compute what timm computes, or are refused with the reason."""
+"""timm's networks are chains that compute the same as in timm, or are refused with the reason."""
 
-import hashlib
 import pickle
 import re
 import sys
 from copy import deepcopy
-from functools import cache
 
 import pytest
 import torch
+from helpers.timm_nets import built, check_against, images, timm
 from PIL import Image
-from safetensors.torch import save_file
 
 from sktransfer import PretrainedFeatureExtractor, get_backbone, list_backbones
 from sktransfer.backbones.providers import timm as provider
 from sktransfer.backbones.tracing import TracedSteps
-from sktransfer.testing import check_backbone
-
-timm = pytest.importorskip("timm", reason="needs the extra 'timm'")
-hub = pytest.importorskip("huggingface_hub", reason="needs the extra 'timm'")
 
 CONVOLUTIONAL = [
     "test_efficientnet",
@@ -50,80 +44,9 @@ REFUSED = {
 }
 
 
-def enlivened(net):
-    """Give random values to what a fresh network holds as constants: zeros hide differences."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for tensor in [*net.parameters(), *net.buffers()]:
-            if tensor.is_floating_point() and tensor.min() == tensor.max():
-                tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator))
-    return net.eval()
-
-
-def lively(name, **config):
-    torch.manual_seed(0)
-    return enlivened(timm.create_model(name, **config))
-
-
-def images(backbone):
-    """Two images, small where the network takes small ones."""
-    sizes = backbone.preset.sizes
-    size = (
-        sizes.only[0] if sizes.only else max(sizes.minimum, 64 // sizes.multiple * sizes.multiple)
-    )
-    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-
-@cache
-def built(name):
-    """A backbone with random weights, and the very network it was made of; not to be changed."""
-    made, create_model = [], timm.create_model
-
-    def spy(*args, **options):
-        made.append(create_model(*args, **options))
-        return made[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timm, "create_model", spy)
-        backbone = get_backbone(f"timm/{name}", weights=None)
-    return backbone, enlivened(made[-1])
-
-
 @pytest.fixture
 def photo(rng):
     return Image.fromarray(rng.integers(0, 256, (300, 420, 3), "uint8"))
-
-
-@pytest.fixture
-def hub_cache(tmp_path, monkeypatch):
-    """The hub's cache: an empty folder."""
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def cut_off(monkeypatch):
-    """No way to the hub: a list of the files that it was asked for."""
-    asked = []
-
-    def hf_hub_download(repository, filename, **_):
-        asked.append((repository, filename))
-        raise hub.errors.LocalEntryNotFoundError("the hub cannot be reached")
-
-    monkeypatch.setattr(hub, "hf_hub_download", hf_hub_download)
-    return asked
-
-
-def keep(cache, repository, filename, net):
-    """Put a network's weights where the hub's own download would."""
-    folder = cache / f"models--{repository.replace('/', '--')}"
-    (folder / "refs").mkdir(parents=True, exist_ok=True)
-    (folder / "refs" / "main").write_text("0" * 40)
-    path = folder / "snapshots" / ("0" * 40) / filename
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save = save_file if filename.endswith(".safetensors") else torch.save
-    save(net.state_dict(), path)
-    return path
 
 
 # --- stages --------------------------------------------------------------------------------------
@@ -132,17 +55,6 @@ def keep(cache, repository, filename, net):
 @pytest.mark.parametrize("name", [*CONVOLUTIONAL, *ATTENTIVE])
 def test_a_network_keeps_the_contract_bit_for_bit(name):
     check_against(*built(name))
-
-
-def check_against(backbone, net):
-    batch = images(backbone)
-    with torch.no_grad():
-        features, logits = net.forward_features(batch), net(batch)
-        assert torch.equal(backbone(batch), features)
-        assert not torch.equal(*logits)  # or else equal logits would say nothing
-    check_backbone(backbone, batch, (lambda _: logits) if backbone.classifier else None)
-    assert backbone.names == ["stem", *(f"layer{i}" for i in range(1, len(backbone.names)))]
-    assert 4 <= len(backbone.names) <= 6
 
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED.items())
@@ -266,29 +178,6 @@ def test_a_misspelt_tag_is_an_error_that_suggests_the_nearest():
         get_backbone("timm/resnet18.a1_in2k")
 
 
-@pytest.mark.parametrize(
-    ("name", "weights", "message"),
-    [
-        ("resnet18", "a1_in2k", "must be one of 'default', 'a1_in1k', .* Did you mean 'a1_in1k'"),
-        ("resnet18.a1_in1k", "a2_in1k", "must be one of 'default', 'a1_in1k', None, or the path"),
-        ("resnet18", 3, r"must be one of 'default', .*; got 3\."),
-        ("resnet18.a4", None, "the tag of timm/resnet18 must be one of 'a1_in1k', "),
-        ("resnet17", None, "timm has no backbone 'resnet17'. Did you mean 'resnet"),
-        ("regnetx_003", None, "timm has no backbone 'regnetx_003'. Did you mean 'regnetx_0"),
-    ],
-)
-def test_unknown_weights_are_refused_before_a_network_is_built(name, weights, message):
-    with pytest.raises(ValueError, match=message):
-        provider.load(name, weights)
-
-
-def test_an_architecture_without_weights_is_an_error(cut_off):
-    bare = min(set(timm.list_models()) - {n.partition(".")[0] for n in timm.list_pretrained()})
-    message = f"weights of timm/{bare} must be None, or .*; got 'default'. timm has no weights of"
-    with pytest.raises(ValueError, match=message):
-        provider.load(bare)
-
-
 def test_the_error_without_timm_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'sktransfer\[timm\]'"):
@@ -316,146 +205,6 @@ def test_networks_for_images_that_are_not_square_are_refused():
         provider.load(tall, None)
 
 
-# --- weights -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("address", "weights"),
-    [
-        ("timm/test_resnet", "default"),
-        ("timm/test_resnet", "r160_in1k"),
-        ("timm/test_resnet.r160_in1k", "default"),
-        ("timm/test_resnet.r160_in1k", "r160_in1k"),
-    ],
-)
-@pytest.mark.parametrize("filename", ["model.safetensors", "pytorch_model.bin"])
-def test_weights_in_the_cache_of_the_hub_are_used(hub_cache, cut_off, address, weights, filename):
-    net = lively("test_resnet")
-    path = keep(hub_cache, "timm/test_resnet.r160_in1k", filename, net)
-    backbone = get_backbone(address, weights)
-    check_backbone(backbone, images(backbone), net)
-    assert not cut_off  # a file that is there needs no question
-    info = backbone.weights_info
-    assert info["tag"] == "r160_in1k"
-    assert info["source"] == "https://huggingface.co/timm/test_resnet.r160_in1k"
-    assert info["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert info["licence"] == "apache-2.0"
-    assert info["input_size"] == 160
-
-
-def test_weights_on_disk_replace_all_random_weights(hub_cache, cut_off):
-    net = lively("test_vit")
-    keep(hub_cache, "timm/test_vit.r160_in1k", "model.safetensors", net)
-    numbers = {id(p) for p in get_backbone("timm/test_vit").parameters()}
-    first, second = (get_backbone("timm/test_vit", seed=seed) for seed in (0, 1))
-    assert len(numbers) == len(list(net.parameters()))
-    assert all(map(torch.equal, first.parameters(), second.parameters()))
-
-
-@pytest.mark.parametrize("offline", [True, False])
-def test_the_error_names_weights_that_cannot_be_downloaded(hub_cache, cut_off, offline):
-    with pytest.raises(ConnectionError, match=r"weights of timm/test_resnet.r160_in1k") as caught:
-        get_backbone("timm/test_resnet", offline=offline)
-    message = str(caught.value)
-    assert "model.safetensors of timm/test_resnet.r160_in1k" in message
-    assert str(hub_cache) in message
-    assert "`sktransfer fetch timm/test_resnet.r160_in1k --to DIR`" in message
-    assert ("offline=True" if offline else "the hub cannot be reached") in message
-    assert len(cut_off) == (0 if offline else 1)
-
-
-def test_the_environment_variable_forbids_a_download(hub_cache, cut_off, monkeypatch):
-    monkeypatch.setenv("SKTRANSFER_OFFLINE", "1")
-    with pytest.raises(ConnectionError, match="downloads are forbidden"):
-        get_backbone("timm/test_resnet")
-    assert not cut_off
-
-
-@pytest.mark.parametrize("there", ["model.safetensors", "pytorch_model.bin", None])
-def test_a_download_takes_the_file_in_the_repository(hub_cache, monkeypatch, there):
-    net = lively("test_resnet")
-
-    def hf_hub_download(repository, filename, **_):
-        if filename != there:
-            raise hub.errors.EntryNotFoundError(f"404: {filename}")
-        return str(keep(hub_cache, repository, filename, net))
-
-    monkeypatch.setattr(hub, "hf_hub_download", hf_hub_download)
-    if there is None:
-        with pytest.raises(ConnectionError, match="404"):
-            get_backbone("timm/test_resnet")
-    else:
-        backbone = get_backbone("timm/test_resnet")
-        check_backbone(backbone, images(backbone), net)
-
-
-def test_weights_outside_the_hub_are_stored_in_the_cache_of_torch(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    url = timm.get_pretrained_cfg("gcvit_xxtiny.in1k").url
-    with pytest.raises(ConnectionError, match=url.rpartition("/")[2]):
-        get_backbone("timm/gcvit_xxtiny", offline=True)
-
-
-@pytest.fixture
-def mine(tmp_path):
-    return tmp_path / "mine.safetensors"
-
-
-def test_a_users_own_file_gives_the_same_function(mine):
-    net = lively("test_resnet")
-    save_file(net.state_dict(), mine, {"input_size": "96", "licence": "mit"})
-    backbone = get_backbone("timm/test_resnet", weights=mine)
-    check_backbone(backbone, images(backbone), net)
-    assert backbone.preset.size == 96
-    info = backbone.weights_info
-    assert (info["source"], info["licence"], info["input_size"]) == (mine.name, "mit", 96)
-
-
-def test_a_file_may_have_other_classes(mine):
-    net = lively("test_vit", num_classes=3, dynamic_img_size=True)
-    save_file(net.state_dict(), mine)
-    backbone = get_backbone("timm/test_vit", weights=str(mine))
-    check_backbone(backbone, images(backbone), net)
-
-
-def test_a_file_of_features_only_gives_no_classifier(mine):
-    net = lively("test_resnet", num_classes=0)
-    save_file(net.state_dict(), mine)
-    backbone = get_backbone("timm/test_resnet", weights=mine)
-    assert backbone.classifier is None
-    assert "missing: fc.weight" in backbone.weights_info["classifier"]
-    with torch.no_grad():
-        batch = images(backbone)
-        assert torch.equal(backbone(batch), net.forward_features(batch))
-
-
-def test_a_file_of_a_vit_of_another_size_is_resized_as_timm_does(mine):
-    net = lively("test_vit", img_size=224)
-    save_file(net.state_dict(), mine)
-    backbone = get_backbone("timm/test_vit", weights=mine)
-    assert backbone.stages["stem"].pos_embed.shape == (1, 101, 64)
-    assert torch.equal(backbone.classifier.head.weight, net.head.weight)
-
-
-def test_the_metadata_of_a_vit_sets_its_image_size(mine):
-    net = lively("test_vit", img_size=224, dynamic_img_size=True)
-    save_file(net.state_dict(), mine, {"input_size": "224"})
-    backbone = get_backbone("timm/test_vit", weights=mine)
-    assert backbone.preset.size == 224
-    check_backbone(backbone, images(backbone), net)
-
-
-def test_a_file_of_another_network_is_refused_with_its_first_tensors(mine):
-    save_file(lively("test_efficientnet").state_dict(), mine)
-    with pytest.raises(ValueError, match=r"mine\.safetensors' do not fit ResNet; \d+ tensors"):
-        get_backbone("timm/test_resnet", weights=mine)
-
-
-def test_a_missing_file_is_an_error():
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
-        get_backbone("timm/test_resnet", weights="nowhere.pth")
-
-
 # --- every architecture --------------------------------------------------------------------------
 
 BIG = re.compile(
@@ -464,7 +213,7 @@ BIG = re.compile(
 
 
 def smallest(module):
-    """The network with the fewest parameters among the first that sound small."""
+    """Return the network with the fewest parameters among the first with a small name."""
 
     def n_parameters(name):
         with torch.device("meta"):
@@ -476,11 +225,11 @@ def smallest(module):
     few = (tiny or small or names)[:6]
     try:
         return min(few, key=n_parameters)
-    except (RuntimeError, NotImplementedError):  # it cannot be built without numbers
+    except (RuntimeError, NotImplementedError):  # it cannot be built on the meta device
         return few[0]
 
 
-# Architecture -> why its smallest network is refused.
+# For some modules of timm, the reason why their smallest network is refused.
 NOT_CHAINS = {
     "cait": "its forward pass can be cut at 2 places, after a single NLC feature map",
     "coat": "its forward_features returns more than one tensor",
@@ -512,4 +261,4 @@ def test_an_architecture_is_a_chain_or_is_refused_with_the_reason(module):
         with pytest.raises(ValueError, match=f"is not a chain of stages: {NOT_CHAINS[module]}"):
             get_backbone(f"timm/{name}", weights=None)
         return
-    check_against(*built.__wrapped__(name))  # not kept: all together would fill the memory
+    check_against(*built.__wrapped__(name))  # without the cache, which would fill the memory

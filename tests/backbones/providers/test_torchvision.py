@@ -1,4 +1,4 @@
-"""Every classification network of torchvision is a chain that computes what the network does."""
+"""Every classification network of torchvision is a chain that computes the same function."""
 
 import re
 
@@ -10,12 +10,11 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from sktransfer import get_backbone, list_backbones
 from sktransfer.backbones.providers import torchvision as provider
-from sktransfer.backbones.providers._torchvision_layers import Tokens
 from sktransfer.backbones.weights import WeightsFile
 from sktransfer.testing import check_backbone
 
 NAMES = provider.names()
-KIN = ["efficientnet_v2_s", "swin_v2_t"]  # of another build than the smallest of their family
+KIN = ["efficientnet_v2_s", "swin_v2_t"]  # built differently from the smallest of their family
 
 
 def n_parameters(name):
@@ -23,7 +22,7 @@ def n_parameters(name):
 
 
 def smallest_of_each_family():
-    """The networks with the fewest parameters among those of one table, and their kin."""
+    """List the network with the fewest parameters of each table, and some related ones."""
     smallest = {}
     for name in sorted(NAMES, key=n_parameters, reverse=True):
         smallest[id(provider._family(name).table)] = name
@@ -32,12 +31,12 @@ def smallest_of_each_family():
 
 SMALLEST = smallest_of_each_family()
 EACH = [name if name in SMALLEST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-# Beyond so many parameters, three copies in float32 are more than a small machine holds.
+# Three float32 copies of a network with more parameters do not fit on a small machine.
 LARGEST = 400_000_000
 
 
 def enlivened(net):
-    """``net``, random values added to what a fresh one holds as constants: zeros hide much."""
+    """Add random values to constant tensors of a new network: zeros would hide differences."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for tensor in [*net.parameters(), *net.buffers()]:
@@ -48,13 +47,13 @@ def enlivened(net):
 
 
 def lively(name, **config):
-    """torchvision's own network, in evaluation mode, with random weights and statistics."""
+    """Build torchvision's network with random weights and statistics, in evaluation mode."""
     torch.manual_seed(0)
     return enlivened(models.get_model(name, weights=None, **config))
 
 
 def images(backbone):
-    """Two images, small, but of more than one position at the last stage."""
+    """Draw two small images that give more than one position at the last stage."""
     sizes, dtype = backbone.preset.sizes, next(backbone.parameters()).dtype
     small = max(sizes.minimum, 64 // sizes.multiple * sizes.multiple)
     size = sizes.only[0] if sizes.only else small
@@ -62,14 +61,14 @@ def images(backbone):
 
 
 def at_size(net, size):
-    """``net`` for images of ``size``: a ViT is another network then, with the same tensors."""
+    """Return ``net`` for images of ``size``: a ViT is rebuilt, with the same tensors."""
     if not isinstance(net, models.VisionTransformer):
         return net
     patch, dtype = net.patch_size, net.class_token.dtype
     layers, heads = len(net.encoder.layers), net.encoder.layers[0].num_heads
     with torch.device("meta"):
         other = models.VisionTransformer(size, patch, layers, heads, net.hidden_dim, net.mlp_dim)
-    # the backbone's stem was put into the network beside what it shares
+    # the backbone added its stem to the network
     state = {k: t for k, t in net.state_dict().items() if not k.startswith("tokens.")}
     state = interpolate_embeddings(size, patch, state)
     other.load_state_dict(state, assign=True)
@@ -78,7 +77,7 @@ def at_size(net, size):
 
 @pytest.fixture(params=EACH)
 def built(request, monkeypatch):
-    """A backbone with random weights, and the very network it was made of."""
+    """A backbone with random weights, and the network that it shares."""
     made, get_model = [], models.get_model
     monkeypatch.setattr(
         models, "get_model", lambda *a, **k: made.append(get_model(*a, **k)) or made[0]
@@ -118,7 +117,7 @@ def no_values(monkeypatch):
 
 @pytest.fixture(scope="module", params=EACH)
 def outline(request):
-    """A name and its backbone, of shapes alone: nothing is computed."""
+    """A name and its backbone on the meta device."""
     with pytest.MonkeyPatch.context() as patch:
         without_values(patch)
         return request.param, provider.load(request.param).to("meta").eval()
@@ -126,7 +125,7 @@ def outline(request):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """Where torchvision keeps downloaded files: an empty folder."""
+    """An empty folder as torchvision's cache."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     folder = tmp_path / "checkpoints"
     folder.mkdir()
@@ -155,7 +154,7 @@ def test_a_backbone_keeps_the_contract_bit_for_bit(built):
     batch = images(backbone)
     with torch.no_grad():
         logits = at_size(net, batch.shape[-1])(batch)
-    assert not torch.equal(*logits)  # or else equal logits would say nothing
+    assert not torch.equal(*logits)  # equal logits of both images would hide differences
     check_backbone(backbone, batch, lambda _: logits)
 
 
@@ -274,7 +273,7 @@ def test_the_offline_error_names_the_missing_file(hub):
     "name", ["squeezenet1_1", "mnasnet0_5", "shufflenet_v2_x0_5", "googlenet", "densenet121"]
 )
 def test_a_users_own_file_gives_the_same_function(name, tmp_path):
-    # GoogLeNet's file has two heads beside the chain, and expects the images rescaled
+    # GoogLeNet's file has two auxiliary heads, and expects rescaled images
     config = {"init_weights": True, "transform_input": True} if name == "googlenet" else {}
     net = lively(name, **config)
     torch.save(net.state_dict(), tmp_path / "mine.pth")
@@ -295,7 +294,7 @@ def test_a_file_of_features_only_gives_no_classifier(head, tmp_path):
     state = lively("squeezenet1_1").state_dict()
     for key in [key for key in state if key.startswith("classifier.")]:
         tensor = state.pop(key)
-        if head == "nan":  # as torchvision's own IMAGENET1K_FEATURES of vgg16
+        if head == "nan":  # like torchvision's IMAGENET1K_FEATURES of vgg16
             state[key] = torch.full_like(tensor, torch.nan)
     torch.save(state, tmp_path / "mine.pth")
     backbone = get_backbone("torchvision/squeezenet1_1", weights=tmp_path / "mine.pth")
@@ -343,19 +342,6 @@ def test_the_shared_network_has_its_own_normalisation(shared):
     assert backbone.weights_info["mean"] == (0.5, 0.5, 0.5)
     assert "google-coral" in backbone.weights_info["source"]
     check_backbone(backbone)
-
-
-def tiny_vit(size):
-    torch.manual_seed(0)
-    return models.VisionTransformer(size, 8, 1, 2, 16, 32, num_classes=3)
-
-
-@pytest.mark.parametrize("size", [8, 16, 24, 40, 64])
-def test_tokens_at_another_image_size_equal_those_of_torchvision(size):
-    small, large = tiny_vit(32), tiny_vit(size)
-    large.load_state_dict(interpolate_embeddings(size, 8, small.state_dict()))
-    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(Tokens(small)(x), Tokens(large)(x))
 
 
 @pytest.mark.parametrize("shape", [(1, 0, 768), (1, 1, 768), (1, 3, 768), (197, 768), ()])

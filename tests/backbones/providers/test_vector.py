@@ -1,4 +1,4 @@
-"""Items need not be images: a provider of one's own takes rows of a table."""
+"""A provider can take items other than images, such as rows of a table."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def provider(monkeypatch):
     register_provider("tests", vector)
 
 
-def test_it_keeps_the_contract():
+def test_vector_is_a_valid_backbone():
     batch = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
     check_backbone(get_backbone("tests/vector"), batch)
 
@@ -28,7 +28,7 @@ def test_vector_takes_tables_of_any_width(width, rng):
     assert features.n_features_in_ == width
 
 
-def test_vector_tells_rows_of_one_width_from_rows_of_another(rng):
+def test_vector_refuses_rows_of_another_width(rng):
     X = rng.normal(size=(5, 4))
     features = PretrainedFeatureExtractor("tests/vector", verbose=0).fit(X)
     with pytest.raises(ValueError, match="X has 3 features"):
