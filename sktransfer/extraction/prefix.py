@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from .._support.random import example_rows
 from ..backbones import Backbone, fuse_conv_bn, pool, running
 
-# What the network's own classifier gives, asked for as a layer.
+# Outputs of the network's own classifier, which can be requested in place of a pooling.
 LOGITS = ("logits", "probabilities")
 
 # Batch norm is fused only if each row of a stage's output changes by less than this share of its
 # norm.
 TOLERANCE = 1e-5
 
-# How many of the last cuts a cache keeps rows of, where it does not say.
+# Number of the last cuts whose activations are cached if ActivationCache(cuts=None).
 CUTS = 3
 
-# Rows of a batch by kind of device.  Never a function of free memory or of the number of items: the
-# number of rows decides the last bits of a float32 convolution.
+# Rows of a batch by kind of device.  They do not depend on free memory or on the number of items,
+# because the number of rows affects the last bits of a float32 convolution.
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 64}
 
 
@@ -36,15 +36,15 @@ def resolve_batch_size(batch_size: int | str, device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Tap:
-    """Where rows leave the chain.
+    """A place in the chain at which activations are taken.
 
     Parameters
     ----------
     stop : int
-        After so many stages.
+        Number of stages before it.
     reduce : str or None
-        A pooling, "logits" or "probabilities" of the network's own classifier, or None: the whole
-        output of the stage.
+        How the output of the last of these stages becomes a row: a pooling, or "logits" or
+        "probabilities" of the network's own classifier.  None keeps the whole output.
     """
 
     stop: int
@@ -55,22 +55,22 @@ class Prefix:
     """The frozen stages before the last of some taps, made to run fast on one device.
 
     Batch norm is fused, memory is channels-last, and every batch has the same number of rows, so
-    that a row has the same bits whatever its neighbours are.  The copy that runs is made when
-    the first batch comes: if every row is cached, it is never made.
+    that the bits of a row do not depend on the other rows.  The stages are copied when the first
+    batch arrives; if every row is cached, they are never copied.
 
     Parameters
     ----------
     backbone : Backbone
-        Left as it is.
+        It is not modified.
     taps : sequence of Tap
-        Where rows leave the chain.
+        Where activations are taken.
     device : torch.device
     dtype : torch.dtype
-        In which the stages compute; rows are float32 at least.
+        Type in which the stages compute; activations in a smaller type are returned in float32.
     batch_size : int
-        Rows of every batch.
-    start : int, default=0
-        The stage that a batch enters; the output of those before it was computed elsewhere.
+        Number of rows in every batch.
+    cut : int, default=0
+        Number of stages that have already run: a batch holds their output.
     """
 
     def __init__(
@@ -80,37 +80,37 @@ class Prefix:
         device: torch.device,
         dtype: torch.dtype,
         batch_size: int,
-        start: int = 0,
+        cut: int = 0,
     ):
         self.backbone = backbone
         self.preset = backbone.preset
         self.taps = list(taps)
-        self.start = start
+        self.cut = cut
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
         self._names: dict[tuple[Tap, int], str] = {}
-        # the stages that run, and the classifier: one list that copies of the prefix share
+        # The copied stages and classifier, in one list that copies of the prefix share.
         self._fast: list[tuple[list[nn.Module], nn.Module | None]] = []
 
     def over(self, preset: Any) -> Prefix:
-        """Return the same stages, for items that another preset reads."""
+        """Return a prefix of the same stages for items that another preset reads."""
         other = copy(self)
         other.preset, other._names = preset, {}
         return other
 
     def sized(self, batch_size: int) -> Prefix:
-        """Return the same stages, run in batches of another size."""
+        """Return a prefix of the same stages that runs in batches of another size."""
         other = copy(self)
         other.batch_size = batch_size
         return other
 
     def after(self, cut: int, taps: Sequence[Tap]) -> Prefix:
-        """The stages from ``cut`` on, for rows that those before it have given."""
+        """Return a prefix of the stages after ``cut``, which takes rows computed before it."""
         return Prefix(self.backbone, taps, self.device, self.dtype, self.batch_size, cut)
 
     def batch(self, rows: np.ndarray) -> Tensor:
-        """Rows of an earlier cut as a batch: of full size, and laid out as a stage leaves it."""
+        """Return rows as a batch of full size, in the memory layout of a stage's output."""
         batch = torch.zeros(self.batch_size, *rows.shape[1:])
         batch[: len(rows)] = torch.from_numpy(rows)
         if self.backbone.layout == "NCHW" and batch.ndim == 4:
@@ -118,9 +118,9 @@ class Prefix:
         return batch
 
     def fingerprint(self, tap: Tap) -> str:
-        """The name of the function whose values at ``tap`` are the rows: weights and numerics."""
+        """Return a text that stands for weights, preset and numerics of the rows at ``tap``."""
         key = (tap, self.batch_size)
-        if key not in self._names:  # every weight is read for it, once: they are frozen
+        if key not in self._names:  # computed once, as it reads every weight
             self._names[key] = self._fingerprint(tap)
         return self._names[key]
 
@@ -138,7 +138,7 @@ class Prefix:
         return "/".join((weights, f"{tap.stop} {tap.reduce}", *numerics))
 
     def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:
-        """The rows of ``batch`` at each tap; or at others, none of them after the last."""
+        """Return the rows of ``batch`` at each tap, or at ``taps``, none of them after the last."""
         if not self._fast:
             with running():
                 self._fast.append(self._prepare(batch))
@@ -151,8 +151,8 @@ class Prefix:
         return [_at_least_float32(tensor).cpu().numpy() for tensor in rows]
 
     def measure(self, batch: Any) -> list[tuple[int, ...]]:
-        """The shape of a row at each tap, seen by running ``batch`` as it is, without fusion."""
-        stages = list(self.backbone.stages.values())[self.start :]
+        """Return the shape of a row at each tap, by running ``batch`` through the plain stages."""
+        stages = list(self.backbone.stages.values())[self.cut :]
         with running():
             rows = self._run(stages, self.backbone.classifier, batch, self.taps)
         return [tuple(r.shape[1:]) for r in rows]
@@ -167,7 +167,7 @@ class Prefix:
     ) -> list[Tensor]:
         leaving: dict[Tap, Tensor] = {}
         last = max(tap.stop for tap in taps)
-        for done, stage in enumerate(stages[: last - self.start], start=self.start + 1):
+        for done, stage in enumerate(stages[: last - self.cut], start=self.cut + 1):
             x = stage(x)
             for tap in taps:
                 if tap.stop == done:
@@ -185,9 +185,9 @@ class Prefix:
         )
 
     def _prepare(self, batch: Any) -> tuple[list[nn.Module], nn.Module | None]:
-        """Stages and classifier in the form and place that runs fastest."""
+        """Return copies of stages and classifier, fused, in channels-last memory, on the device."""
         plain = list(self.backbone.stages.values())
-        plain = plain[self.start : max(tap.stop for tap in self.taps)]
+        plain = plain[self.cut : max(tap.stop for tap in self.taps)]
         stages = _fused(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
         classifier = deepcopy(self.backbone.classifier)
         for module in (*stages, classifier):
@@ -213,12 +213,16 @@ def _fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
 
 
 def spare_taps(n_stages: int, taps: Sequence[Tap], cache: Any) -> list[Tap]:
-    """The last cuts of a chain, before the last of ``taps``, whose rows a cache keeps for others.
+    """Return the opportunistic taps: the last cuts of a chain before the last of ``taps``.
+
+    Activations there are not needed now, but a fit of another depth may need them.
 
     Parameters
     ----------
     n_stages : int
+        Number of stages in the chain.
     taps : sequence of Tap
+        The taps at which activations are needed.
     cache : ActivationCache or None
         Its ``cuts`` are counted from the end of the chain, which is one of them.
     """

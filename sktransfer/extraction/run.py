@@ -1,9 +1,9 @@
-"""Items to rows: the only place where frozen stages run."""
+"""Compute the activations of items; no other module runs frozen stages."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -19,9 +19,11 @@ from .sinks import Cached, Frozen, InMemory
 
 DECODE_ERRORS = ("raise", "warn", "ignore")
 
-# What a message says last, where an item that cannot be decoded raises, and where it warns.
+# The last sentence about items that cannot be decoded: of an error, and of a warning.
 ROWS_NAN = ("decode_error='warn' makes their rows NaN.", "Their rows are NaN.")
 LEFT_OUT = ("decode_error='warn' leaves them out.", "They are left out.")
+
+Progress = Callable[[int], object]
 
 
 def run_frozen(
@@ -32,68 +34,65 @@ def run_frozen(
     spare: Sequence[Tap] = (),
     n_jobs: int | None = None,
     decode_error: str = "raise",
-    progress: Callable[[int], object] = int,
+    progress: Progress = int,
     name: Callable[[int], str] = "X[{}]".format,
     advice: tuple[str, str] = ROWS_NAN,
 ) -> Frozen:
-    """The rows of ``items`` at each tap of ``prefix``; only those not cached are computed.
+    """Return the activations of ``items`` at each tap of ``prefix``.
 
-    An item whose rows at an earlier cut are cached is not decoded: what is missing is computed from
-    the nearest of them.
+    First, the activations are looked up in the cache.  Second, missing ones are computed from
+    activations that are cached at an earlier cut; their items need not be decoded.  Third, the
+    others are computed from the items.
 
     Parameters
     ----------
     prefix : Prefix
     items : sequence
-        As the preset's ``check`` returns them.
+        Items as the preset's ``check`` returns them.
     cache : ActivationCache or None, default=None
-        Where rows are looked up and kept.
+        The cache in which activations are looked up and kept; None keeps none.
     spare : sequence of Tap, default=()
-        Where rows are kept too, for others: as they come by, and where the cache has room.
+        Opportunistic taps: their activations are cached too, for other runs, when they are
+        computed on the way and the cache has space.
     n_jobs : int or None, default=None
-        Threads that decode while the stages compute; None is as many as torch computes with, and
-        -1 is one for each processor.
+        Number of threads that decode while the stages compute.  None stands for as many threads as
+        torch computes with, -1 for one on each processor.
     decode_error : {"raise", "warn", "ignore"}, default="raise"
-        What an item that cannot be decoded does.
+        Whether items that cannot be decoded are an error, or left out with or without a warning.
     progress : callable, default=int
-        Called with the number of items just done.
+        Called with the number of items that are done since the last call.
     name : callable, default="X[{}]".format
-        What messages call the item at a position.
+        Returns the name of the item at a position, for messages.
     advice : (str, str), default=ROWS_NAN
-        What messages say last: of an error, and of a warning.
+        Last sentence of the error and of the warning.
 
     Raises
     ------
     DecodeError
-        With ``decode_error="raise"``: names the first ten items that could not be decoded.
+        With ``decode_error="raise"``, if items cannot be decoded; lists the first ten of them.
     """
     check_choice("decode_error", decode_error, DECODE_ERRORS)
-    store = InMemory(prefix, items) if cache is None else Cached(prefix, items, cache, spare)
-    progress(len(items) - len(store.todo))
-    failed: dict[int, DecodeError] = {}
-    preset, size = prefix.preset, prefix.batch_size
-    store.resume(progress)
-    with closing(_decoded(store.attempt, store.todo, n_jobs, 2 * size)) as decoded, store:
-        lacking = _lacking(store, decoded, progress)
-        while block := list(islice(lacking, size)):
-            good = [(index, row) for index, row in block if not isinstance(row, DecodeError)]
-            failed |= {index: row for index, row in block if isinstance(row, DecodeError)}
-            if failed and decode_error == "raise":
-                decoded.close()
-                failed = store.spread(_first_failed(store, failed, n_jobs))
-                raise DecodeError(_sentence(failed, advice[0], name)) from failed[min(failed)]
-            if good:
-                indices, rows = zip(*good, strict=True)
-                store.add(indices, prefix(preset.collate(rows, size), store.taps))
-            progress(len(block))
-    failed = store.spread(failed)
+    sink = InMemory(prefix, items) if cache is None else Cached(prefix, items, cache, spare)
+    missing = sink.missing()
+    progress(len(items) - len(missing))
+    if isinstance(sink, Cached) and sink.keeps_every_bit():
+        missing = _compute_from_cuts(prefix, sink, missing, progress)
+    raising = decode_error == "raise"
+    failed = _compute_from_items(prefix, sink, missing, progress, n_jobs, raising)
+    if failed and raising:
+        failed = sink.all_failed(_first_failed(sink, missing, failed, n_jobs))
+        raise DecodeError(_sentence(failed, advice[0], name)) from failed[min(failed)]
+    failed = sink.all_failed(failed)
     if failed and decode_error == "warn":
         warnings.warn(_sentence(failed, advice[1], name), UserWarning, stacklevel=2)
-    return store.frozen(failed)
+    return sink.result(failed)
 
 
 def run_rows(prefix: Prefix, rows: Any) -> list[np.ndarray]:
-    """The rows at each tap of rows that enter at the prefix's start, in batches of its size."""
+    """Return the activations at each tap, computed from rows at the cut of ``prefix``.
+
+    The stages run in batches of the prefix's size.
+    """
     found = []
     for start in range(0, len(rows), prefix.batch_size):
         part = np.asarray(rows[start : start + prefix.batch_size])
@@ -101,31 +100,88 @@ def run_rows(prefix: Prefix, rows: Any) -> list[np.ndarray]:
     return [np.concatenate(blocks) for blocks in zip(*found, strict=True)]
 
 
-def _lacking(
-    store: InMemory | Cached,
-    decoded: Iterator[tuple[int, Any]],
-    progress: Callable[[int], object],
+def _compute_from_cuts(
+    prefix: Prefix, sink: Cached, missing: list[int], progress: Progress
+) -> list[int]:
+    """Compute activations from cached ones at earlier cuts, the nearest cut first.
+
+    Returns the positions of the items that have no activations at an earlier cut.
+    """
+    size = prefix.batch_size
+    first_stop = min((tap.stop for tap in sink.taps), default=0)
+    for cut in range(first_stop - 1, 0, -1):
+        if not missing:
+            break
+        indices, rows = sink.cached_at(cut, missing)
+        if not indices:
+            continue
+        with sink.writer(cut) as writer:
+            later = prefix.after(cut, writer.taps)
+            for start in range(0, len(indices), size):
+                part = indices[start : start + size]
+                if any(map(sink.is_missing, part)):
+                    writer.write(part, later(later.batch(rows[start : start + size])))
+                progress(len(part))
+        done = set(indices)
+        missing = [index for index in missing if index not in done]
+    return missing
+
+
+def _compute_from_items(
+    prefix: Prefix,
+    sink: InMemory | Cached,
+    missing: list[int],
+    progress: Progress,
+    n_jobs: int | None,
+    raising: bool,
+) -> dict[int, DecodeError]:
+    """Decode items and compute their activations.
+
+    Returns the errors of items that cannot be decoded, by position.  With ``raising``, no further
+    batch is computed after the first error.
+    """
+    failed: dict[int, DecodeError] = {}
+    if not missing:
+        return failed
+    preset, size = prefix.preset, prefix.batch_size
+    with (
+        closing(map_ahead(_decoder(sink), missing, n_jobs, ahead=2 * size)) as decoded,
+        sink.writer(cut=0) as writer,
+    ):
+        remaining = _still_missing(sink, decoded, progress)
+        while block := list(islice(remaining, size)):
+            good = [(index, row) for index, row in block if not isinstance(row, DecodeError)]
+            failed |= {index: row for index, row in block if isinstance(row, DecodeError)}
+            if failed and raising:
+                break
+            if good:
+                indices, rows = zip(*good, strict=True)
+                writer.write(indices, prefix(preset.collate(rows, size), writer.taps))
+            progress(len(block))
+    return failed
+
+
+def _decoder(sink: InMemory | Cached) -> Callable[[int], tuple[int, Any]]:
+    """Return a function that returns a position and the decoded item there, or its DecodeError."""
+    return lambda index: (index, sink.decode(index))
+
+
+def _still_missing(
+    sink: InMemory | Cached, decoded: Iterator[tuple[int, Any]], progress: Progress
 ) -> Iterator[tuple[int, Any]]:
-    """What is still to be computed of ``decoded``; the rest is done."""
+    """Skip the items whose rows another process has computed meanwhile."""
     for index, row in decoded:
-        if store.lacks(index):
+        if sink.is_missing(index):
             yield index, row
         else:
             progress(1)
 
 
-def _decoded(
-    attempt: Callable[[int], Any], todo: Sequence[int], n_jobs: int | None, ahead: int
-) -> Generator[tuple[int, Any], None, None]:
-    """Each position of ``todo`` with its decoded item or DecodeError, at most ``ahead`` early."""
-    return map_ahead(lambda index: (index, attempt(index)), todo, n_jobs, ahead)
-
-
 def _first_failed(
-    store: InMemory | Cached, failed: dict[int, DecodeError], n_jobs: int | None
+    sink: InMemory | Cached, missing: list[int], failed: dict[int, DecodeError], n_jobs: int | None
 ) -> dict[int, DecodeError]:
-    """Of ``failed`` and all else that cannot be decoded, the first ten by position."""
-    with closing(_decoded(store.attempt, sorted(store.todo), n_jobs, 20)) as decoded:
+    """Decode further items, and return the first ten errors by position."""
+    with closing(map_ahead(_decoder(sink), sorted(missing), n_jobs, ahead=20)) as decoded:
         failures = ((index, row) for index, row in decoded if isinstance(row, DecodeError))
         found = failed | dict(islice(failures, 10))
     return dict(sorted(found.items())[:10])

@@ -51,7 +51,7 @@ class Served:
         self._whole = Prefix(backbone, [last], device, recipe.precision, size)
         below = [last if cut == n_stages else Tap(cut)]
         self._below = Prefix(backbone, below, device, frozen, size)
-        self._above = Prefix(backbone, [last], device, recipe.precision, size, start=cut)
+        self._above = Prefix(backbone, [last], device, recipe.precision, size, cut)
 
     def features(
         self,
