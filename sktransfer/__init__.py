@@ -13,6 +13,7 @@ _HOMES = {
     "ImagePreset": "data",
     "MLPHead": "tasks",
     "PretrainedFeatureExtractor": "estimators",
+    "SnapshotEnsemble": "estimators",
     "Views": "data",
     "check_images": "data",
     "find_lr": "estimators",

@@ -17,6 +17,7 @@ from .data import check_images as check_images
 from .data import load_image_folder as load_image_folder
 from .estimators import FineTuneClassifier as FineTuneClassifier
 from .estimators import PretrainedFeatureExtractor as PretrainedFeatureExtractor
+from .estimators import SnapshotEnsemble as SnapshotEnsemble
 from .estimators import find_lr as find_lr
 from .persistence import load as load
 from .persistence import save as save

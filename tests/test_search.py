@@ -182,7 +182,7 @@ def test_a_bar_counts_the_epochs_that_another_fit_went_through(log, tmp_path, da
         bars.append((total, steps := []))
         yield steps.append
 
-    monkeypatch.setattr("sktransfer.estimators.classifier.progress_bar", bar)
+    monkeypatch.setattr("sktransfer.estimators._base.progress_bar", bar)
     for _ in range(2):
         with_head_phase(log, tmp_path / "cache").fit(*data)
     assert bars == [(5, [1] * 5), (5, [4, 1])]

@@ -134,13 +134,13 @@ class CutMix(Callback):
 
 
 def _spatial_axes(net: Any) -> tuple[int, int]:
-    """Return the axes of height and width of the module's input.
+    """Return the axes of height and width of the rows that enter the module.
 
-    Images have their channels first.  Feature maps have the layout of the backbone.
+    Feature maps have the layout of the network; images have their channels first.
     """
     layout = getattr(getattr(net.module_, "backbone", None), "layout", "NCHW")
-    start = getattr(net, "starts_", (getattr(net.module_, "start", 0),))[0]
-    return (1, 2) if layout == "NHWC" and start else (2, 3)
+    is_map = getattr(net, "entry_", getattr(net.module_, "cut", 0)) != 0
+    return (1, 2) if layout == "NHWC" and is_map else (2, 3)
 
 
 def _mix_targets(X: dict[str, Tensor], order: Tensor, share: float) -> None:

@@ -178,7 +178,7 @@ class GradualUnfreeze(Callback):
     """Unfreeze one more stage every few epochs, from the last stage towards the first.
 
     Only the last stage trains in the first epoch.  The cut depends on the number of epochs alone.
-    The module needs an attribute ``backbone``.  If it has an attribute ``start``, that many
+    The module needs an attribute ``backbone``.  If it has an attribute ``cut``, that many
     stages stay frozen, because their activations were computed before training.
 
     Parameters
@@ -215,5 +215,5 @@ class GradualUnfreeze(Callback):
         tail = net.module_
         n_stages = len(tail.backbone.names)
         cut = n_stages - (1 + net.epoch_ // self.every)
-        minimum = max(getattr(tail, "start", 0), self.cut)
+        minimum = max(getattr(tail, "cut", 0), self.cut)
         tail.backbone.freeze_to(min(n_stages, max(minimum, cut)))

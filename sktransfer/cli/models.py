@@ -145,10 +145,10 @@ def evaluate(
     """Compare predictions with labels: accuracy, precision and recall, who is taken for whom."""
     paths, labels = _labelled(source, path_column, label_column)
     classifier = _loaded(model, n_jobs, decode_error)
-    if classifier._multilabel:
+    predicted = classifier.predict(paths)
+    if predicted.ndim > 1:
         raise ValueError(f"model must give one label an image; {str(model)!r} gives several.")
     labels = _as_known(labels, classifier.classes_)
-    predicted = classifier.predict(paths)
     kept = [index for index, label in enumerate(predicted) if not _is_nan(label)]
     _print_skipped([path for path, label in zip(paths, predicted, strict=True) if _is_nan(label)])
     if not kept:
@@ -272,12 +272,10 @@ def _loaded(path: Path, n_jobs: int | None, decode_error: str) -> Any:
 
 def _labels(model: Any, probabilities: Any) -> list[str | None]:
     """The most probable class of each row, or all that are likely; None where a row is NaN."""
-    classes = model.classes_
-    labels = []
-    for row in probabilities:
-        likely = classes[row > 0.5] if model._multilabel else classes[[row.argmax()]]
-        labels.append(None if isnan(row[0]) else " ".join(map(str, likely)))
-    return labels
+    return [
+        None if isnan(row[0]) else " ".join(map(str, model.task_.likely(row)))
+        for row in probabilities
+    ]
 
 
 def _as_known(labels: Any, classes: Any) -> Any:

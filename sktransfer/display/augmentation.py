@@ -9,9 +9,7 @@ from sklearn.utils import check_random_state
 
 from .._support.random import seed_of
 from .._support.validation import check_int
-from ..backbones import get_backbone
-from ..data import Views, adapt, digest, resolve_augment, smallest_preset
-from ..training import is_auto, resolve
+from ..data import Views, digest, resolve_augment
 from ._axes import GAP, MUTED, ImageArea, draw_image, get_axes, import_pyplot, value_range
 
 # The side of an image and the maximum width of a row, in inches.
@@ -215,23 +213,11 @@ class AugmentationDisplay:
 
 def _augment_of(estimator: Any, X: Any) -> tuple[Any, Any]:
     """The preset of an estimator, and its augmentation without "auto"."""
-    fitted = hasattr(estimator, "backbone_")
-    if fitted:
-        backbone = estimator.backbone_
-    else:
-        backbone = get_backbone(estimator.backbone, estimator.weights, seed=0)
-        backbone.preset = adapt(
-            backbone.preset, estimator.preset, estimator.image_size, estimator.image_shape
-        )
-    preset = backbone.preset
-    items = preset.check(X)
-    if not fitted and estimator.image_size is None and estimator.preset is None:
-        preset = smallest_preset(preset, items)
-    augment = resolve(estimator, backbone, items).augment
+    preset, augment = estimator.get_augmentation(X)
     if augment is None:
         why = (
             "which is None for the rows of a table, and where no stage trains"
-            if is_auto(estimator.augment)
+            if isinstance(estimator.augment, str) and estimator.augment == "auto"
             else "which makes no variants"
         )
         raise ValueError(

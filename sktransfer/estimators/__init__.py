@@ -3,5 +3,12 @@
 from .classifier import FineTuneClassifier
 from .feature_extractor import PretrainedFeatureExtractor
 from .lr_finder import LRCurve, find_lr
+from .snapshots import SnapshotEnsemble
 
-__all__ = ["FineTuneClassifier", "LRCurve", "PretrainedFeatureExtractor", "find_lr"]
+__all__ = [
+    "FineTuneClassifier",
+    "LRCurve",
+    "PretrainedFeatureExtractor",
+    "SnapshotEnsemble",
+    "find_lr",
+]

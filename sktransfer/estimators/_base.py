@@ -1,33 +1,82 @@
-"""A fine-tuned network as a classifier: what it does once it is fitted."""
+"""The base of the estimators that fine-tune a pretrained network."""
+
+from copy import deepcopy
+from functools import partial
 
 import numpy as np
-from scipy.special import expit, logit, softmax
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from .._support.progress import progress_bar
 from ..cache import check_cache
-from ..training import check_how, digests_of, resting_net, tta_views
-from ._columns import check_items
+from ..training import (
+    RUNNING,
+    Fitted,
+    Predictor,
+    Request,
+    augmentation_of,
+    check_parameters,
+    plan_fit,
+    run_fit,
+)
+from ._callbacks import CallbackSupportMixin, fit_task
+from ._columns import check_items, columns_of, replace_columns
 
 
-class TunedClassifier(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+class FineTuneEstimator(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """Predictions and features of a network that ``fit``, of a subclass, has tuned.
+    """Base of the estimators that fine-tune a pretrained network.
 
-    A fit leaves ``classes_``, ``backbone_``, ``head_``, ``net_`` and what they are served by; the
-    parameters that predictions read are ``tta``, ``augment``, ``inference_batch_size``, ``cache``,
-    ``n_jobs``, ``decode_error`` and ``verbose``.
+    A subclass has the parameters that :data:`sktransfer.training.PARAMETERS` declares, a method
+    ``_find_task`` that returns the task of y, and predictions made of the outputs of the network.
+    A fit assigns one value, ``_fitted``; the public attributes are read from it.
     """
 
-    def decision_function(self, X):
-        """The scores of the classes: logits.
+    def _find_task(self, y, n_items):
+        """Return the task of ``y``."""
+        raise NotImplementedError
+
+    def _fit(self, X, y, **others):
+        """Fit the network; an error or an interrupt leaves the last fit in place."""
+        twin, request = self._request(X, y, **others)
+        with (
+            plan_fit(request) as plan,
+            fit_task(self, plan.n_epochs, X, y, "epoch") as step,
+            progress_bar(plan.n_epochs, type(self).__name__, self.verbose, "epoch") as advance,
+        ):
+            n_done = 0
+
+            def done(net):
+                nonlocal n_done
+                n_before, n_done = n_done, net.first_epoch + len(net.history)
+                advance(n_done - n_before)  # several epochs if the fit continues from a checkpoint
+                attributes = partial(_attributes_so_far, plan, net)
+                return step(X=X, y=y, reconstruction_attributes=attributes)
+
+            fitted = run_fit(plan, done)
+        replace_columns(self, columns_of(twin))
+        self._fitted = fitted
+        return self
+
+    def _request(self, X, y=None, **others):
+        """Check the parameters; return an unfitted twin, which records columns, and a request."""
+        parameters = self.get_params(deep=False)
+        check_parameters(parameters)
+        twin = object.__new__(type(self))
+        twin.__dict__.update(parameters)
+        return twin, Request(
+            parameters=parameters,
+            task=self._find_task,
+            check_items=partial(check_items, twin),
+            X=X,
+            y=y,
+            watched=bool(getattr(self, "_skl_callbacks", ())),
+            **others,
+        )
+
+    def get_augmentation(self, X):
+        """Return the preset and the augmentation with which ``fit`` trains on ``X``.
 
         Parameters
         ----------
@@ -35,83 +84,15 @@ class TunedClassifier(
 
         Returns
         -------
-        ndarray of shape (n_items,) for two classes, else (n_items, n_classes), float64
-            A row is NaN where ``decode_error`` let an image pass that cannot be decoded.
+        preset : Preset
+        augment : None, str, Views or callable
+            The parameter ``augment``; if it is "auto", what that means for ``X``.
         """
-        scores = self._scores(X)
-        if len(self.classes_) == 2 and not self._multilabel:
-            return scores[:, 1] - scores[:, 0]  # (n_items,)
-        return scores  # (n_items, n_classes)
-
-    def predict_proba(self, X):
-        """The probabilities of the classes.
-
-        Parameters
-        ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
-
-        Returns
-        -------
-        ndarray of shape (n_items, n_classes), float64
-            Rows sum to 1; of multi-label targets, each column is a probability of its own.  The row
-            of an image that ``decode_error`` let pass without being decoded is NaN.
-        """
-        scores = self._scores(X)
-        return expit(scores) if self._multilabel else softmax(scores, axis=1)
-
-    def predict(self, X):
-        """The most probable label of each item.
-
-        Parameters
-        ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
-
-        Returns
-        -------
-        ndarray of shape (n_items,), or (n_items, n_classes) of 0 and 1
-            NaN, in an array of objects, where an image cannot be decoded.
-        """
-        scores = self._scores(X)
-        bad = np.isnan(scores).any(axis=1)
-        if self._multilabel:
-            labels = (scores > 0).astype(int)
-        else:
-            labels = self.classes_[np.where(bad, 0, scores.argmax(axis=1))]
-        if bad.any():
-            labels = labels.astype(object)
-            labels[bad] = np.nan
-        return labels
-
-    def score(self, X, y, sample_weight=None):
-        """The share of items whose label is predicted; of several labels an item, of all of them.
-
-        Parameters
-        ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
-        y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
-        sample_weight : array-like of shape (n_items,) or None, default=None
-
-        Returns
-        -------
-        float in [0, 1]
-            An image that ``decode_error`` let pass without being decoded counts as wrong.
-
-        Raises
-        ------
-        ValueError
-            If y is not of the shape of the predictions.
-        """
-        predicted, y = self.predict(X), np.asarray(y)
-        if not self._multilabel:
-            y = column_or_1d(y)
-        if y.shape != predicted.shape:
-            shape = predicted.shape
-            raise ValueError(f"y must be of shape {shape}, a row for each item; got {y.shape}.")
-        right = predicted == y
-        return float(np.average(right if right.ndim == 1 else right.all(1), weights=sample_weight))
+        _, request = self._request(X)
+        return augmentation_of(request, self.backbone_ if self.__sklearn_is_fitted__() else None)
 
     def transform(self, X):
-        """The features of the tuned network: what its head sees, before standardisation.
+        """Return the features of the tuned network: the input of its head, not standardised.
 
         Parameters
         ----------
@@ -121,80 +102,136 @@ class TunedClassifier(
         -------
         ndarray of shape (n_items, n_features), float32
         """
-        check_is_fitted(self, "backbone_")
-        features = self._features(self._served[0], self._items(X))
+        features = self._run(X, Predictor.features)
         return features.astype(np.float32, copy=False)
 
-    def _items(self, X):
-        check_how(self)
-        return self._check_items(self.backbone_.preset, X)
+    def predict(self, X):
+        """Predict the target of each item.
 
-    def _check_items(self, preset, X, *, reset=False):
-        return check_items(self, preset, X, reset=reset)
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
 
-    def _features(self, served, items, views=None):
-        told = views is not None and self.decode_error == "warn"  # by the items themselves
-        decode_error = "ignore" if told else self.decode_error
+        Returns
+        -------
+        ndarray of shape (n_items,) or (n_items, n_outputs)
+            NaN, in an array of objects, for an image that cannot be decoded.
+        """
+        outputs = self._outputs(X)
+        bad = np.isnan(outputs).any(axis=1)
+        predicted = self.task_.decide(np.where(bad[:, None], 0, outputs))
+        if bad.any():
+            predicted = predicted.astype(object)
+            predicted[bad] = np.nan
+        return predicted
+
+    def _outputs(self, X):
+        """Return the outputs (n_items, n_outputs) of the network."""
+        return self._run(X, Predictor.outputs, tta=self.tta, augment=self.augment)
+
+    def _run(self, X, method, **how):
+        """Call a method of the predictor on the items of ``X``."""
+        check_is_fitted(self)
+        check_parameters(self.get_params(deep=False), RUNNING)
+        items = check_items(self, self.backbone_.preset, X)
         with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
-            return served.features(
+            return method(
+                self._fitted.predictor,
                 items,
-                views=views,
                 batch_size=self.inference_batch_size,
                 cache=check_cache(self.cache),
                 n_jobs=self.n_jobs,
-                decode_error=decode_error,
+                decode_error=self.decode_error,
                 progress=advance,
+                **how,
             )
 
-    def _scores(self, X):
-        """Logits, (n_items, n_classes); of several members, of their mean probabilities."""
-        check_is_fitted(self, "backbone_")
-        items = self._items(X)
-        scores = [self._member_scores(served, items) for served in self._served]
-        if len(scores) == 1:
-            return scores[0]
-        if self._multilabel:
-            return logit(np.mean([expit(s) for s in scores], axis=0))
-        return np.log(np.mean([softmax(s, axis=1) for s in scores], axis=0))
+    def _parts(self):
+        """Return the parts of a fit that a file keeps, and the module with the tensors."""
+        return self._fitted.parts() | {"columns": columns_of(self)}, self._fitted.tail
 
-    def _member_scores(self, served, items):
-        """Logits of one member: of the items, and of random views of them where that is asked."""
-        scores = served.scores(self._features(served, items))
-        if not self.tta:
-            return scores
-        views = tta_views(self.augment, self.tta)
-        seen = views.items(items, digests_of(items, check_cache(self.cache)))
-        drawn = served.scores(self._features(served, seen, views.preset(self.backbone_.preset)))
-        drawn = drawn.reshape(len(items), self.tta, -1).sum(axis=1)
-        return (scores + drawn) / (1 + self.tta)
+    def _set_parts(self, parts, module):
+        """Become the estimator that had these parts."""
+        parts = dict(parts)
+        self.__dict__.update(parts.pop("columns"))
+        self._fitted = Fitted.from_parts(module, parts)
+
+    def _with_weights(self, state):
+        """Return a fitted copy whose network has other weights, such as those of a snapshot."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(vars(self))
+        tail = deepcopy(self._fitted.tail)
+        tail.load_state_dict(state, strict=False)
+        twin._fitted = Fitted.from_parts(tail, self._fitted.parts() | {"phase": None})
+        return twin
+
+    # Attributes of a fit
+
+    def __sklearn_is_fitted__(self):
+        return "_fitted" in vars(self)
+
+    @property
+    def task_(self):
+        """The task that was learned."""
+        return self._fitted.task
+
+    @property
+    def backbone_(self):
+        """The network as it was tuned, frozen."""
+        return self._fitted.tail.backbone
+
+    @property
+    def head_(self):
+        """The head."""
+        return self._fitted.tail.head
+
+    @property
+    def net_(self):
+        """The skorch net of the last phase that trained, or None."""
+        return self._fitted.net
+
+    @property
+    def history_(self):
+        """The epochs, as a list of dicts."""
+        return self._fitted.history
+
+    @property
+    def report_(self):
+        """The stages, as a list of dicts."""
+        return self._fitted.report
+
+    @property
+    def n_iter_(self):
+        """The number of epochs that were trained."""
+        return len(self._fitted.history)
+
+    @property
+    def best_epoch_(self):
+        """The epoch whose weights were kept, or None."""
+        return self._fitted.best_epoch
+
+    @property
+    def skipped_(self):
+        """Positions of the items of X that were left out."""
+        return self._fitted.skipped
+
+    @property
+    def weights_info_(self):
+        """The origin of the weights."""
+        return self._fitted.weights_info
 
     @property
     def _n_features_out(self):
-        check_is_fitted(self, "backbone_")
-        return len(self._served[0].tail.mean)
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if "backbone_" in state:
-            # one copy of the weights: the net is made again around the tail
-            state = {k: v for k, v in state.items() if k not in ("net_", "backbone_", "head_")}
-            state["_phase"] = None if self.net_ is None else self.net_.phase
-        return state
-
-    def __setstate__(self, state):
-        state = dict(state)
-        phase = state.pop("_phase", None)
-        super().__setstate__(state)
-        if "_served" not in state:
-            return
-        tail = self._served[0].tail
-        self.backbone_, self.head_ = tail.backbone, tail.head
-        self.net_ = None if phase is None else resting_net(tail, phase)
+        return self._fitted.predictor.n_features
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
-        tags.classifier_tags.multi_label = True
         tags.transformer_tags.preserves_dtype = ["float32"]  # always float32
         return tags
+
+
+def _attributes_so_far(plan, net):
+    """Return the attributes of the estimator as if the fit had stopped here."""
+    return {"_fitted": Fitted.so_far(plan, net)}

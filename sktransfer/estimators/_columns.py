@@ -46,17 +46,23 @@ def _compare_columns(estimator: Any, X: Any) -> None:
 
 def _record_columns(estimator: Any, X: Any) -> None:
     """Replace the columns of an earlier fit by those of ``X``, or by nothing if it is None."""
-    before = {name: vars(estimator)[name] for name in COLUMNS if name in vars(estimator)}
+    before = columns_of(estimator)
     try:
-        _replace_columns(estimator, {})
+        replace_columns(estimator, {})
         if X is not None:
             validate_data(estimator, X, reset=True, skip_check_array=True)
     except Exception:
-        _replace_columns(estimator, before)
+        replace_columns(estimator, before)
         raise
 
 
-def _replace_columns(estimator: Any, columns: Mapping[str, Any]) -> None:
+def columns_of(estimator: Any) -> dict[str, Any]:
+    """Return the attributes that describe the columns of X, by name."""
+    return {name: vars(estimator)[name] for name in COLUMNS if name in vars(estimator)}
+
+
+def replace_columns(estimator: Any, columns: Mapping[str, Any]) -> None:
+    """Set the attributes that describe the columns of X, and delete those of an earlier fit."""
     for name in COLUMNS:
         vars(estimator).pop(name, None)
     vars(estimator).update(columns)

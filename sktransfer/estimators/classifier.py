@@ -1,34 +1,13 @@
 """Fine-tuning of a pretrained network, as a scikit-learn classifier."""
 
-from copy import deepcopy
-from functools import partial
+from sklearn.base import ClassifierMixin
 
-from .._support.progress import CallbackSupportMixin, fit_task, progress_bar, with_callbacks
-from ..backbones import unpatched
-from ..training import Served, prepared, rest, train
-from ._base import TunedClassifier
-
-# What ``fit`` sets.
-LEARNED = (
-    "backbone_",
-    "best_epoch_",
-    "classes_",
-    "feature_names_in_",
-    "head_",
-    "history_",
-    "n_features_in_",
-    "n_iter_",
-    "net_",
-    "report_",
-    "skipped_",
-    "weights_info_",
-    "_multilabel",
-    "_origin",
-    "_served",
-)
+from ..tasks import find_classification
+from ._base import FineTuneEstimator
+from ._callbacks import with_callbacks
 
 
-class FineTuneClassifier(CallbackSupportMixin, TunedClassifier):
+class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
     """Classify photos by a pretrained network that is fine-tuned to them.
 
     The recipe of practitioners, in one ``fit``: a new head on frozen features first, then as many
@@ -322,65 +301,77 @@ class FineTuneClassifier(CallbackSupportMixin, TunedClassifier):
         OSError
             If the folder of ``cache`` or ``checkpoint`` cannot be made or read.
         """
-        before = {name: value for name, value in vars(self).items() if name in LEARNED}
-        try:
-            learned = self._fit(X, y, sample_weight, groups, X_val, y_val)
-        except BaseException:  # an interrupt, too, leaves the last fit in place
-            self._learn(before)
-            raise
-        columns = {k: v for k, v in vars(self).items() if k.endswith("_in_")}
-        self._learn(columns | learned)
-        return self
+        return self._fit(
+            X,
+            y,
+            sample_weight=sample_weight,
+            groups=groups,
+            X_val=X_val,
+            y_val=y_val,
+        )
 
-    def _fit(self, X, y, *others):
-        """Everything that ``fit`` learns, by name; nothing but the columns of X is set."""
-        with (
-            prepared(self, X, y, *others) as plan,
-            fit_task(self, plan.n_epochs, X, y, "epoch") as step,
-            progress_bar(plan.n_epochs, type(self).__name__, self.verbose, "epoch") as advance,
-        ):
-            learned = {
-                "classes_": plan.data.targets.classes,
-                "skipped_": plan.data.skipped,
-                "weights_info_": plan.weights_info,
-                "_multilabel": plan.data.targets.multilabel,
-                "_origin": (self.backbone, self.weights),
-            }
+    def decision_function(self, X):
+        """Return the scores of the classes: logits.
 
-            n_done = 0
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
 
-            def done(net):
-                nonlocal n_done
-                n_before, n_done = n_done, net.first_epoch + len(net.history)
-                advance(n_done - n_before)  # several, where a fit goes on from what others did
-                made = partial(_reconstructed, learned, net.module_, plan.recipe)
-                return step(X=X, y=y, reconstruction_attributes=made)
+        Returns
+        -------
+        ndarray of shape (n_items,) for two classes, else (n_items, n_classes), float64
+            The row of an image that cannot be decoded is NaN.
+        """
+        outputs = self._outputs(X)
+        return self.task_.decision(outputs)
 
-            fitted = train(plan, self, done)
-        if fitted.net is not None:
-            rest(fitted.net)
-        best, first = fitted.best, fitted.members[0]  # further members are snapshots
-        return learned | {
-            "backbone_": first.backbone,
-            "head_": first.head,
-            "net_": fitted.net,
-            "history_": fitted.history,
-            "report_": fitted.report,
-            "n_iter_": len(fitted.history),
-            "best_epoch_": best.where_[1] if best is not None else None,
-            "_served": [Served(tail, plan.recipe) for tail in fitted.members],
-        }
+    def predict_proba(self, X):
+        """Return the probabilities of the classes.
 
-    def _learn(self, learned):
-        """Set what a fit learned, and forget what another one did."""
-        for name in LEARNED:
-            self.__dict__.pop(name, None)
-        self.__dict__.update(learned)
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
 
+        Returns
+        -------
+        ndarray of shape (n_items, n_classes), float64
+            Rows sum to 1; for multi-label targets, each column is a probability of its own.  The
+            row of an image that cannot be decoded is NaN.
+        """
+        outputs = self._outputs(X)
+        return self.task_.probabilities(outputs)
 
-def _reconstructed(learned, tail, recipe):
-    """What a fitted estimator has, as if the fit had stopped here."""
-    tail = unpatched(deepcopy(tail)).to("cpu").eval()
-    tail.backbone.freeze_to(len(tail.backbone.names))
-    served = [Served(tail, recipe)]
-    return learned | {"_served": served, "backbone_": tail.backbone, "head_": tail.head}
+    def score(self, X, y, sample_weight=None):
+        """Return the accuracy of the predictions for ``X``.
+
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        y : array-like of shape (n_items,) or (n_items, n_classes) of 0 and 1
+        sample_weight : array-like of shape (n_items,) or None, default=None
+
+        Returns
+        -------
+        float in [0, 1]
+            With several labels an item, all of them have to be right.  An image that cannot be
+            decoded counts as wrong.
+
+        Raises
+        ------
+        ValueError
+            If y does not have the shape of the predictions.
+        """
+        return self.task_.score(self.predict(X), y, sample_weight)
+
+    @property
+    def classes_(self):
+        """The labels, sorted; for multi-label targets, 0 to n_classes - 1."""
+        return self.task_.classes
+
+    def _find_task(self, y, n_items):
+        return find_classification(y, n_items, type(self).__name__)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,29 +1,75 @@
 """Features of a pretrained network, as a scikit-learn transformer."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._support.device import PRECISIONS, resolve_device, resolve_precision
-from .._support.progress import CallbackSupportMixin, fit_task, progress_bar, with_callbacks
-from .._support.validation import check_choice, check_int
-from ..backbones import check_pooling, get_backbone
+from .._support.device import resolve_device, resolve_precision
+from .._support.progress import progress_bar
+from .._support.validation import check_choice
+from ..backbones import Backbone, check_pooling, get_backbone
 from ..cache import check_cache
 from ..data import adapt, input_info
-from ..extraction import DECODE_ERRORS, LOGITS, Prefix, Tap, resolve_batch_size, run_frozen
-from ._columns import check_items
+from ..extraction import LOGITS, Prefix, Tap, resolve_batch_size, run_frozen
+from ..training import RUNNING, check_parameters
+from ._callbacks import CallbackSupportMixin, fit_task, with_callbacks
+from ._columns import check_items, columns_of, replace_columns
 
-# What ``fit`` sets.
-LEARNED = (
-    "backbone_",
-    "weights_info_",
-    "n_features_in_",
-    "feature_names_in_",
-    "_origin",
-    "_layers",
-    "_widths",
-    "_prefix",
-)
+
+@dataclass(frozen=True)
+class Extraction:
+    """The result of a fit: a frozen network, and where its features are read.
+
+    Parameters
+    ----------
+    prefix : Prefix
+        Its backbone has the stages that the layers need.
+    layers : list of str
+    widths : list of int
+        The number of features of each layer.
+    weights_info : dict
+    origin : tuple
+        The parameters ``backbone`` and ``weights``.
+    """
+
+    prefix: Prefix
+    layers: list[str]
+    widths: list[int]
+    weights_info: dict[str, Any]
+    origin: tuple[Any, Any]
+
+    @property
+    def n_features(self) -> int:
+        """The number of features of all layers."""
+        return sum(self.widths)
+
+    def parts(self) -> dict[str, Any]:
+        """Return everything but the backbone: plain values and small objects, by name."""
+        names = ("layers", "widths", "weights_info", "origin")
+        prefix = self.prefix
+        return {name: getattr(self, name) for name in names} | {
+            "taps": prefix.taps,
+            "device": prefix.device,
+            "dtype": prefix.dtype,
+        }
+
+    @classmethod
+    def from_parts(cls, backbone: Backbone, parts: Mapping[str, Any]) -> Extraction:
+        """Return the result that had these parts."""
+        others = dict(parts)
+        taps, device, dtype = (others.pop(name) for name in ("taps", "device", "dtype"))
+        try:
+            device = resolve_device(device)
+        except ValueError:  # fitted on a machine with another device
+            device = resolve_device("auto")
+        prefix = Prefix(backbone, taps, device, dtype, resolve_batch_size("auto", device))
+        return cls(prefix=prefix, **others)
 
 
 class PretrainedFeatureExtractor(
@@ -166,9 +212,10 @@ class PretrainedFeatureExtractor(
         ValueError
             If a parameter or an item is not what it must be; the message names it.
         """
-        self._load(X)
+        twin, fitted, _ = self._load(X)
         with fit_task(self, 0, X, y):
-            return self
+            self._learn(twin, fitted)
+        return self
 
     @with_callbacks
     def fit_transform(self, X, y=None):
@@ -183,16 +230,12 @@ class PretrainedFeatureExtractor(
         -------
         ndarray of shape (n_items, n_features), float32
         """
-        before = {name: value for name, value in vars(self).items() if name in LEARNED}
-        items = self._load(X)
-        try:
-            with fit_task(self, -(-len(items) // self._prefix.batch_size), X, y) as step:
-                return self._features(items, step)
-        except BaseException:  # an interrupt, too, leaves the last fit in place
-            for name in LEARNED:
-                self.__dict__.pop(name, None)
-            self.__dict__.update(before)
-            raise
+        twin, fitted, items = self._load(X)
+        size = fitted.prefix.batch_size
+        with fit_task(self, -(-len(items) // size), X, y) as step:
+            features = self._features(fitted, items, step)
+        self._learn(twin, fitted)
+        return features
 
     def transform(self, X):
         """The features of ``X``.
@@ -211,8 +254,9 @@ class PretrainedFeatureExtractor(
         DecodeError
             A ValueError, with ``decode_error="raise"``: names the first ten such images.
         """
-        check_is_fitted(self, "backbone_")
-        return self._features(check_items(self, self.backbone_.preset, X))
+        check_is_fitted(self)
+        items = check_items(self, self.backbone_.preset, X)
+        return self._features(self._fitted, items)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features: the layer, and a number.
@@ -227,49 +271,51 @@ class PretrainedFeatureExtractor(
         ndarray of str objects of shape (n_features,)
         """
         super().get_feature_names_out(input_features)
-        widths = zip(self._layers, self._widths, strict=True)
+        widths = zip(self._fitted.layers, self._fitted.widths, strict=True)
         names = [f"{layer}_{index}" for layer, width in widths for index in range(width)]
         return np.array(names, dtype=object)
 
     @property
+    def backbone_(self):
+        """The network, frozen, as far as ``layer`` needs it."""
+        return self._fitted.prefix.backbone
+
+    @property
+    def weights_info_(self):
+        """The origin of the weights."""
+        return self._fitted.weights_info
+
+    @property
     def _n_features_out(self):
-        check_is_fitted(self, "backbone_")
-        return sum(self._widths)
+        check_is_fitted(self)
+        return self._fitted.n_features
 
     def _load(self, X):
-        """Check every parameter, then ``X``; then set what ``fit`` learns.  Returns the items."""
-        self._check_parameters()
+        """Return an unfitted twin, which records the columns of ``X``, a result and the items."""
+        given = self.get_params(deep=False)
+        check_parameters(given)
+        twin = object.__new__(type(self))
+        twin.__dict__.update(given)
         backbone = get_backbone(self.backbone, self.weights)
         layers = self._check_layers(backbone)
         backbone.preset = adapt(backbone.preset, self.preset, self.image_size, self.image_shape)
+        weights_info = backbone.weights_info
         stops = {name: index for index, name in enumerate(backbone.names, start=1)}
         last = len(backbone.names)
         taps = [
             Tap(stops.get(layer, last), layer if layer in LOGITS else self.pooling)
             for layer in layers
         ]
-        prefix = self._prepare(backbone, taps)
+        prefix = self._prefix(backbone, taps)
         widths = self._measure(prefix)
-        items = check_items(self, backbone.preset, X, reset=True)
-        self.backbone_, self.weights_info_ = prefix.backbone, backbone.weights_info
-        self._origin = (self.backbone, self.weights)
-        self._layers, self._widths, self._prefix = layers, widths, prefix
-        return items
+        items = check_items(twin, backbone.preset, X, reset=True)
+        origin = (self.backbone, self.weights)
+        return twin, Extraction(prefix, layers, widths, weights_info, origin), items
 
-    def _check_how(self):
-        """Check the parameters that ``transform`` reads."""
-        check_choice("decode_error", self.decode_error, DECODE_ERRORS)
-        check_int("batch_size", self.batch_size, 1, also=("auto",))
-        check_int("n_jobs", self.n_jobs, 1, also=(None, -1))
-        check_int("verbose", self.verbose, 0, also=(True, False))
-        check_cache(self.cache)
-
-    def _check_parameters(self):
-        self._check_how()
-        check_pooling(self.pooling)
-        check_choice("precision", self.precision, PRECISIONS)
-        check_int("image_size", self.image_size, 1, also=(None,))
-        check_choice("store_weights_in_pickle", self.store_weights_in_pickle, (True, False))
+    def _learn(self, twin, fitted):
+        """Record the columns of X and the result of the fit."""
+        replace_columns(self, columns_of(twin))
+        self._fitted = fitted
 
     def _check_layers(self, backbone):
         """The layers that are asked for, in order."""
@@ -292,8 +338,8 @@ class PretrainedFeatureExtractor(
         check_pooling(self.pooling, backbone, self.backbone)
         return layers
 
-    def _prepare(self, backbone, taps):
-        """The prefix up to the last of ``taps``; stages behind it are dropped."""
+    def _prefix(self, backbone, taps):
+        """Return the prefix up to the last of ``taps``, without the stages behind it."""
         device = resolve_device(self.device)
         dtype = resolve_precision(self.precision, device)
         batch_size = resolve_batch_size(self.batch_size, device)
@@ -313,9 +359,9 @@ class PretrainedFeatureExtractor(
                 f"{size} pixels: {error}"
             ) from error
 
-    def _features(self, items, step=lambda: None):
-        self._check_how()
-        size = resolve_batch_size(self.batch_size, self._prefix.device)
+    def _features(self, fitted, items, step=lambda: None):
+        check_parameters(self.get_params(deep=False), RUNNING)
+        size = resolve_batch_size(self.batch_size, fitted.prefix.device)
         with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
             done = 0
 
@@ -327,7 +373,7 @@ class PretrainedFeatureExtractor(
                 done += n_items
 
             frozen = run_frozen(
-                self._prefix.sized(size),
+                fitted.prefix.sized(size),
                 items,
                 cache=check_cache(self.cache),
                 n_jobs=self.n_jobs,
@@ -336,42 +382,47 @@ class PretrainedFeatureExtractor(
             )
         if not frozen.failed and len(frozen.rows) == 1:
             return np.asarray(frozen.rows[0], dtype=np.float32)  # (n_items, n_features)
-        features = np.full((len(items), sum(self._widths)), np.nan, np.float32)
+        features = np.full((len(items), fitted.n_features), np.nan, np.float32)
         if len(frozen.kept):
             features[frozen.kept] = np.concatenate([np.asarray(r) for r in frozen.rows], axis=1)
         return features  # (n_items, n_features)
 
+    def _parts(self):
+        """Return the parts of a fit that a file keeps, and the module with the tensors."""
+        return self._fitted.parts() | {"columns": columns_of(self)}, self.backbone_
+
+    def _set_parts(self, parts, module):
+        """Become the estimator that had these parts."""
+        parts = dict(parts)
+        replace_columns(self, parts.pop("columns"))
+        self._fitted = Extraction.from_parts(module, parts)
+
+    def __sklearn_is_fitted__(self):
+        return "_fitted" in vars(self)
+
     def __getstate__(self):
         state = super().__getstate__()
-        if "backbone_" in state:
-            state = {key: value for key, value in state.items() if key != "_prefix"}
-            state["_how"] = (self._prefix.taps, str(self._prefix.device))
+        fitted = state.get("_fitted")
+        if fitted is not None:
+            backbone = self.backbone_
             if not self.store_weights_in_pickle:
-                state["backbone_"] = None
-                state["_slim"] = (self.backbone_.preset, self.backbone_.weights_fingerprint())
+                backbone = (backbone.preset, backbone.weights_fingerprint())
+            state = state | {"_fitted": (fitted.parts(), backbone)}
         return state
 
     def __setstate__(self, state):
-        state = dict(state)
-        how, slim = state.pop("_how", None), state.pop("_slim", None)
+        fitted = state.get("_fitted")
+        if fitted is not None:
+            parts, backbone = fitted
+            if isinstance(backbone, tuple):
+                backbone = self._reloaded(parts, *backbone)
+            state = state | {"_fitted": Extraction.from_parts(backbone, parts)}
         super().__setstate__(state)
-        if how is None:
-            return
-        taps, device = how
-        if slim is not None:
-            self.backbone_ = self._loaded_again(taps, *slim)
-        try:
-            device = resolve_device(device)
-        except ValueError:  # fitted on a machine with another device
-            device = resolve_device("auto")
-        dtype = resolve_precision(self.precision, device)
-        batch_size = resolve_batch_size(self.batch_size, device)
-        self._prefix = Prefix(self.backbone_, taps, device, dtype, batch_size)
 
-    def _loaded_again(self, taps, preset, fingerprint):
-        """The backbone of a slim pickle, from where its weights came."""
-        source, weights = self._origin
-        backbone = _as_far_as(get_backbone(source, weights), taps)
+    def _reloaded(self, parts, preset, fingerprint):
+        """Return the backbone of a pickle without weights, loaded from their origin."""
+        source, weights = parts["origin"]
+        backbone = _as_far_as(get_backbone(source, weights), parts["taps"])
         if backbone.weights_fingerprint() != fingerprint:
             raise ValueError(
                 f"weights must be those that this {type(self).__name__} was fitted with; the ones "
@@ -389,7 +440,7 @@ class PretrainedFeatureExtractor(
 
 
 def _as_far_as(backbone, taps):
-    """``backbone``, frozen, without what lies behind the last of ``taps``."""
+    """Freeze ``backbone`` and drop the stages behind the last of ``taps``."""
     if not any(tap.reduce in LOGITS for tap in taps):
         backbone.truncate(max(tap.stop for tap in taps))
     return backbone.freeze_to(len(backbone.names))

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from .._support.validation import check_int, check_range
 from ..display import LRFinderDisplay
-from ..training import prepared, range_test, smooth_both_ways, suggest
+from ..training import plan_fit, range_test, smooth_both_ways, suggest
 from .classifier import FineTuneClassifier
 
 
@@ -122,7 +122,8 @@ def find_lr(
     if low >= high:
         raise ValueError(f"low must be less than high, {high!r}; got {low!r}.")
     check_int("n_steps", n_steps, 5)
-    with prepared(clone(estimator), X, y, **fit_params) as plan:
+    _, request = clone(estimator)._request(X, y, **fit_params)
+    with plan_fit(request) as plan:
         if not plan.phases:
             raise ValueError("max_epochs must be at least 1: there is no phase to find a rate for.")
-        return LRCurve(*range_test(plan.tail, plan.phases[-1], plan.settings, low, high, n_steps))
+        return LRCurve(*range_test(plan.tail, plan.phases[-1], plan.run, low, high, n_steps))

@@ -27,13 +27,14 @@ from ..schedules import (
     SlantedTriangular,
     Warmup,
 )
-from ..tasks import LinearHead, MLPHead
-from ..training import History, Report
+from ..tasks import Classification, LinearHead, MLPHead, MultiLabel
+from ..training import History, Numerics, Report
 
 TAG = "!"
 DATACLASSES = (
     *(Constant, Cosine, Cyclic, OneCycle, OneCycleMomentum, SGDR, SlantedTriangular, Warmup),
-    *(ImagePreset, ImageSizes, LinearHead, MLPHead, Tap, Views),
+    *(ImagePreset, ImageSizes, LinearHead, MLPHead, Numerics, Tap, Views),
+    *(Classification, MultiLabel),
 )
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype

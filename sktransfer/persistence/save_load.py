@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from ..cache import cache_here
 from ..data import ImagePreset
 from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
 from ..tasks import build_head
-from ..training import Recipe, Served, Tail
+from ..training import Tail
 from . import file_format
 from .codec import NotPlainError, pack, parts_of, unpack
 
@@ -79,10 +78,10 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     True
     """
     path = file_format.target(path)
-    told, tensors = _told(model)
-    text = json.dumps(told, allow_nan=False)
+    described, tensors = _described(model)
+    text = json.dumps(described, allow_nan=False)
     _verify(model, text, tensors)
-    left_out = told["left out"]
+    left_out = described["left out"]
     if left_out:
         warnings.warn(
             f"Parameters that are not plain values are left out of {str(path)!r}: "
@@ -133,12 +132,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     True
     """
     path = Path(path).expanduser()
-    told, tensors = file_format.read(path)
+    described, tensors = file_format.read(path)
     try:
-        if told["class"] not in CLASSES:
-            cause = f"its class is {told['class']!r}, none of {', '.join(CLASSES)}"
+        if described["class"] not in CLASSES:
+            cause = f"its class is {described['class']!r}, none of {', '.join(CLASSES)}"
             raise ValueError(file_format.not_ours(path, cause))
-        changed = file_format.changed(told["backbone"]["address"], told["versions"])
+        changed = file_format.changed(described["backbone"]["address"], described["versions"])
         if changed:
             warnings.warn(
                 f"{str(path)!r} was saved with other versions: {changed}. The last bits of its "
@@ -146,52 +145,55 @@ def load(path: str | os.PathLike[str]) -> Any:
                 UserWarning,
                 stacklevel=2,
             )
-        return _restored(told, tensors)
+        return _restored(described, tensors)
     except _OtherNetworkError as error:
         versions = f"Versions differ: {changed}." if changed else "The versions are the same."
         raise ValueError(
-            f"{str(path)!r} must hold the network that {told['backbone']['address']!r} is here; "
-            f"these parts differ:\n{error}\n{versions} Load it where it was saved."
+            f"{str(path)!r} must hold the network that {described['backbone']['address']!r} is "
+            f"here; these parts differ:\n{error}\n{versions} Load it where it was saved."
         ) from error
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         cause = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(file_format.not_ours(path, cause)) from error
 
 
-# What a file says
+# From an estimator to a file
 
 
-def _told(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Everything about ``model`` in plain values, and its tensors by name."""
+def _described(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return everything about ``model`` in plain values, and its tensors by name."""
     if type(model) not in CLASSES.values():
         raise TypeError(
             f"model must be a {' or a '.join(CLASSES)}; got {type(model).__name__}. {JOBLIB}"
         )
-    check_is_fitted(model, "backbone_")
-    state, left_out = _state(model)
-    modules = _modules(model)
-    tensors = _tensors(modules)
-    told = {
+    check_is_fitted(model)
+    parameters, left_out = _parameters(model)
+    parts, module = model._parts()
+    address = parts["origin"][0]
+    if not isinstance(address, str):
+        raise TypeError(
+            "backbone must be an address, 'provider/model', to be saved without code; got the "
+            f"factory {address!r}. register_provider gives it an address; {JOBLIB}"
+        )
+    tensors = _tensors(module)
+    described = {
         "format": file_format.FORMAT,
         "class": type(model).__name__,
-        "versions": file_format.versions(model._origin[0]),
-        "backbone": _backbone_told(model._origin[0], _backbone_in(modules[0])),
-        "members": len(modules),
-        "state": state,
+        "versions": file_format.versions(address),
+        "backbone": _describe_backbone(address, _backbone_in(module)),
+        "tail": _describe_tail(module) if isinstance(module, Tail) else None,
+        "parameters": parameters,
+        "parts": pack(parts),
         "left out": left_out,
         "tensors": {name: file_format.digest_of(tensor) for name, tensor in tensors.items()},
     }
-    if isinstance(model, FineTuneClassifier):
-        told |= _tail_told(model)
-    return told, tensors
+    return described, tensors
 
 
-def _state(model: Any) -> tuple[dict[str, Any], list[str]]:
-    """What a pickle would hold, in plain values, without the network; and what is none."""
-    made_again = ("_served", "backbone_", "_slim")
-    state = {k: v for k, v in model.__getstate__().items() if k not in made_again}
+def _parameters(model: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the parameters in plain values, and the names of those that are not plain."""
     packed, left_out = {}, []
-    for name, value in state.items():
+    for name, value in model.get_params(deep=False).items():
         try:
             packed[name] = pack(value)
         except NotPlainError:
@@ -202,30 +204,14 @@ def _state(model: Any) -> tuple[dict[str, Any], list[str]]:
             f"{name} must be one of the library's own, by name or as an object, to be saved "
             f"without code; got {getattr(model, name)!r}. {JOBLIB}"
         )
-    address = model._origin[0]
-    if not isinstance(address, str):
-        raise TypeError(
-            "backbone must be an address, 'provider/model', to be saved without code; got the "
-            f"factory {address!r}. register_provider gives it an address; {JOBLIB}"
-        )
     return packed, left_out
 
 
-def _modules(model: Any) -> list[nn.Module]:
-    """What holds the tensors: the backbone, or a tail for each member of an ensemble."""
-    if isinstance(model, FineTuneClassifier):
-        return [served.tail for served in model._served]
-    return [model.backbone_]
-
-
-def _tensors(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """Copies of the tensors by name; of later modules, those that differ from the first's."""
-    first = modules[0].state_dict()
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the tensors by name."""
     return {
-        f"{index}/{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for index, module in enumerate(modules)
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in module.state_dict().items()
-        if index == 0 or not torch.equal(tensor, first[name])
     }
 
 
@@ -233,18 +219,27 @@ def _backbone_in(module: Any) -> Any:
     return module.backbone if isinstance(module, Tail) else module
 
 
-def _backbone_told(address: str, backbone: Backbone) -> dict[str, Any]:
-    preset, told = backbone.preset, None
+def _describe_backbone(address: str, backbone: Backbone) -> dict[str, Any]:
+    preset, described = backbone.preset, None
     if is_dataclass(preset):
         with suppress(NotPlainError):
-            told = {"class": type(preset).__name__, "fields": pack(parts_of(preset))}
+            described = {"class": type(preset).__name__, "fields": pack(parts_of(preset))}
     return {
         "address": address,
         "stages": len(backbone.names),
         "classifier": backbone.classifier is not None,
-        "preset": told,  # without one, that of the provider
+        "preset": described,  # if None, that of the provider
         "structure": _structure(backbone),
         "fingerprint": backbone.weights_fingerprint(),
+    }
+
+
+def _describe_tail(tail: Tail) -> dict[str, Any]:
+    return {
+        "pooling": tail.pooling,
+        "dropout": tail.dropout.p,
+        "freeze_bn": tail.freeze_bn,
+        "cut": tail.cut,
     }
 
 
@@ -256,83 +251,58 @@ def _structure(backbone: Backbone) -> dict[str, str]:
     }
 
 
-def _tail_told(model: Any) -> dict[str, Any]:
-    tail, recipe = model._served[0].tail, parts_of(model._served[0].recipe)
-    for name in ("augment", "head_init"):  # which made the model, and are not asked again
-        try:
-            pack(recipe[name])
-        except NotPlainError:
-            recipe[name] = None
-    return {
-        "recipe": pack(recipe),
-        "tail": {
-            "pooling": tail.pooling,
-            "dropout": tail.dropout.p,
-            "freeze_bn": tail.freeze_bn,
-            "start": tail.start,
-        },
-    }
-
-
 def _verify(model: Any, text: str, tensors: dict[str, Tensor]) -> None:
-    """Raise before anything is written, where the file would not give the model back."""
+    """Raise before anything is written, if the file would not restore the model."""
     most = file_format.MOST_BYTES // 2
     if len(text) > most:
         raise ValueError(
-            f"model must be told in at most {most} characters; its labels, history and the like "
-            f"take {len(text)}. {JOBLIB}"
+            f"model must be described in at most {most} characters; its labels, history and the "
+            f"like take {len(text)}. {JOBLIB}"
         )
     try:
         again = _restored(json.loads(text), tensors)
     except _OtherNetworkError as error:
-        raise ValueError(_not_given_again(model, str(error))) from error
+        raise ValueError(_not_restored(model, str(error))) from error
     preset, given = model.backbone_.preset, again.backbone_.preset
     if preset.fingerprint() != given.fingerprint():
-        raise ValueError(_not_given_again(model, f"  preset: {preset!r}, given {given!r}"))
+        raise ValueError(_not_restored(model, f"  preset: {preset!r}, restored {given!r}"))
 
 
-def _not_given_again(model: Any, lines: str) -> str:
+def _not_restored(model: Any, lines: str) -> str:
     return (
-        f"model must be what its address, {model._origin[0]!r}, and its parameters give again, to "
-        f"be saved without code; these parts differ:\n{lines}\n{JOBLIB}"
+        f"model must be what its address, {model._parts()[0]['origin'][0]!r}, and its parameters "
+        f"restore, to be saved without code; these parts differ:\n{lines}\n{JOBLIB}"
     )
 
 
-# From a file
+# From a file to an estimator
 
 
-def _restored(told: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
-    """The estimator of a text and its tensors."""
-    model = CLASSES[told["class"]]()
-    state = model.get_params(deep=False)  # what was left out
-    state |= {name: unpack(value) for name, value in told["state"].items()}
-    state["cache"] = cache_here(state["cache"])
-    backbone = _backbone(told)
-    parts = [_part(tensors, index) for index in range(told["members"])]
-    if "recipe" in told:
-        recipe = Recipe(**unpack(told["recipe"]))
-        tail = _blank_tail(told["tail"], backbone, recipe, parts[0], state)
-        tails = [_filled(deepcopy(tail), parts[0] | part) for part in parts]
-        state["_served"] = [Served(tail, recipe) for tail in tails]
-        backbone = tails[0].backbone
-    else:
-        state["backbone_"] = backbone = _filled(backbone, parts[0])
-    _compare(  # what a module holds that is neither a tensor nor printed
-        {"fingerprint": told["backbone"]["fingerprint"]},
-        {"fingerprint": backbone.weights_fingerprint()},
+def _restored(described: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+    """Return the estimator that a text and its tensors describe."""
+    model = CLASSES[described["class"]]()
+    parameters = {name: unpack(value) for name, value in described["parameters"].items()}
+    parameters["cache"] = cache_here(parameters["cache"])
+    unknown = set(parameters) - set(model.get_params(deep=False))
+    if unknown:
+        raise TypeError(f"{described['class']} has no parameter {min(unknown)!r}")
+    model.set_params(**parameters)
+    parts = unpack(described["parts"])
+    module: Any = _backbone(described)
+    if described["tail"] is not None:
+        module = _blank_tail(unpack(described["tail"]), module, parts, tensors, parameters["head"])
+    module = _filled(module, tensors)
+    _compare(  # parts of a module that are neither tensors nor printed
+        {"fingerprint": described["backbone"]["fingerprint"]},
+        {"fingerprint": _backbone_in(module).weights_fingerprint()},
     )
-    model.__setstate__(state)
+    model._set_parts(parts, module)
     return model
 
 
-def _part(tensors: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-    start = f"{index}/"
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
-
-
-def _backbone(told: Mapping[str, Any]) -> Backbone:
+def _backbone(described: Mapping[str, Any]) -> Backbone:
     """The network of the address, compared with that of the text, its numbers still random."""
-    wanted = told["backbone"]
+    wanted = described["backbone"]
     backbone = get_backbone(wanted["address"], None)
     if not wanted["classifier"]:
         backbone.truncate(wanted["stages"])
@@ -342,26 +312,27 @@ def _backbone(told: Mapping[str, Any]) -> Backbone:
     return backbone
 
 
-def _preset(told: Mapping[str, Any], own: Any) -> Any:
+def _preset(described: Mapping[str, Any], own: Any) -> Any:
     """The preset of the text; its class is ours, or that of the provider's."""
     kinds = {"ImagePreset": ImagePreset(), type(own).__name__: own}
-    if told["class"] not in kinds:
-        _compare({"preset": told["class"]}, {"preset": type(own).__name__})
-    return replace(kinds[told["class"]], **unpack(told["fields"]))
+    if described["class"] not in kinds:
+        _compare({"preset": described["class"]}, {"preset": type(own).__name__})
+    return replace(kinds[described["class"]], **unpack(described["fields"]))
 
 
 def _blank_tail(
-    told: Mapping[str, Any],
+    described: Mapping[str, Any],
     backbone: Backbone,
-    recipe: Recipe,
+    parts: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-    state: Mapping[str, Any],
+    head: Any,
 ) -> Tail:
-    """A tail whose head has a form and takes no memory."""
+    """Return a tail whose head has its shape but no memory."""
     mean, scale = tensors["mean"].numpy(), tensors["scale"].numpy()
     with torch.device("meta"):
-        head = build_head(state["head"], len(mean), len(state["classes_"]))
-    return Tail(backbone, head, mean=mean, scale=scale, **told).to(recipe.dtype)
+        blank = build_head(head, len(mean), parts["task"].n_outputs)
+    tail = Tail(backbone, blank, mean=mean, scale=scale, **described)
+    return tail.to(parts["numerics"].dtype)
 
 
 def _filled(module: Any, tensors: Mapping[str, Tensor]) -> Any:

@@ -1,16 +1,21 @@
-"""Targets and heads: what a network learns to say."""
+"""Tasks: what a target is, and what a network learns of it."""
 
-from .heads import HEADS, LinearHead, MLPHead, build_head
-from .targets import Targets, encode, find_counted, hold_out, weigh
+from .base import Task
+from .classification import Classification, MultiLabel, find_classification
+from .heads import HEADS, LinearHead, MLPHead, build_head, set_linear
+from .targets import Targets, hold_out, weighted
 
 __all__ = [
     "HEADS",
+    "Classification",
     "LinearHead",
     "MLPHead",
+    "MultiLabel",
     "Targets",
+    "Task",
     "build_head",
-    "encode",
-    "find_counted",
+    "find_classification",
     "hold_out",
-    "weigh",
+    "set_linear",
+    "weighted",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -105,3 +106,23 @@ def build_head(head: Any, n_features: int, n_outputs: int) -> nn.Module:
     if shape != (2, n_outputs):
         raise ValueError(f"head must return {n_outputs} outputs; {head!r} returned {shape[1:]}.")
     return module
+
+
+@torch.no_grad()
+def set_linear(head: nn.Module, weight: np.ndarray | None, bias: np.ndarray) -> None:
+    """Copy weights and biases into the last linear layer of ``head``, if it has one of that size.
+
+    Parameters
+    ----------
+    head : Module
+    weight : ndarray of shape (n_outputs, n_features) or None
+        None sets the weights to zero: the outputs are the biases.
+    bias : ndarray of shape (n_outputs,)
+    """
+    layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
+    if not layers or layers[-1].out_features != len(bias):
+        return
+    last = layers[-1]
+    last.weight.copy_(torch.zeros(()) if weight is None else torch.from_numpy(np.asarray(weight)))
+    if last.bias is not None:
+        last.bias.copy_(torch.from_numpy(np.asarray(bias)))

@@ -1,31 +1,33 @@
-"""One fit: its settings, data, phases and records."""
+"""One fit: its parameters, data, phases, records and predictions."""
 
-from .data import digests_of
-from .fit import prepared, train
+from .fit import Fitted, run_fit
 from .lr_range import range_test, smooth_both_ways, suggest
-from .net import rest, resting_net
-from .predictor import Served
+from .net import TailNet
+from .parameters import PARAMETERS, RUNNING, check_parameters
+from .plan import Plan, Request, augmentation_of, plan_fit
+from .predictor import Predictor
 from .records import History, Report
-from .settings import Recipe, check_how, is_auto, is_pretrained, resolve, tta_views
+from .settings import Numerics, is_pretrained
 from .tail import Tail
 
 __all__ = [
+    "PARAMETERS",
+    "RUNNING",
+    "Fitted",
     "History",
-    "Recipe",
+    "Numerics",
+    "Plan",
+    "Predictor",
     "Report",
-    "Served",
+    "Request",
     "Tail",
-    "check_how",
-    "digests_of",
-    "is_auto",
+    "TailNet",
+    "augmentation_of",
+    "check_parameters",
     "is_pretrained",
-    "prepared",
+    "plan_fit",
     "range_test",
-    "resolve",
-    "rest",
-    "resting_net",
+    "run_fit",
     "smooth_both_ways",
     "suggest",
-    "train",
-    "tta_views",
 ]

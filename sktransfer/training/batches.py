@@ -17,6 +17,7 @@ from torch import Tensor
 from .._support.random import rng_of, seed_of
 from .._support.threads import map_ahead
 from ..tasks import Targets
+from .tail import Entry
 
 # Of the free memory of a device, what rows may take that stay there.
 RESIDENT_SHARE = 0.25
@@ -26,14 +27,11 @@ BLOCK = 256
 
 
 class Source(Protocol):
-    """Rows that enter a tail.
-
-    ``start`` is the stage that they enter; None for pooled features, which enter the head.
-    """
+    """Rows that enter a tail, and where they enter it."""
 
     @property
-    def start(self) -> int | None:
-        """The stage that the rows enter."""
+    def entry(self) -> Entry:
+        """The stage that the rows enter, or the head."""
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
         """The rows at some positions, as one batch, in one epoch (from 0)."""
@@ -46,11 +44,11 @@ class FixedRows:
     Parameters
     ----------
     rows : ndarray or Rows, (n, ...)
-    start : int or None
+    entry : int or Pooled
     """
 
     rows: Any
-    start: int | None
+    entry: Entry
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the same in each
         """The rows at some positions, float32 at least."""
@@ -65,11 +63,11 @@ class ResidentRows:
     Parameters
     ----------
     rows : Tensor of shape (n, ...)
-    start : int or None
+    entry : int or Pooled
     """
 
     rows: Tensor
-    start: int | None
+    entry: Entry
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the same in each
         """The rows at some positions."""
@@ -96,7 +94,7 @@ def resident(source: Source, device: torch.device, free_bytes: int | None = None
     rows = torch.empty(n, *one.shape[1:], dtype=one.dtype, device=device)
     for part in np.split(np.arange(n), range(BLOCK, n, BLOCK)):
         rows[part[0] : part[-1] + 1] = source.load(part, 0).to(device)
-    return ResidentRows(rows, source.start)
+    return ResidentRows(rows, source.entry)
 
 
 @dataclass(frozen=True)
@@ -108,20 +106,20 @@ class DrawnViews:
     rows : ndarray or Rows, (n * n_views, ...)
         The views of one item stand side by side.
     n_views : int
-    start : int or None
+    entry : int or Pooled
     seed : int
     """
 
     rows: Any
     n_views: int
-    start: int | None
+    entry: Entry
     seed: int
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
         """One view of each of the items at some positions."""
         n_items = len(self.rows) // self.n_views
         drawn = rng_of(self.seed, "view", epoch).integers(self.n_views, size=n_items)
-        return FixedRows(self.rows, self.start).load(rows * self.n_views + drawn[rows], epoch)
+        return FixedRows(self.rows, self.entry).load(rows * self.n_views + drawn[rows], epoch)
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class DecodedItems:
     draw: Callable[[Any, int], Tensor] | None = None
     seed: int = 0
     n_jobs: int | None = None
-    start: int | None = 0
+    entry: Entry = 0
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
         """The items at some positions, as the first stage takes them."""
@@ -163,7 +161,7 @@ class DecodedItems:
 
 @dataclass(frozen=True)
 class Samples:
-    """Rows and what is to be learned of them.
+    """Rows and their targets.
 
     Parameters
     ----------
@@ -181,17 +179,17 @@ class Samples:
         return len(self.targets)
 
     def batch(self, rows: np.ndarray, epoch: int) -> tuple[dict[str, Tensor], Tensor]:
-        """What a training step takes: input, targets and weights of mean 1; and the classes."""
+        """Return the batch of a training step: inputs, targets, weights of mean 1; and targets."""
         x = self.source.load(rows, epoch)
         if x.is_floating_point():
             x = x.to(self.dtype)
-        table, weight = self.targets.table, self.targets.weight
+        values, weight = self.targets.values, self.targets.weight
         parts = {
             "x": x,
-            "target": torch.from_numpy(table[rows]).to(self.dtype),
+            "target": torch.from_numpy(values[rows]).to(self.dtype),
             "weight": torch.from_numpy(weight[rows] / weight.mean()).to(self.dtype),
         }
-        return parts, torch.from_numpy(self.targets.index[rows])
+        return parts, parts["target"]
 
 
 def split_rows(n: int, batch_size: int, seed: int | None, epoch: int) -> list[np.ndarray]:

@@ -1,12 +1,10 @@
-"""Heads that fits share: what is learned of the same features in the same way is learned once."""
+"""Heads that fits share: the same head on the same features is trained once."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Callable
-from hashlib import blake2b
-from numbers import Integral
 from typing import Any, cast
 
 import numpy as np
@@ -16,17 +14,17 @@ import skorch
 import torch
 from torch import Tensor
 
-from .._support.hashing import described
+from .._support.hashing import described, hash_parts
 from .._version import __version__
 from ..cache import ActivationCache, Blobs
-from ..tasks import Targets
+from ..tasks import Targets, Task
 from .checkpoint import plain
 from .net import TailNet, weights_of
 from .phase import state_of
-from .settings import Recipe
+from .settings import FitSettings
 from .tail import Tail
 
-# The parameters that a head phase depends on beside its rows and its first head.
+# The settings that a head phase depends on, besides its rows and its first head.
 OF_PHASE = (
     "lr",
     "lr_schedule",
@@ -41,53 +39,56 @@ OF_PHASE = (
 
 
 class SharedHeads:
-    """Heads of one fold in a cache, by all that they depend on.
+    """Heads that fits on one fold share through a cache, named by everything they depend on.
 
-    Nothing is shared without a cache, without an integer ``random_state``, or where something in
-    the parameters cannot be named.  A head phase that callbacks watch is trained anew.
+    Nothing is shared without a cache, without an integer ``random_state``, or if some setting
+    cannot be described.  A head phase that callbacks watch is always trained.
 
     Parameters
     ----------
-    params : FineTuneClassifier
-    recipe : Recipe
-    cache : ActivationCache or None
-    seed : int
+    settings : FitSettings
+    task : Task
+    seed : int or None
+        None if ``random_state`` is not an integer: nothing is shared.
+    watched : bool
+        True if callbacks watch the fit.
     rows : sequence of (ndarray, Targets)
         Features and targets of the training rows, and of those of validation.
     """
 
     def __init__(
         self,
-        params: Any,
-        recipe: Recipe,
-        cache: ActivationCache | None,
-        seed: int,
+        settings: FitSettings,
+        task: Task,
+        seed: int | None,
+        watched: bool,
         rows: list[tuple[np.ndarray, Targets]],
     ):
-        self._cache = cache if isinstance(params.random_state, Integral) else None
-        self._watched = bool(params.skorch_callbacks or getattr(params, "_skl_callbacks", ()))
+        self._cache = settings.cache if seed is not None else None
+        self._watched = watched or bool(settings.skorch_callbacks)
         if self._cache is None:
             return
         try:
-            exact = described([params.head, recipe.head_init, recipe.standardise])
-            phase = described([getattr(params, name) for name in OF_PHASE])
+            exact = described([settings.head, settings.head_init, settings.standardise, task])
+            phase = described([getattr(settings, name) for name in OF_PHASE])
         except TypeError:
             self._cache = None
             return
         packages = (torch, sklearn, skorch, scipy, np)
         versions = [__version__, *(package.__version__ for package in packages)]
-        # a sum has other last bits where it is divided among other numbers of threads
+        # The last bits of a sum depend on the number of threads that share it.
         numerics = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
-        numerics += [str(recipe.dtype), torch.get_float32_matmul_precision()]
+        numerics += [str(settings.numerics.dtype), torch.get_float32_matmul_precision()]
         data = _digest_of(rows)
         self._exact = json.dumps(["exact head", versions, numerics, seed, data, exact])
-        phase_too = [phase, recipe.freeze_epochs, recipe.batch_size, recipe.device.type]
+        device = settings.numerics.device.type
+        phase_too = [phase, settings.freeze_epochs, settings.batch_size, device]
         self._phase = json.dumps([self._exact, "head phase", phase_too])
 
     def exact(
         self, solve: Callable[[], tuple[np.ndarray, np.ndarray]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What ``solve()`` gives, or gave another fit: weights and biases."""
+        """Return the weights and biases of ``solve()``, or those that another fit kept."""
         if self._cache is None:
             return solve()
         found = self._load(self._exact)
@@ -98,7 +99,7 @@ class SharedHeads:
         return found["weight"].numpy(), found["bias"].numpy()
 
     def load(self, tail: Tail) -> dict[str, Any] | None:
-        """The state in which another fit's head phase ended; None where there is none."""
+        """Return the state at the end of another fit's head phase, or None."""
         if self._cache is None or self._watched:
             return None
         state: dict[str, Any] | None = self._load(self._phase)
@@ -111,7 +112,7 @@ class SharedHeads:
         return state | {"tail": frozen | state["tail"]}
 
     def save(self, net: TailNet) -> None:
-        """Leave to others how a head phase has ended, without the frozen network."""
+        """Keep the state at the end of a head phase for other fits, without the frozen network."""
         if self._cache is None or self._watched:
             return
         state = state_of(net)
@@ -138,13 +139,12 @@ class SharedHeads:
 
 
 def _digest_of(rows: list[tuple[np.ndarray, Targets]]) -> str:
-    name = blake2b(digest_size=16)
-    for features, targets in rows:
-        for part in (features, targets.table, targets.weight, targets.sample_weight):
-            name.update(f"{part.dtype} {part.shape}".encode())
-            name.update(np.ascontiguousarray(part).tobytes())
-        name.update(f"{targets.multilabel} {targets.classes.tolist()}".encode())
-    return name.hexdigest()
+    parts = [
+        part
+        for features, targets in rows
+        for part in (features, targets.values, targets.weight, targets.sample_weight)
+    ]
+    return hash_parts("rows of a head", *parts).hex()
 
 
 def _of_head(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,9 +15,9 @@ from skorch.callbacks import Callback
 
 from ..exceptions import TrainingDivergedError
 from .net import StopPhase
-from .phase import Phase, Settings, run_phase
+from .parameters import is_auto
+from .phase import Phase, Run, run_phase
 from .records import Audit
-from .settings import is_auto
 from .tail import Tail
 
 # The test ends where the smoothed loss is so many times its least value, and more than at first.
@@ -64,7 +64,7 @@ class _GrowingRate(Callback):
 
 
 def range_test(
-    tail: Tail, phase: Phase, settings: Settings, low: float, high: float, n_steps: int
+    tail: Tail, phase: Phase, run: Run, low: float, high: float, n_steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rates of the head, and the loss at each; a copy of ``tail`` is trained.
 
@@ -73,7 +73,7 @@ def range_test(
     tail : Tail
     phase : Phase
         Its samples, its cut and its layer decay are what the test uses.
-    settings : Settings
+    run : Run
     low, high : float
         The first rate, and the last.
     n_steps : int
@@ -85,7 +85,8 @@ def range_test(
     )
     try:
         # a callback that stops, or asks for what is validated, has nothing to say here
-        quiet = replace(settings, step=lambda _: False, skorch_callbacks=None)
+        settings = replace(run.settings, skorch_callbacks=None)
+        quiet = replace(run, settings=settings, step=lambda _: False)
         if run_phase(deepcopy(tail), trial, quiet, audit=Audit()).interrupted_:
             raise KeyboardInterrupt
     except TrainingDivergedError:
@@ -126,9 +127,9 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
     return float(rates[SKIPPED + int(slope[SKIPPED:].argmin())])
 
 
-def with_rate(phase: Phase, tail: Tail, settings: Settings) -> Phase:
+def with_rate(phase: Phase, tail: Tail, run: Run) -> Phase:
     """The phase with a rate, which the range test finds where it is "auto"."""
     if not is_auto(phase.lr):
         return phase
-    rates, losses = range_test(tail, phase, settings, AUTO_LOW, AUTO_HIGH, AUTO_STEPS)
+    rates, losses = range_test(tail, phase, run, AUTO_LOW, AUTO_HIGH, AUTO_STEPS)
     return replace(phase, lr=suggest(rates, losses))

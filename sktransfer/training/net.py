@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dis
 import math
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -18,39 +18,21 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
 from .._support.random import example_rows, rng_of, seed_of, seeded_globals
 from ..backbones import fast_training
 from ..exceptions import TrainingDivergedError
+from ..tasks import Task
 from .batches import Samples, read_ahead, resident, split_rows
 from .optim import group_rates
-from .tail import Tail
-
-
-def loss_of(logits: Tensor, target: Tensor, multilabel: bool) -> Tensor:
-    """The loss of each row, (b,): cross-entropy, or the mean of binary ones over the labels."""
-    if multilabel:
-        return binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
-    return -(target * log_softmax(logits, dim=1)).sum(1)
+from .tail import Entry, Pooled, Tail
 
 
 class StopPhase(KeyboardInterrupt):
-    """A callback ended the phase; skorch ends its loop at a KeyboardInterrupt."""
+    """A callback ended the phase.
 
-
-def _raised(error: KeyboardInterrupt) -> bool:
-    """Whether a ``raise`` statement of a callback made it.
-
-    Nothing else tells it from Ctrl-C: skorch's callbacks raise the same error, but a signal comes
-    in the middle of an instruction that is none, or from a handler.
+    skorch ends its loop at a KeyboardInterrupt, and its own callbacks raise one to stop a fit.
     """
-    trace: Any = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code
-    is_handler = code is getattr(signal.getsignal(signal.SIGINT), "__code__", None)
-    return dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS" and not is_handler
 
 
 class TailNet(NeuralNet):
@@ -61,17 +43,18 @@ class TailNet(NeuralNet):
     module : Tail
         Trained in place.
     make_optimizer : callable
-        The optimiser of the groups that ``stage_groups`` made; takes nothing.
+        Takes nothing; returns the optimiser of the groups that ``stage_groups`` made.
+    task : Task
+        Gives the loss and the score of a batch.
     phase : str
         "head" or "fine-tune".
     seed : int
-        All that the phase draws is a pure function of it, of the epoch and the step.
-    multilabel : bool
+        All random draws of the phase are a pure function of it, of the epoch and the step.
     label_smoothing : float in [0, 1)
     precision : torch.dtype
-        Of the forward pass; weights stay as they are.
+        The type of the forward pass; the weights keep their own.
     first_epoch : int
-        Epochs of the phases before this one.
+        The number of epochs of the phases before this one.
     """
 
     def __init__(
@@ -80,9 +63,9 @@ class TailNet(NeuralNet):
         criterion: Callable[[], nn.Module] = nn.Identity,
         *,
         make_optimizer: Callable[[], torch.optim.Optimizer],
+        task: Task,
         phase: str,
         seed: int,
-        multilabel: bool = False,
         label_smoothing: float = 0.0,
         precision: torch.dtype = torch.float32,
         first_epoch: int = 0,
@@ -90,23 +73,23 @@ class TailNet(NeuralNet):
     ):
         super().__init__(module, criterion, train_split=None, verbose=0, **kwargs)
         self.make_optimizer = make_optimizer
+        self.task = task
         self.phase = phase
         self.seed = seed
-        self.multilabel = multilabel
         self.label_smoothing = label_smoothing
         self.precision = precision
         self.first_epoch = first_epoch
         self.step_ = 0
         self.epoch_ = 0
         self.n_steps_ = 0
-        self.most_rows_: int | None = None
+        self.max_rows_: int | None = None
         self.interrupted_ = False
-        self.told_to_stop_ = False
+        self.asked_to_stop_ = False
 
-    # What skorch asks its subclasses for
+    # Methods that skorch asks its subclasses for
 
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
-        """Losses, time, and what the epoch was like."""
+        """Return the callbacks that record losses, time, learning rates and scores."""
         return [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring("train_loss", on_train=True)),
@@ -122,11 +105,11 @@ class TailNet(NeuralNet):
         return self
 
     def get_split_datasets(self, X: Any, y: Any = None, **_: Any) -> Any:  # noqa: ARG002
-        """The training samples and those of validation, which come as a pair."""
+        """Return the training samples and the validation samples, which come as a pair."""
         return X
 
     def get_iterator(self, dataset: Samples, training: bool = False) -> Any:
-        """The batches of whichever epoch it is when they are asked for."""
+        """Return the batches of the epoch in which they are read."""
         return _Batches(self, dataset, seed_of(self.seed, self.phase) if training else None)
 
     def get_loss(
@@ -136,29 +119,29 @@ class TailNet(NeuralNet):
         X: Any = None,
         training: bool = False,
     ) -> Tensor:
-        """The weighted mean loss of a batch."""
+        """Return the weighted mean loss of a batch."""
         return self._losses(y_pred, X, training).mean()
 
     def validation_step(self, batch: Any, **_: Any) -> dict[str, Tensor]:
-        """Loss and scores of a batch, in evaluation mode."""
+        """Return loss and outputs of a batch, in evaluation mode."""
         X, _ = batch
         self._set_training(False)
         with torch.inference_mode():
             parts = self._moved(X)
-            logits = self._scores(parts["x"], self.starts_[1])
-            return {"loss": self._losses(logits, parts, False).mean(), "y_pred": logits}
+            outputs = self._outputs(parts["x"], self.valid_entry_)
+            return {"loss": self._losses(outputs, parts, False).mean(), "y_pred": outputs}
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, Tensor]:
-        """Gradients of a batch; where it does not fit in memory, of its parts, one by one."""
+        """Compute the gradients of a batch; if it does not fit in memory, part by part."""
         X, y = batch
         self._set_training(True)
-        most = min(self.most_rows_ or len(y), len(y))
+        n_rows = min(self.max_rows_ or len(y), len(y))
         while True:
             try:
-                step = self._accumulate(X, len(y), most)
+                step = self._accumulate(X, len(y), n_rows)
                 break
             except torch.OutOfMemoryError as error:
-                most = self._halve(most, error)
+                n_rows = self._halve(n_rows, error)
         loss = step["loss"].item()
         if not math.isfinite(loss):
             rates = ", ".join(f"{k} {v:.2g}" for k, v in group_rates(self.optimizer_).items())
@@ -171,18 +154,18 @@ class TailNet(NeuralNet):
         return step
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
-        """Call the callbacks; skorch's own end a fit by a KeyboardInterrupt that no user made."""
+        """Call the callbacks; a KeyboardInterrupt that is not the user's ends the phase."""
         try:
             super().notify(method_name, **kwargs)
         except StopPhase:
             raise
         except KeyboardInterrupt as stop:
-            if not _raised(stop):
+            if self.interrupted_:
                 raise
             raise StopPhase from stop
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> TailNet:
-        """Train; remembers whether the user interrupted it."""
+        """Train, and note if the user interrupted it."""
         try:
             super().fit_loop(X, y, epochs, **kwargs)
         except StopPhase:
@@ -196,73 +179,79 @@ class TailNet(NeuralNet):
         """Train for some more epochs."""
         device = torch.device(self.device)
         train = replace(train, source=resident(train.source, device))
-        self.starts_ = (train.source.start, valid.source.start if valid is not None else None)
+        self.entry_ = train.source.entry
+        self.valid_entry_ = valid.source.entry if valid is not None else Pooled()
         self.n_steps_ = self.max_epochs * len(split_rows(len(train), self.batch_size, None, 0))
-        if train.source.start is None:  # features enter the head: no stage runs
+        with _noting_interrupts(self):
+            self._train(train, valid, epochs, device)
+
+    def _train(
+        self, train: Samples, valid: Samples | None, epochs: int, device: torch.device
+    ) -> None:
+        entry = self.entry_
+        if isinstance(entry, Pooled):  # features enter the head: no stage runs
             self.partial_fit((train, valid), None, epochs=epochs)
             return
         row = train.batch(np.arange(1), 0)[0]["x"]
         examples = example_rows(row.shape[1:], row.dtype).to(self.device)
 
         def run() -> Tensor:
-            rows: Tensor = self.module_.features(examples, train.source.start)
+            rows: Tensor = self.module_.features(examples, entry)
             return rows
 
         with fast_training(self.module_, run, device, self.precision):
             self.partial_fit((train, valid), None, epochs=epochs)
 
     def _set_training(self, training: bool = True) -> None:
-        """Set the mode; where features enter the head, of the head alone: a matter of time."""
-        if self.starts_ == (None, None):
+        """Set the mode; if features enter the head, of the head alone, which is faster."""
+        if isinstance(self.entry_, Pooled) and isinstance(self.valid_entry_, Pooled):
             self.module_.set_head_training(training)
         else:
             super()._set_training(training)
 
-    # What callbacks ask for
+    # A method that callbacks use
 
     def rng(self, *words: int | str) -> np.random.Generator:
-        """A generator of one's own, a pure function of the fit's seed and of ``words``."""
+        """Return a new generator, seeded by the fit's seed and by ``words``."""
         return rng_of(self.seed, self.phase, *words)
 
-    # How a step is done
+    # The parts of a step
 
-    def _losses(self, logits: Tensor, X: Mapping[str, Tensor], training: bool) -> Tensor:
-        target = X["target"].to(logits.device)
+    def _losses(self, outputs: Tensor, X: Mapping[str, Tensor], training: bool) -> Tensor:
+        target = X["target"].to(outputs.device)
         if training and self.label_smoothing:
-            middle = 0.5 if self.multilabel else 1 / target.shape[1]
-            target = target + self.label_smoothing * (middle - target)
-        losses = loss_of(logits, target, self.multilabel)
-        return losses * X["weight"].to(logits.device)
+            target = self.task.smooth(target, self.label_smoothing)
+        return self.task.loss(outputs, target) * X["weight"].to(outputs.device)
 
-    def _accumulate(self, X: Mapping[str, Tensor], n: int, most: int) -> dict[str, Tensor]:
+    def _accumulate(self, X: Mapping[str, Tensor], n: int, n_rows: int) -> dict[str, Tensor]:
         self._zero_grad_optimizer()
         # equal parts, none of them of one row, from which batch norm cannot learn
-        n_parts = min(math.ceil(n / most), max(n // 2, 1))
+        n_parts = min(math.ceil(n / n_rows), max(n // 2, 1))
         split = {name: value.tensor_split(n_parts) for name, value in X.items()}
-        total, scores = torch.zeros(()), []
+        total, found = torch.zeros(()), []
         for part in range(n_parts):
             parts = self._moved({name: values[part] for name, values in split.items()})
             with self._drawing(part):
-                logits = self._scores(parts["x"], self.starts_[0])
-            loss = self._losses(logits, parts, True).sum() / n
+                outputs = self._outputs(parts["x"], self.entry_)
+            loss = self._losses(outputs, parts, True).sum() / n
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own
             total = total + loss.detach().cpu()
-            scores.append(logits.detach())
-        return {"loss": total, "y_pred": torch.cat(scores)}
+            found.append(outputs.detach())
+        return {"loss": total, "y_pred": torch.cat(found)}
 
-    def _halve(self, most: int, error: torch.OutOfMemoryError) -> int:
-        if most <= 2:
+    def _halve(self, n_rows: int, error: torch.OutOfMemoryError) -> int:
+        if n_rows <= 2:
             raise error
-        self.most_rows_ = (most + 1) // 2
+        self.max_rows_ = (n_rows + 1) // 2
         warnings.warn(
-            f"The device has no memory for batches of {most}; from here on they go through in "
-            f"parts of {self.most_rows_}, whose gradients are added: batch_size stays what it was.",
+            f"The device has no memory for batches of {n_rows}; from here on they go through in "
+            f"parts of {self.max_rows_}, whose gradients are added: batch_size stays what it was.",
             UserWarning,
             stacklevel=2,
         )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self.most_rows_
+        return self.max_rows_
 
     def _moved(self, X: Mapping[str, Tensor]) -> dict[str, Tensor]:
         moved = {name: value.to(self.device, non_blocking=True) for name, value in X.items()}
@@ -270,18 +259,18 @@ class TailNet(NeuralNet):
             moved["x"] = moved["x"].contiguous(memory_format=torch.channels_last)
         return moved
 
-    def _scores(self, x: Tensor, start: int | None) -> Tensor:
-        """Logits; stages compute in the asked precision, the small head in that of its weights."""
+    def _outputs(self, x: Tensor, entry: Entry) -> Tensor:
+        """Return the outputs; stages compute in ``precision``, the head in that of its weights."""
         low = self.precision not in (torch.float32, torch.float64)
         device = torch.device(self.device).type
         with torch.autocast(device, self.precision) if low else nullcontext():
-            features = self.module_.features(x, start)
-        logits: Tensor = self.module_.logits(features)
-        return logits
+            features = self.module_.features(x, entry)
+        outputs: Tensor = self.module_.outputs(features)
+        return outputs
 
     @contextmanager
     def _drawing(self, part: int) -> Iterator[None]:
-        """A time in which modules draw from a seed that is the step's own."""
+        """Return a context manager in which modules draw from the seed of this step."""
         seed = seed_of(self.seed, self.phase, "step", self.step_, part)
         device = torch.device(self.device)
         devices = [device] if device.type == "cuda" else []
@@ -294,7 +283,7 @@ class TailNet(NeuralNet):
 
 
 class _Batches:
-    """The batches of an epoch; skorch makes one such iterable for all of them."""
+    """The batches of an epoch; skorch makes one iterable for all epochs."""
 
     def __init__(self, net: TailNet, samples: Samples, seed: int | None):
         self._net = net
@@ -308,22 +297,17 @@ class _Batches:
 
 
 class _Record(Callback):
-    """Write down what an epoch was like: phase, cut, rates, share of right answers."""
+    """Record the phase, the cut, the learning rates and the validation score of an epoch."""
 
     def on_epoch_begin(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002
-        self.right_, self.seen_ = 0.0, 0.0
+        self.correct_, self.seen_ = 0.0, 0.0
 
     def on_batch_end(
         self, net: TailNet, batch: Any = None, training: bool = False, y_pred: Any = None, **_: Any
     ) -> None:
         if not training:
-            X, y = batch
-            logits, weight = y_pred.cpu(), X["weight"]
-            if net.multilabel:
-                right = ((logits > 0) == (X["target"] > 0.5)).all(1)
-            else:
-                right = logits.argmax(1) == y
-            self.right_ += float((right * weight).sum())
+            X, weight = batch[0], batch[0]["weight"]
+            self.correct_ += float((net.task.correct(y_pred.cpu(), X["target"]) * weight).sum())
             self.seen_ += float(weight.sum())
 
     def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002
@@ -333,30 +317,56 @@ class _Record(Callback):
         record("cut", net.module_.backbone.cut)
         record("lr", group_rates(net.optimizer_))
         if self.seen_:
-            record("valid_score", self.right_ / self.seen_)
+            record("valid_score", self.correct_ / self.seen_)
         net.epoch_ += 1
 
 
-def resting_net(tail: Tail, phase: str) -> TailNet:
-    """The net around a trained tail, as a pickle brings it: no optimiser that remembers."""
+@contextmanager
+def _noting_interrupts(net: TailNet) -> Iterator[None]:
+    """Return a context manager in which ``net`` notes Ctrl-C before it raises.
+
+    Nothing else tells it from the KeyboardInterrupt by which skorch's callbacks stop a fit.  Python
+    handles signals in the main thread only, so elsewhere there is nothing to note.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+
+    def note(number: int, frame: Any) -> None:
+        try:
+            handler(number, frame)
+        except KeyboardInterrupt:
+            net.interrupted_ = True
+            raise
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def resting_net(tail: Tail, task: Task, phase: str) -> TailNet:
+    """Return the net around a trained tail, with an optimiser that has no state."""
     groups = [{"name": "head", "params": list(tail.head.parameters()), "lr": 0.0}]
     make = partial(torch.optim.SGD, groups)
-    net = TailNet(tail, make_optimizer=make, phase=phase, seed=0)
+    net = TailNet(tail, make_optimizer=make, task=task, phase=phase, seed=0)
     net.initialize()
     return net
 
 
-def rest(net: TailNet) -> None:
-    """Let go of gradients and of what the optimiser remembers: three times what trained."""
+def release(net: TailNet) -> None:
+    """Free the gradients and the state of the optimiser: three times the weights that trained."""
     net.optimizer_.zero_grad()
     net.optimizer_.state.clear()
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of the state of ``module``, on the CPU."""
+    """Return a copy of the state of ``module``, on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
 
 
 def fresh(callbacks: Any) -> list[Any]:
-    """Copies of skorch callbacks: a fit leaves those that the user passed as they were."""
+    """Return copies of skorch callbacks: a fit leaves those that the user passed unchanged."""
     return copy.deepcopy(list(callbacks or ()))

@@ -1,30 +1,28 @@
-"""The phases of a fit: the head alone first, then the stages after the cut."""
+"""The phases of a fit: the head alone first, then the stages behind the cut."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..tasks import Targets
+from ..tasks import Task
 from .batches import Samples
 from .checkpoint import Checkpoint, callback_states, plain, restore_callbacks
 from .net import StopPhase, TailNet, fresh, weights_of
 from .optim import make_optimizer, stage_groups
 from .records import Audit
+from .settings import FitSettings
 from .tail import Tail
 
-# Where torch has optimisers that update all parameters in one pass over memory.
+# Kinds of device on which torch has optimisers that update all parameters in one pass over memory.
 FUSED = ("cpu", "cuda")
 
 
@@ -36,16 +34,16 @@ class Phase:
     ----------
     name : {"head", "fine-tune"}
     cut : int
-        Stages before it are frozen when the phase begins.
+        The stages before it are frozen when the phase begins.
     n_epochs : int
     train : Samples
     valid : Samples or None
     lr : float or "auto"
-        The rate of the head; a number by the time that it runs.
+        The learning rate of the head; a number by the time that the phase runs.
     layer_decay : float
-        The rate of a stage over that of what follows it.
+        The learning rate of a stage divided by that of the next one.
     callbacks : list of (str, Callback)
-        What is particular to the phase: its schedules, gradual unfreezing.
+        The callbacks of this phase alone: its schedules, gradual unfreezing.
     """
 
     name: str
@@ -59,30 +57,33 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What both phases share."""
+class Run:
+    """The things that all phases of a fit share.
 
+    Parameters
+    ----------
+    settings : FitSettings
+    task : Task
+    seed : int
+    step : callable
+        Called with the net after each epoch; returns True to stop the fit.
+    """
+
+    settings: FitSettings
+    task: Task
     seed: int
-    optimizer: Any
-    weight_decay: float
-    batch_size: int
-    label_smoothing: float
-    multilabel: bool
-    precision: torch.dtype
-    device: torch.device
-    skorch_callbacks: Any = None
-    step: Callable[[TailNet], bool] = field(default=lambda _: False)
+    step: Callable[[TailNet], bool] = lambda _: False
 
 
 class KeepBest(Callback):
-    """Keep the weights of the epoch whose validation loss was least; stop when it no longer falls.
+    """Keep the weights of the epoch with the lowest validation loss, and stop if it stays higher.
 
     Parameters
     ----------
     patience : int or None
-        Stop after so many epochs without an improvement; None never stops.
+        Stop after this number of epochs without an improvement; None never stops.
     tol : float
-        An improvement is a fall of the loss by more than this.
+        An improvement lowers the loss by more than this.
     """
 
     def __init__(self, patience: int | None, tol: float):
@@ -90,11 +91,11 @@ class KeepBest(Callback):
         self.tol = tol
         self.loss_ = float("inf")
         self.weights_: dict[str, Tensor] = {}
-        self.where_ = ("", 0)
+        self.best_ = ("", 0)
         self.done_ = False
 
     def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
-        """The weights before the first epoch may be the best already."""
+        """Score the weights before the first epoch: they may be the best ones already."""
         self.waited_, self.done_ = 0, False
         self.target_ = self.loss_
         if not self.weights_:
@@ -104,7 +105,7 @@ class KeepBest(Callback):
             self.target_ = self.loss_
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
-        """Keep this epoch's weights if they are the best."""
+        """Keep the weights of this epoch if they are the best."""
         loss = net.history[-1, "valid_loss"]
         if loss < self.loss_ or math.isnan(self.loss_):
             self._keep(net, loss)
@@ -114,20 +115,20 @@ class KeepBest(Callback):
 
     def _keep(self, net: Any, loss: float) -> None:
         self.loss_, self.weights_ = loss, weights_of(net.module_)
-        self.where_ = (net.phase, net.first_epoch + net.epoch_)
+        self.best_ = (net.phase, net.first_epoch + net.epoch_)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return the state that a checkpoint keeps."""
         return {k: v for k, v in vars(self).items() if k.endswith("_")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         for name, value in state.items():
             setattr(self, name, value)
 
 
 class _EpochDone(Callback):
-    """After an epoch: its checkpoint, then the step of whoever watches the fit."""
+    """Write the checkpoint of an epoch, then call the step of whoever watches the fit."""
 
     def __init__(
         self,
@@ -142,7 +143,7 @@ class _EpochDone(Callback):
         self.resumed = resumed
 
     def on_train_begin(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
-        # the other callbacks have just begun anew, as skorch's do
+        # The other callbacks have just been initialized, as skorch does.
         if self.resumed is not None:
             restore_callbacks(net.callbacks_, self.resumed["callbacks"])
 
@@ -150,7 +151,7 @@ class _EpochDone(Callback):
         if self.checkpoint is not None:
             self.checkpoint.save(state_of(net))
         if self.step(net):
-            net.told_to_stop_ = True
+            net.asked_to_stop_ = True
             raise StopPhase
         if self.best is not None and self.best.done_:
             raise StopPhase
@@ -159,7 +160,7 @@ class _EpochDone(Callback):
 def run_phase(
     tail: Tail,
     phase: Phase,
-    settings: Settings,
+    run: Run,
     *,
     audit: Audit,
     best: KeepBest | None = None,
@@ -167,26 +168,28 @@ def run_phase(
     checkpoint: Checkpoint | None = None,
     resumed: dict[str, Any] | None = None,
 ) -> TailNet:
-    """Train ``tail`` in place; returns the skorch net that did it.
+    """Train ``tail`` in place and return the skorch net that did it.
 
     Parameters
     ----------
     tail : Tail
     phase : Phase
-    settings : Settings
+    run : Run
     audit : Audit
         The same for all phases.
     best : KeepBest or None, default=None
-        Where there is validation data.
+        Only with validation data.
     earlier : sequence of dict
         The epochs of the phases before this one.
     checkpoint : Checkpoint or None, default=None
-        Where each epoch is kept.
+        Each epoch is kept there.
     resumed : dict or None, default=None
-        A state of this phase that ``checkpoint`` held: the phase goes on from it.
+        A state of this phase from ``checkpoint``: the phase continues from it.
     """
+    settings = run.settings
+    device = settings.numerics.device
     tail.backbone.freeze_to(phase.cut)
-    tail.to(settings.device).to(memory_format=torch.channels_last)
+    tail.to(device).to(memory_format=torch.channels_last)
     groups = stage_groups(
         tail.backbone,
         tail.head,
@@ -194,28 +197,27 @@ def run_phase(
         phase.layer_decay,
         weight_decay=settings.weight_decay,
     )
-    fused = True if settings.device.type in FUSED else None  # else torch's choice
-    done = _EpochDone(checkpoint, settings.step, best, resumed)
+    fused = True if device.type in FUSED else None  # else torch's choice
     callbacks = [
         ("audit", audit),
         *phase.callbacks,
         *([("best", best)] if best is not None else []),
         *fresh(settings.skorch_callbacks),
-        ("epoch_done", done),
+        ("epoch_done", _EpochDone(checkpoint, run.step, best, resumed)),
     ]
     net = TailNet(
         tail,
         make_optimizer=partial(make_optimizer, settings.optimizer, groups, fused=fused),
+        task=run.task,
         phase=phase.name,
-        seed=settings.seed,
-        multilabel=settings.multilabel,
+        seed=run.seed,
         label_smoothing=settings.label_smoothing,
-        precision=settings.precision,
+        precision=settings.numerics.precision,
         first_epoch=len(earlier),
         max_epochs=phase.n_epochs,
         batch_size=settings.batch_size,
         callbacks=callbacks,
-        device=str(settings.device),
+        device=str(device),
     )
     net.initialize()
     if resumed is not None:
@@ -229,7 +231,7 @@ def run_phase(
 
 
 def state_of(net: TailNet) -> dict[str, Any]:
-    """Where a phase stands: all that it takes to go on from here."""
+    """Return the state of a phase, from which it can continue."""
     rows = [
         {k: v for k, v in row.items() if k != "batches" and plain(v) is not NotImplemented}
         for row in net.history.to_list()
@@ -253,89 +255,3 @@ def _restore(net: TailNet, state: dict[str, Any]) -> None:
     restore_callbacks(net.callbacks_, state["callbacks"])
     for row in state["history"]:
         net.history.append({**row, "batches": []})
-
-
-def exact_head(
-    classifier: Any, features: np.ndarray, targets: Targets
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (n_classes, d) and biases (n_classes,) of a linear classifier of the features.
-
-    Parameters
-    ----------
-    classifier : estimator
-        A linear one of scikit-learn: ``coef_`` and ``intercept_`` are copied.
-    features : ndarray of shape (n, d)
-    targets : Targets
-    """
-    n_classes = len(targets.classes)
-    if targets.multilabel:
-        columns = [
-            _exact(classifier, features, targets.table[:, k] > 0, targets.weight, prior)
-            for k, prior in enumerate(targets.prior)
-        ]
-        return np.concatenate([c for c, _ in columns]), np.concatenate([b for _, b in columns])
-    coef, bias = _exact(classifier, features, targets.index, targets.weight)
-    if len(coef) == n_classes:
-        return coef, bias
-    # of two classes one score is learned: half of it speaks for one, half against the other
-    return np.concatenate([-coef, coef]) / 2, np.concatenate([-bias, bias]) / 2
-
-
-def _exact(
-    classifier: Any, features: np.ndarray, y: np.ndarray, weight: np.ndarray, prior: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
-    if len(np.unique(y)) == 1:  # a label that all items have, or none
-        return np.zeros((1, features.shape[1])), np.array([np.log(prior / (1 - prior))])
-    fitted = clone(classifier)
-    with warnings.catch_warnings():
-        # where it stops, gradient steps go on
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted.fit(features, y, sample_weight=weight)
-    n_classes = len(np.unique(y))
-    n_rows = 1 if n_classes == 2 else n_classes
-    coef: Any = getattr(fitted, "coef_", None)
-    bias: Any = getattr(fitted, "intercept_", None)
-    if np.shape(coef) == (n_rows, features.shape[1]) and np.size(bias) in (1, n_rows):
-        bias = bias + np.zeros(n_rows)
-        some = features[:8]
-        scores = np.reshape(fitted.decision_function(some), (len(some), n_rows))
-        if np.allclose(some @ coef.T + bias, scores, rtol=1e-3, atol=1e-3):
-            return coef, bias
-    raise ValueError(
-        "head_init must be a linear classifier of scikit-learn, which has one row of coef_ for "
-        f"each class; got {classifier!r}."
-    )
-
-
-@torch.no_grad()
-def set_head(head: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
-    """Copy weights and biases into the last linear layer of ``head``."""
-    last = [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
-    last.weight.copy_(torch.from_numpy(np.asarray(weight)))
-    if last.bias is not None:
-        last.bias.copy_(torch.from_numpy(np.asarray(bias)))
-
-
-def set_prior(head: nn.Module, targets: Targets) -> None:
-    """Let an untrained head say what the shares of the classes say, whatever it sees."""
-    layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
-    prior = targets.prior
-    if layers and layers[-1].out_features == len(prior):
-        bias = np.log(prior / (1 - prior)) if targets.multilabel else np.log(prior)
-        set_head(head, np.zeros(layers[-1].weight.shape), bias)
-
-
-def snapshots_of(net: TailNet | None) -> list[dict[str, torch.Tensor]]:
-    """The weights that a callback has kept at the ends of cycles, in order."""
-    callbacks = [callback for _, callback in net.callbacks_] if net is not None else []
-    return [state for each in callbacks for state in getattr(each, "snapshots_", [])]
-
-
-def epochs_of(net: TailNet) -> list[dict[str, Any]]:
-    """The epochs of a phase, in the words of History."""
-    names = ("phase", "epoch", "cut", "train_loss", "valid_loss", "valid_score", "lr")
-    return [
-        {name: plain(row[name]) for name in names if name in row} | {"seconds": row["dur"]}
-        for row in net.history.to_list()
-        if "lr" in row  # an interrupted epoch has none
-    ]

@@ -1,4 +1,4 @@
-"""A trained tail, made to predict: on any device, in batches of one size."""
+"""A trained tail that predicts: on any device, in batches of one size."""
 
 from __future__ import annotations
 
@@ -12,86 +12,103 @@ import torch
 from .._support.device import resolve_device
 from ..cache import ActivationCache
 from ..extraction import Prefix, Tap, resolve_batch_size, run_frozen, run_rows, spare_taps
-from .settings import Recipe
+from ..tasks import Task
+from .data import digests_of
+from .parameters import tta_views
+from .settings import Numerics
 from .tail import Tail
 
-# Rows of the features that the head takes at a time.
+# The head computes in blocks of this many rows.
 HEAD_ROWS = 64
 
 
-class Served:
-    """Features and scores of items.
+class Predictor:
+    """Features and outputs of a trained network.
 
     Parameters
     ----------
     tail : Tail
         Trained, frozen, on the CPU.
-    recipe : Recipe
-        That it was trained by.
+    task : Task
+    numerics : Numerics
+        The device and the types it was trained with.
     """
 
-    def __init__(self, tail: Tail, recipe: Recipe):
+    def __init__(self, tail: Tail, task: Task, numerics: Numerics):
         self.tail = tail
-        self.recipe = recipe
+        self.task = task
+        self.numerics = numerics
         self._prepare()
 
     def _prepare(self) -> None:
-        """The prefixes; what runs of them is made when the first batch comes."""
-        backbone, recipe = self.tail.backbone, self.recipe
-        device = recipe.device
+        """Make the prefixes; the copies of the stages that run are made with the first batch."""
+        backbone, numerics = self.tail.backbone, self.numerics
+        device = numerics.device
         try:
             resolve_device(device)
         except ValueError:  # trained on a machine with another device
             device = resolve_device("auto")
-        wide = recipe.dtype == torch.float64
-        n_stages, cut = len(backbone.names), recipe.cut
+        n_stages, cut = len(backbone.names), self.tail.cut
         last = Tap(n_stages, self.tail.pooling)
         size = resolve_batch_size("auto", device)
-        frozen = torch.float32 if wide else recipe.precision
-        self._whole = Prefix(backbone, [last], device, recipe.precision, size)
-        below = [last if cut == n_stages else Tap(cut)]
-        self._below = Prefix(backbone, below, device, frozen, size)
-        self._above = Prefix(backbone, [last], device, recipe.precision, size, cut)
+        precision = numerics.precision
+        self._whole = Prefix(backbone, [last], device, precision, size)
+        frozen = [last if cut == n_stages else Tap(cut)]
+        self._frozen = Prefix(backbone, frozen, device, numerics.frozen_precision, size)
+        self._tuned = Prefix(backbone, [last], device, precision, size, cut)
+
+    @property
+    def n_features(self) -> int:
+        """The number of features that the head sees."""
+        return len(self.tail.mean)
 
     def features(
         self,
         items: Sequence[Any],
         *,
-        views: Any = None,
+        preset: Any = None,
         batch_size: int | str = "auto",
         cache: ActivationCache | None = None,
         n_jobs: int | None = None,
         decode_error: str = "raise",
         progress: Callable[[int], object] = int,
     ) -> np.ndarray:
-        """Pooled features (n, d) of items; NaN where one could not be decoded.
+        """Return the pooled features (n, d) of items; NaN for one that could not be decoded.
 
-        The frozen stages' rows are asked of the cache, where there is one.  Where the items are
-        ``views`` of photos, their preset is to be told.
+        With a cache, the activations at the cut are looked up there.
+
+        Parameters
+        ----------
+        items : sequence of n items
+        preset : Preset or None, default=None
+            The preset of the items; None is that of the network.
+        batch_size, cache, n_jobs, decode_error, progress
+            As in :func:`run_frozen`.
         """
-        cut = self.recipe.cut
-        halved = cut > 0 and (cache is not None or self.recipe.dtype == torch.float64)
+        cut, n_stages = self.tail.cut, len(self.tail.backbone.names)
+        double = self.numerics.dtype == torch.float64
+        divided = cut > 0 and (cache is not None or double)
         size = resolve_batch_size(batch_size, self._whole.device)
-        prefix = (self._below if halved else self._whole).sized(size)
+        prefix = (self._frozen if divided else self._whole).sized(size)
         found = run_frozen(
-            prefix if views is None else prefix.over(views),
+            prefix if preset is None else prefix.over(preset),
             items,
-            cache=cache if halved else None,
-            spare=spare_taps(len(self.tail.backbone.names), prefix.taps, cache),
+            cache=cache if divided else None,
+            spare=spare_taps(n_stages, prefix.taps, cache),
             n_jobs=n_jobs,
             decode_error=decode_error,
             progress=progress,
         )
         rows = found.rows[0]
-        if halved and cut < len(self.tail.backbone.names) and len(rows):
-            rows = run_rows(self._above.sized(size), rows)[0]
-        features = np.full((len(items), len(self.tail.mean)), np.nan, self.recipe.numpy_dtype)
+        if divided and cut < n_stages and len(rows):
+            rows = run_rows(self._tuned.sized(size), rows)[0]
+        features = np.full((len(items), self.n_features), np.nan, self.numerics.numpy_dtype)
         if len(rows):
             features[found.kept] = rows
         return features
 
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Logits (n, n_classes), float64, of features."""
+    def head_outputs(self, features: np.ndarray) -> np.ndarray:
+        """Return the outputs (n, n_outputs) of features, float64."""
         tail = self.tail
         head = deepcopy(tail.head).double().eval()
         scaled = (features.astype(np.float64) - tail.mean.double().numpy()) / (
@@ -99,16 +116,42 @@ class Served:
         )
         # blocks of one size: the last bits of a matrix product depend on its number of rows
         block = np.zeros((HEAD_ROWS, scaled.shape[1]))
-        scores = []
+        outputs = []
         with torch.inference_mode():
             for start in range(0, len(scaled), HEAD_ROWS):
                 part = scaled[start : start + HEAD_ROWS]
                 block[: len(part)] = part
-                scores.append(head(torch.from_numpy(block)).numpy()[: len(part)].copy())
-        return np.concatenate(scores)
+                outputs.append(head(torch.from_numpy(block)).numpy()[: len(part)].copy())
+        return np.concatenate(outputs)
+
+    def outputs(self, items: Sequence[Any], *, tta: int, augment: Any, **how: Any) -> np.ndarray:
+        """Return the outputs (n, n_outputs) of items, float64; NaN for one that is unreadable.
+
+        Parameters
+        ----------
+        items : sequence of n items
+        tta : int
+            The number of random views of each item whose outputs are averaged with its own.
+        augment : str, Views or callable
+            Makes these views.
+        **how : dict
+            The keyword arguments of :meth:`features`.
+        """
+        outputs = self.head_outputs(self.features(items, **how))
+        if not tta:
+            return outputs
+        views = tta_views(augment, tta)
+        if how.get("decode_error") == "warn":  # the items themselves have warned
+            how |= {"decode_error": "ignore"}
+        of_items = views.items(items, digests_of(items, how.get("cache")))
+        preset = views.preset(self.tail.backbone.preset)
+        drawn = self.head_outputs(self.features(of_items, preset=preset, **how))
+        summed = drawn.reshape(len(items), tta, -1).sum(axis=1)
+        averaged: np.ndarray = (outputs + summed) / (1 + tta)
+        return averaged
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"tail": self.tail, "recipe": self.recipe}
+        return {"tail": self.tail, "task": self.task, "numerics": self.numerics}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .._support.validation import require
 from ..backbones import Backbone
 from ..exceptions import FreezeError
+from .checkpoint import plain
 from .optim import HEAD
 
 Weights = dict[str, Tensor]
@@ -141,6 +142,16 @@ def _mode(module: nn.Module, frozen: bool) -> str:
     if not any(isinstance(part, _BatchNorm) for part in module.modules()):
         return ""
     return "eval" if frozen else "train"
+
+
+def epochs_of(net: Any) -> list[dict[str, Any]]:
+    """Return the epochs of a phase, as :class:`History` lists them."""
+    names = ("phase", "epoch", "cut", "train_loss", "valid_loss", "valid_score", "lr")
+    return [
+        {name: plain(row[name]) for name in names if name in row} | {"seconds": row["dur"]}
+        for row in net.history.to_list()
+        if "lr" in row  # an interrupted epoch has none
+    ]
 
 
 class History(list[dict[str, Any]]):

@@ -1,70 +1,42 @@
-"""What the parameters of a fine-tuning mean for the network and the data at hand."""
+"""The settings of a fit: the parameters of an estimator, resolved for one network and its data.
+
+Parameters come in as a mapping and leave as :class:`FitSettings`, which has no "auto".  The one
+exception is a learning rate, which the range test finds when its phase begins.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from os import PathLike
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression
-from sklearn.utils.validation import has_fit_parameter
 
-from .._support.device import PRECISIONS, resolve_device, resolve_precision
-from .._support.validation import check_choice, check_int, check_range
-from ..backbones import Backbone, check_pooling
-from ..cache import check_cache
-from ..data import Items, Views, check_augment, default_augment
-from ..extraction import DECODE_ERRORS
-from ..schedules import resolve_schedule
-from ..tasks import HEADS, LinearHead
-from .optim import check_optimizer
-
-FREEZE_BN = ("auto", "frozen", "all")
-HEAD_INITS = ("auto", "logistic", "prior")
-
-# Of the exact head: strong, for a few hundred photos have more features than items.
-EXACT_C = 0.01
+from .._support.device import resolve_device, resolve_precision
+from .._support.validation import check_choice, check_int
+from ..backbones import Backbone
+from ..cache import ActivationCache, check_cache
+from ..data import Items, default_augment
+from ..extraction import resolve_batch_size
+from ..schedules import Schedule, resolve_schedule
+from .parameters import PARAMETERS, Facts, is_auto
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A recipe without "auto".
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """The device and the types that a network computes with.
 
     Parameters
     ----------
-    cut : int
-        Stages before it never train.
-    tunes : bool
-        Whether any stage trains.
-    freeze_bn : bool
-        Whether batch norm stays in evaluation mode after the cut, too.
-    augment : None, str, Views or callable
-    head_init : estimator or None
-        A linear classifier whose coefficients the head starts from; None says the prior.
-    freeze_epochs : int
-    layer_decay : float
-    standardise : bool
-        Whether the head sees features of mean 0 and deviation 1, as the frozen network gives them.
-    batch_size : int
     device : torch.device
     precision : torch.dtype
-        Of the forward pass.
+        The type of the forward pass.
     dtype : torch.dtype
-        Of the weights that train.
+        The type of the weights that train.
     """
 
-    cut: int
-    tunes: bool
-    freeze_bn: bool
-    augment: Any
-    head_init: Any
-    freeze_epochs: int
-    layer_decay: float
-    standardise: bool
-    batch_size: int
     device: torch.device
     precision: torch.dtype
     dtype: torch.dtype
@@ -74,20 +46,186 @@ class Recipe:
         """NumPy's name of ``dtype``."""
         return torch.zeros((), dtype=self.dtype).numpy().dtype
 
+    @property
+    def frozen_precision(self) -> torch.dtype:
+        """The type that the frozen stages compute in: at most float32."""
+        return torch.float32 if self.precision == torch.float64 else self.precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """The parameters of a fit, for one network and its items.
+
+    Parameters
+    ----------
+    cut : int
+        The stages before it never train.
+    tunes : bool
+        True if any stage trains.
+    pooling : str
+    head : str or callable
+    head_init : estimator or None
+        The linear model whose coefficients the head starts from; None starts from the prior.
+    dropout : float
+    standardise : bool
+        If True, the head sees features of mean 0 and standard deviation 1.
+    freeze_bn : bool
+        If True, batch norm behind the cut stays in evaluation mode, too.
+    augment : None, str, Views or callable
+    freeze_epochs, max_epochs : int
+    unfreeze_every : int or None
+    lr, fine_tune_lr : float or "auto"
+    layer_decay : float
+    lr_schedule : Schedule
+    optimizer : str, class or callable
+    weight_decay, label_smoothing : float
+    class_weight : dict, "balanced" or None
+    batch_size, inference_batch_size : int
+    early_stopping : bool
+    validation_fraction : float
+    n_iter_no_change : int
+    tol : float
+    numerics : Numerics
+    cache : ActivationCache or None
+    n_jobs : int or None
+    decode_error : str
+    skorch_callbacks : list or None
+    verbose : int
+    """
+
+    cut: int
+    tunes: bool
+    pooling: str
+    head: Any
+    head_init: Any
+    dropout: float
+    standardise: bool
+    freeze_bn: bool
+    augment: Any
+    freeze_epochs: int
+    max_epochs: int
+    unfreeze_every: int | None
+    lr: Any
+    fine_tune_lr: Any
+    layer_decay: float
+    lr_schedule: Schedule
+    optimizer: Any
+    weight_decay: float
+    label_smoothing: float
+    class_weight: Any
+    batch_size: int
+    inference_batch_size: int
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float
+    numerics: Numerics
+    cache: ActivationCache | None
+    n_jobs: int | None
+    decode_error: str
+    skorch_callbacks: Any
+    verbose: int
+
+
+def resolve(
+    given: Mapping[str, Any],
+    backbone: Backbone,
+    items: Items,
+    exact_model: Callable[[], Any] = lambda: None,
+) -> FitSettings:
+    """Return the settings that parameters mean for a network and its items.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        The parameters of an estimator, checked.  One that it does not have changes nothing.
+    backbone : Backbone
+    items : Items
+    exact_model : callable
+        Returns the linear model that a head starts from, unless the user gave one.
+    """
+    device = resolve_device(given["device"])
+    facts = Facts(
+        pretrained=given["weights"] is not None and is_pretrained(backbone),
+        is_table=items.kind == "table",
+        augment=default_augment(backbone.preset, items),
+        n_stages=len(backbone.names),
+    )
+    known: dict[str, Any] = {"label_smoothing": 0.0, "class_weight": None}
+    for name, parameter in PARAMETERS.items():
+        if name in given:
+            auto = parameter.auto if is_auto(given[name]) else None
+            value = given[name] if auto is None else auto(facts, known)
+            known[name] = value.item() if isinstance(value, np.generic) else value
+        if name == "unfreeze":
+            known["cut"] = cut_of(backbone, known["unfreeze"])
+    init = known["head_init"]
+    if isinstance(init, str):
+        init = None if init == "prior" else exact_model()
+    is_double = facts.is_table and getattr(items.values, "dtype", None) == np.float64
+    return FitSettings(
+        tunes=known["cut"] < facts.n_stages,
+        head_init=init,
+        standardise=facts.pretrained,
+        freeze_bn=known["freeze_bn"] == "all",
+        layer_decay=float(known["layer_decay"]),
+        lr_schedule=resolve_schedule(known["lr_schedule"]),
+        inference_batch_size=resolve_batch_size(known["inference_batch_size"], device),
+        numerics=_numerics(given["precision"], device, is_double),
+        cache=check_cache(known["cache"]),
+        **{name: known[name] for name in AS_GIVEN},
+    )
+
+
+# The settings that are parameters as they were given, or what "auto" means.
+AS_GIVEN: Collection[str] = (
+    "cut",
+    "pooling",
+    "head",
+    "dropout",
+    "augment",
+    "freeze_epochs",
+    "max_epochs",
+    "unfreeze_every",
+    "lr",
+    "fine_tune_lr",
+    "optimizer",
+    "weight_decay",
+    "label_smoothing",
+    "class_weight",
+    "batch_size",
+    "early_stopping",
+    "validation_fraction",
+    "n_iter_no_change",
+    "tol",
+    "n_jobs",
+    "decode_error",
+    "skorch_callbacks",
+    "verbose",
+)
+
+
+def _numerics(precision: str, device: torch.device, is_double: bool) -> Numerics:
+    if is_double and device.type == "cpu" and precision != "bfloat16":
+        resolve_precision(precision, device)
+        return Numerics(device=device, precision=torch.float64, dtype=torch.float64)
+    computed = resolve_precision(precision, device)
+    return Numerics(device=device, precision=computed, dtype=torch.float32)
+
 
 def cut_of(backbone: Backbone, unfreeze: Any) -> int:
-    """The cut that leaves ``unfreeze`` stages to train.
+    """Return the cut that leaves ``unfreeze`` stages to train.
 
     Parameters
     ----------
     backbone : Backbone
     unfreeze : int, "all" or str
-        How many stages, from the last; all; or the name of the first that trains.
+        The number of stages, from the last; all; or the name of the first that trains.
 
     Raises
     ------
     ValueError
-        If the backbone has not so many stages, or none of that name.
+        If the backbone has fewer stages, or none of that name.
     """
     names = backbone.names
     if isinstance(unfreeze, str):
@@ -102,156 +240,12 @@ def cut_of(backbone: Backbone, unfreeze: Any) -> int:
     return len(names) - int(depth)
 
 
-def resolve(params: Any, backbone: Backbone, items: Items) -> Recipe:
-    """The recipe of an estimator's parameters, for a network and its items.
-
-    Parameters
-    ----------
-    params : FineTuneClassifier
-        Its parameters are read, nothing else.
-    backbone : Backbone
-    items : Items
-        As the preset's ``check`` returned them.
-    """
-    is_table = items.kind == "table"
-    pretrained = params.weights is not None and is_pretrained(backbone)
-    unfreeze = params.unfreeze
-    if is_auto(unfreeze):
-        unfreeze = 1 if is_table and pretrained else "all"
-    cut = cut_of(backbone, unfreeze)
-    device = resolve_device(params.device)
-    augment = params.augment
-    if is_auto(augment):
-        tunes = cut < len(backbone.names)
-        augment = default_augment(backbone.preset, items) if tunes else None
-    exact = _exact_head(params, pretrained)
-    freeze_epochs = params.freeze_epochs
-    if is_auto(freeze_epochs):
-        freeze_epochs = 0 if exact is not None or not pretrained else 3
-    decay = params.layer_decay
-    wide = is_table and device.type == "cpu" and np.asarray(items[0]).dtype == np.float64
-    wide = wide and params.precision != "bfloat16"
-    precision = resolve_precision(params.precision, device)
-    return Recipe(
-        cut=cut,
-        tunes=cut < len(backbone.names),
-        freeze_bn=params.freeze_bn == "all" or (is_auto(params.freeze_bn) and pretrained),
-        augment=augment,
-        head_init=exact,
-        freeze_epochs=int(freeze_epochs),
-        layer_decay=(0.6 if pretrained else 1.0) if is_auto(decay) else float(decay),
-        standardise=pretrained,
-        batch_size=32 if is_auto(params.batch_size) else int(params.batch_size),
-        device=device,
-        precision=torch.float64 if wide else precision,
-        dtype=torch.float64 if wide else torch.float32,
-    )
-
-
 def is_pretrained(backbone: Backbone) -> bool:
-    """Whether the weights came from somewhere: random ones have neither a tag nor a hash."""
+    """Return True if the weights are not random: random ones have neither a tag nor a hash."""
     info = backbone.weights_info
     return not info or any(info.get(key) is not None for key in ("tag", "sha256"))
 
 
-def _exact_head(params: Any, pretrained: bool) -> Any:
-    """The classifier that the head starts from; None for the prior."""
-    init = params.head_init
-    if is_auto(init):
-        init = "logistic" if pretrained and _is_linear(params.head) else "prior"
-    if isinstance(init, str):
-        return (
-            LogisticRegression(C=EXACT_C, max_iter=1000, tol=1e-6) if init == "logistic" else None
-        )
-    return init
-
-
-def _is_linear(head: Any) -> bool:
-    return isinstance(head, LinearHead) or (isinstance(head, str) and head == "linear")
-
-
-def is_auto(value: Any) -> bool:
-    """Whether ``value`` is the word "auto"."""
-    return isinstance(value, str) and value == "auto"
-
-
-def tta_views(augment: Any, n: int) -> Views:
-    """The views whose scores a prediction averages."""
-    if isinstance(augment, Views):
-        augment = augment.augment
-    return Views("light" if augment is None or is_auto(augment) else augment, n)
-
-
-def check_parameters(params: Any) -> None:
-    """Raise for the first parameter of a FineTuneClassifier that is not what it must be."""
-    if isinstance(params.head, str):
-        check_choice("head", params.head, list(HEADS))
-    check_pooling(params.pooling)
-    check_choice("freeze_bn", params.freeze_bn, FREEZE_BN)
-    check_augment(params.augment)
-    check_int("tta", params.tta, 0)
-    _check_head_init(params)
-    check_int("freeze_epochs", params.freeze_epochs, 0, also=("auto",))
-    check_int("max_epochs", params.max_epochs, 0)
-    check_int("unfreeze_every", params.unfreeze_every, 1, also=(None,))
-    check_range("lr", params.lr, "(0, inf)", also=("auto",))
-    check_range("fine_tune_lr", params.fine_tune_lr, "(0, inf)", also=("auto",))
-    check_range("layer_decay", params.layer_decay, "(0, 1]", also=("auto",))
-    resolve_schedule(params.lr_schedule)
-    check_range("weight_decay", params.weight_decay, "[0, inf)")
-    check_range("dropout", params.dropout, "[0, 1)")
-    check_range("label_smoothing", params.label_smoothing, "[0, 1)")
-    check_choice("early_stopping", params.early_stopping, (False, True))
-    check_range("validation_fraction", params.validation_fraction, "(0, 1)")
-    check_int("n_iter_no_change", params.n_iter_no_change, 1)
-    check_range("tol", params.tol, "[0, inf)")
-    check_int("batch_size", params.batch_size, 1, also=("auto",))
-    check_int("image_size", params.image_size, 1, also=(None,))
-    check_choice("precision", params.precision, PRECISIONS)
-    check_optimizer(params.optimizer)
-    _check_callbacks(params.skorch_callbacks)
-    _check_checkpoint(params.checkpoint)
-    check_how(params)
-
-
-def check_how(params: Any) -> None:
-    """Raise for the first of the parameters that prediction reads, too."""
-    check_choice("decode_error", params.decode_error, DECODE_ERRORS)
-    check_int("inference_batch_size", params.inference_batch_size, 1, also=("auto",))
-    check_int("n_jobs", params.n_jobs, 1, also=(None, -1))
-    check_int("verbose", params.verbose, 0, also=(True, False))
-    check_cache(params.cache)
-
-
-def _check_callbacks(callbacks: Any) -> None:
-    wrong = [callbacks]
-    if isinstance(callbacks, (list, tuple)):
-        alone = [each[-1] if isinstance(each, tuple) and each else each for each in callbacks]
-        wrong = [each for each in alone if not hasattr(each, "on_train_begin")]
-    if callbacks is not None and wrong:
-        raise TypeError(
-            f"skorch_callbacks must be a list of skorch's callbacks, or None; got {wrong[0]!r}."
-        )
-
-
-def _check_checkpoint(checkpoint: Any) -> None:
-    if not (checkpoint is None or (isinstance(checkpoint, (str, PathLike)) and str(checkpoint))):
-        raise TypeError(f"checkpoint must be the path of a folder, or None; got {checkpoint!r}.")
-
-
-def _check_head_init(params: Any) -> None:
-    init = params.head_init
-    if isinstance(init, str):
-        check_choice("head_init", init, HEAD_INITS)
-    elif not isinstance(init, BaseEstimator) or isinstance(init, type):
-        raise TypeError(
-            "head_init must be 'auto', 'logistic', 'prior', or a linear classifier of "
-            f"scikit-learn; got {init!r}."
-        )
-    elif not has_fit_parameter(init, "sample_weight"):
-        raise TypeError(f"head_init must be a classifier that takes sample_weight; got {init!r}.")
-    if init not in ("auto", "prior") and not _is_linear(params.head):
-        raise ValueError(
-            f"head_init must be 'prior' where head is not 'linear'; got {init!r}: there is no "
-            "exact solution for it."
-        )
+def is_seeded(random_state: Any) -> bool:
+    """Return True if two fits with this ``random_state`` draw the same."""
+    return isinstance(random_state, Integral)

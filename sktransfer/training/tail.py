@@ -1,7 +1,8 @@
-"""The tail behind the cut: what is trained."""
+"""The tail: the part of a network behind the cut, which is trained."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,23 +13,34 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..backbones import Backbone, pool
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """The entry of rows that are pooled features already: they go to the head."""
+
+
+# Where rows enter a tail: the stage with this index, or the head.
+Entry = int | Pooled
+
+
 class Tail(nn.Module):
-    """What is trained: the stages after the cut, pooling, standardisation, dropout and the head.
+    """The stages behind the cut, pooling, standardisation, dropout and the head.
 
     Parameters
     ----------
     backbone : Backbone
     head : Module
-        (b, n_features) to (b, n_outputs).
+        Maps (b, n_features) to (b, n_outputs).
     pooling : str
+        How the positions of the last feature map become one vector.
     mean, scale : ndarray of shape (n_features,)
         The head sees ``(features - mean) / scale``.
-    dropout : float
+    dropout : float in [0, 1)
+        The share of the features that a training step hides from the head.
     freeze_bn : bool
-        Whether batch norm stays in evaluation mode after the cut, too.
-    start : int
-        How many stages, the first ones, stay frozen for good: their output may have been computed
-        before training began, so that gradual unfreezing stops here.
+        If True, batch norm behind the cut stays in evaluation mode, too.
+    cut : int, default=0
+        The number of stages that stay frozen for good.  Their output may have been computed before
+        training began, so gradual unfreezing stops here.
     """
 
     mean: Tensor
@@ -46,7 +58,7 @@ class Tail(nn.Module):
         scale: np.ndarray,
         dropout: float,
         freeze_bn: bool,
-        start: int = 0,
+        cut: int = 0,
     ):
         super().__init__()
         self.backbone = backbone
@@ -56,10 +68,10 @@ class Tail(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = head
         self.freeze_bn = freeze_bn
-        self.start = start
+        self.cut = cut
 
     def train(self, mode: bool = True) -> Tail:
-        """Set the mode; what is frozen stays in evaluation mode."""
+        """Set the mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         if self.freeze_bn:
             for module in self.backbone.modules():
@@ -68,24 +80,24 @@ class Tail(nn.Module):
         return self
 
     def set_head_training(self, mode: bool) -> None:
-        """Set the mode of what stands behind the stages."""
+        """Set the mode of the parts behind the stages."""
         self.dropout.train(mode)
         self.head.train(mode)
 
-    def features(self, x: Tensor, start: int | None = 0) -> Tensor:
-        """Pooled features (b, n_features) of rows that enter at stage ``start``; None: they are."""
-        if start is None:
+    def features(self, x: Tensor, entry: Entry = 0) -> Tensor:
+        """Return the pooled features (b, n_features) of rows that enter at ``entry``."""
+        if isinstance(entry, Pooled):
             return x
-        maps = self.backbone(x, start=start)
+        maps = self.backbone(x, start=entry)
         dtype = torch.promote_types(maps.dtype, torch.float32)
         backbone = self.backbone
         return pool(maps.to(dtype), self.pooling, backbone.layout, backbone.n_prefix_tokens)
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Scores (b, n_outputs) of pooled features."""
-        logits: Tensor = self.head(self.dropout((features - self.mean) / self.scale))
-        return logits
+    def outputs(self, features: Tensor) -> Tensor:
+        """Return the outputs (b, n_outputs) of pooled features."""
+        outputs: Tensor = self.head(self.dropout((features - self.mean) / self.scale))
+        return outputs
 
-    def forward(self, x: Tensor, start: int | None = 0) -> Tensor:
-        """Scores (b, n_outputs) of rows that enter at stage ``start``."""
-        return self.logits(self.features(x, start))
+    def forward(self, x: Tensor, entry: Entry = 0) -> Tensor:
+        """Return the outputs (b, n_outputs) of rows that enter at ``entry``."""
+        return self.outputs(self.features(x, entry))

@@ -45,7 +45,7 @@ def test_mixup_is_the_formula_of_the_paper(net, shape):
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_a_collage_holds_a_box_of_another_item_and_its_share_of_the_target(net, layout):
     if layout == "NHWC":
-        net.module_.backbone.layout, net.module_.start = layout, 1
+        net.module_.backbone.layout, net.module_.cut = layout, 1
     shape = (6, 3, 8, 8) if layout == "NCHW" else (6, 8, 8, 3)
     X, rng = soft_batch(shape), net.rng("cutmix", 5)
     net.step_ = 5

@@ -132,7 +132,7 @@ def test_a_net_without_dropout_layers_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("callback", "start", "cuts"),
+    ("callback", "cut", "cuts"),
     [
         (GradualUnfreeze(), 0, [2, 1, 0, 0, 0]),
         (GradualUnfreeze(every=2), 0, [2, 2, 1, 1, 0]),
@@ -143,9 +143,9 @@ def test_a_net_without_dropout_layers_is_refused():
         (GradualUnfreeze(cut=9), 0, [3, 3, 3, 3, 3]),
     ],
 )
-def test_stages_unfreeze_from_the_last_one_but_never_inside_the_prefix(callback, start, cuts):
+def test_stages_unfreeze_from_the_last_one_but_never_inside_the_prefix(callback, cut, cuts):
     watch = Watch(lambda net: net.module_.backbone.cut)
-    Net([callback, watch], max_epochs=5, start=start).fit()
+    Net([callback, watch], max_epochs=5, cut=cut).fit()
     assert watch.seen_[::3] == cuts
 
 

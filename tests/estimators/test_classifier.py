@@ -30,7 +30,7 @@ from sktransfer import (
     PretrainedFeatureExtractor,
     Views,
 )
-from sktransfer.callbacks import CutMix, MixUp, ModelEMA, Scheduled, Snapshots
+from sktransfer.callbacks import CutMix, MixUp, ModelEMA, Scheduled
 from sktransfer.exceptions import FreezeError, TrainingDivergedError
 from sktransfer.schedules import Cosine, OneCycle
 
@@ -281,7 +281,6 @@ def test_a_head_is_a_name_or_a_builder(photos, head):
         {"skorch_callbacks": [MixUp()]},
         {"skorch_callbacks": [CutMix()]},
         {"skorch_callbacks": [ModelEMA()]},
-        {"skorch_callbacks": [Snapshots(every=1)]},
         {"skorch_callbacks": [Scheduled("weight_decay", Cosine())]},
         {"tta": 2},
         {"unfreeze": 1},
@@ -580,7 +579,7 @@ def test_class_weights_do_not_change_how_features_are_standardised(photos):
         for weight in (None, {"blue": 1000.0, "green": 1e-4, "red": 1e-4})
     )
     for name in ("mean", "scale"):
-        tails = (model._served[0].tail for model in (plain, weighed))
+        tails = (model._fitted.tail for model in (plain, weighed))
         assert torch.equal(*(getattr(tail, name) for tail in tails))
     assert (weighed.predict(X) == "blue").all()
 
@@ -707,7 +706,7 @@ def ungrouped(groups):
         ({"head": lambda n, k: None}, "head must return a Module"),
         ({"head": lambda n, k: nn.Linear(n, 7)}, "head must return 3 outputs"),
         ({"head": lambda n, k: nn.Linear(5, k)}, "head must take 16 features"),
-        ({"head": "mlp", "head_init": "logistic"}, "head_init must be 'prior' where head is not"),
+        ({"head": "mlp", "head_init": "logistic"}, "head_init must be 'prior' if head is not"),
         ({"head_init": "exact"}, "head_init must be one of 'auto', 'logistic', 'prior'"),
         ({"head_init": LogisticRegression}, "head_init must be 'auto', 'logistic', 'prior', or a"),
         ({"label_smoothing": -0.1}, r"label_smoothing must be a number in \[0, 1\)"),
@@ -847,7 +846,7 @@ def test_a_pickle_holds_the_weights_once_and_predicts_the_same_bits(photos, para
     assert_array_equal(again.predict_proba(photos[0]), model.predict_proba(photos[0]))
     assert again.history_ == model.history_
     assert again.report_.to_frame().equals(model.report_.to_frame())
-    numbers = sum(t.nbytes for t in model._served[0].tail.state_dict().values())
+    numbers = sum(t.nbytes for t in model._fitted.tail.state_dict().values())
     assert len(pickle.dumps(model)) < numbers + 40_000
 
 
@@ -920,7 +919,7 @@ def test_a_step_borrows_the_generators_before_it_saves_them(photos, monkeypatch)
     @contextmanager
     def fork_rng(enabled=None, **kwargs):
         if enabled is not None:  # a step's
-            owned.append(_random._borrowed._is_owned())
+            owned.append(_random._lock._is_owned())
         yield
 
     monkeypatch.setattr(torch.random, "fork_rng", fork_rng)

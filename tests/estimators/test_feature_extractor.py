@@ -365,8 +365,8 @@ def test_a_gpu_that_is_not_there_is_named(extractor, images, monkeypatch, device
 
 def test_a_pickle_from_a_machine_with_another_device_loads(extractor, images, features):
     state = extractor.__getstate__()
-    state["device"] = "cuda"
-    state["_how"] = (state["_how"][0], "cuda")
+    parts, backbone = state["_fitted"]
+    state["_fitted"] = (parts | {"device": torch.device("cuda")}, backbone)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         loaded = PretrainedFeatureExtractor(tiny_backbone)

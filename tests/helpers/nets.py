@@ -15,12 +15,12 @@ from sktransfer.training.optim import make_optimizer, stage_groups
 class Tail(nn.Module):
     """A backbone of three stages, dropout and a head."""
 
-    def __init__(self, start=0):
+    def __init__(self, cut=0):
         super().__init__()
         self.backbone = tiny_backbone().truncate(3).freeze_to(2)
         self.dropout = nn.Dropout(0.4)
         self.head = nn.Linear(16, 3)
-        self.start = start
+        self.cut = cut
 
     def forward(self, x):
         return self.head(self.dropout(self.backbone(x).mean((2, 3))))
@@ -29,8 +29,8 @@ class Tail(nn.Module):
 class Net:
     """A net that keeps the contract: four batches an epoch, one of them to validate."""
 
-    def __init__(self, callbacks, max_epochs=4, optimizer="sgd", start=0):
-        self.module_ = Tail(start)
+    def __init__(self, callbacks, max_epochs=4, optimizer="sgd", cut=0):
+        self.module_ = Tail(cut)
         groups = stage_groups(self.module_.backbone, self.module_.head, 0.1, 0.5, weight_decay=0.1)
         self.optimizer_ = make_optimizer(optimizer, groups)
         self.callbacks = [callback.initialize() for callback in callbacks]

@@ -104,18 +104,18 @@ def test_a_tensor_that_was_changed_is_named(saved):
     whole = bytearray(saved.read_bytes())
     whole[-1] ^= 1
     saved.write_bytes(whole)
-    with pytest.raises(ValueError, match=r"1 were changed:\n  0/[a-z_.0-9]+\nTake another copy"):
+    with pytest.raises(ValueError, match=r"1 were changed:\n  [a-z_.0-9]+\nTake another copy"):
         load(saved)
 
 
 @pytest.mark.parametrize("change", ["lost", "added"])
 def test_a_tensor_that_is_not_as_told_is_named(saved, change):
     told, tensors = parts(saved)
-    tensors.pop("0/head.bias")
+    tensors.pop("head.bias")
     if change == "added":
-        tensors |= {"0/head.bias": told and torch.zeros(3), "0/more": torch.zeros(1)}
+        tensors |= {"head.bias": told and torch.zeros(3), "more": torch.zeros(1)}
     write(saved, told, tensors)
-    with pytest.raises(ValueError, match=r"were changed:\n  0/head\.bias"):
+    with pytest.raises(ValueError, match=r"were changed:\n  head\.bias"):
         load(saved)
 
 

@@ -31,7 +31,6 @@ from sktransfer import (
     Views,
 )
 from sktransfer.backbones import registry
-from sktransfer.callbacks import Snapshots
 from sktransfer.persistence import file_format, load, save
 from sktransfer.schedules import SGDR, OneCycle, Warmup
 
@@ -162,7 +161,7 @@ def test_any_parameters_come_back(make, images, path, parameters):
 def test_a_table_in_double_precision_comes_back(path):
     X, y = load_digits(n_class=3, return_X_y=True, as_frame=True)
     model = FineTuneClassifier(image_size=32, max_epochs=1, random_state=0).fit(X[:40], y[:40])
-    assert model._served[0].recipe.dtype == torch.float64
+    assert model._fitted.predictor.numerics.dtype == torch.float64
     save(model, path)
     again = load(path)
     assert_alike(model, again, X[:40])
@@ -176,20 +175,6 @@ def test_a_network_of_vectors_comes_back_with_its_own_preset(path, rng, monkeypa
     model = FineTuneClassifier("tests/vector", preset={"width": 64}, max_epochs=1, random_state=0)
     save(model.fit(X, y), path)
     assert_alike(model, load(path), X)
-
-
-def test_the_members_of_an_ensemble_come_back_and_share_what_is_equal(make, images, path):
-    model = make(unfreeze=1, max_epochs=3, skorch_callbacks=[Snapshots(every=1)])
-    assert len(model._served) == 3
-    with pytest.warns(UserWarning, match="skorch_callbacks"):
-        save(model, path)
-    again = load(path)
-    again.skorch_callbacks = model.skorch_callbacks
-    assert_alike(model, again, images)
-    names = list(parts(path)[1])
-    assert any(name.startswith("0/backbone.stages.stem") for name in names)
-    assert not any(name.startswith("1/backbone.stages.stem") for name in names)
-    assert "2/head.weight" in names
 
 
 @pytest.mark.parametrize(
@@ -251,8 +236,8 @@ def test_a_device_that_is_not_here_is_not_missed(make, images, path):
     model = make(unfreeze=0)
     save(model, path)
     told, tensors = parts(path)
-    told["state"]["device"] = "cuda:7"
-    told["recipe"]["device"]["of"] = "cuda:7"
+    told["parameters"]["device"] = "cuda:7"
+    told["parts"]["numerics"]["of"]["device"]["of"] = "cuda:7"
     write(path, told, tensors)
     again = load(path)
     assert again.device == "cuda:7"
@@ -456,7 +441,7 @@ def test_a_text_of_another_kind_is_refused(saved, text):
 
 
 @pytest.mark.parametrize(
-    "key", ["versions", "backbone", "members", "state", "tail", "tensors", "class"]
+    "key", ["versions", "backbone", "parts", "parameters", "tail", "tensors", "class"]
 )
 def test_a_missing_key_is_named(saved, key):
     told, tensors = parts(saved)
@@ -469,15 +454,16 @@ def test_a_missing_key_is_named(saved, key):
 @pytest.mark.parametrize(
     ("where", "value"),
     [
-        (("state", "random_state"), {"!": "os.system", "of": "true"}),
-        (("state", "classes_"), {"!": "array", "of": ["<U99999999", [99], ["a"] * 99]}),
-        (("state", "classes_"), {"!": "array", "of": ["O,O", [1], ["a"]]}),
-        (("state", "augment"), {"!": "Views", "of": {"augment": "none such", "n": 1}}),
-        (("recipe", "precision"), {"!": "dtype", "of": "load"}),
-        (("recipe", "cut"), {"!": "tuple"}),
+        (("parameters", "random_state"), {"!": "os.system", "of": "true"}),
+        (("parts", "task", "classes"), {"!": "array", "of": ["<U99999999", [99], ["a"] * 99]}),
+        (("parts", "task", "classes"), {"!": "array", "of": ["O,O", [1], ["a"]]}),
+        (("parameters", "augment"), {"!": "Views", "of": {"augment": "none such", "n": 1}}),
+        (("parts", "numerics", "precision"), {"!": "dtype", "of": "load"}),
+        (("tail", "cut"), {"!": "tuple"}),
         (("backbone", "preset", "fields"), {"nonsense": 1}),
         (("backbone", "address"), "nowhere/net"),
-        (("members",), "three"),
+        (("parts", "numerics"), "three"),
+        (("parameters", "fit"), "three"),
     ],
     ids=str,
 )
@@ -495,7 +481,10 @@ def test_what_save_never_writes_is_a_value_error(saved, where, value):
 
 def test_a_head_without_end_takes_no_memory(saved):
     told, tensors = parts(saved)
-    told["state"]["head"] = {"!": "MLPHead", "of": {"hidden_sizes": [2**40, 2**20], "dropout": 0}}
+    told["parameters"]["head"] = {
+        "!": "MLPHead",
+        "of": {"hidden_sizes": [2**40, 2**20], "dropout": 0},
+    }
     write(saved, told, tensors)
     with pytest.raises(ValueError, match=r"head\.0\.weight: was none, is torch.float32"):
         load(saved)

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from sktransfer import ImagePreset
 from sktransfer.data.augmentation import resolve_augment
-from sktransfer.tasks.targets import encode, weigh
+from sktransfer.tasks import find_classification, weighted
 from sktransfer.training.batches import (
     DecodedItems,
     DrawnViews,
@@ -20,6 +20,13 @@ from sktransfer.training.batches import (
     resident,
     split_rows,
 )
+from sktransfer.training.tail import Pooled
+
+
+def targets_of(labels, sample_weight=None):
+    """Encoded targets of a text of one-letter labels."""
+    task = find_classification(list(labels), len(labels), "Model")
+    return weighted(task.encode(list(labels), len(labels)), sample_weight)
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 99), st.integers(0, 9))
@@ -59,12 +66,12 @@ def test_a_variant_depends_on_no_neighbour_and_no_thread(rng, n_jobs):
 
 
 def test_weights_have_a_mean_of_one_over_all_rows():
-    targets = weigh(encode(list("abab"), 4), [1, 2, 3, 2], None)
-    samples = Samples(FixedRows(np.zeros((4, 3), np.float32), None), targets)
-    parts, index = samples.batch(np.array([2, 0]), 0)
+    targets = targets_of("abab", [1, 2, 3, 2])
+    samples = Samples(FixedRows(np.zeros((4, 3), np.float32), Pooled()), targets)
+    parts, target = samples.batch(np.array([2, 0]), 0)
     assert parts["weight"].tolist() == [1.5, 0.5]
     assert parts["target"].tolist() == [[1, 0], [1, 0]]
-    assert index.tolist() == [0, 0]
+    assert torch.equal(target, parts["target"])
 
 
 CPU = torch.device("cpu")
@@ -75,10 +82,10 @@ def test_rows_that_stay_on_the_device_are_the_same_rows(rng):
     source = FixedRows(rows, 2)
     moved = resident(source, CPU, free_bytes=10**6)
     assert isinstance(moved, ResidentRows)
-    assert moved.start == 2
+    assert moved.entry == 2
     part = np.array([7, 0, 7])
     assert torch.equal(moved.load(part, 1), source.load(part, 1))
-    samples = Samples(moved, encode(list("ab" * 5), 10))
+    samples = Samples(moved, targets_of("ab" * 5))
     assert_array_equal(next(iter(read_ahead(samples, [part], 0)))[0]["x"], rows[part])
 
 
@@ -99,14 +106,14 @@ def test_on_a_cpu_and_where_pixels_are_drawn_nothing_is_moved():
 def test_reading_ahead_changes_no_batch(rng, in_memory):
     rows = rng.normal(size=(10, 4)).astype(np.float32)
     source = FixedRows(rows if in_memory else Lazy(rows), None)
-    samples = Samples(source, encode(list("ab" * 5), 10))
+    samples = Samples(source, targets_of("ab" * 5))
     parts = split_rows(10, 3, 0, 0)
     for (batch, _), part in zip(read_ahead(samples, parts, 0), parts, strict=True):
         assert_array_equal(batch["x"], rows[part])
 
 
 def test_an_error_while_reading_ahead_reaches_who_reads():
-    samples = Samples(FixedRows(Lazy(None), None), encode(list("ab"), 2))
+    samples = Samples(FixedRows(Lazy(None), Pooled()), targets_of("ab"))
     with pytest.raises(TypeError):
         list(read_ahead(samples, [np.array([0]), np.array([1])], 0))
 

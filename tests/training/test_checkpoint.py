@@ -54,7 +54,7 @@ def classifier(*callbacks, **parameters):
 
 
 def state(model):
-    return model._served[0].tail.state_dict()
+    return model._fitted.tail.state_dict()
 
 
 def assert_same(one, other):

@@ -1,0 +1,382 @@
+"""Classification: one label for each item, or several."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import assert_all_finite, check_array
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
+
+from .._support.validation import check_range
+from .base import Task
+from .targets import Targets
+
+# Of the exact head.  Strong, because a few hundred images have fewer items than features.
+EXACT_C = 0.01
+
+
+def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
+    """Return the task of labels ``y``: columns of 0 and 1 are multi-label, a column is not.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
+        Labels: strings, bools or integers; or multi-label indicators.
+    n_items : int
+    estimator_name : str
+        Used in messages.
+
+    Raises
+    ------
+    ValueError
+        If y is missing, continuous, or does not have the length of X.
+    """
+    if y is None:
+        raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
+    y = _array(y)
+    if _is_matrix(y):
+        return MultiLabel(y.shape[1])
+    return Classification(np.unique(_labels(y, n_items, "y")))
+
+
+@dataclass(frozen=True, eq=False)
+class _LabelTask:
+    """The part that both kinds of classification share."""
+
+    def exact_model(self) -> Any:
+        """Return the logistic regression whose coefficients the head starts from."""
+        return LogisticRegression(C=EXACT_C, max_iter=1000, tol=1e-6)
+
+    def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy; of several labels an item, all of them count."""
+        y = self._as_predicted(np.asarray(y))
+        if y.shape != predicted.shape:
+            shape = predicted.shape
+            raise ValueError(f"y must be of shape {shape}, a row for each item; got {y.shape}.")
+        right = predicted == y
+        return float(np.average(right if right.ndim == 1 else right.all(1), weights=sample_weight))
+
+    def _as_predicted(self, y: np.ndarray) -> np.ndarray:
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class Classification(_LabelTask):
+    """One of several classes for each item.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The labels, sorted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktransfer.tasks import Classification
+    >>> task = Classification(np.array(["ant", "bee"]))
+    >>> task.encode(["bee", "ant"], 2)
+    array([[0., 1.],
+           [1., 0.]])
+    >>> task.decide(np.array([[0.2, 0.4]]))
+    array(['bee'], dtype='<U3')
+    """
+
+    classes: np.ndarray
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of classes."""
+        return len(self.classes)
+
+    def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
+        """Return one-hot rows (n, n_classes)."""
+        y = _array(y)
+        if _is_matrix(y):
+            raise ValueError(
+                f"{name} must have one label for each item, as y has; got columns of 0 and 1."
+            )
+        labels = _labels(y, n_items, name)
+        unknown = np.setdiff1d(labels, self.classes)
+        if len(unknown):
+            shown = ", ".join(map(repr, unknown[:10].tolist()))
+            raise ValueError(f"{name} must hold labels that y holds; it also has {shown}.")
+        table = np.zeros((n_items, self.n_outputs))
+        table[np.arange(n_items), np.searchsorted(self.classes, labels)] = 1
+        return table
+
+    def weigh(self, targets: Targets, class_weight: Any) -> Targets:
+        """Return the targets with the weights of the classes."""
+        if class_weight is None:
+            return targets
+        self._check_class_weight(class_weight)
+        counted = targets.weight > 0
+        index = targets.values.argmax(axis=1)
+        present = np.unique(index[counted])
+        factor = np.ones(self.n_outputs)
+        factor[present] = compute_class_weight(
+            class_weight,
+            classes=self.classes[present],
+            y=self.classes[index[counted]],
+            sample_weight=targets.weight[counted],
+        )
+        weight = targets.weight * factor[index]
+        if not weight.any():
+            raise ValueError(
+                "class_weight must leave at least two classes a weight above 0; got none."
+            )
+        # Only the ratios between classes matter: the sum of the weights stays what it was.
+        weight *= targets.weight.sum() / weight.sum()
+        return replace(targets, weight=weight)
+
+    def _check_class_weight(self, class_weight: Any) -> None:
+        if isinstance(class_weight, dict):
+            unknown = [label for label in class_weight if label not in self.classes]
+            if unknown:
+                raise ValueError(f"class_weight must name labels of y; {unknown[0]!r} is none.")
+            for label, factor in class_weight.items():
+                check_range(f"class_weight[{label!r}]", factor, "[0, inf)")
+        elif not (isinstance(class_weight, str) and class_weight == "balanced"):
+            raise ValueError(
+                f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}."
+            )
+
+    def narrow(self, targets: Targets) -> tuple[Task, Targets]:
+        """Return the task and the targets without classes of weight 0."""
+        present = targets.values[targets.weight > 0].any(axis=0)
+        if present.sum() < 2:
+            raise ValueError(
+                "y must have at least 2 classes; it has only one class: "
+                f"{self.classes[present].tolist()[0]!r}."
+            )
+        left = replace(targets, values=targets.values[:, present])
+        return Classification(self.classes[present]), left
+
+    def strata(self, targets: Targets) -> np.ndarray | None:
+        """Return the label of each item."""
+        labels: np.ndarray = self.classes[targets.values.argmax(axis=1)]
+        return labels
+
+    def initial_bias(self, targets: Targets) -> np.ndarray:
+        """Return the logarithms of the class priors."""
+        # One more item that belongs to all classes alike: no prior is 0.
+        counts = targets.weight @ targets.values + 1 / self.n_outputs
+        bias: np.ndarray = np.log(counts / (targets.weight.sum() + 1))
+        return bias
+
+    def exact_head(
+        self, model: Any, features: np.ndarray, targets: Targets
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights and biases of a linear classifier, a row for each class."""
+        index = targets.values.argmax(axis=1)
+        coef, bias = _fitted_linear(model, features, index, targets.weight)
+        if len(coef) == self.n_outputs:
+            return coef, bias
+        # A classifier of two classes has one score: half for one class, half against the other.
+        return np.concatenate([-coef, coef]) / 2, np.concatenate([-bias, bias]) / 2
+
+    def smooth(self, target: Tensor, amount: float) -> Tensor:
+        """Return targets that share ``amount`` among all classes."""
+        return target + amount * (1 / self.n_outputs - target)
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the cross-entropy of each row."""
+        return -(target * log_softmax(outputs, dim=1)).sum(1)
+
+    def correct(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return 1 for a row whose class has the largest output, otherwise 0."""
+        return (outputs.argmax(1) == target.argmax(1)).to(target.dtype)
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the label with the largest output."""
+        labels: np.ndarray = self.classes[outputs.argmax(axis=1)]
+        return labels
+
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return what ``decision_function`` gives: one column for two classes."""
+        return outputs[:, 1] - outputs[:, 0] if self.n_outputs == 2 else outputs
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return rows of probabilities that sum to 1."""
+        found: np.ndarray = softmax(outputs, axis=1)
+        return found
+
+    def decide_probabilities(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the most probable label of each row."""
+        return self.decide(probabilities)
+
+    def likely(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the most probable label of one row, as an array of one."""
+        return self.decide(probabilities[None])
+
+    def _as_predicted(self, y: np.ndarray) -> np.ndarray:
+        labels: np.ndarray = column_or_1d(y)
+        return labels
+
+
+@dataclass(frozen=True, eq=False)
+class MultiLabel(_LabelTask):
+    """Any number of labels for each item, as columns of 0 and 1.
+
+    Parameters
+    ----------
+    n_outputs : int
+        The number of labels.
+    """
+
+    n_outputs: int
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The numbers of the labels, 0 to n_outputs - 1."""
+        return np.arange(self.n_outputs)
+
+    def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
+        """Return the indicators (n, n_outputs) as floats."""
+        y = _array(y)
+        if not _is_matrix(y):
+            raise ValueError(
+                f"{name} must have columns of 0 and 1 for each item, as y has; got one label."
+            )
+        table = check_array(y, accept_sparse=False, dtype="numeric", input_name=name)
+        if type_of_target(table) != "multilabel-indicator":
+            raise ValueError(
+                f"{name} must be one column of labels, or columns of 0 and 1, one for each label; "
+                f"got {table.shape[1]} columns of other values."
+            )
+        if table.shape != (n_items, self.n_outputs):
+            shape = (n_items, self.n_outputs)
+            raise ValueError(f"{name} must be of shape {shape}; got {table.shape}.")
+        encoded: np.ndarray = table.astype(float)
+        return encoded
+
+    def weigh(self, targets: Targets, class_weight: Any) -> Targets:
+        """Return the targets: there are no weights of labels."""
+        if class_weight is not None:
+            raise ValueError("class_weight must be None if y is multi-label; got one.")
+        return targets
+
+    def narrow(self, targets: Targets) -> tuple[Task, Targets]:
+        """Return the task and the targets as they are: a label that no item has stays."""
+        return self, targets
+
+    def strata(self, targets: Targets) -> np.ndarray | None:  # noqa: ARG002 - labels overlap
+        """Return None: the labels overlap."""
+        return None
+
+    def initial_bias(self, targets: Targets) -> np.ndarray:
+        """Return the logits of the share of items that have each label."""
+        prior = self._priors(targets)
+        bias: np.ndarray = np.log(prior / (1 - prior))
+        return bias
+
+    def exact_head(
+        self, model: Any, features: np.ndarray, targets: Targets
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights and biases of one linear classifier for each label."""
+        heads = []
+        for column, prior in zip(targets.values.T > 0, self._priors(targets), strict=True):
+            if column.all() or not column.any():
+                weights = np.zeros((1, features.shape[1]))
+                heads.append((weights, np.array([np.log(prior / (1 - prior))])))
+            else:
+                heads.append(_fitted_linear(model, features, column, targets.weight))
+        return np.concatenate([w for w, _ in heads]), np.concatenate([b for _, b in heads])
+
+    def _priors(self, targets: Targets) -> np.ndarray:
+        # One more item that has half of every label: no share is 0 or 1.
+        n, k = targets.weight.sum(), self.n_outputs
+        shares: np.ndarray = (targets.weight @ targets.values + 1 / k) / (n + 2 / k)
+        return shares
+
+    def smooth(self, target: Tensor, amount: float) -> Tensor:
+        """Return targets moved by ``amount`` towards one half."""
+        return target + amount * (0.5 - target)
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the mean binary cross-entropy over the labels of each row."""
+        return binary_cross_entropy_with_logits(outputs, target, reduction="none").mean(1)
+
+    def correct(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return 1 for a row whose labels are all predicted, otherwise 0."""
+        return ((outputs > 0) == (target > 0.5)).all(1).to(target.dtype)
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Return 1 for each label that is more likely than not, otherwise 0."""
+        return (outputs > 0).astype(int)
+
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return what ``decision_function`` gives: the logits."""
+        return outputs
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the probability of each label by itself."""
+        found: np.ndarray = expit(outputs)
+        return found
+
+    def decide_probabilities(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return 1 for each label that is more probable than not, otherwise 0."""
+        return (probabilities > 0.5).astype(int)
+
+    def likely(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the labels of one row that are more probable than not."""
+        labels: np.ndarray = np.flatnonzero(self.decide_probabilities(probabilities))
+        return labels
+
+
+def _array(y: Any) -> Any:
+    """Return ``y`` as an array, unless it is a frame or a matrix that scikit-learn should see."""
+    return y if len(getattr(y, "shape", ())) == 2 else np.asarray(y)
+
+
+def _is_matrix(y: Any) -> bool:
+    return len(y.shape) == 2 and y.shape[1] > 1
+
+
+def _labels(y: Any, n_items: int, name: str) -> np.ndarray:
+    """Return a column of labels (n_items,), checked."""
+    labels: np.ndarray = column_or_1d(y, warn=True)
+    assert_all_finite(labels, input_name=name)
+    check_classification_targets(labels)
+    if len(labels) != n_items:
+        raise ValueError(
+            f"{name} must have one label for each of {n_items} items; got {len(labels)}."
+        )
+    return labels
+
+
+def _fitted_linear(
+    model: Any, features: np.ndarray, y: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return coefficients and intercepts of a clone of ``model``, fitted; it must be linear."""
+    if len(np.unique(y)) == 1:
+        raise ValueError("y must have at least 2 classes in the training part; it has one.")
+    fitted = clone(model)
+    with warnings.catch_warnings():
+        # If the solver stops early, the gradient steps of the fit continue from there.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(features, y, sample_weight=weight)
+    n_classes = len(np.unique(y))
+    n_rows = 1 if n_classes == 2 else n_classes
+    coef: Any = getattr(fitted, "coef_", None)
+    bias: Any = getattr(fitted, "intercept_", None)
+    if np.shape(coef) == (n_rows, features.shape[1]) and np.size(bias) in (1, n_rows):
+        bias = bias + np.zeros(n_rows)
+        some = features[:8]
+        scores = np.reshape(fitted.decision_function(some), (len(some), n_rows))
+        if np.allclose(some @ coef.T + bias, scores, rtol=1e-3, atol=1e-3):
+            return coef, bias
+    raise ValueError(
+        "head_init must be a linear classifier of scikit-learn, which has one row of coef_ for "
+        f"each class; got {model!r}."
+    )
