@@ -1,4 +1,4 @@
-"""A search pays for each photo once: whatever the candidates, folds, epochs and processes."""
+"""A search computes each photo once for all candidates, folds, epochs and processes."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,18 +52,20 @@ def test_each_photo_is_decoded_and_goes_through_each_stage_once(log, tmp_path, d
 
 
 @pytest.mark.parametrize("order", [[2, 1, 0], [1, 2, 0], [0, 2]])
-def test_in_whatever_order_the_candidates_come(log, tmp_path, data, order):
+def test_the_order_of_the_candidates_does_not_matter(log, tmp_path, data, order):
     search(classifier(log, tmp_path / "cache"), data, {"unfreeze": order})
     assert counts(log) == once(["decode", *STAGES], data[0])
 
 
-def test_a_second_search_with_other_rates_runs_no_stage(log, tmp_path, data):
+def test_a_second_search_with_other_learning_rates_runs_no_stage(log, tmp_path, data):
     search(classifier(log, tmp_path / "cache"), data)
     search(classifier(log, tmp_path / "cache"), data, {"unfreeze": [1, 2], "layer_decay": [0.1]})
     assert counts(log) == once(["decode", *STAGES], data[0])
 
 
-def test_two_cold_processes_do_it_at_most_twice(log, tmp_path, data, uncached):
+def test_two_processes_with_an_empty_cache_compute_each_photo_at_most_twice(
+    log, tmp_path, data, uncached
+):
     found = search(classifier(log, tmp_path / "cache"), data, n_jobs=2)
     assert set(counts(log)) == set(once(["decode", *STAGES], data[0]))
     assert set(counts(log).values()) <= {1, 2}
@@ -87,7 +89,7 @@ def test_poolings_share_the_stages_before_the_last(log, tmp_path, data):
     ("cuts", "again"),
     [(1, ["decode", *STAGES[:4]]), (2, []), (4, [])],
 )
-def test_cuts_says_how_many_of_the_last_cuts_are_kept(log, tmp_path, data, cuts, again):
+def test_cuts_is_the_number_of_last_cuts_that_are_cached(log, tmp_path, data, cuts, again):
     cache = ActivationCache(tmp_path / "cache", cuts=cuts)
     classifier(log, cache, unfreeze=0).fit(*data)
     classifier(log, cache, unfreeze=1).fit(*data)
@@ -99,7 +101,7 @@ def test_views_go_through_each_stage_once_too(log, tmp_path, data):
     search(model, data, refit=False)
     lines = counts(log)
     of_stages = [n for line, n in lines.items() if line.startswith("stage")]
-    # photos and their views; a view has the red of its photo
+    # a photo and its three views, which have the red of the photo
     assert set(of_stages) == {4}
 
 
@@ -107,7 +109,7 @@ def test_views_go_through_each_stage_once_too(log, tmp_path, data):
 
 
 class LoggedHead(nn.Linear):
-    """Writes a line for each step that it is trained for."""
+    """A head that writes a line for each training step."""
 
     log = None
 
@@ -128,7 +130,7 @@ class LoggedLinear:
 
 
 class LoggedRegression(LogisticRegression):
-    """Writes a line for each fit."""
+    """A regression that writes a line for each fit."""
 
     def __init__(self, log=""):
         super().__init__(C=0.01)
@@ -154,7 +156,7 @@ def n_lines(log, name):
 
 
 def results(model, X):
-    """All that a fit gives but the time it took."""
+    """Return the results of a fit except its duration."""
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in model.history_]
     return model.predict_proba(X).tolist(), history, model.best_epoch_, list(model.report_[:-1])
 
@@ -171,10 +173,12 @@ def test_candidates_that_differ_later_share_the_head_phase_bit_for_bit(log, tmp_
     n_first = n_lines(log, "steps") - of_one_phase
     for shared, model in zip(both, alone, strict=True):
         assert results(shared, data[0]) == results(model, data[0])
-    assert of_one_phase - n_first == 3  # epochs of one batch that the second fit has not trained
+    assert of_one_phase - n_first == 3  # epochs of one batch, which the second fit has not trained
 
 
-def test_a_bar_counts_the_epochs_that_another_fit_went_through(log, tmp_path, data, monkeypatch):
+def test_the_progress_bar_counts_the_epochs_that_another_fit_trained(
+    log, tmp_path, data, monkeypatch
+):
     bars = []
 
     @contextmanager
@@ -197,7 +201,7 @@ def test_a_bar_counts_the_epochs_that_another_fit_went_through(log, tmp_path, da
     ],
     ids=["no seed", "a generator", "callbacks"],
 )
-def test_without_a_seed_or_under_watch_nothing_is_shared(log, tmp_path, data, params):
+def test_no_head_is_shared_without_a_seed_or_with_callbacks(log, tmp_path, data, params):
     for _ in range(2):
         with_head_phase(log, tmp_path / "cache", **params).fit(*data)
     assert n_lines(log, "steps") == 2 * (3 + 2)
@@ -223,7 +227,7 @@ def test_without_a_seed_or_under_watch_nothing_is_shared(log, tmp_path, data, pa
     ],
     ids=str,
 )
-def test_what_the_head_phase_depends_on_makes_another_one(log, tmp_path, data, change):
+def test_another_setting_of_the_head_phase_trains_another_head(log, tmp_path, data, change):
     with_head_phase(log, tmp_path / "cache").fit(*data)
     shared = with_head_phase(log, tmp_path / "cache", **change).fit(*data)
     alone = with_head_phase(log, **change).fit(*data)
@@ -231,7 +235,7 @@ def test_what_the_head_phase_depends_on_makes_another_one(log, tmp_path, data, c
 
 
 def test_heads_on_features_that_were_standardised_otherwise_are_not_shared(log, tmp_path, data):
-    X, y = data[0][:16], np.repeat([0, 1, 2, 3], [8, 4, 2, 2])  # factors of which no bit is lost
+    X, y = data[0][:16], np.repeat([0, 1, 2, 3], [8, 4, 2, 2])  # weights that are exact in float32
     weights = {"class_weight": "balanced"}, {"sample_weight": compute_sample_weight("balanced", y)}
     cache = tmp_path / "cache"
     for folder in (None, cache):
@@ -260,7 +264,7 @@ def test_the_exact_head_is_solved_once_a_fold(log, tmp_path, data):
 
 
 class WithArray(torch.optim.SGD):
-    """Keeps an array beside its tensors, as no checkpoint can."""
+    """An optimiser whose state holds an array, which a checkpoint cannot hold."""
 
     def step(self, closure=None):
         super().step(closure)
@@ -269,25 +273,25 @@ class WithArray(torch.optim.SGD):
                 self.state[parameter]["array"] = np.zeros(2)
 
 
-def test_a_head_phase_that_cannot_be_kept_is_trained_anew(log, tmp_path, data):
+def test_a_head_phase_that_cannot_be_kept_is_trained_again(log, tmp_path, data):
     for _ in range(3):
         with_head_phase(log, tmp_path / "cache", optimizer=WithArray).fit(*data)
     assert n_lines(log, "steps") == 3 * (3 + 2)
 
 
 class Remembers(Callback):
-    """Learns what no checkpoint can keep."""
+    """A callback whose state no checkpoint can hold."""
 
     def on_epoch_end(self, net, **kwargs):
         self.seen_ = np.zeros(2)
 
 
-def test_without_a_checkpoint_nobody_is_told_what_one_cannot_keep(log, data):
+def test_a_fit_without_a_checkpoint_does_not_warn_about_what_one_cannot_keep(log, data):
     with_head_phase(log, skorch_callbacks=[Remembers()]).fit(*data)  # a warning is an error
 
 
 @pytest.mark.parametrize("kept", ["n_iter_no_change", "tol"])
-def test_patience_belongs_to_the_head_phase(log, tmp_path, data, kept):
+def test_another_patience_trains_another_head(log, tmp_path, data, kept):
     params = {"early_stopping": True, "validation_fraction": 0.3, "lr": 1e-6}
     value = {"n_iter_no_change": 1, "tol": 10.0}[kept]
     with_head_phase(log, tmp_path / "cache", **params).fit(*data)

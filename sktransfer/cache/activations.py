@@ -1,6 +1,6 @@
-"""Rows of frozen stages, kept on disk by content: one folder for folds, candidates and processes.
+"""The activations of frozen stages on disk, shared by folds, candidates and processes.
 
-A row is named by the fingerprint of the prefix that made it and by the digest of its item.
+A row is identified by the fingerprint of the prefix that computed it and by the digest of its item.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .table import Table
 
 
 def check_cache(cache: Any) -> ActivationCache | None:
-    """The cache that an estimator's parameter ``cache`` stands for.
+    """Return the cache that an estimator's parameter ``cache`` stands for.
 
     Parameters
     ----------
@@ -29,8 +29,7 @@ def check_cache(cache: Any) -> ActivationCache | None:
     Raises
     ------
     TypeError, ValueError
-        If it is something else, such as a joblib.Memory, or its parameters are not what they must
-        be.
+        If it is something else, such as a joblib.Memory, or one of its parameters is invalid.
 
     Examples
     --------
@@ -54,31 +53,32 @@ def check_cache(cache: Any) -> ActivationCache | None:
 
 
 def cache_here(cache: Any) -> Any:
-    """``cache``, as :func:`check_cache` takes it, where its folder is here; else None."""
+    """Return ``cache`` if its folder exists on this machine, otherwise None."""
     found = check_cache(cache)
-    with suppress(PermissionError):  # below a folder that is somebody else's
+    with suppress(PermissionError):  # it lies below a folder of another user
         if found is not None and Path(found.dir).expanduser().is_dir():
             return cache
     return None
 
 
 class ActivationCache:
-    """Rows of frozen stages, kept in a folder.
+    """A folder that keeps the activations of frozen stages.
 
     Parameters
     ----------
     dir : str or path-like
-        The folder; made where it is missing.
+        The folder; it is made when it is first used.
     max_bytes : int or None, default=None
-        What the folder may hold, in bytes; the least recently used rows make room.  None sets no
-        limit.
+        Maximum size of the folder in bytes; the least recently used activations are removed first.
+        None sets no limit.
     dtype : {None, "float16", "bfloat16", "float32"}, default=None
-        Type of the rows on disk; None leaves them as they are computed, in float32.  The half
-        ones take half the space.  Of a network that computes in bfloat16, "bfloat16" keeps every
-        bit of feature maps, though not of their means.
+        Type of the activations on disk; None keeps the type in which they are computed, float32.
+        "float16" and "bfloat16" take half the space.  If the network computes in bfloat16,
+        "bfloat16" keeps every bit of feature maps, but not of their means.
     cuts : int or None, default=None
-        For how many depths a fit of :class:`FineTuneClassifier` leaves rows: 3, for which None
-        stands, serves ``unfreeze`` 0, 1 and 2; 1 only the head, by pooled features.
+        Number of the last cuts at which a fit of :class:`FineTuneClassifier` caches activations.
+        None stands for 3, which serves ``unfreeze`` 0, 1 and 2.  With 1 only pooled features are
+        cached, which serve the head.
 
     Examples
     --------
@@ -100,7 +100,7 @@ class ActivationCache:
 
     def __init__(
         self,
-        dir: str | os.PathLike[str],  # noqa: A002 - the word that users know from joblib
+        dir: str | os.PathLike[str],  # noqa: A002 - users know it from joblib
         max_bytes: int | None = None,
         dtype: str | None = None,
         cuts: int | None = None,
@@ -123,7 +123,7 @@ class ActivationCache:
         return hash(tuple(vars(self).values()))
 
     def digests(self, items: Iterable[Any]) -> list[bytes]:
-        """The digest of each item; a file that has not changed is not read again.
+        """Return the digest of each item; a file that has not changed is not read again.
 
         Parameters
         ----------
@@ -132,8 +132,8 @@ class ActivationCache:
         Returns
         -------
         list of bytes
-            An item that cannot be read gets a digest that no other has: nothing is found for it,
-            and decoding it tells what is wrong.
+            An item that cannot be read gets a random digest: nothing is found for it, and the error
+            is reported when it is decoded.
         """
         items = list(items)
         keys = [file_key(item) for item in items]
@@ -154,15 +154,15 @@ class ActivationCache:
         return digests
 
     def table(self, fingerprint: str, spare: bool = False) -> Table:
-        """The rows of one prefix.
+        """Return the activations of one prefix.
 
         Parameters
         ----------
         fingerprint : str
-            Whatever tells this prefix from others: weights, preset, numerics.
+            A text that stands for the prefix: weights, preset and numerics.
         spare : bool, default=False
-            Whether nobody waits for these rows: they make no others go, and what the disk does not
-            take is dropped.
+            Whether the activations are opportunistic: no others are removed for them, and they are
+            dropped without a warning if the disk does not take them.
 
         Returns
         -------
@@ -171,13 +171,13 @@ class ActivationCache:
         Raises
         ------
         OSError
-            If the folder cannot be made or read.  Where that is forbidden, or the disk is full,
-            ``append`` warns instead, and keeps rows in memory.
+            If the folder cannot be made or read.  If that is forbidden, or the disk is full,
+            ``append`` warns instead, and keeps the rows in memory.
         """
         return Table(self._folder(), fingerprint, self.dtype, spare)
 
     def blobs(self, name: str) -> Blobs:
-        """Return content that is no activations, kept by key, if the limit and the disk allow.
+        """Return content other than activations, which is kept by key if there is space.
 
         Parameters
         ----------
@@ -187,21 +187,23 @@ class ActivationCache:
         return self._folder().blobs(name)
 
     def keeps(self, dtype: Any) -> bool:
-        """Whether rows computed in ``dtype``, a torch.dtype, come back with the same bits."""
+        """Return whether rows computed in ``dtype``, a torch.dtype, keep every bit on disk."""
         return self.dtype in (None, "float32", str(dtype).removeprefix("torch."))
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all rows on disk; 0 where the folder does not exist."""
+        """Bytes of all files that count towards the limit; 0 if the folder does not exist."""
         return self._folder().n_bytes
 
     def info(self) -> dict[str, dict[str, int]]:
-        """Rows, bytes and shards on disk, by the fingerprint of their prefix.
+        """Count what is on disk, by the fingerprint of the prefix.
+
+        Heads that fits share, and the memo of the digests of files, are listed by name.
 
         Returns
         -------
         dict of str to dict
-            For each fingerprint, the numbers ``"rows"``, ``"bytes"`` and ``"shards"``.
+            For each fingerprint, the numbers of ``"rows"``, ``"bytes"`` and files (``"shards"``).
 
         Raises
         ------
@@ -211,17 +213,17 @@ class ActivationCache:
         return self._folder().info()
 
     def prune(self, max_bytes: int | None = None) -> int:
-        """Remove what is damaged or stored twice, then the least recently used rows.
+        """Remove files that are damaged or second copies, then the least recently used ones.
 
         Parameters
         ----------
         max_bytes : int or None, default=None
-            What the folder may hold afterwards; None stands for the limit of the cache.
+            Maximum size of the folder afterwards; None stands for the limit of the cache.
 
         Returns
         -------
         int
-            Bytes freed.
+            Number of bytes freed.
 
         Raises
         ------
@@ -232,7 +234,7 @@ class ActivationCache:
         return self._folder().prune(self.max_bytes if limit is None else limit)
 
     def check(self) -> None:
-        """Raise for the first parameter that is not what it must be; touches no disk."""
+        """Raise an error for the first invalid parameter, without access to the disk."""
         if not isinstance(self.dir, (str, os.PathLike)) or not os.fspath(self.dir):
             raise TypeError(f"cache must be the path of a folder; got {self.dir!r}.")
         check_int("max_bytes", self.max_bytes, 1, also=(None,))

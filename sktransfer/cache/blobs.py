@@ -52,7 +52,7 @@ class Blobs:
         self._admit = admit
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the content kept under ``key``, or None if there is none that is whole."""
+        """Return the content kept under ``key``; None if it is missing or damaged."""
         name = _name(key)
         path = self._path(name)
         try:

@@ -182,7 +182,7 @@ class Table:
             self._warned = True
             warnings.warn(
                 f"max_bytes must be more than the rows of one run take; got "
-                f"{self._store.max_bytes}. The next run will compute some of them again.",
+                f"{self._store.max_bytes}. The next run computes some of them again.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -3,7 +3,7 @@
 Processes that miss the same rows share the work without sending messages.  Each process goes
 through the missing rows in a random order of its own, writes its first rows early, and then asks
 the cache again which rows are missing.  As in guided self-scheduling (Polychronopoulos and Kuck,
-1987), each portion of work is a fraction of what is left, so few rows are computed twice.
+1987), each portion of work is a fraction of what is left.  Few rows are computed twice.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Cached:
     def missing(self) -> list[int]:
         """Return the positions of the items to compute, in an order of this process.
 
-        Of equal items, only the first is listed.
+        Only the first of equal items is listed.
         """
         missing = [index for index in self._positions if self.is_missing(index)]
         return _shuffled(missing, self._prefix.batch_size)
@@ -194,7 +194,7 @@ class Cached:
     def all_failed(self, failed: dict[int, DecodeError]) -> dict[int, DecodeError]:
         """Return the errors of all items that cannot be decoded, by position.
 
-        Of equal items only one was decoded, so the errors of the others are added.
+        Only one of equal items was decoded, so the errors of the others are added.
         """
         error_of = {self._digests[index]: error for index, error in failed.items()}
         errors = {}

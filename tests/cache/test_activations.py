@@ -1,4 +1,4 @@
-"""The cache's promises: a row is right or it is missing, whatever became of the files."""
+"""A cache is a parameter of estimators, and remembers the digests of files."""
 
 import errno
 import os
@@ -29,44 +29,9 @@ def shards(folder):
 
 
 def make_old(path, seconds=10.0):
-    """A file that was not changed just now: one that was may change again unnoticed."""
+    """Set the time of change back; the digest of a file that has just changed is not remembered."""
     then = time.time() - seconds
     os.utime(path, (then, then))
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return ActivationCache(tmp_path / "cache")
-
-
-@pytest.fixture
-def rows(rng):
-    return rng.standard_normal((10, 4, 3), dtype=np.float32)
-
-
-@pytest.fixture
-def filled(cache, rows):
-    """A cache of ten rows in one shard."""
-    cache.table("prefix").append(names(10), rows)
-    return cache
-
-
-@pytest.fixture
-def photos(tmp_path):
-    paths = [tmp_path / f"{i}.jpg" for i in range(5)]
-    for i, path in enumerate(paths):
-        path.write_bytes(b"photo %d" % i)
-        make_old(path)
-    return paths
-
-
-@pytest.fixture
-def read(monkeypatch):
-    """The items that were digested, and so read."""
-    seen = []
-    real = digests_module.digest
-    monkeypatch.setattr(digests_module, "digest", lambda item: seen.append(item) or real(item))
-    return seen
 
 
 # The parameter of estimators
@@ -150,7 +115,7 @@ def test_the_parameter_cache_takes_nothing_else(given, message):
         ),
     ],
 )
-def test_wrong_parameters_are_told_at_first_use(tmp_path, parameters, error, message):
+def test_wrong_parameters_are_an_error_at_first_use(tmp_path, parameters, error, message):
     cache = ActivationCache(**{"dir": tmp_path, **parameters})
     for use in (lambda: cache.table("prefix"), lambda: check_cache(cache)):
         with pytest.raises(error, match=message):
@@ -185,7 +150,7 @@ def test_a_folder_that_may_not_be_read_turns_the_cache_off(cache, rows, monkeypa
     np.testing.assert_array_equal(table.rows(names(10)), rows)
 
 
-def test_shards_of_others_are_passed_over(filled, rows, monkeypatch):
+def test_shards_of_other_users_are_skipped(filled, rows, monkeypatch):
     (theirs,) = shards(filled.dir)
     real = Path.open
 
@@ -205,7 +170,7 @@ def test_shards_of_others_are_passed_over(filled, rows, monkeypatch):
     assert theirs in shards(filled.dir)
 
 
-def test_a_folder_that_goes_while_it_is_in_use_is_named(cache, rows, monkeypatch):
+def test_the_warning_names_a_folder_that_vanishes_while_it_is_in_use(cache, rows, monkeypatch):
     table = cache.table("prefix")
     monkeypatch.setattr(Path, "mkdir", refuse_as(errno.EACCES))
     with pytest.warns(UserWarning, match=r"Permission denied in .*\. The folder must stay where"):
@@ -223,18 +188,6 @@ def test_a_missing_folder_is_not_made_to_look_at_it(cache, use):
     with pytest.raises(FileNotFoundError, match="cache must be a folder that exists and can be"):
         use(cache)
     assert not cache.dir.exists()
-
-
-@pytest.fixture(params=["in memory", "read", "mapped"])
-def kept(request, cache, rows, monkeypatch):
-    """Rows of three shards, in each of the ways they may be held."""
-    if request.param != "read":
-        monkeypatch.setattr("sktransfer.cache.shard.SMALL_BYTES", 0)
-    table = cache.table("prefix")
-    table._on = request.param != "in memory"
-    for start, stop in ((0, 4), (4, 5), (5, 10)):
-        table.append(names(stop - start, start), rows[start:stop])
-    return table.rows(names(10))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +227,7 @@ def test_a_file_given_twice_is_read_once(cache, photos, read):
     assert len(read) == 1
 
 
-def test_the_way_to_a_file_does_not_matter(cache, photos, read, monkeypatch):
+def test_a_relative_path_has_the_digest_of_the_absolute_path(cache, photos, read, monkeypatch):
     cache.digests(photos)
     monkeypatch.chdir(photos[0].parent)
     assert cache.digests([photos[0].name]) == [digest(b"photo 0")]
@@ -305,7 +258,7 @@ def test_a_file_changed_under_its_old_time_stamp_is_read_again(cache, photos):
 
 def test_a_file_changed_under_the_time_stamp_of_now_is_read_again(cache, photos):
     stamp = time.time_ns()
-    for content in (b"photo a", b"photo b"):  # of one size, and under one time stamp
+    for content in (b"photo a", b"photo b"):  # of the same size and time stamp
         photos[0].write_bytes(content)
         os.utime(photos[0], ns=(stamp, stamp))
         assert cache.digests(photos[:1]) == [digest(content)]
@@ -326,7 +279,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(cache, photos, m
 
 
 @pytest.mark.parametrize("item", ["nowhere.jpg", Path("nowhere.jpg"), "nul\0", "."], ids=repr)
-def test_what_cannot_be_read_has_a_digest_of_its_own(cache, photos, item):
+def test_an_item_that_cannot_be_read_has_a_digest_of_its_own(cache, photos, item):
     first, second = (cache.digests([item, *photos]) for _ in range(2))
     assert first[0] != second[0]
     assert first[1:] == second[1:]
@@ -349,7 +302,7 @@ def test_items_that_are_no_files_make_no_memo(cache):
 
 
 def refuse_as(number):
-    """What a system call does that fails."""
+    """Return a function that fails as a system call does."""
 
     def refuse(*args, **options):
         raise OSError(number, os.strerror(number))

@@ -19,13 +19,8 @@ SIZE = HEAD.size + len(CONTENT)
 
 
 @pytest.fixture
-def cache(tmp_path):
-    return ActivationCache(tmp_path / "cache")
-
-
-@pytest.fixture
 def filled(cache):
-    """A cache of one blob."""
+    """A cache that holds one blob."""
     cache.blobs("heads").put(b"key", CONTENT)
     return cache
 

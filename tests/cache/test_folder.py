@@ -1,4 +1,4 @@
-"""The folder of a cache keeps within its limits."""
+"""The folder of a cache stays within its limits."""
 
 import errno
 import os
@@ -13,7 +13,6 @@ import pytest
 from sktransfer import ActivationCache
 from sktransfer._support.files import STALE_SECONDS
 from sktransfer.cache import folder as store
-from sktransfer.data import digests as digests_module
 from sktransfer.data.digests import digest
 
 
@@ -26,61 +25,26 @@ def shards(folder):
 
 
 def make_old(path, seconds=10.0):
-    """A file that was not changed just now: one that was may change again unnoticed."""
+    """Set the time of change back; the digest of a file that has just changed is not remembered."""
     then = time.time() - seconds
     os.utime(path, (then, then))
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return ActivationCache(tmp_path / "cache")
-
-
-@pytest.fixture
-def rows(rng):
-    return rng.standard_normal((10, 4, 3), dtype=np.float32)
-
-
-@pytest.fixture
-def filled(cache, rows):
-    """A cache of ten rows in one shard."""
-    cache.table("prefix").append(names(10), rows)
-    return cache
-
-
-@pytest.fixture
-def photos(tmp_path):
-    paths = [tmp_path / f"{i}.jpg" for i in range(5)]
-    for i, path in enumerate(paths):
-        path.write_bytes(b"photo %d" % i)
-        make_old(path)
-    return paths
-
-
-@pytest.fixture
-def read(monkeypatch):
-    """The items that were digested, and so read."""
-    seen = []
-    real = digests_module.digest
-    monkeypatch.setattr(digests_module, "digest", lambda item: seen.append(item) or real(item))
-    return seen
-
-
-def test_a_cache_tells_its_size(filled, rows):
+def test_a_cache_reports_its_size(filled, rows):
     sizes = [path.stat().st_size for path in shards(filled.dir)]
     assert filled.n_bytes == sum(sizes) > rows.nbytes
     assert ActivationCache(filled.dir / "nothing").n_bytes == 0
 
 
-# Rows that nobody waits for
+# Opportunistic rows
 
 
-def test_spare_rows_are_kept_where_there_is_room(filled, rows):
+def test_opportunistic_rows_are_kept_if_there_is_space(filled, rows):
     filled.table("another", spare=True).append(names(10), rows)
     np.testing.assert_array_equal(filled.table("another").rows(names(10)), rows)
 
 
-def test_spare_rows_make_no_others_go(filled, rows):
+def test_opportunistic_rows_never_remove_other_rows(filled, rows):
     tight = ActivationCache(filled.dir, max_bytes=filled.n_bytes + 10)
     spare = tight.table("another", spare=True)
     spare.append(names(10), rows)
@@ -88,13 +52,13 @@ def test_spare_rows_make_no_others_go(filled, rows):
     assert filled.table("prefix").missing(names(10)) == []
 
 
-def test_spare_rows_that_a_full_disk_refuses_are_dropped_in_silence(filled, rows, full_disk):
+def test_opportunistic_rows_are_dropped_in_silence_if_the_disk_is_full(filled, rows, full_disk):
     spare = filled.table("another", spare=True)
     spare.append(names(10), rows)
     assert spare.missing(names(10)) == list(range(10))
 
 
-def test_to_look_for_spare_rows_makes_no_folder(filled):
+def test_a_lookup_of_opportunistic_rows_makes_no_folder(filled):
     before = list(filled.dir.iterdir())
     assert filled.table("another", spare=True).missing(names(2)) == [0, 1]
     assert list(filled.dir.iterdir()) == before
@@ -110,11 +74,11 @@ def test_a_disk_is_never_filled_to_the_last_byte(cache, rows, monkeypatch):
     assert not shards(cache.dir)
 
 
-def test_old_rows_make_room_on_a_disk_that_has_no_more(filled, rows, monkeypatch):
+def test_old_rows_are_removed_from_a_full_disk_for_new_ones(filled, rows, monkeypatch):
     before = filled.n_bytes
     limited = ActivationCache(filled.dir, max_bytes=before)
 
-    def disk_usage(_):  # there is room for as much as has gone
+    def disk_usage(_):  # as much space as the removed files took
         free = store.FREE_BYTES + before - filled.n_bytes
         return SimpleNamespace(total=10**12, used=0, free=free)
 
@@ -150,7 +114,7 @@ def test_rows_that_do_not_fit_change_nothing(filled, rows, n, given, message):
 
 
 def refuse_as(number):
-    """What a system call does that fails."""
+    """Return a function that fails as a system call does."""
 
     def refuse(*args, **options):
         raise OSError(number, os.strerror(number))
@@ -162,7 +126,7 @@ refuse = refuse_as(errno.ENOSPC)
 
 
 class FullFile(FileIO):
-    """A file that takes a little, and then nothing more."""
+    """A file that takes ten bytes and then fails."""
 
     def writelines(self, parts):
         self.write(next(iter(parts))[:10])
@@ -171,7 +135,7 @@ class FullFile(FileIO):
 
 @pytest.fixture(params=["write", "replace", "mkdir"])
 def full_disk(request, monkeypatch):
-    """A disk that takes nothing more."""
+    """Make the disk full: a write, a rename or a new folder fails."""
     real = Path.open
     if request.param == "write":
         monkeypatch.setattr(
@@ -183,7 +147,7 @@ def full_disk(request, monkeypatch):
         monkeypatch.setattr(Path, request.param, refuse)
 
 
-def test_a_full_disk_turns_the_cache_off_and_work_goes_on(cache, rows, full_disk):
+def test_a_full_disk_turns_the_cache_off_and_rows_stay_in_memory(cache, rows, full_disk):
     table = cache.table("prefix")
     with pytest.warns(
         UserWarning, match="cache is off for these rows, which .* No space left"
@@ -198,7 +162,7 @@ def test_a_full_disk_turns_the_cache_off_and_work_goes_on(cache, rows, full_disk
     assert not [path for path in cache.dir.glob("*/*") if path.name != store.ABOUT]
 
 
-def test_what_is_on_a_full_disk_still_serves(filled, rows, full_disk):
+def test_rows_on_a_full_disk_can_still_be_read(filled, rows, full_disk):
     table = filled.table("prefix")
     with pytest.warns(UserWarning, match="cache is off"):
         table.append(names(2, 10), rows[:2])
@@ -229,7 +193,7 @@ def aged(cache, rows):
 
 
 def kept_rows(cache):
-    """Which of the ten rows are there; looking at them counts as use."""
+    """Return which of the ten rows are there; looking them up counts as use."""
     missing = [set(cache.table(name).missing(names(10))) for name in ("even", "odd")]
     return sorted(set(range(10)) - set.intersection(*missing))
 
@@ -243,13 +207,13 @@ def test_info_counts_what_is_on_disk(aged):
 
 
 @pytest.mark.parametrize("n_shards", range(6))
-def test_pruning_keeps_what_was_used_last(aged, n_shards):
+def test_pruning_keeps_the_rows_that_were_used_last(aged, n_shards):
     size = shards(aged.dir)[0].stat().st_size
     assert aged.prune((n_shards + 1) * size - 1) == (5 - n_shards) * size
     assert kept_rows(aged) == list(range(10 - 2 * n_shards, 10))
 
 
-def test_use_renews_what_pruning_would_remove(aged, rows):
+def test_pruning_keeps_rows_that_were_just_used(aged, rows):
     size = shards(aged.dir)[0].stat().st_size
     np.testing.assert_array_equal(aged.table("even").rows(names(1)), rows[:1])
     aged.prune(2 * size)
@@ -287,7 +251,7 @@ def test_a_table_survives_the_removal_of_its_folder(cache, rows):
 
 
 def test_pruning_drops_the_second_copy(cache, rows):
-    both = cache.table("prefix"), cache.table("prefix")  # neither knows of the other's rows
+    both = cache.table("prefix"), cache.table("prefix")  # neither sees the other's rows
     for table in both:
         table.append(names(10), rows)
     assert cache.info()["prefix"]["rows"] == 20
@@ -298,7 +262,7 @@ def test_pruning_drops_the_second_copy(cache, rows):
     np.testing.assert_array_equal(cache.table("prefix").rows(names(10)), rows)
 
 
-def test_pruning_removes_nothing_that_is_not_ours(filled, tmp_path):
+def test_pruning_removes_no_files_of_other_programs(filled, tmp_path):
     (folder,) = filled.dir.iterdir()
     others = [
         filled.dir / "notes.txt",
@@ -320,7 +284,7 @@ def test_pruning_removes_nothing_that_is_not_ours(filled, tmp_path):
 
 
 @pytest.mark.parametrize("clean", [ActivationCache.prune, lambda c: c.table("prefix")])
-def test_what_killed_writers_left_goes_after_an_hour(filled, clean):
+def test_files_left_by_killed_writers_are_removed_after_an_hour(filled, clean):
     (folder,) = filled.dir.iterdir()
     old, new = folder / f"{'a' * 32}.tmp", folder / f"{'b' * 32}.tmp"
     for path in (old, new):
@@ -333,7 +297,7 @@ def test_what_killed_writers_left_goes_after_an_hour(filled, clean):
 
 def test_a_cache_stays_within_its_limit(tmp_path, rows):
     cache = ActivationCache(tmp_path, max_bytes=1000)
-    for start in range(0, 60, 3):  # each time, another search in the same folder
+    for start in range(0, 60, 3):  # each time as another search in the same folder
         table = cache.table("prefix")
         table.append(names(3, start), rows[:3])
         np.testing.assert_array_equal(table.rows(names(3, start)), rows[:3])
@@ -355,7 +319,7 @@ def test_a_limit_holds_at_every_instant(tmp_path, rows, monkeypatch):
     assert 500 < max(sizes) <= 1000
 
 
-def test_what_does_not_fit_is_kept_in_part(tmp_path, rows):
+def test_rows_that_exceed_the_limit_are_kept_in_part(tmp_path, rows):
     cache = ActivationCache(tmp_path, max_bytes=800)
     with pytest.warns(UserWarning, match="max_bytes must be more than the rows of one run take"):
         cache.table("prefix").append(names(10), rows)
@@ -372,7 +336,7 @@ def test_a_row_larger_than_the_limit_stays_in_memory(tmp_path, rows):
 
 
 @pytest.mark.parametrize("small_bytes", [0, 2**20], ids=["mapped", "read"])
-def test_rows_in_use_stay_readable_when_they_make_room(tmp_path, rows, monkeypatch, small_bytes):
+def test_rows_in_use_stay_readable_after_their_removal(tmp_path, rows, monkeypatch, small_bytes):
     monkeypatch.setattr("sktransfer.cache.shard.SMALL_BYTES", small_bytes)
     cache = ActivationCache(tmp_path, max_bytes=900)
     table = cache.table("prefix")
@@ -381,12 +345,12 @@ def test_rows_in_use_stay_readable_when_they_make_room(tmp_path, rows, monkeypat
         UserWarning, match=r"max_bytes must be more than the rows of one run take; got 900"
     ):
         table.append(names(3, 3), rows[3:6])
-    table.append(names(3, 6), rows[6:9])  # told once
+    table.append(names(3, 6), rows[6:9])  # the warning comes once
     assert table.missing(names(9)) == []
     np.testing.assert_array_equal(table.rows(names(9)), rows[:9])
 
 
-def test_a_folder_says_what_it_is_for(filled):
+def test_a_folder_describes_its_content(filled):
     (folder,) = filled.dir.iterdir()
     about = (folder / store.ABOUT).read_text()
     assert '"fingerprint": "prefix"' in about
@@ -394,7 +358,7 @@ def test_a_folder_says_what_it_is_for(filled):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\xff"])
-def test_rows_are_counted_where_it_is_lost_what_they_are_of(filled, text):
+def test_rows_are_counted_even_if_their_description_is_lost(filled, text):
     (folder,) = filled.dir.iterdir()
     (folder / store.ABOUT).write_bytes(text.encode("latin-1"))
     assert filled.info()[folder.name]["rows"] == 10

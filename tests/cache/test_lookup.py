@@ -20,11 +20,6 @@ def names(n, start=0):
     return [digest(b"%d" % i) for i in range(start, start + n)]
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return ActivationCache(tmp_path / "cache")
-
-
 @pytest.mark.parametrize("is_open", [False, True], ids=["in a file", "open"])
 def test_a_lookup_of_one_digest_does_not_go_through_all(cache, monkeypatch, is_open):
     rows = np.arange(2000, dtype="float32")[:, None]

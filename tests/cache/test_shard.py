@@ -1,4 +1,4 @@
-"""Damaged files: what is not whole is never returned."""
+"""Rows of damaged files are never returned."""
 
 import os
 import struct
@@ -23,7 +23,7 @@ few = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def filled(folder):
-    """The one shard of a new cache of five rows."""
+    """Make a cache of five rows and return its only shard."""
     ActivationCache(folder).table("prefix").append(NAMES, ROWS)
     return only_shard(folder)
 
@@ -38,7 +38,7 @@ def refuse(*args, **options):
 
 
 def found_rows(folder, names=NAMES):
-    """What a new table holds of ``names``, by position."""
+    """Return the rows of ``names`` in a new table, by position."""
     table = ActivationCache(folder).table("prefix")
     missing = set(table.missing(names))
     here = [i for i in range(len(names)) if i not in missing]
@@ -70,7 +70,7 @@ def test_rows_lie_at_a_multiple_of_64_bytes(shard):
 @example(0)
 @example(7)
 @example(8)
-def test_a_truncated_shard_is_missing_and_then_made_again(length):
+def test_a_truncated_shard_is_missing_and_can_be_written_again(length):
     with TemporaryDirectory() as folder:
         path = filled(folder)
         path.write_bytes(path.read_bytes()[:length])
@@ -142,14 +142,14 @@ def test_whole_rows_stay_when_others_are_not(shard, monkeypatch, small_bytes):
     np.testing.assert_array_equal(table.rows(NAMES), ROWS)
 
 
-def test_appending_makes_damaged_rows_good(shard, tmp_path):
+def test_appending_replaces_damaged_rows(shard, tmp_path):
     flip(shard, 3)
     table = ActivationCache(tmp_path).table("prefix")
-    table.append(NAMES, ROWS)  # no missing() came before
+    table.append(NAMES, ROWS)  # without a call of missing() before
     np.testing.assert_array_equal(table.rows(NAMES), ROWS)
 
 
-def test_rows_nobody_asked_for_are_saved_too(shard, tmp_path):
+def test_whole_rows_of_a_damaged_shard_are_saved_even_if_nobody_asked_for_them(shard, tmp_path):
     flip(shard, 3)
     assert found_rows(tmp_path, NAMES[3:4]) == {}
     assert not shard.exists()
@@ -162,7 +162,7 @@ def test_a_file_that_changes_is_checked_again(shard, tmp_path):
     assert list(found_rows(tmp_path)) == [0, 1, 2, 4]
 
 
-def test_rows_do_not_change_places(shard, tmp_path):
+def test_swapped_digests_do_not_swap_rows(shard, tmp_path):
     content = shard.read_bytes()
     swapped = content.replace(NAMES[0] + NAMES[1], NAMES[1] + NAMES[0])
     shard.write_bytes(swapped)
@@ -172,7 +172,7 @@ def test_rows_do_not_change_places(shard, tmp_path):
 
 def test_a_row_is_checked_once_in_a_process(shard, tmp_path, monkeypatch):
     found_rows(tmp_path)
-    monkeypatch.setattr("sktransfer.cache.shard.crc32", lambda *args: 0)  # would now find damage
+    monkeypatch.setattr("sktransfer.cache.shard.crc32", lambda *args: 0)  # would find damage now
     assert len(found_rows(tmp_path)) == 5
 
 
@@ -185,7 +185,7 @@ def test_a_copy_serves_for_a_damaged_row(tmp_path):
     np.testing.assert_array_equal(list(found_rows(tmp_path).values()), ROWS)
 
 
-def test_damage_that_cannot_be_removed_is_passed_over(shard, tmp_path, monkeypatch):
+def test_a_damaged_file_that_cannot_be_removed_is_skipped(shard, tmp_path, monkeypatch):
     flip(shard, 2)
     monkeypatch.setattr(Path, "unlink", refuse)
     assert list(found_rows(tmp_path)) == [0, 1, 3, 4]
@@ -200,7 +200,7 @@ def with_header(text):
     [
         b"",
         b"\xff" * 300,  # a header of 2**64 bytes
-        with_header(b"[" * 4000),  # too deep to be read
+        with_header(b"[" * 4000),  # nested too deeply
         with_header(b"{}"),
         with_header(b'{"rows": {"dtype": "F32", "shape": [0, 3]}}'),
         with_header(b'{"rows": {"dtype": "F32", "shape": [-1, 3]}}'),
@@ -214,14 +214,14 @@ def with_header(text):
     ],
     ids=range(13),
 )
-def test_what_is_no_shard_is_removed(shard, tmp_path, content):
+def test_a_file_that_is_no_shard_is_removed(shard, tmp_path, content):
     impostor = shard.with_name(f"{'a' * 32}.safetensors")
     impostor.write_bytes(content)
     assert len(found_rows(tmp_path)) == 5
     assert not impostor.exists()
 
 
-def test_shards_of_another_shape_are_passed_over(shard, tmp_path):
+def test_shards_of_another_shape_are_skipped(shard, tmp_path):
     other = ActivationCache(tmp_path / "other")
     other.table("prefix").append(NAMES[:1], np.ones((1, 7)))
     path = only_shard(other.dir)
@@ -232,7 +232,7 @@ def test_shards_of_another_shape_are_passed_over(shard, tmp_path):
     assert table.missing(NAMES[:1]) == []
 
 
-def test_use_sets_the_time_stamp(shard, tmp_path):
+def test_reading_a_row_sets_the_time_stamp_of_its_shard(shard, tmp_path):
     os.utime(shard, (0, 0))
     found_rows(tmp_path, [])
     assert shard.stat().st_mtime == 0
@@ -240,6 +240,6 @@ def test_use_sets_the_time_stamp(shard, tmp_path):
     assert shard.stat().st_mtime > time.time() - 60
 
 
-def test_a_time_stamp_that_cannot_be_set_does_no_harm(shard, tmp_path, monkeypatch):
+def test_a_time_stamp_that_cannot_be_set_is_no_error(shard, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "utime", refuse)
     assert len(found_rows(tmp_path)) == 5

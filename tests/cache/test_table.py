@@ -1,4 +1,4 @@
-"""A table keeps rows by digest, whoever else writes to it."""
+"""A table keeps rows by digest while other processes write to it."""
 
 import os
 import subprocess
@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 
 from sktransfer import ActivationCache
 from sktransfer.cache import table as tables
-from sktransfer.data import digests as digests_module
 from sktransfer.data.digests import digest
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
@@ -33,38 +32,12 @@ def shards(folder):
     return sorted(Path(folder).glob("*/*.safetensors"))
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return ActivationCache(tmp_path / "cache")
-
-
-@pytest.fixture
-def rows(rng):
-    return rng.standard_normal((10, 4, 3), dtype=np.float32)
-
-
-@pytest.fixture
-def filled(cache, rows):
-    """A cache of ten rows in one shard."""
-    cache.table("prefix").append(names(10), rows)
-    return cache
-
-
-@pytest.fixture
-def read(monkeypatch):
-    """The items that were digested, and so read."""
-    seen = []
-    real = digests_module.digest
-    monkeypatch.setattr(digests_module, "digest", lambda item: seen.append(item) or real(item))
-    return seen
-
-
 # Rows
 
 
 @few
 @given(st.data(), row_types, array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
-def test_rows_come_back_as_they_went(data, dtype, shape):
+def test_rows_are_returned_as_they_were_appended(data, dtype, shape):
     wanted = data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=12), label="digests")
     values = data.draw(arrays(dtype, (7, *shape)))
     digests = [digest(bytes([i])) for i in wanted]
@@ -83,7 +56,7 @@ def test_rows_come_back_as_they_went(data, dtype, shape):
 
 @pytest.fixture(params=["in memory", "read", "mapped"])
 def kept(request, cache, rows, monkeypatch):
-    """Rows of three shards, in each of the ways they may be held."""
+    """Rows of three shards, in memory, read or mapped."""
     if request.param != "read":
         monkeypatch.setattr("sktransfer.cache.shard.SMALL_BYTES", 0)
     table = cache.table("prefix")
@@ -101,7 +74,7 @@ def test_rows_are_indexed_as_an_array_is(kept, rows, index):
     np.testing.assert_array_equal(kept[index], expected)
 
 
-def test_rows_tell_what_an_array_tells(kept, rows):
+def test_rows_have_the_attributes_of_an_array(kept, rows):
     assert (len(kept), kept.shape, kept.dtype) == (len(rows), rows.shape, rows.dtype)
     assert repr(kept) == "Rows(shape=(10, 4, 3), dtype=float32)"
     np.testing.assert_array_equal(kept, rows)
@@ -115,7 +88,7 @@ def test_there_is_no_row_past_the_end(kept, index):
         kept[index]
 
 
-def test_what_comes_back_is_the_callers_own(kept, rows):
+def test_returned_rows_are_copies(kept, rows):
     kept[3][:] = 0
     kept[:][:] = 0
     np.testing.assert_array_equal(kept[:], rows)
@@ -126,12 +99,12 @@ def test_rows_are_not_one_array_in_memory(kept):
         kept.__array__(copy=False)  # as NumPy 2 calls it
 
 
-def test_no_digest_no_row(cache, filled):
+def test_no_digests_give_no_rows(cache, filled):
     assert filled.table("prefix").rows([]).shape == (0, 4, 3)
     assert len(filled.table("another").rows([])[:]) == 0
 
 
-def test_a_digest_without_a_row_is_told(filled):
+def test_a_digest_without_a_row_is_an_error(filled):
     with pytest.raises(KeyError, match=r"digests must have rows in the table; [0-9a-f]{32} has"):
         filled.table("prefix").rows(names(11))
 
@@ -207,7 +180,7 @@ def test_a_digest_has_16_bytes_in_a_table_too(cache):
         cache.table("prefix").append([b"short"], np.zeros((1, 2)))
 
 
-def test_a_table_takes_notice_of_what_others_append(cache, rows):
+def test_a_table_finds_rows_that_others_append(cache, rows):
     early, late = cache.table("prefix"), cache.table("prefix")
     late.append(names(10), rows)
     assert early.missing(names(10)) == []
@@ -225,7 +198,7 @@ def test_large_appends_become_several_shards(cache, rows, monkeypatch):
     np.testing.assert_array_equal(cache.table("prefix").rows(names(10)), rows)
 
 
-def test_small_shards_are_not_joined_where_the_limit_is_near(tmp_path, rng):
+def test_small_shards_are_not_joined_if_the_limit_is_near(tmp_path, rng):
     rows = rng.standard_normal((tables.MANY + 8, 64)).astype("float32")
     of_one = ActivationCache(tmp_path / "one").table("prefix")
     of_one.append(names(1), rows[:1])
@@ -234,7 +207,7 @@ def test_small_shards_are_not_joined_where_the_limit_is_near(tmp_path, rng):
     table = cache.table("prefix")
     for start in range(len(rows)):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # older rows make room
+            warnings.simplefilter("ignore", UserWarning)  # older rows are removed
             table.append(names(1, start), rows[start : start + 1])
         assert cache.n_bytes <= cache.max_bytes
     here = len(rows) - len(cache.table("prefix").missing(names(len(rows))))
@@ -246,7 +219,7 @@ def test_many_small_appends_leave_few_files(cache, rng):
     rows = rng.standard_normal((100, 2))
     early = cache.table("prefix")
     for start in range(100):
-        table = cache.table("prefix")  # as one photo at a time comes, in one process after another
+        table = cache.table("prefix")  # as if each photo came in another process
         table.append(names(1, start), rows[start : start + 1])
         assert early.missing(names(start + 1)) == []
     assert len(shards(cache.dir)) <= tables.MANY
@@ -254,7 +227,7 @@ def test_many_small_appends_leave_few_files(cache, rng):
     np.testing.assert_array_equal(early.rows(names(100)), rows)
 
 
-def test_rows_that_joined_others_meanwhile_are_found(cache, rng, monkeypatch):
+def test_rows_that_were_moved_to_a_joined_shard_are_found(cache, rng, monkeypatch):
     rows = rng.standard_normal((20, 2))
     writer = cache.table("prefix")
     for start in range(tables.MANY):
@@ -262,7 +235,7 @@ def test_rows_that_joined_others_meanwhile_are_found(cache, rng, monkeypatch):
     early = cache.table("prefix")
     writer.append(names(4, 16), rows[16:])
     assert len(shards(cache.dir)) == 1
-    np.testing.assert_array_equal(early.rows(names(16)), rows[:16])  # no missing() came before
+    np.testing.assert_array_equal(early.rows(names(16)), rows[:16])  # without missing()
 
 
 # Several processes
@@ -304,7 +277,7 @@ def test_two_processes_fill_one_cache(cache):
     np.testing.assert_array_equal(found, np.arange(600).reshape(200, 3))
 
 
-# Each child traces the lines it runs in these modules, and is killed at the one given.
+# Each child counts the lines it runs in these modules, and kills itself at a given line.
 KILLED = """
 import os, signal, sys
 import numpy as np
@@ -360,7 +333,7 @@ print(n_kills)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are made by forking")
-def test_a_writer_killed_at_any_instant_harms_nothing(tmp_path):
+def test_a_writer_killed_at_any_instant_does_no_harm(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", KILLED, tmp_path],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Frozen stages compute the same when they run fast, and have a name of their own."""
+"""Frozen stages compute the same when they run fast, and have a fingerprint."""
 
 import numpy as np
 import pytest
@@ -39,8 +39,8 @@ def test_bfloat16_stays_near_and_comes_back_as_float32(backbone, images):
     np.testing.assert_allclose(found, rows(made(backbone), images), atol=0.05)
 
 
-def test_folding_that_would_change_features_is_left_out(images):
-    # A running variance near zero makes the folded weights so large that float32 cancels.
+def test_batch_norm_is_not_fused_if_features_would_change(images):
+    # A running variance near zero makes the fused weights so large that float32 loses its digits.
     backbone = tiny_backbone().freeze_to(3).eval()
     for stage in backbone.stages.values():
         stage[1].running_var[:] = 1e-30
@@ -51,7 +51,7 @@ def test_folding_that_would_change_features_is_left_out(images):
 
 
 class Branching(torch.nn.Module):
-    """The convolution's output is used beside the batch norm, too."""
+    """A stage that uses the output of a convolution after and without batch norm."""
 
     def __init__(self, conv, norm):
         super().__init__()
@@ -62,7 +62,7 @@ class Branching(torch.nn.Module):
         return y + self.norm(y)
 
 
-def test_folding_that_would_be_another_function_is_left_out(backbone, images):
+def test_batch_norm_is_not_fused_if_its_input_is_used_elsewhere(backbone, images):
     stage = backbone.stages["layer1"]
     backbone.stages["layer1"] = Branching(stage[0], stage[1])
     np.testing.assert_allclose(
@@ -70,7 +70,7 @@ def test_folding_that_would_be_another_function_is_left_out(backbone, images):
     )
 
 
-def test_a_stage_that_cannot_be_folded_leaves_those_before_it_as_they_are(backbone, images):
+def test_a_stage_that_cannot_be_fused_does_not_change_the_stages_before_it(backbone, images):
     layer1 = backbone.stages["layer1"]
     backbone.stages["layer1"] = Branching(layer1[0], layer1[1])
     both = run_frozen(made(backbone, Tap(1, "avg"), Tap(2, "avg")), images)
@@ -84,7 +84,7 @@ def test_a_stage_that_cannot_be_folded_leaves_those_before_it_as_they_are(backbo
         (torch, "get_float32_matmul_precision"),
     ],
 )
-def test_another_machine_is_another_name(backbone, owner, name, monkeypatch):
+def test_another_machine_has_another_fingerprint(backbone, owner, name, monkeypatch):
     before = made(backbone).fingerprint(Tap(3, "avg"))
     monkeypatch.setattr(owner, name, lambda: "another")
     assert made(backbone).fingerprint(Tap(3, "avg")) != before

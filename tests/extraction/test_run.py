@@ -1,4 +1,4 @@
-"""Rows do not depend on their neighbours, and cached rows equal computed ones."""
+"""Rows do not depend on other rows, and cached rows equal computed ones."""
 
 import re
 
@@ -78,16 +78,16 @@ def test_cached_rows_are_computed_rows_bit_for_bit(backbone, images, tmp_path):
 @pytest.mark.parametrize("cut", [1, 2])
 def test_rows_computed_from_an_earlier_cut_have_the_same_bits(backbone, images, cut, tmp_path):
     for norm in (m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)):
-        norm.running_mean *= 300  # rounding near the tolerance of folding
+        norm.running_mean *= 300  # rounding errors near the tolerance of fusion
     cache = ActivationCache(tmp_path)
     expected = rows(made(backbone), images)
     run_frozen(made(backbone, Tap(cut)), images[:13], cache=cache)
     prefix = Counting(backbone, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)
     assert np.array_equal(rows(prefix, images, cache=cache), expected)
-    assert prefix.n_batches == 2  # of the eight photos whose rows were nowhere
+    assert prefix.n_batches == 2  # of the eight photos that were not cached
 
 
-def test_spare_rows_are_left_on_the_way(backbone, images, tmp_path):
+def test_opportunistic_rows_are_cached_on_the_way(backbone, images, tmp_path):
     cache = ActivationCache(tmp_path)
     run_frozen(made(backbone), images, cache=cache, spare=[Tap(1), Tap(2)])
     prefix = made(backbone, Tap(1), Tap(2))
@@ -145,7 +145,7 @@ def test_an_item_given_twice_is_computed_once(backbone, images, tmp_path):
         lambda b: made(larger(b)),
     ],
 )
-def test_another_function_of_the_item_never_shares_a_name(backbone, other):
+def test_another_function_of_the_item_has_another_fingerprint(backbone, other):
     prefix, different = made(backbone), other(tiny_backbone().freeze_to(3).eval())
     assert prefix.fingerprint(prefix.taps[0]) != different.fingerprint(different.taps[0])
 
@@ -183,7 +183,7 @@ def test_items_that_cannot_be_decoded_are_named(backbone, files, tmp_path, cache
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_of_many_bad_items_the_first_ten_are_listed(backbone, images, tmp_path, cached):
+def test_the_error_lists_the_first_ten_of_many_bad_items(backbone, images, tmp_path, cached):
     cache = ActivationCache(tmp_path) if cached else None
     items = images[:6] + [b"no image %d" % i for i in range(15)]
     with pytest.raises(DecodeError) as caught:

@@ -1,4 +1,4 @@
-"""Rows that are computed are kept, and shared with other processes."""
+"""Computed rows are cached, and processes share the work."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def counting(backbone):
     return Counting(backbone, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)
 
 
-def test_what_was_computed_before_an_error_is_kept(backbone, images, tmp_path):
+def test_rows_computed_before_an_error_are_kept(backbone, images, tmp_path):
     cache = ActivationCache(tmp_path)
 
     class Stopping(Prefix):
@@ -62,11 +62,13 @@ def test_what_was_computed_before_an_error_is_kept(backbone, images, tmp_path):
     assert warm.n_batches == 4  # 13 of the 21 remain
 
 
-def test_what_another_process_has_computed_meanwhile_is_not_computed(backbone, images, tmp_path):
+def test_rows_that_another_process_computes_meanwhile_are_not_computed_again(
+    backbone, images, tmp_path
+):
     other = counting(backbone)
 
     class Accompanied(Prefix):
-        """Beside it, another process computes what is missing, at the time of its second batch."""
+        """Another process computes all missing rows before the second batch."""
 
         n_batches = 0
 
@@ -80,12 +82,12 @@ def test_what_another_process_has_computed_meanwhile_is_not_computed(backbone, i
     ours = Accompanied(backbone, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)
     found = rows(ours, images, cache=ActivationCache(tmp_path), progress=done.append)
     assert ours.n_batches == 2
-    assert other.n_batches == 5  # of 6: our first one was there
+    assert other.n_batches == 5  # of 6: our first batch was cached
     assert sum(done) == len(images)
     assert np.array_equal(found, rows(made(backbone), images))
 
 
-def test_a_file_that_changes_while_it_is_read_is_no_row_of_the_cache(backbone, images, tmp_path):
+def test_a_file_that_changes_while_it_is_read_is_not_cached(backbone, images, tmp_path):
     paths = [tmp_path / f"{index}.png" for index in range(6)]
     for path, image in zip(paths, images, strict=False):
         Image.fromarray(image).save(path)
