@@ -1,4 +1,4 @@
-"""Fitted estimators saved to files that run no code."""
+"""Save fitted estimators to files that run no code when they are loaded."""
 
 from .save_load import load, save
 

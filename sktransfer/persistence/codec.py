@@ -1,6 +1,7 @@
-"""Values as JSON and back: plain ones, arrays, and those of a few classes that are known by name.
+"""Convert values to JSON and back: plain values, arrays, and objects of a few known classes.
 
-What a text names is looked up in one table; nothing is imported, and nothing else is called.
+A tag in the JSON is looked up in one table of classes.  Nothing is imported, and nothing outside of
+the table is called, so a file cannot run code of its own.
 """
 
 from __future__ import annotations
@@ -40,22 +41,22 @@ DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 }
-# Of arrays: bool, integers, floats, text, and objects that are plain.
+# Kinds of arrays: bool, integers, floats, text, and objects whose elements are plain.
 KINDS = "biufUO"
-MOST_BYTES = 2**30  # no array of a text is larger
+MOST_BYTES = 2**30  # the maximum size of an array, so that a bad file cannot fill the memory
 
 
 class NotPlainError(TypeError):
-    """A value of a class that no table knows."""
+    """A value, or a part of it, has a class that cannot be converted."""
 
 
 def pack(value: Any) -> Any:
-    """``value`` as JSON can hold it.
+    """Convert a value to types that JSON supports.
 
     Raises
     ------
     NotPlainError
-        If it, or something in it, is neither plain nor of a known class.
+        If the value, or a part of it, is neither plain nor of a known class.
 
     Examples
     --------
@@ -76,16 +77,16 @@ def pack(value: Any) -> Any:
     for tag, form in FORMS.items():
         if type(value) is form.kind:
             return {TAG: tag, "of": pack(form.take_apart(value))}
-    raise NotPlainError(f"a value must be plain; got {type(value).__name__}.")
+    raise NotPlainError(f"a value must be plain or of a known class; got {type(value).__name__}.")
 
 
 def unpack(value: Any) -> Any:
-    """The value that :func:`pack` made ``value`` of.
+    """Convert the result of :func:`pack` back to the value.
 
     Raises
     ------
     ValueError, TypeError, KeyError
-        If it is none of pack's.
+        If ``value`` is not a result of :func:`pack`.
     """
     if isinstance(value, list):
         return [unpack(part) for part in value]
@@ -97,7 +98,7 @@ def unpack(value: Any) -> Any:
 
 
 def parts_of(thing: Any) -> dict[str, Any]:
-    """The fields of a dataclass by name."""
+    """Return the fields of a dataclass by name, without copying them."""
     return {field.name: getattr(thing, field.name) for field in fields(thing)}
 
 
@@ -107,7 +108,7 @@ def _is_finite(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Form:
-    """How values of one class are taken apart, into what pack knows, and made again."""
+    """How objects of one class are taken apart into values that ``pack`` knows, and rebuilt."""
 
     kind: type
     take_apart: Callable[[Any], Any]
@@ -116,7 +117,7 @@ class Form:
 
 def _array_parts(array: np.ndarray) -> list[Any]:
     if array.dtype.kind not in KINDS:
-        raise NotPlainError(f"an array must be of numbers or text; got {array.dtype}.")
+        raise NotPlainError(f"an array must contain numbers or text; got dtype {array.dtype}.")
     return [array.dtype.str, list(array.shape), array.ravel().tolist()]
 
 
@@ -124,7 +125,9 @@ def _array(parts: Any) -> np.ndarray:
     text, shape, values = parts
     dtype = np.dtype(str(text))
     if dtype.kind not in KINDS or dtype.itemsize * len(values) > MOST_BYTES:
-        raise ValueError(f"an array must be of numbers or text; got {len(values)} of {text!r}.")
+        raise ValueError(
+            f"an array must contain numbers or text and be small; got {len(values)} of {text!r}."
+        )
     flat = np.empty(len(values), dtype)
     flat[:] = values
     return flat.reshape(shape)
@@ -134,9 +137,9 @@ def _of_fields(kind: Any) -> Form:
     return Form(kind, parts_of, lambda parts: kind(**parts))
 
 
-# tag -> form
+# The form of each class, by the tag that stands for it in JSON.
 FORMS: dict[str, Form] = {
-    "float": Form(float, repr, float),  # nan and inf, which JSON does not know
+    "float": Form(float, repr, float),  # NaN and infinity, which JSON does not support
     "tuple": Form(tuple, list, tuple),
     "dict": Form(dict, lambda value: [list(pair) for pair in value.items()], dict),
     "array": Form(np.ndarray, _array_parts, _array),

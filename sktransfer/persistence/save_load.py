@@ -1,8 +1,9 @@
-"""Fitted estimators in one file of tensors and plain values: to load it runs none of its code.
+"""Save fitted estimators to one file of tensors and plain values, and load them.
 
-The file is safetensors (:mod:`sktransfer.persistence.file_format`); a JSON text in its
-metadata says everything but the numbers.  The network is built by its address, as for random
-weights, compared with what the text says, and filled.
+The file has the format safetensors (:mod:`sktransfer.persistence.file_format`).  A JSON text in its
+metadata describes everything except the values of the tensors.  :func:`load` builds the network
+from its address, as for random weights, compares it with the text, and copies the tensors into it.
+So no code of the file runs.
 """
 
 from __future__ import annotations
@@ -34,12 +35,11 @@ CLASSES: dict[str, Any] = {
     kind.__name__: kind for kind in (FineTuneClassifier, PretrainedFeatureExtractor)
 }
 
-
-JOBLIB = "joblib.dump(model, path) keeps it, as a pickle."
+JOBLIB = "joblib.dump(model, path) can save it as a pickle."
 
 
 class _OtherNetworkError(Exception):
-    """The parts of a network that are not as they were."""
+    """Parts of a network differ from those that were saved; the message lists them."""
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
@@ -48,22 +48,24 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : FineTuneClassifier or PretrainedFeatureExtractor
-        Fitted, its ``backbone`` an address and its ``head`` one of the library's own.  Parameters
-        that prediction does not need and that are not plain, such as callbacks, are left out.
+        A fitted estimator.  Its ``backbone`` must be an address, and its ``head`` one of the
+        library's own.  Parameters that are not plain values, such as callbacks, are left out if
+        prediction does not need them.
     path : str or path-like
-        The file; it is there whole or not at all.  The usual ending is ``.safetensors``.
+        The file to write, usually with the suffix ``.safetensors``.  It is written atomically.
 
     Raises
     ------
     TypeError
-        If the estimator, or a parameter that prediction needs, is code; the message names it.
+        If the estimator is of another class, or prediction needs a parameter that is code.  The
+        message names the parameter.
     ValueError
-        If the address alone would give another network than the one that was fitted.
+        If the address does not give the network that was fitted.
 
     Warns
     -----
     UserWarning
-        Naming the parameters that were left out; a loaded model has their defaults.
+        If parameters are left out.  A loaded model has their default values.
 
     Examples
     --------
@@ -85,8 +87,8 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     if left_out:
         warnings.warn(
             f"Parameters that are not plain values are left out of {str(path)!r}: "
-            f"{', '.join(left_out)}. Predictions do not need them; a model that is loaded has "
-            f"their defaults. {JOBLIB}",
+            f"{', '.join(left_out)}. Predictions do not need them; a loaded model has their "
+            f"default values. {JOBLIB}",
             UserWarning,
             stacklevel=2,
         )
@@ -94,30 +96,32 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """The estimator that :func:`save` wrote; no code of the file runs.
+    """Load an estimator from a file written by :func:`save`, without running code of the file.
 
     Parameters
     ----------
     path : str or path-like
+        The file to read.
 
     Returns
     -------
     FineTuneClassifier or PretrainedFeatureExtractor
-        Its predictions have the bits that they had, where the libraries, the precision and the
-        kind of device are the same.  A device or a cache folder that is not here is not missed.
+        The fitted estimator.  Its predictions have the same bits as before if the versions of the
+        libraries, the precision and the kind of device are the same.  The device and the folder of
+        the cache need not exist on this machine.
 
     Raises
     ------
     OSError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is damaged, of a newer format or none of :func:`save`'s, or if its network is
-        another one here; the message names what differs.
+        If the file is damaged, has a newer format or was not written by :func:`save`, or if its
+        address gives another network on this machine.  The message lists the differences.
 
     Warns
     -----
     UserWarning
-        If a library has another version than when the model was saved; naming both.
+        If a library has another version than when the model was saved.
 
     Examples
     --------
@@ -135,7 +139,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     described, tensors = file_format.read(path)
     try:
         if described["class"] not in CLASSES:
-            cause = f"its class is {described['class']!r}, none of {', '.join(CLASSES)}"
+            cause = f"its class must be {' or '.join(CLASSES)}; got {described['class']!r}"
             raise ValueError(file_format.not_ours(path, cause))
         changed = file_format.changed(described["backbone"]["address"], described["versions"])
         if changed:
@@ -149,8 +153,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     except _OtherNetworkError as error:
         versions = f"Versions differ: {changed}." if changed else "The versions are the same."
         raise ValueError(
-            f"{str(path)!r} must hold the network that {described['backbone']['address']!r} is "
-            f"here; these parts differ:\n{error}\n{versions} Load it where it was saved."
+            f"{str(path)!r} must contain the network that {described['backbone']['address']!r} "
+            f"gives on this machine; these parts differ:\n{error}\n{versions} Load the file in the "
+            "environment in which it was saved."
         ) from error
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         cause = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -161,7 +166,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def _described(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return everything about ``model`` in plain values, and its tensors by name."""
+    """Return a description of ``model`` in plain values, and its tensors by name."""
     if type(model) not in CLASSES.values():
         raise TypeError(
             f"model must be a {' or a '.join(CLASSES)}; got {type(model).__name__}. {JOBLIB}"
@@ -173,7 +178,7 @@ def _described(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(address, str):
         raise TypeError(
             "backbone must be an address, 'provider/model', to be saved without code; got the "
-            f"factory {address!r}. register_provider gives it an address; {JOBLIB}"
+            f"factory {address!r}. register_provider gives a factory an address; {JOBLIB}"
         )
     tensors = _tensors(module)
     described = {
@@ -201,8 +206,8 @@ def _parameters(model: Any) -> tuple[dict[str, Any], list[str]]:
     needed = {"head": True, "augment": getattr(model, "tta", 0)}
     for name in [name for name in left_out if needed.get(name)]:
         raise TypeError(
-            f"{name} must be one of the library's own, by name or as an object, to be saved "
-            f"without code; got {getattr(model, name)!r}. {JOBLIB}"
+            f"{name} must be one of the library's own, a name or an object, to be saved without "
+            f"code; got {getattr(model, name)!r}. {JOBLIB}"
         )
     return packed, left_out
 
@@ -228,7 +233,7 @@ def _describe_backbone(address: str, backbone: Backbone) -> dict[str, Any]:
         "address": address,
         "stages": len(backbone.names),
         "classifier": backbone.classifier is not None,
-        "preset": described,  # if None, that of the provider
+        "preset": described,  # None stands for the preset of the provider
         "structure": _structure(backbone),
         "fingerprint": backbone.weights_fingerprint(),
     }
@@ -244,7 +249,7 @@ def _describe_tail(tail: Tail) -> dict[str, Any]:
 
 
 def _structure(backbone: Backbone) -> dict[str, str]:
-    """Path of a module -> what it is."""
+    """Return a text for each module of a backbone, by its path: its class and its settings."""
     return {
         path: f"{type(part).__module__}.{type(part).__qualname__}({part.extra_repr()})"
         for path, part in backbone.named_modules()
@@ -252,26 +257,29 @@ def _structure(backbone: Backbone) -> dict[str, str]:
 
 
 def _verify(model: Any, text: str, tensors: dict[str, Tensor]) -> None:
-    """Raise before anything is written, if the file would not restore the model."""
+    """Raise an error if :func:`load` would not restore ``model``, before anything is written."""
     most = file_format.MOST_BYTES // 2
     if len(text) > most:
         raise ValueError(
-            f"model must be described in at most {most} characters; its labels, history and the "
-            f"like take {len(text)}. {JOBLIB}"
+            f"model must have a description of at most {most} characters; its labels, history and "
+            f"other values take {len(text)}. {JOBLIB}"
         )
     try:
-        again = _restored(json.loads(text), tensors)
+        restored = _restored(json.loads(text), tensors)
     except _OtherNetworkError as error:
         raise ValueError(_not_restored(model, str(error))) from error
-    preset, given = model.backbone_.preset, again.backbone_.preset
+    preset, given = model.backbone_.preset, restored.backbone_.preset
     if preset.fingerprint() != given.fingerprint():
-        raise ValueError(_not_restored(model, f"  preset: {preset!r}, restored {given!r}"))
+        raise ValueError(
+            _not_restored(model, f"  preset: {preset!r}, but the address gives {given!r}")
+        )
 
 
 def _not_restored(model: Any, lines: str) -> str:
     return (
-        f"model must be what its address, {model._parts()[0]['origin'][0]!r}, and its parameters "
-        f"restore, to be saved without code; these parts differ:\n{lines}\n{JOBLIB}"
+        "model must have the network that its address, "
+        f"{model._parts()[0]['origin'][0]!r}, and its parameters give, to be saved without code; "
+        f"these parts differ:\n{lines}\n{JOBLIB}"
     )
 
 
@@ -279,7 +287,7 @@ def _not_restored(model: Any, lines: str) -> str:
 
 
 def _restored(described: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
-    """Return the estimator that a text and its tensors describe."""
+    """Rebuild an estimator from its description and its tensors."""
     model = CLASSES[described["class"]]()
     parameters = {name: unpack(value) for name, value in described["parameters"].items()}
     parameters["cache"] = cache_here(parameters["cache"])
@@ -292,7 +300,8 @@ def _restored(described: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
     if described["tail"] is not None:
         module = _blank_tail(unpack(described["tail"]), module, parts, tensors, parameters["head"])
     module = _filled(module, tensors)
-    _compare(  # parts of a module that are neither tensors nor printed
+    # The fingerprint also covers what neither the tensors nor the texts of the modules show.
+    _compare(
         {"fingerprint": described["backbone"]["fingerprint"]},
         {"fingerprint": _backbone_in(module).weights_fingerprint()},
     )
@@ -301,7 +310,7 @@ def _restored(described: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
 
 
 def _backbone(described: Mapping[str, Any]) -> Backbone:
-    """The network of the address, compared with that of the text, its numbers still random."""
+    """Build the network of the address with random weights, and compare its structure."""
     wanted = described["backbone"]
     backbone = get_backbone(wanted["address"], None)
     if not wanted["classifier"]:
@@ -313,7 +322,7 @@ def _backbone(described: Mapping[str, Any]) -> Backbone:
 
 
 def _preset(described: Mapping[str, Any], own: Any) -> Any:
-    """The preset of the text; its class is ours, or that of the provider's."""
+    """Rebuild the preset; its class must be ``ImagePreset`` or the class of the provider's own."""
     kinds = {"ImagePreset": ImagePreset(), type(own).__name__: own}
     if described["class"] not in kinds:
         _compare({"preset": described["class"]}, {"preset": type(own).__name__})
@@ -327,7 +336,7 @@ def _blank_tail(
     tensors: Mapping[str, Tensor],
     head: Any,
 ) -> Tail:
-    """Return a tail whose head has its shape but no memory."""
+    """Build a tail whose head is on the meta device, so that a bad file cannot fill the memory."""
     mean, scale = tensors["mean"].numpy(), tensors["scale"].numpy()
     with torch.device("meta"):
         blank = build_head(head, len(mean), parts["task"].n_outputs)
@@ -336,7 +345,7 @@ def _blank_tail(
 
 
 def _filled(module: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """``module`` with the tensors, frozen; all must fit."""
+    """Copy the tensors into ``module`` and freeze it; names, dtypes and shapes must match."""
     _compare(_forms(tensors), _forms(module.state_dict()))
     module.load_state_dict(dict(tensors), assign=True)
     backbone = _backbone_in(module)
@@ -349,9 +358,9 @@ def _forms(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _compare(saved: Mapping[str, str], here: Mapping[str, str]) -> None:
-    """Raise where a part is missing, or not what it was."""
+    """Raise an error that lists the parts that are missing or differ."""
     lines = [
-        f"{name or 'the whole'}: was {saved.get(name, 'none')}, is {here.get(name, 'none')}"
+        f"{name or 'the whole'}: was {saved.get(name, 'missing')}, is {here.get(name, 'missing')}"
         for name in {**saved, **here}
         if saved.get(name) != here.get(name)
     ]

@@ -1,4 +1,4 @@
-"""Plain values come back as they were."""
+"""Values that are packed and unpacked are equal to the original."""
 
 import json
 from pathlib import Path
@@ -7,19 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from sktransfer import (
-    ImagePreset,
-    Views,
-)
+from sktransfer import ImagePreset, Views
 from sktransfer.persistence.codec import NotPlainError, pack, unpack
 from sktransfer.schedules import SGDR
 
 
 class OddPreset(ImagePreset):
     """A preset that only its author knows."""
-
-
-# Plain values
 
 
 @pytest.mark.parametrize(
@@ -44,13 +38,13 @@ class OddPreset(ImagePreset):
     ],
     ids=repr,
 )
-def test_a_plain_value_comes_back_as_it_was(value):
-    again = unpack(json.loads(json.dumps(pack(value), allow_nan=False)))
-    assert again == value
-    assert type(again) is type(value)
+def test_a_plain_value_is_unpacked_unchanged(value):
+    unpacked = unpack(json.loads(json.dumps(pack(value), allow_nan=False)))
+    assert unpacked == value
+    assert type(unpacked) is type(value)
 
 
-def test_a_number_of_numpy_comes_back_as_a_number():
+def test_a_numpy_number_is_unpacked_as_a_python_number():
     assert type(unpack(pack(np.float64(0.1)))) is float
 
 
@@ -65,10 +59,10 @@ def test_a_number_of_numpy_comes_back_as_a_number():
     ],
     ids=repr,
 )
-def test_an_array_comes_back(array):
-    again = unpack(json.loads(json.dumps(pack(array), allow_nan=False)))
-    np.testing.assert_array_equal(again, array)
-    assert again.dtype == array.dtype
+def test_an_array_is_unpacked_unchanged(array):
+    unpacked = unpack(json.loads(json.dumps(pack(array), allow_nan=False)))
+    np.testing.assert_array_equal(unpacked, array)
+    assert unpacked.dtype == array.dtype
 
 
 @pytest.mark.parametrize(
