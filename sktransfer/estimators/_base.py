@@ -19,8 +19,8 @@ from ..training import (
     plan_fit,
     run_fit,
 )
-from ._callbacks import CallbackSupportMixin, fit_task
-from ._columns import check_items, columns_of, replace_columns
+from ._callbacks import CallbackSupportMixin, report_fit
+from ._columns import check_items, get_columns, replace_columns
 
 
 class FineTuneEstimator(
@@ -42,7 +42,7 @@ class FineTuneEstimator(
         twin, request = self._request(X, y, **others)
         with (
             plan_fit(request) as plan,
-            fit_task(self, plan.n_epochs, X, y, "epoch") as step,
+            report_fit(self, plan.n_epochs, X, y, "epoch") as step,
             progress_bar(plan.n_epochs, type(self).__name__, self.verbose, "epoch") as advance,
         ):
             n_done = 0
@@ -55,7 +55,7 @@ class FineTuneEstimator(
                 return step(X=X, y=y, reconstruction_attributes=attributes)
 
             fitted = run_fit(plan, done)
-        replace_columns(self, columns_of(twin))
+        replace_columns(self, get_columns(twin))
         self._fitted = fitted
         return self
 
@@ -148,7 +148,7 @@ class FineTuneEstimator(
 
     def _parts(self):
         """Return the parts of a fit that a file keeps, and the module with the tensors."""
-        return self._fitted.parts() | {"columns": columns_of(self)}, self._fitted.tail
+        return self._fitted.parts() | {"columns": get_columns(self)}, self._fitted.tail
 
     def _set_parts(self, parts, module):
         """Become the estimator that had these parts."""

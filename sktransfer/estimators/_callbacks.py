@@ -1,4 +1,4 @@
-"""scikit-learn's callback protocol, if the installed version has it."""
+"""Support scikit-learn's callbacks, if the installed version has them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,25 @@ except ImportError:  # pragma: no cover
 
 
 @contextmanager
-def fit_task(
+def report_fit(
     estimator: Any, n_steps: int, X: Any, y: Any, name: str = "batch"
 ) -> Iterator[Callable[..., bool]]:
-    """Report a fit to scikit-learn's callbacks; yields the function to call after each step.
+    """Report a fit to scikit-learn's callbacks; a context manager.
 
-    Callbacks of the estimator, or of a search that contains it, see the fit as a task and each of
-    at most ``n_steps`` steps as a subtask.  The function accepts whatever a callback may request,
-    such as ``reconstruction_attributes``, and returns True if a callback asks the fit to stop.
-    The method that uses this context manager must be decorated with :func:`with_callbacks`.
+    It yields a function that has to be called after each step.  The function accepts the values
+    that a callback may request, such as ``reconstruction_attributes``, and returns True if a
+    callback requests to stop the fit.  Callbacks of the estimator, or of a search that contains it,
+    see the fit as a task and each step as a subtask.  The method that uses this context manager
+    must be decorated with :func:`with_callbacks`.
+
+    Parameters
+    ----------
+    estimator : estimator
+    n_steps : int
+        Maximum number of steps.
+    X, y : as ``fit`` received them
+    name : str, default="batch"
+        The name of a step.
     """
     if not hasattr(estimator, "_init_callback_context"):
         yield lambda **_: False
@@ -39,8 +49,8 @@ def fit_task(
     task.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
 
     def step(**details: Any) -> bool:
-        below = task.subcontext(task_name=name).call_on_fit_task_begin(estimator=estimator)
-        return bool(below.call_on_fit_task_end(estimator=estimator, **details))
+        subtask = task.subcontext(task_name=name).call_on_fit_task_begin(estimator=estimator)
+        return bool(subtask.call_on_fit_task_end(estimator=estimator, **details))
 
     yield step
     task.call_on_fit_task_end(estimator=estimator, X=X, y=y)

@@ -1,4 +1,4 @@
-"""The columns of X, which scikit-learn records in ``fit`` and compares later."""
+"""Record the columns of X in ``fit``, and compare them later, as scikit-learn does."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ COLUMNS = ("n_features_in_", "feature_names_in_")
 def check_items(estimator: Any, preset: Preset, X: Any, *, reset: bool = False) -> Items:
     """Check ``X`` with a preset, and record or compare its columns.
 
-    An error leaves the estimator as it was.
+    If an error is raised, the estimator is unchanged.
 
     Parameters
     ----------
     estimator : estimator
-        Its ``n_features_in_`` and ``feature_names_in_`` describe the columns of X.  They are
-        missing after a fit to a list, and then a table of any width is accepted.
+        Its attributes ``n_features_in_`` and ``feature_names_in_`` describe the columns of X.  If X
+        was a list in ``fit``, they do not exist, and a table of any width is accepted.
     preset : Preset
+        Checks the items.
     X : sequence of n items, array or table
     reset : bool, default=False
-        True in ``fit``: the columns of X replace those of an earlier fit, and input without
-        columns deletes them.  False: they are compared.
+        If True, as in ``fit``, the columns of X replace those of an earlier fit; if X has no
+        columns, those of the earlier fit are deleted.  If False, the columns are compared.
     """
     is_frame = hasattr(X, "columns")
-    if is_frame and not reset:  # a frame with other names may hold no valid items at all
+    if is_frame and not reset:  # wrong column names explain more than an error about their items
         _compare_columns(estimator, X)
     items = preset.check(X)
     if reset:
@@ -40,13 +41,14 @@ def check_items(estimator: Any, preset: Preset, X: Any, *, reset: bool = False) 
 
 
 def _compare_columns(estimator: Any, X: Any) -> None:
+    """Raise an error if the columns of ``X`` differ from those in ``fit``."""
     if hasattr(estimator, "n_features_in_"):
         validate_data(estimator, X, reset=False, skip_check_array=True)
 
 
 def _record_columns(estimator: Any, X: Any) -> None:
-    """Replace the columns of an earlier fit by those of ``X``, or by nothing if it is None."""
-    before = columns_of(estimator)
+    """Replace the columns of an earlier fit by those of ``X``; None deletes them."""
+    before = get_columns(estimator)
     try:
         replace_columns(estimator, {})
         if X is not None:
@@ -56,13 +58,13 @@ def _record_columns(estimator: Any, X: Any) -> None:
         raise
 
 
-def columns_of(estimator: Any) -> dict[str, Any]:
+def get_columns(estimator: Any) -> dict[str, Any]:
     """Return the attributes that describe the columns of X, by name."""
     return {name: vars(estimator)[name] for name in COLUMNS if name in vars(estimator)}
 
 
 def replace_columns(estimator: Any, columns: Mapping[str, Any]) -> None:
-    """Set the attributes that describe the columns of X, and delete those of an earlier fit."""
+    """Replace the attributes that describe the columns of X by ``columns``."""
     for name in COLUMNS:
         vars(estimator).pop(name, None)
     vars(estimator).update(columns)

@@ -1,4 +1,4 @@
-"""Fine-tuning of a pretrained network, as a scikit-learn classifier."""
+"""Fine-tune a pretrained network as a scikit-learn classifier."""
 
 from sklearn.base import ClassifierMixin
 
@@ -8,153 +8,214 @@ from ._callbacks import with_callbacks
 
 
 class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
-    """Classify photos by a pretrained network that is fine-tuned to them.
+    """Classify items, such as images, with a pretrained network that is fine-tuned to them.
 
-    The recipe of practitioners, in one ``fit``: a new head on frozen features first, then as many
-    of the last stages as ``unfreeze`` says, at a low rate that falls from stage to stage, while
-    augmentation draws variants of the photos.  Other stages stay frozen, batch statistics included.
+    ``fit`` has two phases.  In the first one, a new head is fitted to the features of the frozen
+    network.  In the second one, the last stages of the network train together with the head, with
+    a low learning rate that is lower for each earlier stage, and images are augmented at random.
+    The other stages stay frozen, including the statistics of their batch norm.
 
     Parameters
     ----------
     backbone : str or callable, default="builtin/mini"
-        Address of the network, ``"provider/model"``, or a factory: a callable that returns one.
-        A factory's network counts as pretrained, unless its ``weights_info`` says something, and
-        neither a tag nor a sha256.
+        The network.  A string is an address, ``"provider/model"``; :func:`list_backbones` lists
+        all addresses.  A callable without arguments returns a ``Backbone``.  Its network counts as
+        pretrained, unless its ``weights_info`` is not empty and has neither a tag nor a sha256.
     weights : str, path-like or None, default="default"
-        ``"default"``, a tag of the provider, the path of a .safetensors, .pth or .pt file, or None
-        for random weights: training from scratch.
+        The weights that the network begins with: ``"default"``, a tag of the provider, or the path
+        of a .safetensors, .pth or .pt file.  None means random weights, which is training from
+        scratch.  Must be ``"default"`` if ``backbone`` is a callable.
     unfreeze : int, "all", str or "auto", default="auto"
-        How many stages train, from the last: 0 trains the head alone, "all" the whole network, the
-        name of a stage that stage and those after it.  "auto" is "all", or 1 for a pretrained
-        network on the rows of a table, which is any two-dimensional X.
+        The stages that train in the second phase.
+
+        - An integer is the number of stages, counted from the last one.  With 0, only the head
+          trains.
+        - "all" trains the whole network.
+        - The name of a stage trains this stage and all later ones.
+        - "auto" means 1 for a pretrained network and tabular input (any two-dimensional X), and
+          "all" otherwise.
     head : {"linear", "mlp"} or callable, default="linear"
-        What makes scores of features; ``MLPHead(hidden_sizes=..., dropout=...)``, or a callable of
-        the numbers of features and outputs that returns a new Module.
+        The head, which computes the scores of the classes from the features.
+
+        - "linear" is one linear layer.
+        - "mlp" is :class:`MLPHead` with one hidden layer of 256 units and a dropout of 0.5.
+        - A callable takes the number of features and the number of outputs, and returns a new
+          ``torch.nn.Module``; for example ``MLPHead(hidden_sizes=(512,), dropout=0.2)``.
     head_init : {"auto", "logistic", "prior"} or estimator, default="auto"
-        What the head starts from: scikit-learn's ``LogisticRegression(C=0.01)`` on the standardised
-        frozen features [1]_, another linear classifier, not fitted, whose ``fit`` takes
-        ``sample_weight``, or the shares of the classes.
-        "auto" is "logistic" for a linear head on a pretrained network.
+        The initial weights of the head.
+
+        - "logistic" uses the coefficients of ``LogisticRegression(C=0.01)``, fitted to the
+          standardised features of the frozen network, so that fine-tuning does not distort the
+          features in order to improve a random head [1]_.
+        - An unfitted linear classifier of scikit-learn is used in the same way.  Its ``fit`` must
+          accept ``sample_weight``.
+        - "prior" makes the head predict the class priors.
+        - "auto" means "logistic" for a linear head on a pretrained network, and "prior" otherwise.
+
+        A head other than a linear one must start from "prior".
     pooling : {"avg", "max", "avgmax", "flatten", "cls"}, default="avg"
-        How the positions of the last feature map become one vector.
+        How the positions of the last feature map become one vector of features: their mean, their
+        maximum, both, all positions one after the other, or the class token of a vision
+        transformer.
     dropout : float in [0, 1), default=0.0
-        Share of the features that a training step hides from the head.
+        Probability with which a feature is set to zero before the head, in training only.
     freeze_bn : {"auto", "frozen", "all"}, default="auto"
-        Batch norm of frozen stages never moves.  "all" keeps that of the others in evaluation mode
-        too: its gain and bias learn, its statistics stay.  "auto" is "all" for a pretrained
-        network, "frozen" for a new one.
+        The batch-norm layers that stay in evaluation mode during training.
+
+        - "frozen" keeps those of the frozen stages in evaluation mode.
+        - "all" keeps those of the trainable stages in evaluation mode, too.  Their weights and
+          biases train, but their running statistics do not change.
+        - "auto" means "all" for a pretrained network, and "frozen" for random weights.
     augment : None, {"auto", "light", "standard", "trivial"}, Views or callable, default="auto"
-        Random variants of the photos, in training only.  "light": windows of half to all of the
-        photo, and flips; "standard": rotation, shifts, shear, zoom and flips; "trivial":
-        "light", then one operation of TrivialAugment [2]_; a transform of
-        torchvision.transforms.v2, or another callable of a photo (3, h, w), uint8 or float32, that
-        returns one of any size; or ``Views``, a few fixed variants that can be cached.  "auto" is
-        "light" for photos where stages train.
+        Random changes of the images in the second phase of training.
+
+        - None trains on the images as they are.
+        - "light" crops 50 to 100 % of the image, and flips it horizontally.
+        - "standard" rotates, shifts, shears, zooms and flips.
+        - "trivial" is "light", followed by one operation of TrivialAugment [2]_.
+        - ``Views`` makes a fixed number of variants of each image, which can be cached.  Every
+          epoch draws one of them.
+        - A callable takes an image as a tensor of shape (3, h, w), and returns a tensor of that
+          form and of any size; for example a transform of ``torchvision.transforms.v2``.  The
+          tensor is uint8, or float32 in [0, 1] for images with more than 8 bits per channel.
+        - "auto" means "light" if the items are images and stages train, and None otherwise.
     tta : int, default=0
-        Random variants of each photo whose scores a prediction averages with those of the photo
-        itself, made by ``augment``, or "light" where that is None.
+        Number of random variants of each item for test-time augmentation.  A prediction averages
+        their scores and the score of the item itself.  With 0, only the item itself is used.  The
+        variants are those of ``augment``, or "light" if that is None or "auto".
     freeze_epochs : int or "auto", default="auto"
-        Epochs of the head alone, on frozen features without augmentation.  "auto" is 3, or 0 where
-        the head starts from an exact solution or the network from scratch.
+        Number of epochs of the first phase, in which only the head trains, without augmentation.
+        "auto" means 3 if the network is pretrained and the head starts from "prior", and 0
+        otherwise: then the head is already fitted, or the network is trained from scratch.
     max_epochs : int, default=6
-        Epochs of the second phase, in which ``unfreeze`` stages and the head train.
+        Number of epochs of the second phase, in which the head and the stages that ``unfreeze``
+        selects train.
     unfreeze_every : int or None, default=None
-        Thaw one stage more after so many epochs [3]_; None thaws all at once.
+        If an integer, the second phase starts with the last stage only and unfreezes one more
+        stage after this number of epochs, until all stages that ``unfreeze`` selects train [3]_.
+        None trains them from the first epoch.
     lr : float or "auto", default=0.001
-        Learning rate of the head while it trains alone; with ``unfreeze=0``, in both phases.
+        Base learning rate of the head in the first phase, and in the second phase if no stage
+        trains (``unfreeze=0``).  "auto" uses the suggestion of the learning-rate range test; see
+        :func:`find_lr`.
     fine_tune_lr : float or "auto", default=0.0003
-        Learning rate of the head in the second phase, where stages train.  "auto", as for ``lr``,
-        asks the range test of :func:`find_lr`.
+        Base learning rate of the head in the second phase if stages train.  "auto" is as for
+        ``lr``.
     layer_decay : float in (0, 1] or "auto", default="auto"
-        Rate of a stage over that of what follows it: the last stage learns at
-        ``fine_tune_lr * layer_decay``.  "auto" is 0.6, and 1.0 from scratch.
+        Layer-wise learning-rate decay: the learning rate of a stage divided by that of the next
+        stage, or of the head for the last stage.  The last stage trains with
+        ``fine_tune_lr * layer_decay``, the stage before it with ``fine_tune_lr * layer_decay**2``.
+        "auto" means 0.6 for a pretrained network, and 1.0 for random weights.
     lr_schedule : str or Schedule, default="one_cycle"
-        "constant", "cosine", "one_cycle", "sgdr", "cyclic", "slanted_triangular", or an object of
-        ``sktransfer.schedules``; over each phase.
+        How all learning rates change during a phase: "constant", "cosine", "one_cycle", "sgdr",
+        "cyclic", "slanted_triangular", or an object of ``sktransfer.schedules``.  Each phase runs
+        the schedule once.
     optimizer : {"adamw", "sgd", "rmsprop"}, class or callable, default="adamw"
-        Or a subclass of torch.optim.Optimizer, or a function of parameter groups.
+        The optimiser.  "sgd" has Nesterov momentum of 0.9.  Also a subclass of
+        ``torch.optim.Optimizer``, or a callable that takes the parameter groups and returns an
+        optimiser, such as ``partial(torch.optim.SGD, momentum=0.5)``.
     weight_decay : float, default=0.01
-        Not applied to norms and biases.
+        Weight decay of the optimiser, at least 0.  It is not applied to biases and norms.
     label_smoothing : float in [0, 1), default=0.1
-        Share of each target that is spread over all classes.
+        Fraction of each target that is distributed over all classes, in training only.
     class_weight : dict, "balanced" or None, default=None
-        How much each class counts; only the ratios matter.
+        Weights of the classes in the loss.  A dict maps labels to weights; a label that is missing
+        has weight 1.  "balanced" weights each class inversely to its frequency.  With None, all
+        classes have weight 1.  Only the ratios of the weights matter.  Must be None if the targets
+        are multi-label.
     batch_size : int or "auto", default="auto"
-        Rows of a training step; "auto" is 32.
+        Number of items in a training step.  "auto" means 32.
     inference_batch_size : int or "auto", default="auto"
-        Number of items in every forward pass without gradients: of the frozen stages in ``fit``,
-        and of predictions.  A last batch, or a call on a few items, is filled up with zeros, so
-        that a prediction does not depend on what else is in the call.  "auto" is 16 on a CPU, 32 on
-        mps and 64 on cuda.  Use 1 to predict single items with the lowest latency; it may be set
-        after ``fit``.
+        Number of items in each forward pass without gradients: of the frozen stages in ``fit``,
+        and in predictions.  Smaller batches are filled up with zeros, so that a prediction does
+        not depend on the other items of the call.  "auto" means 16 on a CPU, 32 on mps and 64 on
+        cuda.  Use 1 to predict single items with the lowest latency.  This can also be set after
+        ``fit``.
     early_stopping : bool, default=False
-        Hold out a part of the training data, and stop when its loss no longer falls.
+        If True, a part of the training data is held out for validation, unless ``X_val`` is passed
+        to ``fit``, and a phase ends when the validation loss stops improving.  If False, all
+        epochs are trained.
     validation_fraction : float in (0, 1), default=0.1
-        Share of the training data to hold out, by class, groups kept whole.
+        Fraction of the training data to hold out if ``early_stopping`` is True.  The split is
+        stratified by class, and keeps the items of a group together.
     n_iter_no_change : int, default=5
-        Epochs without an improvement before ``early_stopping`` ends a phase.
+        Number of epochs without an improvement after which ``early_stopping`` ends a phase.
     tol : float, default=0.0001
-        An improvement is a fall of the validation loss by more than this.
+        Minimum decrease of the validation loss that counts as an improvement, at least 0.
     image_size : int or None, default=None
-        Side, in pixels, of the square that the network sees.  None is what its weights ask for;
-        for the rows of a table, the least that it takes and that loses no pixel.
+        Side, in pixels, of the square image that the network receives.  None means the size that
+        the weights were trained with.  For tabular input, None means the smallest size that the
+        network accepts and that loses no pixel.
     image_shape : tuple of int or None, default=None
-        (h, w), (h, w, c) or (c, h, w) of the images in a table of flattened rows.
+        Shape of the flattened images in tabular input: (h, w), (h, w, c) or (c, h, w).  With None,
+        a row of length 3 * s * s is an image of shape (s, s, 3).  A row of any other length is
+        padded with zeros to the next square, and becomes a grey image.
     preset : dict, preset or None, default=None
-        Overrides of the preprocessing that came with the weights, or a whole preset.
+        Changes of the preprocessing that belongs to the weights.  A dict replaces some of its
+        fields, such as ``{"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}``.  A preset replaces
+        all of it.  None changes nothing.
     cache : str, path-like, ActivationCache or None, default=None
-        Folder where the output of frozen stages is kept by content, shared by folds, candidates
-        and processes.  None keeps it for the time of one fit.
+        Folder for the output of the frozen stages, by content of the items.  Folds, grid
+        candidates and processes share it.  With None, the output is kept for one fit only.
     checkpoint : str, path-like or None, default=None
-        Folder where each epoch is kept: a fit that was killed and is run again, with the same
-        parameters and data, goes on from its last epoch.
+        Folder in which every epoch is saved.  If a fit was killed and is run again with the same
+        parameters and data, it resumes from its last complete epoch.  The files of a fit are
+        deleted when it is complete.  None saves nothing.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
-        In which the network computes; its weights are float32.  "auto" is bfloat16 on a device
-        that has units for it.  A float64 table on a CPU is trained on in float64, unless it is
-        "bfloat16".
+        Type in which the stages compute.  Their weights are float32.  "auto" means bfloat16 on a
+        device with hardware support for it, and float32 otherwise.  For a float64 table on a CPU,
+        "float32" and "auto" train in float64.
     device : str or torch.device, default="auto"
-        "cpu", "cuda", "cuda:1", "mps", or "auto": the first of cuda, mps, cpu that is there.
+        Where the network computes: "cpu", "cuda", "cuda:1" or "mps".  "auto" means the first
+        available one of cuda, mps and cpu.
     n_jobs : int or None, default=None
-        Threads that decode.  None is as many as torch computes with; -1 is one for each processor.
+        Number of threads that decode items.  None means the number of threads that torch uses,
+        and -1 one thread for each processor.
     decode_error : {"raise", "warn", "ignore"}, default="raise"
-        What an image that cannot be decoded does: an error that names the first ten; or it is left
-        out of ``fit``, and its prediction is NaN, with or without a warning.
+        What happens if an item cannot be decoded.  "raise" raises an error that lists the first
+        ten such items.  "warn" leaves them out of ``fit``, predicts NaN for them, and warns.
+        "ignore" does the same without a warning.
     skorch_callbacks : list or None, default=None
-        skorch's callbacks and those of ``sktransfer.callbacks``: mixing, averaging, clipping,
-        snapshots, schedules of other settings.  They are copied, and see both phases.
+        Callbacks of skorch or of ``sktransfer.callbacks``, for example ``MixUp()``.  They are
+        copied for each phase.  None means no further callbacks.
     random_state : int, RandomState or None, default=None
-        Of all that is drawn.  Two fits with one integer give the same bits on one machine.
+        Seed of all random draws: new weights, the order of the items, augmentation, dropout and
+        the validation split.  With an int, two fits on one machine are equal to the last bit.
     verbose : int, default=1
-        0 is silent; otherwise long work shows a progress bar, on terminals only.
+        0 shows nothing.  Otherwise a progress bar is shown, in terminals only.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels; of multi-label targets, 0 to n_classes - 1.
+        The sorted labels.  For multi-label targets, the integers from 0 to n_classes - 1.
+    task_ : Task
+        The kind of target, with its loss and its decision: ``Classification`` or ``MultiLabel``.
     backbone_ : Backbone
-        The network as it was tuned, frozen.
-    head_ : Module
-        The head.
+        The fine-tuned network, with all stages frozen.
+    head_ : torch.nn.Module
+        The trained head.
     net_ : skorch.NeuralNet or None
-        The net of the last phase that trained; None where none did.
+        The skorch net of the last phase.  None if no phase trained.
     history_ : History
-        A list of dicts, one an epoch; ``to_frame()`` makes a table of it.
+        A list with one dict for each epoch.  ``to_frame()`` returns it as a DataFrame.
     report_ : Report
-        A list of dicts, one a stage: frozen or not, mode of batch norm, least and greatest rate,
-        and how far its weights moved; ``to_frame()`` makes a table of it.
+        A list with one dict for each stage: if it was frozen, the mode of its batch norm, its
+        minimum and maximum learning rate, and how far its weights moved.  ``to_frame()`` returns
+        it as a DataFrame.
     n_iter_ : int
-        Epochs that were trained, over both phases.
+        Number of trained epochs, over both phases.
     best_epoch_ : int or None
-        The epoch whose weights were kept, from 1, 0 for those before the first; None without
-        validation data, and of an ensemble of snapshots.
+        Number of the epoch whose weights were kept, counted from 1 over both phases.  0 means the
+        weights before the first epoch.  None if there was no validation data.
     skipped_ : ndarray of int
-        Positions of the rows of X that ``decode_error`` let ``fit`` leave out.
+        Positions of the items of X that could not be decoded and were left out of ``fit``.
     weights_info_ : dict
-        Tag, source, sha256, licence, input size, mean and std of the weights it began with.
+        Tag, source, sha256 and licence of the initial weights, and the size, mean and standard
+        deviation of their inputs.
     n_features_in_ : int
-        Width of the table seen in ``fit``; only where X was a table.
+        Number of columns of X.  Only if X was a table.
     feature_names_in_ : ndarray of str
-        Names of its columns; only where X was a DataFrame.
+        Names of the columns of X.  Only if X was a DataFrame.
 
     See Also
     --------
@@ -163,14 +224,15 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
 
     Notes
     -----
-    "Weight 2 equals a row given twice" holds for one full batch without augmentation.  Logits are
-    what ``decision_function`` gives, so that ``CalibratedClassifierCV(method="temperature")`` can
-    scale them.
+    ``decision_function`` returns logits, so ``CalibratedClassifierCV(method="temperature")`` can
+    scale them.  A sample weight of 2 has the same effect as a duplicated item, if the training data
+    is a single batch and is not augmented.
 
     References
     ----------
-    .. [1] A. Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
-       Out-of-Distribution", ICLR 2022, https://arxiv.org/abs/2202.10054
+    .. [1] A. Kumar, A. Raghunathan, R. Jones, T. Ma and P. Liang, "Fine-Tuning can Distort
+       Pretrained Features and Underperform Out-of-Distribution", ICLR 2022,
+       https://arxiv.org/abs/2202.10054
     .. [2] S. Müller and F. Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
        Augmentation", ICCV 2021, https://arxiv.org/abs/2103.10158
     .. [3] J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification",
@@ -273,19 +335,21 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
 
     @with_callbacks
     def fit(self, X, y, sample_weight=None, groups=None, X_val=None, y_val=None):
-        """Fine-tune the network to photos and their labels.
+        """Fine-tune the network to items and their labels.
 
         Parameters
         ----------
         X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+            The training items.
         y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
-            Labels: strings, bools or integers; or multi-label indicators.
+            The labels of the items: strings, bools or integers, or multi-label indicators.
         sample_weight : array-like of shape (n_items,) or None, default=None
-            How much each item counts.
+            Weight of each item in the loss, at least 0.  None means 1 for each.
         groups : array-like of shape (n_items,) or None, default=None
-            Items of one group stay together when ``early_stopping`` holds some out.
+            Items of one group stay together when ``early_stopping`` holds out a part of them.
         X_val, y_val : like X and y, or None, default=None
-            Validation data; then none is held out.
+            Validation data.  If given, no training data is held out, and the weights of the epoch
+            with the lowest validation loss are kept.
 
         Returns
         -------
@@ -294,12 +358,13 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Raises
         ------
         TypeError, ValueError
-            If a parameter, an item or a label is not what it must be, or the loss is not finite;
-            the message names it.
+            If a parameter, an item or a label is invalid; the message names it.
+        TrainingDivergedError
+            If the training loss is not finite.
         FreezeError
-            If a frozen stage moved, or one that trains got no gradient.
+            If a frozen stage changed, or a trainable stage got no gradient.
         OSError
-            If the folder of ``cache`` or ``checkpoint`` cannot be made or read.
+            If the folder of ``cache`` or ``checkpoint`` cannot be created or read.
         """
         return self._fit(
             X,
@@ -311,7 +376,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         )
 
     def decision_function(self, X):
-        """Return the scores of the classes: logits.
+        """Return the scores of the classes, which are logits.
 
         Parameters
         ----------
@@ -320,7 +385,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Returns
         -------
         ndarray of shape (n_items,) for two classes, else (n_items, n_classes), float64
-            The row of an image that cannot be decoded is NaN.
+            The row of an item that cannot be decoded is NaN.
         """
         outputs = self._outputs(X)
         return self.task_.decision(outputs)
@@ -335,8 +400,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Returns
         -------
         ndarray of shape (n_items, n_classes), float64
-            Rows sum to 1; for multi-label targets, each column is a probability of its own.  The
-            row of an image that cannot be decoded is NaN.
+            Each row sums to 1.  For multi-label targets, each entry is the probability of one
+            label, and rows need not sum to 1.  The row of an item that cannot be decoded is NaN.
         """
         outputs = self._outputs(X)
         return self.task_.probabilities(outputs)
@@ -348,27 +413,30 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         ----------
         X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
         y : array-like of shape (n_items,) or (n_items, n_classes) of 0 and 1
+            The true labels.
         sample_weight : array-like of shape (n_items,) or None, default=None
+            Weight of each item in the mean.  None means 1 for each.
 
         Returns
         -------
         float in [0, 1]
-            With several labels an item, all of them have to be right.  An image that cannot be
-            decoded counts as wrong.
+            For multi-label targets, an item counts as correct if all its labels are.  An item that
+            cannot be decoded counts as wrong.
 
         Raises
         ------
         ValueError
-            If y does not have the shape of the predictions.
+            If the shape of ``y`` differs from that of the predictions.
         """
         return self.task_.score(self.predict(X), y, sample_weight)
 
     @property
     def classes_(self):
-        """The labels, sorted; for multi-label targets, 0 to n_classes - 1."""
+        """The sorted labels; for multi-label targets, 0 to n_classes - 1."""
         return self.task_.classes
 
     def _find_task(self, y, n_items):
+        """Return ``Classification`` or ``MultiLabel``, depending on the form of ``y``."""
         return find_classification(y, n_items, type(self).__name__)
 
     def __sklearn_tags__(self):

@@ -1,4 +1,4 @@
-"""Features of a pretrained network, as a scikit-learn transformer."""
+"""Extract features with a pretrained network as a scikit-learn transformer."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from ..cache import check_cache
 from ..data import adapt, input_info
 from ..extraction import LOGITS, Prefix, Tap, resolve_batch_size, run_frozen
 from ..training import RUNNING, check_parameters
-from ._callbacks import CallbackSupportMixin, fit_task, with_callbacks
-from ._columns import check_items, columns_of, replace_columns
+from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
+from ._columns import check_items, get_columns, replace_columns
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """The result of a fit: a frozen network, and where its features are read.
+    """The result of a fit: a frozen network, and the layers at which its features are read.
 
     Parameters
     ----------
     prefix : Prefix
-        Its backbone has the stages that the layers need.
+        The stages that the layers need.
     layers : list of str
+        The names of the layers, in the order of their features.
     widths : list of int
         The number of features of each layer.
     weights_info : dict
+        The origin of the weights.
     origin : tuple
-        The parameters ``backbone`` and ``weights``.
+        The parameters ``backbone`` and ``weights``, from which the weights can be loaded again.
     """
 
     prefix: Prefix
@@ -46,11 +48,11 @@ class Extraction:
 
     @property
     def n_features(self) -> int:
-        """The number of features of all layers."""
+        """The total number of features of all layers."""
         return sum(self.widths)
 
     def parts(self) -> dict[str, Any]:
-        """Return everything but the backbone: plain values and small objects, by name."""
+        """Return all parts of the result except the backbone, by name."""
         names = ("layers", "widths", "weights_info", "origin")
         prefix = self.prefix
         return {name: getattr(self, name) for name in names} | {
@@ -61,7 +63,7 @@ class Extraction:
 
     @classmethod
     def from_parts(cls, backbone: Backbone, parts: Mapping[str, Any]) -> Extraction:
-        """Return the result that had these parts."""
+        """Rebuild a result from its backbone and its other parts."""
         others = dict(parts)
         taps, device, dtype = (others.pop(name) for name in ("taps", "device", "dtype"))
         try:
@@ -75,75 +77,92 @@ class Extraction:
 class PretrainedFeatureExtractor(
     CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """Turn raw items into the pooled activations of a pretrained network.
+    """Turn items, such as images, into features: the pooled activations of a pretrained network.
+
+    The network is frozen: no weight changes in ``fit``, and no label is needed.  The features can
+    be used by any estimator of scikit-learn, in a pipeline.
 
     Parameters
     ----------
     backbone : str or callable, default="builtin/mini"
-        Address of the backbone, ``"provider/model"``, or a factory: a callable that returns one.
-        :func:`list_backbones` names all.
+        The network.  A string is an address, ``"provider/model"``; :func:`list_backbones` lists
+        all addresses.  A callable without arguments returns a ``Backbone``.
     weights : str, path-like or None, default="default"
-        ``"default"``, a tag of the provider, the path of a .safetensors, .pth or .pt file, or None
-        for seeded random weights.  A factory brings its own.
+        The weights of the network: ``"default"``, a tag of the provider, or the path of a
+        .safetensors, .pth or .pt file.  None means random weights from a fixed seed.  Must be
+        ``"default"`` if ``backbone`` is a callable.
     layer : str or list of str, default="last"
-        Stage whose output becomes the features: its name, "last", or, from the network's own
-        classifier, "logits" or "probabilities".  The features of several are concatenated.
+        Where the features are read.
+
+        - The name of a stage, or "last" for the last stage, reads the output of this stage.
+        - "logits" and "probabilities" read the output of the network's own classifier.
+        - A list concatenates the features of several layers.
     pooling : {"avg", "max", "avgmax", "flatten", "cls"}, default="avg"
-        How the positions of a feature map become one vector: mean, maximum, both, every position,
-        or the class token of a vision transformer.
+        How the positions of a feature map become one vector of features: their mean, their
+        maximum, both, all positions one after the other, or the class token of a vision
+        transformer.  Has no effect on "logits" and "probabilities".
     image_size : int or None, default=None
-        Side, in pixels, of the square that the network sees; None is what its weights ask for.
+        Side, in pixels, of the square image that the network receives.  None means the size that
+        the weights were trained with.
     image_shape : tuple of int or None, default=None
-        (h, w), (h, w, c) or (c, h, w) of the images in a table of flattened rows.  None takes a
-        width of 3 * s * s as (s, s, 3), and pads any other with zeros to the next square, one
-        channel.
+        Shape of the flattened images in tabular input: (h, w), (h, w, c) or (c, h, w).  With None,
+        a row of length 3 * s * s is an image of shape (s, s, 3).  A row of any other length is
+        padded with zeros to the next square, and becomes a grey image.
     preset : dict, preset or None, default=None
-        Overrides of the preprocessing that came with the weights, such as
-        ``{"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}``, or a whole preset.
+        Changes of the preprocessing that belongs to the weights.  A dict replaces some of its
+        fields, such as ``{"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}``.  A preset replaces
+        all of it.  None changes nothing.
     cache : str, path-like, ActivationCache or None, default=None
-        Folder where features are kept by content: a photo goes through the same network once.
+        Folder for the features, by content of the items, so that each item passes the same network
+        only once.  None keeps nothing.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
-        In which the network computes; features are float32 always.  "auto" is bfloat16 on a
-        device that has units for it.
+        Type in which the network computes; the features are always float32.  "auto" means bfloat16
+        on a device with hardware support for it, and float32 otherwise.
     batch_size : int or "auto", default="auto"
-        Number of items in every forward pass.  A last batch, or a call on a few items, is filled up
-        with zeros, so that features do not depend on what else is in the call.  "auto" is 16 on a
-        CPU, 32 on mps and 64 on cuda.  Use 1 to transform single items with the lowest latency; it
-        may be set after ``fit``.  Features of two batch sizes may differ in the last bits.
+        Number of items in each forward pass.  Smaller batches are filled up with zeros, so that
+        features do not depend on the other items of the call.  "auto" means 16 on a CPU, 32 on mps
+        and 64 on cuda.  Use 1 to transform single items with the lowest latency.  This can also be
+        set after ``fit``.  With another batch size, the last bits of the features may differ.
     device : str or torch.device, default="auto"
-        "cpu", "cuda", "cuda:1", "mps", or "auto": the first of cuda, mps, cpu that is there.
+        Where the network computes: "cpu", "cuda", "cuda:1" or "mps".  "auto" means the first
+        available one of cuda, mps and cpu.
     n_jobs : int or None, default=None
-        Threads that decode while the network computes.  None is as many as torch computes with,
-        which joblib sets to 1 in its workers; -1 is one for each processor.
+        Number of threads that decode items while the network computes.  None means the number of
+        threads that torch uses, which is 1 in the workers of joblib, and -1 one thread for each
+        processor.
     decode_error : {"raise", "warn", "ignore"}, default="raise"
-        What an image that cannot be decoded does: an error that names the first ten, or a row of
-        NaN, with or without a warning.  A file that is not there is always an error.
+        What happens if an item cannot be decoded.  "raise" raises an error that lists the first
+        ten such items.  "warn" returns rows of NaN for them, and warns.  "ignore" does the same
+        without a warning.  A file that does not exist is always an error.
     store_weights_in_pickle : bool, default=True
-        Whether a pickle holds the weights and needs nothing else, or their fingerprint alone: then
-        they are loaded again, from where ``weights`` says, and verified.
+        If True, a pickle of the fitted estimator contains the weights.  If False, it contains only
+        their fingerprint.  The weights are then loaded again from ``backbone`` and ``weights`` when
+        the pickle is loaded, and must have the same fingerprint.
     verbose : int, default=1
-        0 is silent; otherwise long work shows a progress bar, on terminals only.
+        0 shows nothing.  Otherwise a progress bar is shown, in terminals only.
 
     Attributes
     ----------
     backbone_ : Backbone
-        The network, frozen, as far as ``layer`` needs it.
+        The frozen network, up to the last stage that ``layer`` needs.
     weights_info_ : dict
-        Tag, source, sha256, licence, input size, mean and std of the weights.
+        Tag, source, sha256 and licence of the weights, and the size, mean and standard deviation
+        of their inputs.
     n_features_in_ : int
-        Width of the table seen in ``fit``; only where X was a table.
+        Number of columns of X.  Only if X was a table.
     feature_names_in_ : ndarray of str
-        Names of its columns; only where X was a DataFrame.
+        Names of the columns of X.  Only if X was a DataFrame.
 
     See Also
     --------
+    FineTuneClassifier : Fine-tune the network, too.
     list_backbones : The addresses of all networks.
-    load_image_folder : Paths and labels of a folder of photos.
+    load_image_folder : Paths and labels of the images in a folder.
 
     Notes
     -----
-    Equal items give equal features, bit for bit, whatever else is in the call: batch norm uses the
-    stored statistics, and every batch has ``batch_size`` rows.
+    Equal items have equal features, bit for bit, whatever the other items of the call are: batch
+    norm uses its stored statistics, and every batch has ``batch_size`` rows.
 
     Examples
     --------
@@ -196,7 +215,9 @@ class PretrainedFeatureExtractor(
 
     @with_callbacks
     def fit(self, X, y=None):
-        """Load the network; nothing is learned from ``X`` but the form of its items.
+        """Load the network.
+
+        Nothing is learned from ``X``, but its items are checked, and its columns are recorded.
 
         Parameters
         ----------
@@ -209,17 +230,19 @@ class PretrainedFeatureExtractor(
 
         Raises
         ------
-        ValueError
-            If a parameter or an item is not what it must be; the message names it.
+        TypeError, ValueError
+            If a parameter or an item is invalid; the message names it.
         """
-        twin, fitted, _ = self._load(X)
-        with fit_task(self, 0, X, y):
-            self._learn(twin, fitted)
+        columns, fitted, _ = self._load(X)
+        with report_fit(self, 0, X, y):
+            self._set_fitted(columns, fitted)
         return self
 
     @with_callbacks
     def fit_transform(self, X, y=None):
-        """Load the network, and return the features of ``X``.
+        """Load the network and return the features of ``X``.
+
+        The result equals that of ``fit(X).transform(X)``.
 
         Parameters
         ----------
@@ -230,15 +253,15 @@ class PretrainedFeatureExtractor(
         -------
         ndarray of shape (n_items, n_features), float32
         """
-        twin, fitted, items = self._load(X)
+        columns, fitted, items = self._load(X)
         size = fitted.prefix.batch_size
-        with fit_task(self, -(-len(items) // size), X, y) as step:
-            features = self._features(fitted, items, step)
-        self._learn(twin, fitted)
+        with report_fit(self, -(-len(items) // size), X, y) as step:
+            features = self._compute_features(fitted, items, step)
+        self._set_fitted(columns, fitted)
         return features
 
     def transform(self, X):
-        """The features of ``X``.
+        """Return the features of ``X``.
 
         Parameters
         ----------
@@ -247,24 +270,25 @@ class PretrainedFeatureExtractor(
         Returns
         -------
         ndarray of shape (n_items, n_features), float32
-            A row is NaN where ``decode_error`` let an image pass that cannot be decoded.
+            The row of an item that cannot be decoded is NaN, unless ``decode_error="raise"``.
 
         Raises
         ------
         DecodeError
-            A ValueError, with ``decode_error="raise"``: names the first ten such images.
+            If an item cannot be decoded and ``decode_error="raise"``.  The message lists the first
+            ten such items.
         """
         check_is_fitted(self)
         items = check_items(self, self.backbone_.preset, X)
-        return self._features(self._fitted, items)
+        return self._compute_features(self._fitted, items)
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the features: the layer, and a number.
+        """Return the names of the features: the layer, an underscore and a number.
 
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            Only checked: its length must be ``n_features_in_`` where X was a table.
+            Not used.  If X was a table, its length must be ``n_features_in_``.
 
         Returns
         -------
@@ -277,7 +301,7 @@ class PretrainedFeatureExtractor(
 
     @property
     def backbone_(self):
-        """The network, frozen, as far as ``layer`` needs it."""
+        """The frozen network, up to the last stage that ``layer`` needs."""
         return self._fitted.prefix.backbone
 
     @property
@@ -291,11 +315,20 @@ class PretrainedFeatureExtractor(
         return self._fitted.n_features
 
     def _load(self, X):
-        """Return an unfitted twin, which records the columns of ``X``, a result and the items."""
-        given = self.get_params(deep=False)
-        check_parameters(given)
-        twin = object.__new__(type(self))
-        twin.__dict__.update(given)
+        """Check the parameters, load the network and check the items of ``X``.
+
+        Returns
+        -------
+        columns : dict
+            The attributes that describe the columns of ``X``.
+        fitted : Extraction
+        items : Items
+        """
+        parameters = self.get_params(deep=False)
+        check_parameters(parameters)
+        # An unfitted copy records the columns, so an error leaves this estimator as it was.
+        unfitted = object.__new__(type(self))
+        unfitted.__dict__.update(parameters)
         backbone = get_backbone(self.backbone, self.weights)
         layers = self._check_layers(backbone)
         backbone.preset = adapt(backbone.preset, self.preset, self.image_size, self.image_shape)
@@ -306,19 +339,20 @@ class PretrainedFeatureExtractor(
             Tap(stops.get(layer, last), layer if layer in LOGITS else self.pooling)
             for layer in layers
         ]
-        prefix = self._prefix(backbone, taps)
-        widths = self._measure(prefix)
-        items = check_items(twin, backbone.preset, X, reset=True)
+        prefix = self._build_prefix(backbone, taps)
+        widths = self._measure_widths(prefix)
+        items = check_items(unfitted, backbone.preset, X, reset=True)
         origin = (self.backbone, self.weights)
-        return twin, Extraction(prefix, layers, widths, weights_info, origin), items
+        fitted = Extraction(prefix, layers, widths, weights_info, origin)
+        return get_columns(unfitted), fitted, items
 
-    def _learn(self, twin, fitted):
+    def _set_fitted(self, columns, fitted):
         """Record the columns of X and the result of the fit."""
-        replace_columns(self, columns_of(twin))
+        replace_columns(self, columns)
         self._fitted = fitted
 
     def _check_layers(self, backbone):
-        """The layers that are asked for, in order."""
+        """Return the requested layers as a list; raise an error if one of them is invalid."""
         layers = [self.layer] if isinstance(self.layer, str) else self.layer
         if not (
             isinstance(layers, (list, tuple)) and all(isinstance(layer, str) for layer in layers)
@@ -333,33 +367,34 @@ class PretrainedFeatureExtractor(
             check_choice("layer", layer, [*backbone.names, "last", *LOGITS])
             if layer in LOGITS and backbone.classifier is None:
                 raise ValueError(
-                    f"layer must be a stage for a backbone without a classifier; got {layer!r}."
+                    f"layer must be a stage if the backbone has no classifier; got {layer!r}."
                 )
         check_pooling(self.pooling, backbone, self.backbone)
         return layers
 
-    def _prefix(self, backbone, taps):
-        """Return the prefix up to the last of ``taps``, without the stages behind it."""
+    def _build_prefix(self, backbone, taps):
+        """Build the prefix up to the last of ``taps``, without the stages after it."""
         device = resolve_device(self.device)
         dtype = resolve_precision(self.precision, device)
         batch_size = resolve_batch_size(self.batch_size, device)
-        return Prefix(_as_far_as(backbone, taps), taps, device, dtype, batch_size)
+        return Prefix(_truncate(backbone, taps), taps, device, dtype, batch_size)
 
-    def _measure(self, prefix):
-        """Return the number of features of each layer, measured on one blank item."""
+    def _measure_widths(self, prefix):
+        """Run one blank item through the network, and return the number of features by layer."""
         preset = prefix.backbone.preset
         try:
             return [width for (width,) in prefix.measure(preset.collate([], 1))]
         except RuntimeError as error:
             size = input_info(preset)["input_size"]
-            if size is None:  # not an image: the size is not to blame
+            if size is None:  # not an image, so the size is not the cause
                 raise
             raise ValueError(
-                f"image_size must be one that {self.backbone!r} can take; it failed on "
-                f"{size} pixels: {error}"
+                f"image_size must be a size that {self.backbone!r} can process; got {size} pixels, "
+                f"which failed: {error}"
             ) from error
 
-    def _features(self, fitted, items, step=lambda: None):
+    def _compute_features(self, fitted, items, step=lambda: None):
+        """Return the features of items, and call ``step`` after each batch."""
         check_parameters(self.get_params(deep=False), RUNNING)
         size = resolve_batch_size(self.batch_size, fitted.prefix.device)
         with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
@@ -368,6 +403,7 @@ class PretrainedFeatureExtractor(
             def progress(n_items):
                 nonlocal done
                 advance(n_items)
+                # ``step`` counts batches; cached items count as if they had been computed.
                 for _ in range(-(-done // size), -(-(done + n_items) // size)):
                     step()
                 done += n_items
@@ -388,11 +424,14 @@ class PretrainedFeatureExtractor(
         return features  # (n_items, n_features)
 
     def _parts(self):
-        """Return the parts of a fit that a file keeps, and the module with the tensors."""
-        return self._fitted.parts() | {"columns": columns_of(self)}, self.backbone_
+        """Return the result of the fit as plain parts, and the module that holds the weights.
+
+        ``sktransfer.save`` writes both to a file.
+        """
+        return self._fitted.parts() | {"columns": get_columns(self)}, self.backbone_
 
     def _set_parts(self, parts, module):
-        """Become the estimator that had these parts."""
+        """Restore the result of a fit that ``_parts`` returned; used by ``sktransfer.load``."""
         parts = dict(parts)
         replace_columns(self, parts.pop("columns"))
         self._fitted = Extraction.from_parts(module, parts)
@@ -401,6 +440,7 @@ class PretrainedFeatureExtractor(
         return "_fitted" in vars(self)
 
     def __getstate__(self):
+        # Save the stages instead of the prefix, whose copies of them are rebuilt.
         state = super().__getstate__()
         fitted = state.get("_fitted")
         if fitted is not None:
@@ -415,18 +455,19 @@ class PretrainedFeatureExtractor(
         if fitted is not None:
             parts, backbone = fitted
             if isinstance(backbone, tuple):
-                backbone = self._reloaded(parts, *backbone)
+                backbone = self._reload_backbone(parts, *backbone)
             state = state | {"_fitted": Extraction.from_parts(backbone, parts)}
         super().__setstate__(state)
 
-    def _reloaded(self, parts, preset, fingerprint):
-        """Return the backbone of a pickle without weights, loaded from their origin."""
+    def _reload_backbone(self, parts, preset, fingerprint):
+        """Load the backbone of a pickle without weights from its origin, and verify it."""
         source, weights = parts["origin"]
-        backbone = _as_far_as(get_backbone(source, weights), parts["taps"])
+        backbone = _truncate(get_backbone(source, weights), parts["taps"])
         if backbone.weights_fingerprint() != fingerprint:
             raise ValueError(
-                f"weights must be those that this {type(self).__name__} was fitted with; the ones "
-                f"loaded from backbone={source!r}, weights={weights!r} are others."
+                f"weights must be those that this {type(self).__name__} was fitted with; got other "
+                f"weights from backbone={source!r}, weights={weights!r}. Make the original weights "
+                "available, or fit the estimator again."
             )
         backbone.preset = preset
         return backbone
@@ -439,8 +480,8 @@ class PretrainedFeatureExtractor(
         return tags
 
 
-def _as_far_as(backbone, taps):
-    """Freeze ``backbone`` and drop the stages behind the last of ``taps``."""
+def _truncate(backbone, taps):
+    """Freeze ``backbone``, and drop the stages after the last of ``taps``."""
     if not any(tap.reduce in LOGITS for tap in taps):
         backbone.truncate(max(tap.stop for tap in taps))
     return backbone.freeze_to(len(backbone.names))
