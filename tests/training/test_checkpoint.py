@@ -1,4 +1,4 @@
-"""A fit that was killed goes on from its last epoch, and ends as if nothing had happened."""
+"""A fit that was killed continues from its last epoch, and ends as one that was not."""
 
 import os
 import signal
@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.tiny import coloured_photos, tiny_backbone
+from helpers.killed import assert_same_fit, killed_after
+from helpers.tiny import tiny_backbone
 from sklearn.base import clone
 from skorch.callbacks import Callback, EarlyStopping
 
@@ -17,32 +18,6 @@ from sktransfer import FineTuneClassifier
 from sktransfer.callbacks import MixUp, ModelEMA, Scheduled, Snapshots
 from sktransfer.schedules import Cosine
 from sktransfer.training.checkpoint import FILE, Checkpoint
-from sktransfer.training.net import TailNet
-
-
-class Killed(Exception):  # noqa: N818 - what ends a process
-    """Stands for a power cut."""
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return coloured_photos()
-
-
-@pytest.fixture
-def kill_at(monkeypatch):
-    """A function that has fits killed when so many epochs are done; None lets them live."""
-    run_single_epoch = TailNet.run_single_epoch
-
-    def kill_at(epoch):
-        def or_die(net, *args, **kwargs):
-            if net.first_epoch + net.epoch_ == epoch:
-                raise Killed
-            run_single_epoch(net, *args, **kwargs)
-
-        monkeypatch.setattr(TailNet, "run_single_epoch", or_die)
-
-    return kill_at
 
 
 def classifier(*callbacks, **parameters):
@@ -51,18 +26,6 @@ def classifier(*callbacks, **parameters):
         tiny_backbone, skorch_callbacks=list(callbacks), batch_size=8,
         **(defaults | parameters),
     )  # fmt: skip
-
-
-def state(model):
-    return model._fitted.tail.state_dict()
-
-
-def assert_same(one, other):
-    assert all(torch.equal(state(one)[name], value) for name, value in state(other).items())
-    left = [{k: v for k, v in row.items() if k != "seconds"} for row in one.history_]
-    right = [{k: v for k, v in row.items() if k != "seconds"} for row in other.history_]
-    assert left == right
-    assert one.report_[:-1] == other.report_[:-1]
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3, 4])
@@ -76,17 +39,13 @@ def assert_same(one, other):
     ],
     ids=["plain", "early stopping", "gradual", "sgdr"],
 )
-def test_a_killed_fit_ends_with_the_weights_of_one_that_was_not(
-    photos, tmp_path, kill_at, epoch, extras
-):
+def test_a_killed_fit_ends_with_the_weights_of_one_that_was_not(photos, tmp_path, epoch, extras):
     whole = classifier(**extras).fit(*photos)
     model = classifier(**extras, checkpoint=tmp_path)
-    kill_at(epoch)
-    with pytest.raises(Killed):
+    with killed_after(epoch):
         model.fit(*photos)
-    kill_at(None)
     assert len(list(tmp_path.iterdir())) == 1
-    assert_same(model.fit(*photos), whole)
+    assert_same_fit(model.fit(*photos), whole)
     assert list(tmp_path.iterdir()) == []  # a fit that is done is forgotten
 
 
@@ -100,15 +59,13 @@ def test_a_killed_fit_ends_with_the_weights_of_one_that_was_not(
     ],
     ids=["average", "snapshots", "scheduled", "skorch"],
 )
-def test_callbacks_go_on_with_what_they_had_learned(photos, tmp_path, kill_at, callbacks):
+def test_callbacks_continue_with_what_they_had_learned(photos, tmp_path, callbacks):
     whole = classifier(*callbacks).fit(*photos)
     model = classifier(*callbacks, checkpoint=tmp_path)
-    kill_at(4)
-    with pytest.raises(Killed):
+    with killed_after(4):
         model.fit(*photos)
-    kill_at(None)
     model.fit(*photos)
-    assert_same(model, whole)
+    assert_same_fit(model, whole)
     np.testing.assert_array_equal(
         model.decision_function(photos[0]), whole.decision_function(photos[0])
     )
@@ -116,9 +73,7 @@ def test_callbacks_go_on_with_what_they_had_learned(photos, tmp_path, kill_at, c
 
 @pytest.mark.parametrize("epoch", [1, 2])
 @pytest.mark.parametrize("stop", ["own", "skorch"])
-def test_a_fit_that_waits_for_an_improvement_waits_no_longer(
-    photos, tmp_path, kill_at, epoch, stop
-):
+def test_a_killed_fit_does_not_wait_longer_for_an_improvement(photos, tmp_path, epoch, stop):
     X, y = photos[0], np.roll(photos[1], 7)
     callbacks = [EarlyStopping("train_loss", patience=3, threshold=10.0)]
     steady = {"fine_tune_lr": 0.05, "lr_schedule": "constant", "validation_fraction": 0.3}
@@ -127,15 +82,13 @@ def test_a_fit_that_waits_for_an_improvement_waits_no_longer(
     callbacks = [] if stop == "own" else callbacks
     whole = classifier(*callbacks, **extras).fit(X, y)
     model = classifier(*callbacks, **extras, checkpoint=tmp_path)
-    kill_at(epoch)
-    with pytest.raises(Killed):
+    with killed_after(epoch):
         model.fit(X, y)
-    kill_at(None)
-    assert_same(model.fit(X, y), whole)
+    assert_same_fit(model.fit(X, y), whole)
 
 
 class Recording(Callback):
-    """Writes an array into the history, and may keep one."""
+    """A callback that records an array in the history, and may have one as its state."""
 
     def __init__(self, kept):
         self.kept = kept
@@ -150,24 +103,22 @@ class Recording(Callback):
         pass
 
 
-def test_what_a_checkpoint_cannot_hold_of_the_history_is_left_out(photos, tmp_path, kill_at):
+def test_a_checkpoint_leaves_arrays_out_of_the_history(photos, tmp_path):
     whole = classifier(Recording(0)).fit(*photos)
     model = classifier(Recording(0), checkpoint=tmp_path)
-    kill_at(4)
-    with pytest.raises(Killed):
+    with killed_after(4):
         model.fit(*photos)
-    kill_at(None)
-    assert_same(model.fit(*photos), whole)
+    assert_same_fit(model.fit(*photos), whole)
 
 
-def test_what_a_checkpoint_cannot_hold_of_a_callback_is_an_error(photos, tmp_path):
+def test_a_callback_whose_state_holds_an_array_is_an_error(photos, tmp_path):
     with pytest.raises(TypeError, match="checkpoint must be None where the state of 'Recording'"):
         classifier(Recording(np.zeros(2)), checkpoint=tmp_path).fit(*photos)
     assert list(tmp_path.iterdir()) == []
 
 
 class Counting(Callback):
-    """Counts in numbers that a checkpoint holds, and in one that it cannot hold."""
+    """A callback that counts in a number, which a checkpoint keeps, and in an array."""
 
     def on_train_begin(self, net, **kwargs):
         self.plain_, self.array_, self.add_ = 0, np.zeros(1), np.add
@@ -177,74 +128,64 @@ class Counting(Callback):
         self.array_ = self.add_(self.array_, 1)
 
 
-def test_what_a_callback_has_learned_and_a_checkpoint_loses_is_told(photos, tmp_path, kill_at):
+def test_attributes_of_a_callback_that_a_checkpoint_loses_are_named_in_a_warning(photos, tmp_path):
     model = classifier(Counting(), checkpoint=tmp_path)
-    kill_at(4)
-    told = r"plain values; array_ of the callback 'Counting' will be lost"
-    with pytest.warns(UserWarning, match=told), pytest.raises(Killed):
+    warning = r"plain values; array_ of the callback 'Counting' will be lost"
+    with pytest.warns(UserWarning, match=warning), killed_after(4):
         model.fit(*photos)
-    kill_at(None)
-    with pytest.warns(UserWarning, match=told):
+    with pytest.warns(UserWarning, match=warning):
         model.fit(*photos)
     counted = dict(model.net_.callbacks_)["Counting"]
     assert counted.plain_ == 3
     assert counted.array_.item() == 1
 
 
-def test_a_fit_without_a_seed_goes_on_with_the_one_it_drew(photos, tmp_path, kill_at):
+def test_a_fit_without_a_seed_continues_with_the_one_it_drew(photos, tmp_path):
     model = classifier(checkpoint=tmp_path, random_state=None)
-    kill_at(4)
-    with pytest.raises(Killed):
+    with killed_after(4):
         model.fit(*photos)
     (folder,) = tmp_path.iterdir()
     seed = torch.load(folder / FILE, weights_only=True)["seed"]
-    kill_at(None)
     again = model.fit(*photos)
 
     class Drawn(np.random.RandomState):
         def randint(self, high):
             return seed
 
-    assert_same(again, classifier(random_state=Drawn()).fit(*photos))
+    assert_same_fit(again, classifier(random_state=Drawn()).fit(*photos))
 
 
 @pytest.mark.parametrize("change", [{"max_epochs": 4}, {"random_state": 1}, {"dropout": 0.1}])
-def test_other_parameters_are_another_fit(photos, tmp_path, kill_at, change):
+def test_other_parameters_are_another_fit(photos, tmp_path, change):
     model = classifier(checkpoint=tmp_path)
-    kill_at(4)
-    with pytest.raises(Killed):
+    with killed_after(4):
         model.fit(*photos)
-    kill_at(None)
     fresh = clone(model).set_params(**change).fit(*photos)
-    assert_same(fresh, classifier(**change).fit(*photos))
+    assert_same_fit(fresh, classifier(**change).fit(*photos))
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_other_data_are_another_fit(photos, tmp_path, kill_at):
+def test_other_data_are_another_fit(photos, tmp_path):
     X, y = photos
     model = classifier(checkpoint=tmp_path)
-    kill_at(4)
-    with pytest.raises(Killed):
+    with killed_after(4):
         model.fit(X, y)
-    kill_at(None)
     X = X.copy()
     X[0, 0, 0, 0] ^= 1
-    assert_same(model.fit(X, y), classifier().fit(X, y))
+    assert_same_fit(model.fit(X, y), classifier().fit(X, y))
 
 
-def test_a_damaged_checkpoint_is_an_error_that_says_what_to_do(photos, tmp_path, kill_at):
+def test_a_damaged_checkpoint_is_an_error_that_says_what_to_do(photos, tmp_path):
     model = classifier(checkpoint=tmp_path)
-    kill_at(4)
-    with pytest.raises(Killed):
+    with killed_after(4):
         model.fit(*photos)
-    kill_at(None)
     (folder,) = tmp_path.iterdir()
     (folder / FILE).write_bytes(b"torn")
     with pytest.raises(ValueError, match=r"checkpoint must hold(.|\n)*Remove it, and the fit"):
         model.fit(*photos)
 
 
-def test_what_a_twin_is_writing_is_left_alone(tmp_path):
+def test_a_file_that_another_process_is_writing_is_kept(tmp_path):
     folder = tmp_path / "key"
     folder.mkdir()
     fresh, old = (folder / f"{digit * 32}.tmp" for digit in "01")
@@ -275,8 +216,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
+from helpers.fine_tuning import classifier
 from helpers.tiny import coloured_photos
-from training.test_checkpoint import classifier
 
 classifier(max_epochs=200, checkpoint=sys.argv[2]).fit(*coloured_photos())
 """
