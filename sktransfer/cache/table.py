@@ -46,7 +46,7 @@ class Table:
 
     Parameters
     ----------
-    store : CacheFolder
+    cache : CacheFolder
     fingerprint : str
     dtype : {None, "float16", "bfloat16", "float32"}
         The same as for :class:`ActivationCache`.
@@ -55,14 +55,14 @@ class Table:
     """
 
     def __init__(
-        self, store: CacheFolder, fingerprint: str, dtype: str | None, spare: bool = False
+        self, cache: CacheFolder, fingerprint: str, dtype: str | None, spare: bool = False
     ):
-        self._store = store
+        self._cache = cache
         self._spare = spare
         self._fingerprint = fingerprint if dtype is None else f"{fingerprint}/{dtype}"
         self._dtype = dtype
         name = hash_parts("table", FORMAT, str(dtype), fingerprint)
-        self._folder = store.root / name.hex()
+        self._folder = cache.root / name.hex()
         self._on = True
         self._warned = False
         self._seen: set[Path | None] = set()
@@ -76,7 +76,7 @@ class Table:
             self._refresh()
         except OSError as error:
             sentence = "cache must be a folder that can be written"
-            raise explained(error, sentence, store.root) from error
+            raise explained(error, sentence, cache.root) from error
 
     def missing(self, digests: Sequence[bytes]) -> list[int]:
         """Return the positions of digests without a whole row; of equal digests, the first.
@@ -122,7 +122,7 @@ class Table:
                 )
             warnings.warn(
                 f"cache is off for these rows, which stay in memory: {error.strerror} in "
-                f"{self._store.root}. {advice}",
+                f"{self._cache.root}. {advice}",
                 UserWarning,
                 stacklevel=2,
             )
@@ -168,7 +168,7 @@ class Table:
         first = {digest: at for digest, at in _first(digests).items() if digest not in found}
         if len(first) < len(rows):
             rows = rows[list(first.values())]
-        limit = self._store.max_bytes
+        limit = self._cache.max_bytes
         shard_bytes = SHARD_BYTES if limit is None else min(SHARD_BYTES, limit // 8)
         names, step = list(first), max(1, shard_bytes // max(1, rows[:1].nbytes))
         for start in range(0, len(names), step):
@@ -182,7 +182,7 @@ class Table:
             self._warned = True
             warnings.warn(
                 f"max_bytes must be more than the rows of one run take; got "
-                f"{self._store.max_bytes}. The next run computes some of them again.",
+                f"{self._cache.max_bytes}. The next run computes some of them again.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -215,7 +215,7 @@ class Table:
     def _store_block(self, digests: list[bytes], rows: np.ndarray) -> None:
         """Keep rows in a new shard, together with the rows of small shards if there are many."""
         small = [shard for shard in self._shards if shard.path and shard.size < SMALL_BYTES]
-        most = SHARD_BYTES if self._store.max_bytes is None else self._store.max_bytes // 2
+        most = SHARD_BYTES if self._cache.max_bytes is None else self._cache.max_bytes // 2
         n_bytes = rows.nbytes + sum(shard.size for shard in small)
         if not (self._on and len(small) >= MANY and rows.nbytes < SMALL_BYTES and n_bytes < most):
             small = []
@@ -223,7 +223,7 @@ class Table:
             digests = [*found, *digests]
             rows = np.concatenate([self.rows(list(found)).stored(slice(None)), rows])
         shard = Shard.of(digests, rows)
-        if self._on and self._store.make_space(shard.size, evict=not self._spare):
+        if self._on and self._cache.make_space(shard.size, evict=not self._spare):
             describe(self._folder, self._fingerprint)
             shard = shard.written(self._folder)
         elif self._spare:

@@ -12,7 +12,7 @@ import pytest
 
 from sktransfer import ActivationCache
 from sktransfer._support.files import STALE_SECONDS
-from sktransfer.cache import folder as store
+from sktransfer.cache import folder as folders
 from sktransfer.data.digests import digest
 
 
@@ -65,8 +65,8 @@ def test_a_lookup_of_opportunistic_rows_makes_no_folder(filled):
 
 
 def test_a_disk_is_never_filled_to_the_last_byte(cache, rows, monkeypatch):
-    free = SimpleNamespace(total=10**12, used=0, free=store.FREE_BYTES + 100)
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: free)
+    free = SimpleNamespace(total=10**12, used=0, free=folders.FREE_BYTES + 100)
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda path: free)
     table = cache.table("prefix")
     with pytest.warns(UserWarning, match=r"cache is off .* No space left on device"):
         table.append(names(10), rows)
@@ -79,10 +79,10 @@ def test_old_rows_are_removed_from_a_full_disk_for_new_ones(filled, rows, monkey
     limited = ActivationCache(filled.dir, max_bytes=before)
 
     def disk_usage(_):  # as much space as the removed files took
-        free = store.FREE_BYTES + before - filled.n_bytes
+        free = folders.FREE_BYTES + before - filled.n_bytes
         return SimpleNamespace(total=10**12, used=0, free=free)
 
-    monkeypatch.setattr(store.shutil, "disk_usage", disk_usage)
+    monkeypatch.setattr(folders.shutil, "disk_usage", disk_usage)
     limited.table("another").append(names(2), rows[:2])
     assert limited.table("another").missing(names(2)) == []
     assert filled.n_bytes <= before
@@ -159,7 +159,7 @@ def test_a_full_disk_turns_the_cache_off_and_rows_stay_in_memory(cache, rows, fu
     assert len(w) == 1
     assert table.missing(names(10)) == []
     np.testing.assert_array_equal(table.rows(names(10)), rows)
-    assert not [path for path in cache.dir.glob("*/*") if path.name != store.ABOUT]
+    assert not [path for path in cache.dir.glob("*/*") if path.name != folders.ABOUT]
 
 
 def test_rows_on_a_full_disk_can_still_be_read(filled, rows, full_disk):
@@ -352,7 +352,7 @@ def test_rows_in_use_stay_readable_after_their_removal(tmp_path, rows, monkeypat
 
 def test_a_folder_describes_its_content(filled):
     (folder,) = filled.dir.iterdir()
-    about = (folder / store.ABOUT).read_text()
+    about = (folder / folders.ABOUT).read_text()
     assert '"fingerprint": "prefix"' in about
     assert '"made with"' in about
 
@@ -360,5 +360,5 @@ def test_a_folder_describes_its_content(filled):
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\xff"])
 def test_rows_are_counted_even_if_their_description_is_lost(filled, text):
     (folder,) = filled.dir.iterdir()
-    (folder / store.ABOUT).write_bytes(text.encode("latin-1"))
+    (folder / folders.ABOUT).write_bytes(text.encode("latin-1"))
     assert filled.info()[folder.name]["rows"] == 10
