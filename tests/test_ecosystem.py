@@ -1,4 +1,4 @@
-"""The classifier among scikit-learn's own: searches, pipelines, ensembles, routing, callbacks."""
+"""The classifier works in the searches, pipelines, ensembles and callbacks of scikit-learn."""
 
 import subprocess
 import sys
@@ -84,7 +84,7 @@ def test_a_randomized_search_draws_candidates(paths):
     assert search.fit(*paths).best_score_ > 0.7
 
 
-def test_halving_takes_epochs_as_its_resource(paths):
+def test_a_halving_search_can_use_epochs_as_its_resource(paths):
     search = HalvingGridSearchCV(
         classifier(), {"unfreeze": [0, 1, 2]}, resource="max_epochs", max_resources=4,
         min_resources=1, factor=2, cv=2, error_score="raise",
@@ -93,7 +93,7 @@ def test_halving_takes_epochs_as_its_resource(paths):
     assert search.best_estimator_.n_iter_ > 1
 
 
-def test_a_calibrator_scales_its_logits(paths):
+def test_a_calibrator_scales_the_logits_of_the_classifier(paths):
     X, y = paths
     fitted = classifier().fit(X, y)
     for model in (
@@ -104,7 +104,7 @@ def test_a_calibrator_scales_its_logits(paths):
         assert_array_equal(model.classes_[probabilities.argmax(1)], y)
 
 
-def test_predictions_out_of_fold_and_stacks_work(paths):
+def test_cross_val_predict_and_stacking_work(paths):
     X, y = paths
     assert (cross_val_predict(classifier(), X, y, cv=2) == y).mean() > 0.7
     frame = pd.DataFrame({"path": X})
@@ -112,7 +112,7 @@ def test_predictions_out_of_fold_and_stacks_work(paths):
     assert stack.fit(frame, y).score(frame, y) > 0.7
 
 
-def test_it_is_a_transformer_too(paths):
+def test_the_classifier_is_a_transformer_too(paths):
     X, y = paths
     model = make_pipeline(classifier(), LogisticRegression()).fit(X, y)
     assert model.score(X, y) == 1
@@ -120,7 +120,7 @@ def test_it_is_a_transformer_too(paths):
     assert frame.shape == (36, 16)
 
 
-def test_groups_and_weights_are_routed(paths):
+def test_groups_and_sample_weights_are_routed(paths):
     X, y = paths
     groups = np.arange(36) // 3
     with sklearn.config_context(enable_metadata_routing=True):
@@ -134,7 +134,7 @@ def test_groups_and_weights_are_routed(paths):
     assert len(result["test_score"]) == 3
 
 
-def test_a_clone_is_unfitted_and_costs_nothing(paths):
+def test_a_clone_is_unfitted(paths):
     model = classifier().fit(*paths)
     again = clone(model)
     assert not hasattr(again, "backbone_")
@@ -196,7 +196,7 @@ def test_a_callback_sees_the_model_of_each_epoch(paths):
     assert seen[-1] == model.score(*paths)
 
 
-def test_an_interrupted_task_of_a_search_nests_under_its_candidate(paths):
+def test_a_callback_of_a_search_sees_the_fits_of_its_candidates(paths):
     recorder = Recorder()
     search = GridSearchCV(classifier(), {"unfreeze": [0, 1]}, cv=2).set_callbacks(recorder)
     search.fit(*paths)

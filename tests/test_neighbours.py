@@ -1,4 +1,4 @@
-"""A row does not depend on its neighbours: the same bits for any number of rows, on any processor.
+"""A row has the same bits among any number of other rows, on any processor.
 
 The checks run in child processes, because the vector instructions that oneDNN and torch use are
 chosen when a process starts.
@@ -33,7 +33,7 @@ CLASSIFIERS = {
 
 
 def items_of(kind, folder):
-    """The same images as items of one kind."""
+    """Return the same images as items of one kind."""
     pixels = coloured_photos(n_each=16)[0][:N_ITEMS]
     images = [Image.fromarray(image) for image in pixels]
     if kind == "array":
@@ -53,7 +53,7 @@ KINDS = ["path", "bytes", "PIL image", "array", "float32 table", "float64 table"
 
 
 def differing(run, X):
-    """The numbers of rows for which some row is not what it is among all."""
+    """Return the numbers of rows among which some row has other bits than among all."""
     among_all = run(X)
     wrong = []
     for n in range(1, N_MOST + 1):
@@ -64,7 +64,7 @@ def differing(run, X):
 
 
 def check_all(folder):
-    """Every estimator, kind of item and number of rows, with and without a cache."""
+    """Check every estimator, kind of item and number of rows, with and without a cache."""
     for kind in KINDS:
         (folder / kind).mkdir()
         X = items_of(kind, folder / kind)
@@ -112,7 +112,7 @@ def test_a_row_is_the_same_among_any_number_of_rows(isa, n_threads, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_smaller_batch_may_be_asked_for_after_fit(tmp_path):
+def test_the_batch_size_of_predictions_may_be_set_after_fit(tmp_path):
     X, y = coloured_photos(n_each=3)
     model = FineTuneClassifier(image_size=32, unfreeze=0, max_epochs=0, random_state=0).fit(X, y)
     extractor = PretrainedFeatureExtractor(image_size=32).fit(X)
@@ -129,7 +129,7 @@ def test_a_smaller_batch_may_be_asked_for_after_fit(tmp_path):
 
 
 @pytest.mark.parametrize("value", [0, 1.5, "all", None])
-def test_a_batch_size_that_cannot_be_is_refused_by_name(value):
+def test_a_wrong_batch_size_is_named(value):
     X, y = coloured_photos(n_each=2)
     with pytest.raises(ValueError, match="inference_batch_size must be an integer of at least 1"):
         FineTuneClassifier(image_size=32, inference_batch_size=value).fit(X, y)

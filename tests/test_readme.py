@@ -1,4 +1,4 @@
-"""What the README shows runs, and what it names exists."""
+"""The examples of the README run, and the commands and files that it names exist."""
 
 import re
 import runpy
@@ -22,12 +22,12 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 def blocks(text, language):
-    """The code blocks of a page in one language."""
+    """Return the code blocks of a page in one language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def commands(name):
-    """The commands that any page shows and that begin with ``name``, without comments."""
+    """Return the commands of all pages that begin with ``name``, without comments."""
     lines = "\n".join(block for path in PAGES.values() for block in blocks(path.read_text(), "sh"))
     return sorted(
         {line.split("#")[0].strip() for line in re.findall(rf"^{name} .*", lines, re.MULTILINE)}
@@ -36,7 +36,7 @@ def commands(name):
 
 @pytest.fixture
 def folder(tmp_path, rng, monkeypatch):
-    """A working folder with the photos and the weights that the README speaks of."""
+    """A working folder with the photos and the weights that the README uses."""
     for split in ("train", "val"):
         for name in ("ants", "bees"):
             home = tmp_path / "hymenoptera" / split / name
@@ -51,7 +51,7 @@ def folder(tmp_path, rng, monkeypatch):
     return tmp_path
 
 
-def test_the_examples_of_the_readme_run_in_their_order(folder):
+def test_the_examples_of_the_readme_run_in_order(folder):
     examples = blocks(README, "python")
     assert len(examples) >= 3
     names = {}
@@ -120,7 +120,7 @@ def test_commands_are_shown():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_relative_link_leads_somewhere(page):
+def test_a_relative_link_leads_to_a_file(page):
     path = PAGES[page]
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
     broken = [link for link in links if "://" not in link and not (path.parent / link).exists()]

@@ -55,7 +55,7 @@ def test_a_second_fit_starts_from_pristine_weights(photos):
 def test_random_labels_score_chance_whatever_was_fitted_before(rng):
     X = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
     y = rng.integers(0, 2, 60)
-    model = classifier().fit(X, y)  # has seen them all
+    model = classifier().fit(X, y)  # the first fit has seen all items
     scores = [clone(model).fit(X[a], y[a]).score(X[b], y[b]) for a, b in halves(60)]
     assert 0.3 < np.mean(scores) < 0.7
 
@@ -112,7 +112,7 @@ def test_labels_come_back_as_they_went_in(labels):
     np.testing.assert_allclose(model.predict_proba(X)[:, 1], 1 / (1 + np.exp(-scores)))
 
 
-def test_several_labels_an_item_train_a_sigmoid_head(photos):
+def test_multi_label_targets_train_a_sigmoid_head(photos):
     X, y = photos
     Y = np.stack([y == "red", y != "blue", np.ones(len(y), bool)], axis=1).astype(int)
     model = classifier(fine_tune_lr=0.01, max_epochs=6).fit(X, Y)

@@ -44,7 +44,7 @@ def test_scikit_learns_checks_pass_and_none_is_left_out():
         results = check_estimator(Pixels(), on_skip=None)
     ran = [result for result in results if result["status"] == "passed"]
     skipped = {r["check_name"] for r in results if r["status"] == "skipped"}
-    assert skipped <= {"check_array_api_input"}  # asks for an environment variable
+    assert skipped <= {"check_array_api_input"}  # needs an environment variable
     assert len(ran) + len(skipped) >= 46
 
 

@@ -215,7 +215,9 @@ def test_transform_checks_the_parameters_that_it_reads(extractor, images, featur
 
 def test_a_backbone_without_classifier_has_no_logits(images):
     extractor = PretrainedFeatureExtractor(lambda: tiny_backbone().truncate(3), layer="logits")
-    with pytest.raises(ValueError, match=r"layer must be a stage if the backbone has no classifier"):
+    with pytest.raises(
+        ValueError, match=r"layer must be a stage if the backbone has no classifier"
+    ):
         extractor.fit(images)
 
 

@@ -43,7 +43,7 @@ def test_a_fresh_process_gives_the_same_bits(extractor, images, tmp_path):
 
 
 def save_googlenet(path):
-    """Weights whose network has a rescaling in front that random weights do not have."""
+    """Save weights whose network rescales its input, which one with random weights does not."""
     torch.manual_seed(0)
     torch.save(googlenet(aux_logits=False, init_weights=False).state_dict(), path)
 
@@ -96,6 +96,6 @@ def test_a_slim_pickle_holds_no_weights_and_verifies_them(images):
     dumped = pickle.dumps(slim)
     assert len(dumped) < 0.1 * len(pickle.dumps(full))
     assert np.array_equal(pickle.loads(dumped).transform(images), full.transform(images))
-    next(slim.backbone_.parameters()).data += 1  # as if other weights had come under the name
+    next(slim.backbone_.parameters()).data += 1  # as if the provider had changed its weights
     with pytest.raises(ValueError, match=r"weights must be those that this .* was fitted with"):
         pickle.loads(pickle.dumps(slim))

@@ -1,4 +1,4 @@
-"""The range test finds a rate at which the loss falls, and touches nothing."""
+"""The range test finds a learning rate at which the loss falls, and changes nothing else."""
 
 import numpy as np
 import pytest
@@ -24,14 +24,14 @@ def classifier(**parameters):
 
 
 def curve():
-    """A loss that falls fastest at a rate of 0.01, and grows from 0.1 on."""
+    """Return a loss that falls fastest at a learning rate of 0.01, and grows from 0.1 on."""
     rates = np.geomspace(1e-5, 1, 101)
     falling = 1 / (1 + np.exp(4 * np.log(rates / 0.01)))
     return rates, falling + np.clip(rates - 0.1, 0, None) * 5
 
 
 class Nowhere(torch.nn.Linear):
-    """A head whose scores are no numbers."""
+    """A head whose scores are NaN."""
 
     def forward(self, features):
         return super().forward(features) * float("nan")
@@ -49,7 +49,9 @@ def test_the_suggestion_is_where_the_smoothed_loss_falls_fastest():
 
 @pytest.mark.parametrize("unfreeze", [0, 1, "all"])
 @pytest.mark.parametrize("augment", [None, "light"])
-def test_it_works_at_any_depth_and_leaves_the_estimator_alone(photos, unfreeze, augment):
+def test_the_range_test_works_at_any_depth_and_does_not_change_the_estimator(
+    photos, unfreeze, augment
+):
     model = classifier(unfreeze=unfreeze, augment=augment)
     before, state = model.get_params(), torch.get_rng_state()
     found = find_lr(model, *photos, n_steps=40)
@@ -62,7 +64,7 @@ def test_it_works_at_any_depth_and_leaves_the_estimator_alone(photos, unfreeze, 
     assert found.losses[0] == pytest.approx(np.log(3), abs=0.1)
 
 
-def test_it_ends_where_the_loss_grows_out_of_hand(photos):
+def test_the_range_test_ends_when_the_loss_diverges(photos):
     found = find_lr(classifier(), *photos, high=1e4, n_steps=60)
     assert len(found.rates) < 60
     smoothed = smooth(found.losses[np.isfinite(found.losses)])
@@ -74,7 +76,7 @@ def test_the_same_seed_gives_the_same_curve(photos):
     np.testing.assert_array_equal(one.losses, other.losses)
 
 
-def test_the_word_auto_asks_it(photos):
+def test_auto_is_the_suggestion_of_the_range_test(photos):
     suggestion = find_lr(classifier(layer_decay=0.4), *photos).suggestion
     model = classifier(
         fine_tune_lr="auto", layer_decay=0.4, lr_schedule="constant", max_epochs=1
@@ -83,7 +85,7 @@ def test_the_word_auto_asks_it(photos):
     assert model.history_[0]["lr"]["layer2"] == pytest.approx(0.4 * suggestion)
 
 
-def test_each_phase_asks_it_for_itself(photos):
+def test_each_phase_has_a_range_test_of_its_own(photos):
     model = classifier(
         lr="auto", freeze_epochs=1, fine_tune_lr=0.002, lr_schedule="constant", max_epochs=1
     ).fit(*photos)
@@ -91,7 +93,7 @@ def test_each_phase_asks_it_for_itself(photos):
     assert 1e-6 < model.history_[0]["lr"]["head"] < 1
 
 
-def test_it_draws_itself(photos):
+def test_the_range_test_draws_its_curve(photos):
     display = find_lr(classifier(), *photos, n_steps=40).plot(ax=Figure().subplots())
     assert display.ax_.get_xscale() == "log"
 
@@ -109,16 +111,16 @@ def test_a_wrong_argument_is_named(photos, arguments, message):
         find_lr(classifier(), *photos, **arguments)
 
 
-def test_without_a_phase_there_is_nothing_to_find(photos):
+def test_a_fit_without_a_phase_has_no_learning_rate_to_find(photos):
     with pytest.raises(ValueError, match="max_epochs must be at least 1"):
         find_lr(classifier(max_epochs=0), *photos)
 
 
-def test_another_estimator_has_no_rate(photos):
+def test_another_estimator_has_no_learning_rate(photos):
     with pytest.raises(TypeError, match="estimator must be a FineTuneClassifier; got Logistic"):
         find_lr(LogisticRegression(), *photos)
 
 
-def test_a_curve_is_what_it_was_made_of():
+def test_a_curve_has_the_suggestion_of_its_losses():
     rates, losses = curve()
     assert LRCurve(rates, losses).suggestion == suggest(rates, losses)

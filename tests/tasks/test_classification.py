@@ -1,4 +1,4 @@
-"""Labels become numbers and come back; classes are weighted as scikit-learn does."""
+"""Labels are encoded and decoded, and classes are weighted, as scikit-learn does it."""
 
 import numpy as np
 import pytest
@@ -20,13 +20,13 @@ def find(y, n_items=None):
 
 
 def encoded(y, sample_weight=None, class_weight=None):
-    """The task of y, and its targets."""
+    """Return the task of y, and its targets."""
     task = find(y)
     return task, task.weigh(weighted(task.encode(y, len(y)), sample_weight), class_weight)
 
 
 @given(LABELS)
-def test_labels_come_back(labels):
+def test_decoded_labels_are_the_labels_that_were_encoded(labels):
     task, targets = encoded(labels)
     assert isinstance(task, Classification)
     assert_array_equal(task.decide(targets.values), labels)
@@ -35,14 +35,14 @@ def test_labels_come_back(labels):
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=20))
-def test_indicators_come_back(rows):
+def test_decoded_indicators_are_the_indicators_that_were_encoded(rows):
     task, targets = encoded(np.array(rows))
     assert isinstance(task, MultiLabel)
     assert_array_equal(task.decide(targets.values - 0.5), rows)
 
 
 @given(LABELS, st.integers(0, 2**31 - 1))
-def test_class_weights_are_those_of_scikit_learn_in_any_unit(labels, seed):
+def test_class_weights_are_those_of_scikit_learn_and_only_their_ratios_matter(labels, seed):
     given_weight = np.random.default_rng(seed).uniform(0.1, 2, len(labels))
     classes = {label: index + 1 for index, label in enumerate(sorted(set(labels)))}
     _, targets = encoded(labels, given_weight, classes)
@@ -55,7 +55,7 @@ def test_class_weights_are_those_of_scikit_learn_in_any_unit(labels, seed):
     np.testing.assert_allclose(again.weight, targets.weight)
 
 
-def test_balanced_classes_count_the_same_whatever_their_items_weigh():
+def test_balanced_classes_have_the_same_total_weight():
     _, targets = encoded(list("aaab"), [1, 2, 3, 5], "balanced")
     totals = targets.weight @ targets.values
     assert totals[0] == pytest.approx(totals[1])
@@ -81,12 +81,12 @@ def test_one_class_alone_is_an_error():
         task.narrow(targets)
 
 
-def test_class_weights_need_one_label_an_item():
+def test_class_weights_of_multi_label_targets_are_an_error():
     with pytest.raises(ValueError, match="class_weight must be None if y is multi-label"):
         encoded(np.eye(3, 2, dtype=int), None, "balanced")
 
 
-def test_indicators_must_fit_the_items():
+def test_indicators_must_have_a_row_for_each_item():
     with pytest.raises(ValueError, match=r"y must be of shape \(5, 2\); got \(3, 2\)"):
         find(np.eye(3, 2, dtype=int), 5).encode(np.eye(3, 2, dtype=int), 5)
 
@@ -99,7 +99,7 @@ def test_indicators_must_fit_the_items():
         (list("ab"), list("ac"), "y_val must hold labels that y holds; it also has 'c'"),
     ],
 )
-def test_validation_labels_of_another_kind_are_refused(y, other, message):
+def test_validation_labels_of_another_kind_are_an_error(y, other, message):
     with pytest.raises(ValueError, match=message):
         find(y).encode(other, 2, "y_val")
 
@@ -114,7 +114,7 @@ def test_the_loss_is_the_cross_entropy_of_torch():
     torch.testing.assert_close(task.loss(outputs, task.smooth(target, 0.1)).mean(), smoothed)
 
 
-def test_the_loss_of_several_labels_is_the_mean_binary_cross_entropy():
+def test_the_loss_of_multi_label_targets_is_the_mean_binary_cross_entropy():
     task, targets = encoded(np.array([[0, 1, 1], [1, 0, 0]]))
     outputs = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     target = torch.from_numpy(targets.values).float()
@@ -133,7 +133,7 @@ def test_the_exact_head_gives_the_probabilities_of_scikit_learn(classes):
     np.testing.assert_allclose(task.probabilities(features @ weight.T + bias), expected, rtol=1e-6)
 
 
-def test_the_exact_head_of_several_labels_has_a_row_for_a_label_that_no_item_has():
+def test_the_exact_head_of_multi_label_targets_has_a_row_for_a_label_that_no_item_has():
     rng = np.random.default_rng(0)
     y = np.c_[np.arange(20) % 2, np.zeros(20, int), np.ones(20, int)]
     task, targets = encoded(y)

@@ -24,7 +24,7 @@ def test_further_targets_have_weight_one():
 
 
 @pytest.mark.parametrize("weight", [[1, -1], [1, np.nan], [0, 0]])
-def test_a_weight_that_cannot_be_is_an_error(weight):
+def test_a_negative_or_missing_weight_is_an_error(weight):
     with pytest.raises(ValueError, match=r"(?i)sample.weight"):
         weighted(np.eye(2), weight)
 
@@ -40,7 +40,7 @@ def test_the_held_out_part_is_stratified(n_each, fraction, seed):
 
 
 @given(st.integers(0, 100))
-def test_groups_stay_whole(seed):
+def test_items_of_a_group_stay_together(seed):
     groups = np.arange(40) // 4
     train, held = hold_out(40, np.tile(["a", "b"], 20), 0.2, groups, seed)
     assert not set(groups[train]) & set(groups[held])
@@ -48,14 +48,14 @@ def test_groups_stay_whole(seed):
 
 
 @given(st.integers(0, 100))
-def test_the_unequal_groups_closest_to_the_asked_share_are_held_out(seed):
+def test_the_groups_closest_to_the_fraction_are_held_out(seed):
     groups = np.repeat(np.arange(6), [30, 4, 4, 4, 4, 4])
     _, held = hold_out(50, np.tile(["a", "b"], 25), 0.2, groups, seed)
     assert len(held) in (4, 8)
 
 
 @given(st.integers(0, 100))
-def test_a_group_that_holds_all_of_a_class_is_trained_on(seed):
+def test_a_group_with_all_items_of_a_class_is_trained_on(seed):
     labels, groups = np.array(["c"] * 4 + ["a", "b"] * 8), np.arange(20) // 4
     train, held = hold_out(20, labels, 0.4, groups, seed)
     assert set(labels[train]) == {"a", "b", "c"}
@@ -70,13 +70,13 @@ def test_every_class_is_held_out_if_groups_allow_it(seed):
     assert set(labels[train]) == set(labels[held]) == {"a", "b"}
 
 
-def test_a_share_that_leaves_a_class_nothing_to_train_on_is_an_error():
+def test_a_fraction_that_leaves_a_class_nothing_to_train_on_is_an_error():
     labels = np.array(["a"] * 50 + ["b"] * 2)
     with pytest.raises(ValueError, match=r"validation_fraction must leave .*0\.9 leaves too few"):
         hold_out(52, labels, 0.9, None, 0)
 
 
-def test_groups_that_each_hold_all_of_a_class_cannot_be_held_out():
+def test_groups_that_each_have_all_items_of_a_class_cannot_be_held_out():
     labels = np.array(["a"] * 4 + ["b"] * 4)
     with pytest.raises(ValueError, match="groups must leave every class in the training part"):
         hold_out(8, labels, 0.5, [0, 0, 0, 0, 1, 1, 1, 1], 0)
@@ -94,7 +94,7 @@ def test_few_groups_can_be_held_out():
         hold_out(36, y, 0.1, np.zeros(36), 0)
 
 
-def test_without_strata_the_asked_share_is_held_out():
+def test_the_held_out_part_without_strata_has_the_size_of_the_fraction():
     train, held = hold_out(40, None, 0.1, None, 0)
     assert (len(train), len(held)) == (36, 4)
 

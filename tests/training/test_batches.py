@@ -1,4 +1,4 @@
-"""Batches hold every row once an epoch, and what is drawn for them depends on words alone."""
+"""An epoch has every row once, and its random draws depend only on the seed and the epoch."""
 
 import numpy as np
 import pytest
@@ -24,13 +24,13 @@ from sktransfer.training.tail import Pooled
 
 
 def targets_of(labels, sample_weight=None):
-    """Encoded targets of a text of one-letter labels."""
+    """Return the encoded targets of a text of one-letter labels."""
     task = find_classification(list(labels), len(labels), "Model")
     return weighted(task.encode(list(labels), len(labels)), sample_weight)
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 99), st.integers(0, 9))
-def test_an_epoch_is_every_row_once(n, batch_size, seed, epoch):
+def test_an_epoch_has_every_row_once(n, batch_size, seed, epoch):
     parts = split_rows(n, batch_size, seed, epoch)
     assert_array_equal(np.sort(np.concatenate(parts)), np.arange(n))
     assert all(len(part) <= batch_size + 1 for part in parts)
@@ -45,7 +45,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(n, seed, epoch):
     assert not np.array_equal(order, np.concatenate(split_rows(n, 8, seed + 1, epoch)))
 
 
-def test_views_are_drawn_anew_in_each_epoch_for_each_item():
+def test_each_epoch_draws_a_view_of_each_item():
     rows = np.arange(40.0, dtype=np.float32)[:, None]  # 10 items of 4 views
     source = DrawnViews(rows, 4, 0, seed=0)
     drawn = [source.load(np.arange(10), epoch)[:, 0].numpy() for epoch in range(50)]
@@ -89,13 +89,13 @@ def test_rows_that_stay_on_the_device_are_the_same_rows(rng):
     assert_array_equal(next(iter(read_ahead(samples, [part], 0)))[0]["x"], rows[part])
 
 
-def test_a_quarter_of_the_free_memory_is_the_most_that_rows_take():
+def test_rows_take_at_most_a_quarter_of_the_free_memory():
     source = FixedRows(np.zeros((10, 4), np.float32), None)  # 160 bytes
     assert resident(source, CPU, free_bytes=639) is source
     assert isinstance(resident(source, CPU, free_bytes=640), ResidentRows)
 
 
-def test_on_a_cpu_and_where_pixels_are_drawn_nothing_is_moved():
+def test_rows_of_a_cpu_and_random_views_are_not_moved():
     fixed = FixedRows(np.zeros((10, 4), np.float32), None)
     drawn = DrawnViews(np.zeros((10, 4), np.float32), 2, None, 0)
     assert resident(fixed, CPU) is fixed
@@ -112,14 +112,14 @@ def test_reading_ahead_changes_no_batch(rng, in_memory):
         assert_array_equal(batch["x"], rows[part])
 
 
-def test_an_error_while_reading_ahead_reaches_who_reads():
+def test_an_error_while_reading_ahead_is_raised():
     samples = Samples(FixedRows(Lazy(None), Pooled()), targets_of("ab"))
     with pytest.raises(TypeError):
         list(read_ahead(samples, [np.array([0]), np.array([1])], 0))
 
 
 class Lazy:
-    """Rows that are no array."""
+    """Rows that are not an array."""
 
     def __init__(self, rows):
         self.rows = rows

@@ -46,7 +46,7 @@ def test_a_killed_fit_ends_with_the_weights_of_one_that_was_not(photos, tmp_path
         model.fit(*photos)
     assert len(list(tmp_path.iterdir())) == 1
     assert_same_fit(model.fit(*photos), whole)
-    assert list(tmp_path.iterdir()) == []  # a fit that is done is forgotten
+    assert list(tmp_path.iterdir()) == []  # the checkpoint of a finished fit is removed
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_process_killed_at_any_instant_leaves_a_whole_checkpoint(tmp_path, pho
     process = subprocess.Popen(arguments)
     while not any(tmp_path.rglob(FILE)):
         assert process.poll() is None
-    for _ in range(3):  # some more epochs, to be killed in the middle of one
+    for _ in range(3):  # train some more epochs: the kill then comes in the middle of one
         before = next(tmp_path.rglob(FILE)).stat().st_mtime_ns
         while next(tmp_path.rglob(FILE)).stat().st_mtime_ns == before:
             assert process.poll() is None

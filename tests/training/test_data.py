@@ -15,7 +15,10 @@ def test_cached_rows_give_the_bits_of_uncached_ones(photos, tmp_path):
     for augment in (None, Views("light", n=2)):
         plain = classifier(unfreeze=1, augment=augment).fit(X, y)
         cached = classifier(unfreeze=1, augment=augment, cache=ActivationCache(tmp_path))
-        for model in (cached.fit(X, y), clone(cached).fit(X, y)):  # cold, warm
+        for model in (
+            cached.fit(X, y),
+            clone(cached).fit(X, y),
+        ):  # with an empty cache, then a full one
             assert equal(weights(plain), weights(model))
         np.testing.assert_allclose(
             cached.predict_proba(X), plain.predict_proba(X), rtol=1e-5, atol=1e-6
@@ -41,7 +44,7 @@ def test_a_broken_photo_is_an_error_that_names_it(broken, photos):
 
 
 @pytest.mark.parametrize("parameters", [{}, {"early_stopping": True}, {"unfreeze": 1}])
-def test_a_broken_photo_is_left_out_on_request(broken, photos, parameters):
+def test_a_broken_photo_is_left_out_if_decode_error_is_warn(broken, photos, parameters):
     y = photos[1]
     model = classifier(decode_error="warn", **parameters)
     with pytest.warns(UserWarning, match=r"X\[3\]: '.*3.png'"):

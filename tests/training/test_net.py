@@ -38,12 +38,12 @@ def test_every_epoch_draws_another_order_and_other_variants(photos):
     assert sums[2] != pytest.approx(sums[3], rel=1e-5)
 
 
-def test_a_step_borrows_the_generators_before_it_saves_them(photos, monkeypatch):
+def test_a_step_takes_the_lock_of_the_generators_before_it_saves_them(photos, monkeypatch):
     owned = []
 
     @contextmanager
     def fork_rng(enabled=None, **kwargs):
-        if enabled is not None:  # a step's
+        if enabled is not None:  # of a training step
             owned.append(_random._lock._is_owned())
         yield
 
@@ -54,7 +54,7 @@ def test_a_step_borrows_the_generators_before_it_saves_them(photos, monkeypatch)
 
 
 class Seen(nn.Conv2d):
-    """A convolution that writes down what it computed in."""
+    """A convolution that records the type it computes in."""
 
     dtypes: ClassVar[list] = []
 
@@ -108,7 +108,7 @@ def test_a_fitted_net_keeps_no_gradients_and_no_momenta(photos):
 
 
 def out_of_memory(most):
-    """A tiny backbone that has memory for so many rows."""
+    """Return a tiny backbone that has memory for at most ``most`` rows."""
 
     class Limited(nn.Sequential):
         def forward(self, x):
@@ -125,9 +125,9 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing_else(photos):
     model = classifier(augment=None)
     plain = clone(model).fit(*photos)
     small = clone(model).set_params(backbone=lambda: out_of_memory(most=3))
-    with pytest.warns(UserWarning, match=r"parts of 4.*batch_size stays|parts of 2") as told:
+    with pytest.warns(UserWarning, match=r"parts of 4.*batch_size stays|parts of 2") as warned:
         small.fit(*photos)
-    assert str(told[0].message).startswith("The device has no memory for batches of 8")
+    assert str(warned[0].message).startswith("The device has no memory for batches of 8")
     np.testing.assert_allclose(
         small.decision_function(photos[0]), plain.decision_function(photos[0]), atol=1e-4
     )
@@ -137,7 +137,7 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing_else(photos):
 def test_no_part_of_a_batch_has_a_single_row(photos, batch_size, most):
     def pixels():
         backbone = out_of_memory(most)
-        return Backbone(dict(backbone.stages), ImagePreset(size=8))  # ends in maps of 1 x 1
+        return Backbone(dict(backbone.stages), ImagePreset(size=8))  # its last feature map is 1 x 1
 
     model = FineTuneClassifier(
         pixels, random_state=0, batch_size=batch_size, freeze_bn="frozen", max_epochs=1
@@ -210,13 +210,13 @@ def test_an_interrupt_of_the_range_test_ends_the_fit(photos):
 
 @pytest.fixture
 def ctrl_c():
-    """A function that does what the user does at the keyboard."""
+    """A function that interrupts the process, as Ctrl-C does."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield partial(signal.raise_signal, signal.SIGINT)
     signal.signal(signal.SIGINT, before)
 
 
-def test_an_interrupt_in_a_callback_ends_the_fit_and_not_the_phase_alone(photos, ctrl_c):
+def test_an_interrupt_in_a_callback_ends_the_fit_and_not_only_the_phase(photos, ctrl_c):
     class Slow(Callback):
         def on_epoch_end(self, net, **kwargs):
             ctrl_c()

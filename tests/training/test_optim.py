@@ -1,4 +1,4 @@
-"""Each stage has its learning rate, each parameter its group, and each group its decay."""
+"""Each stage has a learning rate, and each parameter belongs to one group."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ def groups(backbone, head):
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5, 0.33])
-def test_the_rate_falls_by_one_factor_a_stage(backbone, head, layer_decay):
+def test_the_learning_rate_decays_by_one_factor_from_stage_to_stage(backbone, head, layer_decay):
     groups = stage_groups(backbone, head, 0.1, layer_decay)
     distance = {"head": 0, "layer2": 1, "layer1": 2, "stem": 3}
     for group in groups:
@@ -35,13 +35,13 @@ def test_the_rate_falls_by_one_factor_a_stage(backbone, head, layer_decay):
         assert group["lr"] == group["initial_lr"] == pytest.approx(expected)
 
 
-def test_the_head_may_have_a_rate_of_its_own(backbone, head):
+def test_the_head_may_have_a_learning_rate_of_its_own(backbone, head):
     rates = group_rates(make_optimizer("sgd", stage_groups(backbone, head, 0.1, 0.5, head_lr=1)))
     assert rates == pytest.approx({"stem": 0.0125, "layer1": 0.025, "layer2": 0.05, "head": 1})
 
 
 @pytest.mark.parametrize("cut", [0, 2, 3])
-def test_every_parameter_has_exactly_one_group_frozen_or_not(backbone, head, cut):
+def test_every_parameter_has_exactly_one_group_even_if_it_is_frozen(backbone, head, cut):
     backbone.freeze_to(cut)
     groups = stage_groups(backbone, head, 0.1)
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
@@ -65,7 +65,7 @@ def test_norms_and_biases_do_not_decay(groups):
         assert group["weight_decay"] in (0, 0.01)
 
 
-def test_what_has_no_parameters_has_no_group_and_yet_counts_as_a_stage():
+def test_a_stage_without_parameters_has_no_group_and_still_counts_as_a_stage():
     stages = {"stem": nn.Conv2d(3, 8, 3, bias=False), "pool": nn.MaxPool2d(2)}
     backbone = Backbone(stages, ImagePreset(size=16))
     groups = stage_groups(backbone, nn.Identity(), 0.1, 0.5)
@@ -82,13 +82,13 @@ def test_what_has_no_parameters_has_no_group_and_yet_counts_as_a_stage():
         ({"head_lr": -1}, r"head_lr must be a number in \(0, inf\); got -1\."),
     ],
 )
-def test_a_rate_out_of_range_is_named(backbone, head, change, message):
+def test_a_setting_out_of_range_is_named(backbone, head, change, message):
     with pytest.raises(ValueError, match=message):
         stage_groups(backbone, head, **({"lr": 0.1} | change))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_named_optimizer_keeps_rates_decay_and_names(groups, name):
+def test_a_named_optimizer_keeps_learning_rates_decay_and_names(groups, name):
     optimizer = make_optimizer(name, groups)
     assert type(optimizer).__name__.lower() == name
     keys = ("name", "lr", "initial_lr", "weight_decay")
@@ -96,7 +96,7 @@ def test_a_named_optimizer_keeps_rates_decay_and_names(groups, name):
         assert [group[key] for key in keys] == [given[key] for key in keys]
 
 
-def test_the_bases_are_saved_with_the_optimizer(groups):
+def test_the_initial_learning_rates_are_saved_with_the_optimizer(groups):
     saved = make_optimizer("adamw", groups).state_dict()["param_groups"]
     assert [group["initial_lr"] for group in saved] == [group["lr"] for group in groups]
 
@@ -107,12 +107,12 @@ def test_sgd_has_nesterov_momentum(groups):
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.SGD, momentum=0.5)])
-def test_a_class_or_a_function_keeps_the_rates_of_the_stages(groups, optimizer):
+def test_a_class_or_a_function_keeps_the_learning_rates_of_the_stages(groups, optimizer):
     rates = group_rates(make_optimizer(optimizer, groups))
     assert rates == {"stem": 0.0125, "layer1": 0.025, "layer2": 0.05, "head": 0.1}
 
 
-def test_a_class_that_insists_on_a_rate_gets_one(groups):
+def test_a_class_that_requires_a_learning_rate_gets_one(groups):
     class Demanding(torch.optim.SGD):
         def __init__(self, params, *, lr):
             super().__init__(params, lr)
@@ -126,11 +126,11 @@ def test_fused_is_passed_on(groups, name, fused):
     assert make_optimizer(name, groups, fused=fused).defaults["fused"] is fused
 
 
-def test_fused_is_left_out_where_the_optimizer_has_none(groups):
+def test_fused_is_left_out_if_the_optimizer_does_not_take_it(groups):
     assert "fused" not in make_optimizer("rmsprop", groups, fused=True).defaults
 
 
-def test_a_frozen_stage_does_not_move_and_a_thawed_one_does(backbone, head):
+def test_a_step_changes_an_unfrozen_stage_and_not_a_frozen_one(backbone, head):
     backbone.freeze_to(3)
     groups = stage_groups(backbone, head, 0.1, weight_decay=0.1)
     optimizer, x = make_optimizer("sgd", groups), torch.ones(2, 3, 16, 16)
@@ -148,7 +148,7 @@ def test_a_frozen_stage_does_not_move_and_a_thawed_one_does(backbone, head):
     assert moves()
 
 
-def test_a_misspelt_optimizer_is_answered_with_the_nearest_one(groups):
+def test_the_error_of_a_misspelt_optimizer_suggests_the_nearest_one(groups):
     message = r"optimizer must be one of 'adamw', 'sgd', 'rmsprop'; got 'adam'. Did you mean"
     with pytest.raises(ValueError, match=message):
         make_optimizer("adam", groups)
@@ -162,6 +162,6 @@ def test_a_misspelt_optimizer_is_answered_with_the_nearest_one(groups):
         (len, r"optimizer must return a torch.optim.Optimizer; got 8\."),
     ],
 )
-def test_what_is_no_optimizer_is_refused(groups, optimizer, message):
+def test_a_value_that_is_not_an_optimizer_is_an_error(groups, optimizer, message):
     with pytest.raises(TypeError, match=message):
         make_optimizer(optimizer, groups)

@@ -29,7 +29,7 @@ def test_a_network_from_scratch_trains_as_a_whole_at_one_learning_rate(photos):
     ).fit(X, y)
     assert not any(row["frozen"] for row in model.report_)
     rates = model.history_[-1]["lr"]
-    assert len(set(rates.values())) == 1  # no decay from stage to stage
+    assert len(set(rates.values())) == 1  # no layer-wise decay
 
 
 # Learning rates
@@ -60,7 +60,7 @@ def test_the_learning_rate_of_a_stage_is_a_fraction_of_that_of_the_next(photos):
 def test_the_weights_of_the_best_epoch_are_kept(photos):
     X, y = photos
     model = classifier(fine_tune_lr=0.02, max_epochs=6, lr_schedule="constant")
-    model.fit(X[:24], y[:24], X_val=X[24:], y_val=np.roll(y[24:], 1))  # gets worse and worse
+    model.fit(X[:24], y[:24], X_val=X[24:], y_val=np.roll(y[24:], 1))  # the loss grows
     losses = [row["valid_loss"] for row in model.history_]
     assert len(losses) == 6
     assert model.best_epoch_ == 0 or losses[model.best_epoch_ - 1] == min(losses)

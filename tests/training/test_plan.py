@@ -101,6 +101,6 @@ def test_a_class_of_one_photo_cannot_be_held_out(photos):
         classifier(early_stopping=True).fit(X, y)
 
 
-def test_groups_must_be_as_many_as_items(photos):
+def test_groups_must_have_one_entry_for_each_item(photos):
     with pytest.raises(ValueError, match="groups must have one entry for each of 36 items"):
         classifier(early_stopping=True).fit(*photos, groups=[1, 2])

@@ -26,7 +26,7 @@ def test_views_of_a_broken_photo_do_not_warn_again(photos):
     images = [Image.fromarray(photo) for photo in photos[0]]
     images[3] = Image.open(BytesIO(file.getvalue()[:-3000]))
     model = classifier(decode_error="ignore", tta=2).fit(images, photos[1])
-    with pytest.warns(UserWarning, match=r"X\[3\]") as told:
+    with pytest.warns(UserWarning, match=r"X\[3\]") as warned:
         labels = model.set_params(decode_error="warn").predict(images)
-    assert len(told) == 1
+    assert len(warned) == 1
     assert np.isnan(labels[3])
