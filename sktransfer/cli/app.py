@@ -1,8 +1,8 @@
-"""The command ``sktransfer``: the public names, called and printed, and no logic beside them.
+"""The command ``sktransfer``, which calls the public functions and prints their results.
 
-Everything heavy is imported within a command, so that ``sktransfer --help`` answers at once.
-Tables are drawn on a terminal and tab-separated in a pipe.  The exit status is 0, 1 with one
-message on stderr where the input is at fault, or 2 where the command line is.
+Commands import heavy packages when they run, so that ``sktransfer --help`` is fast.  Tables are
+drawn on a terminal and tab-separated in a pipe.  The exit status is 0, 1 with a message on stderr
+if the input is wrong, or 2 if the command line is wrong.
 """
 
 import sys
@@ -15,7 +15,7 @@ from .._version import __version__
 
 try:
     require("typer", "cli")
-except ModuleNotFoundError as missing:  # the installed script imports before it calls anything
+except ModuleNotFoundError as missing:  # the installed script imports this module first
     raise SystemExit(f"sktransfer: {missing}") from None
 
 from typer import Argument, Exit, Option, Typer
@@ -27,24 +27,24 @@ PICTURE = "sktransfer-demo.png"
 OUTPUTS = (".parquet", ".npz")
 
 app = Typer(
-    help="Transfer learning for people who know scikit-learn.",
+    help="Fine-tune pretrained networks with the scikit-learn API.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-cache_app = Typer(help="Look into a folder of cached activations, or shrink it.")
+cache_app = Typer(help="Show or shrink a cache of activations.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
 for command in (models.fit, models.predict, models.evaluate, models.find_lr):
     app.command()(command)
 
-CacheDir = Annotated[Path, Argument(metavar="DIR", help="Folder that was passed as cache=.")]
+CacheDir = Annotated[Path, Argument(metavar="DIR", help="The folder that was passed as cache=.")]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; None takes that of the process."""
+    """Run the command line; None stands for the arguments of the process."""
     try:
         app(arguments, prog_name="sktransfer")
-    except (ValueError, OSError, ModuleNotFoundError) as error:  # what wrong input raises
+    except (ValueError, OSError, ModuleNotFoundError) as error:  # errors about wrong input
         raise SystemExit(f"sktransfer: {error}") from None
 
 
@@ -60,30 +60,30 @@ def options(
         bool, Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Transfer learning for people who know scikit-learn."""
+    """Fine-tune pretrained networks with the scikit-learn API."""
 
 
 @app.command()
 def demo(
     images: Annotated[
-        Path | None, Option(help="Folder of class folders, or of train/ and val/ with such.")
+        Path | None, Option(help="Folder with a subfolder for each class, or with train/ and val/.")
     ] = None,
-    out: Annotated[Path, Option(help="The picture: a file, or a folder for it.")] = Path(PICTURE),
+    out: Annotated[Path, Option(help="File or folder for the plot.")] = Path(PICTURE),
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
 ) -> None:
-    """Compare raw pixels, pretrained features and fine-tuning, on digits or on your photos."""
+    """Compare raw pixels, pretrained features and fine-tuning, on digits or your own images."""
     from .demo import draw_demo, run_demo
 
     picture = out if out.suffix and not out.is_dir() else out / PICTURE
     picture.parent.mkdir(parents=True, exist_ok=True)
-    found = run_demo(images, backbone=backbone, weights=weights_of(weights))
-    n_train, n_test = len(found.split.y_train), len(found.split.y_test)
-    print(f"{found.split.title}: {n_train} images to learn from, {n_test} to test")
-    rows = [(r.name, f"{r.accuracy:.3f}", f"{r.seconds:.1f}") for r in found.rungs]
-    print_table(("features", "accuracy", "seconds"), rows)
+    comparison = run_demo(images, backbone=backbone, weights=weights_of(weights))
+    split = comparison.split
+    print(f"{split.title}: {len(split.y_train)} training images, {len(split.y_test)} test images")
+    rows = [(r.name, f"{r.accuracy:.3f}", f"{r.seconds:.1f}") for r in comparison.results]
+    print_table(("method", "accuracy", "seconds"), rows)
     try:
-        draw_demo(found, picture)
+        draw_demo(comparison, picture)
     except ModuleNotFoundError as error:
         print(f"no picture: {error}", file=sys.stderr)
     else:
@@ -93,7 +93,7 @@ def demo(
 @app.command()
 def backbones(
     pattern: Annotated[
-        str | None, Argument(help="As in a shell, for the whole address: '*resnet*'.")
+        str | None, Argument(help="Shell pattern of the whole address, such as '*resnet*'.")
     ] = None,
     provider: Annotated[str | None, Option(help="builtin, torchvision, timm, ...")] = None,
 ) -> None:
@@ -103,18 +103,19 @@ def backbones(
     addresses = list_backbones(provider, pattern)
     if not addresses:
         raise ValueError(
-            f"pattern must match an address; none matches {pattern!r}. Try '*{pattern}*'."
+            f"pattern must match an address; got {pattern!r}, which matches none. Try "
+            f"'*{pattern}*'."
         )
     print(*addresses, sep="\n")
 
 
 @app.command()
 def fetch(
-    address: Annotated[str, Argument(help="provider/model, as `sktransfer backbones` lists.")],
-    to: Annotated[Path, Option(metavar="DIR", help="Folder where the file is kept.")],
-    weights: Annotated[str, Option(help="default, or a tag.")] = "default",
+    address: Annotated[str, Argument(help="provider/model, as listed by `sktransfer backbones`.")],
+    to: Annotated[Path, Option(metavar="DIR", help="Folder for the file.")],
+    weights: Annotated[str, Option(help="default or a tag.")] = "default",
 ) -> None:
-    """Download the weights of a backbone, for a machine without a network."""
+    """Download the weights of a backbone, for a machine without internet access."""
     from ..backbones import fetch as fetch_weights
 
     print(fetch_weights(address, to, weights))
@@ -124,31 +125,35 @@ def fetch(
 def extract(
     source: Annotated[
         Path,
-        Argument(metavar="FOLDER_OR_CSV", help="Images, in class folders or not, or their paths."),
+        Argument(metavar="FOLDER_OR_CSV", help="A folder of images, or a CSV file of paths."),
     ],
     *,
     output: Annotated[Path, Option("--output", "-o", help="A .parquet or .npz file.")],
-    path_column: Annotated[str, Option(help="Column of the paths in a CSV file.")] = "path",
+    path_column: Annotated[str, Option(help="The column of paths in a CSV file.")] = "path",
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
     layer: Annotated[
-        list[str] | None, Option(help="A stage, last, logits or probabilities; may be repeated.")
+        list[str] | None, Option(help="A stage, last, logits or probabilities; can be repeated.")
     ] = None,
     pooling: Annotated[str, Option(help="avg, max, avgmax, flatten or cls.")] = "avg",
-    image_size: Annotated[int | None, Option(help="In pixels; what the weights ask for.")] = None,
-    cache: Annotated[Path | None, Option(help="Folder where features are kept.")] = None,
+    image_size: Annotated[
+        int | None, Option(help="Image size in pixels; default: that of the weights.")
+    ] = None,
+    cache: Annotated[Path | None, Option(help="Folder of cached features.")] = None,
     precision: Annotated[str, Option(help="float32, bfloat16 or auto.")] = "float32",
-    batch_size: Annotated[int | None, Option(help="Images at a time; chosen if not given.")] = None,
+    batch_size: Annotated[
+        int | None, Option(help="Images in a forward pass; default: depends on the device.")
+    ] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    n_jobs: Annotated[int | None, Option(help="Threads that decode.")] = None,
+    n_jobs: Annotated[int | None, Option(help="Number of threads that decode.")] = None,
     decode_error: Annotated[
-        str, Option(help="raise, or warn or ignore: a row of NaN for an unreadable image.")
+        str, Option(help="raise, or give unreadable images a row of NaN: warn or ignore.")
     ] = "raise",
 ) -> None:
     """Write the features of images, with their paths and labels, to a file."""
     if output.suffix not in OUTPUTS or not output.parent.is_dir():
         raise ValueError(
-            f"output must be a {' or '.join(OUTPUTS)} file in a folder that is there; "
+            f"output must be a {' or '.join(OUTPUTS)} file in an existing folder; "
             f"got {str(output)!r}."
         )
     require("pandas", "cli")
@@ -181,11 +186,11 @@ def extract(
 def check(
     folders: Annotated[
         list[Path],
-        Argument(help="Folders as for `extract`, or CSV files; several are checked together."),
+        Argument(help="Folders of images or CSV files of paths, checked together."),
     ],
-    min_side: Annotated[int, Option(help="A shorter side, in pixels, is tiny.")] = 32,
+    min_side: Annotated[int, Option(help="Images with a shorter side, in pixels, are tiny.")] = 32,
 ) -> None:
-    """List unreadable, truncated, oddly coloured, tiny and duplicated images."""
+    """List unreadable, truncated, tiny and duplicated images, and those with odd colours."""
     pd = require("pandas", "cli")
     from ..data import check_images, image_table
 
@@ -204,31 +209,32 @@ def check(
 
 @cache_app.command()
 def info(folder: CacheDir) -> None:
-    """Show what a cache holds: for each fingerprint its rows, bytes and files."""
+    """Show the number of rows, bytes and files of each fingerprint in a cache."""
     from ..cache import ActivationCache
 
-    told = ActivationCache(folder).info()
-    rows = [(name, *map(str, stored.values())) for name, stored in told.items()]
+    tables = ActivationCache(folder).info()
+    rows = [(name, *map(str, stored.values())) for name, stored in tables.items()]
     print_table(("fingerprint", "rows", "bytes", "shards"), rows)
-    n_bytes = sum(stored["bytes"] for stored in told.values())
-    print(f"{len(told)} fingerprints, {n_bytes} bytes", file=sys.stderr)
+    n_bytes = sum(stored["bytes"] for stored in tables.values())
+    print(f"{len(tables)} fingerprints, {n_bytes} bytes", file=sys.stderr)
 
 
 @cache_app.command()
 def prune(
     folder: CacheDir,
     max_bytes: Annotated[
-        int | None, Option(min=0, help="What it may hold; the least recently used rows go first.")
+        int | None,
+        Option(min=0, help="Maximum size; the least recently used rows are removed first."),
     ] = None,
 ) -> None:
-    """Remove rows stored twice, then the least recently used."""
+    """Remove duplicate rows, then the least recently used rows."""
     from ..cache import ActivationCache
 
     print(f"{ActivationCache(folder).prune(max_bytes)} bytes freed")
 
 
 def _check_columns(output: Path, table: Any, names: Sequence[str]) -> None:
-    """Refuse columns whose names the output needs, before anything is computed."""
+    """Raise an error if the table has a column whose name the output file needs."""
     taken = ("features", "feature_names", "file") if output.suffix == ".npz" else names
     for column in table:
         if column in taken:
@@ -242,7 +248,7 @@ def _write(output: Path, table: Any, features: Any, names: Sequence[str]) -> Non
     import pandas as pd
 
     if output.suffix == ".npz":
-        # Text as text, never as objects: such a file loads without running code.
+        # Text is stored as text, not as objects, so that loading the file cannot run code.
         columns = {name: table[name].to_numpy() for name in table}
         columns = {k: v.astype(str) if v.dtype == object else v for k, v in columns.items()}
         np.savez(output, features=features, feature_names=np.array(names, str), **columns)

@@ -1,4 +1,4 @@
-"""The ladder on real images, and its picture: from raw pixels to a fine-tuned network."""
+"""Compare five methods on real images, from raw pixels to a fine-tuned network, and plot them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
 from ..tasks import MLPHead
 from ..training import is_pretrained
 
-# Side of the square that photos are shrunk to where raw pixels are the features.
+# Side in pixels of the small images whose raw pixels are the features of the first method.
 PIXELS = 16
 
 TEST_SHARE = 0.25
 
-# Digits to be tested on; more would only take time.
+# Number of test digits; more would only take more time.
 N_TESTED = 500
 
-# How a pretrained network is tuned to digits, which are no photos: it has more to learn.  And a
-# mirrored digit is another sign.
-OF_DIGITS = {"augment": None, "fine_tune_lr": 0.001, "max_epochs": 20}
+# Parameters of fine-tuning on digits.  Digits differ from the photos of pretraining, so the network
+# has more to learn.  There are no flips, because a mirrored digit is a different sign.
+DIGIT_PARAMETERS = {"augment": None, "fine_tune_lr": 0.001, "max_epochs": 20}
 
-# Of the network from scratch: many cheap epochs, for it begins with nothing.
+# A network that starts from random weights needs many epochs; small images make them cheap.
 SCRATCH_SIZE, SCRATCH_EPOCHS = 64, 40
 
-# The picture: rows and columns of photos, and the side of each in pixels.
+# Rows and columns of images in the plot, and the side of each in pixels.
 N_ROWS, N_COLUMNS, THUMBNAIL = 4, 6, 160
 
 INK, MUTED, FAINT_INK, FAINT = "#1f2933", "#7b8794", "#b8c0c9", "#edeff2"
@@ -47,12 +47,12 @@ RIGHT, WRONG = "#2a7f62", "#c8375b"
 
 @dataclass(frozen=True)
 class Split:
-    """Images to learn from and images to be tested on; labels are names.
+    """Training images and test images, with names as labels.
 
     Parameters
     ----------
     title : str
-        What the images are.
+        A title for the plot.
     X_train, X_test : sequence of items
     y_train, y_test : ndarray of str objects
     """
@@ -65,17 +65,17 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One method, tried on a split.
+class Result:
+    """The result of one method on a split.
 
     Parameters
     ----------
     name : str
     predicted : ndarray of str objects
-        What it says of each test image.
+        The prediction for each test image.
     accuracy : float in [0, 1]
     seconds : float
-        Wall time of fitting and predicting.
+        Wall-clock time of fitting and predicting.
     """
 
     name: str
@@ -85,25 +85,25 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Demo:
-    """What the demo found.
+class Comparison:
+    """The results of all methods on one split.
 
     Parameters
     ----------
     split : Split
     backbone : str
-        Its address.
-    rungs : list of Rung
-        From the plainest method to the best.
+        The address of the pretrained network.
+    results : list of Result
+        From the simplest method to fine-tuning.
     """
 
     split: Split
     backbone: str
-    rungs: list[Rung]
+    results: list[Result]
 
     @property
     def guess(self) -> float:
-        """Accuracy, in [0, 1], of always naming the commonest class of the test images."""
+        """The accuracy, in [0, 1], of predicting the most common class for each test image."""
         counts = np.unique(self.split.y_test, return_counts=True)[1]
         return float(counts.max() / counts.sum())
 
@@ -114,38 +114,42 @@ def run_demo(
     backbone: str = "builtin/mini",
     weights: str | os.PathLike[str] | None = "default",
     labels_per_class: int = 10,
-) -> Demo:
-    """Accuracy and seconds of the ladder: pixels, scratch, features, frozen head, fine-tuned.
+) -> Comparison:
+    """Measure the accuracy and the time of five methods.
+
+    The methods are logistic regression on raw pixels, a network trained from scratch, logistic
+    regression on pretrained features, a new head on a frozen network, and a fine-tuned network.
 
     Parameters
     ----------
     images : str, path-like or None, default=None
-        A folder of class folders, of which a stratified quarter is the test; or a folder of two
-        such folders, train and val or test.  None takes scikit-learn's handwritten digits.
+        A folder with a subfolder for each class, of which a stratified quarter is the test set; or
+        a folder of two such folders, train and val or test.  None stands for scikit-learn's
+        handwritten digits.
     backbone : str, default="builtin/mini"
         Address of the backbone.
     weights : str, path-like or None, default="default"
-        As :class:`PretrainedFeatureExtractor` takes them.
+        The weights, as for :class:`PretrainedFeatureExtractor`.
     labels_per_class : int, default=10
-        How many digits of each class are learned from; a folder's are all used.
+        Number of training digits of each class.  Folders are used as a whole.
 
     Raises
     ------
     ValueError
-        If the folder is not laid out so, or a class has too few images to be split.
+        If the folder has another layout, or a class has too few images to split.
 
     Examples
     --------
     >>> from sktransfer.cli.demo import run_demo
-    >>> [rung.name for rung in run_demo(labels_per_class=2).rungs]  # doctest: +SKIP
+    >>> [result.name for result in run_demo(labels_per_class=2).results]  # doctest: +SKIP
     ['raw pixels', 'network from scratch', 'pretrained features', 'new head', 'fine-tuned network']
     """
     split = _digits(labels_per_class) if images is None else _photos(Path(images))
-    methods = _methods(backbone, weights, OF_DIGITS if images is None else {})
-    return Demo(split, backbone, [_rung(name, m, split) for name, m in methods.items()])
+    methods = _methods(backbone, weights, DIGIT_PARAMETERS if images is None else {})
+    return Comparison(split, backbone, [_result(name, m, split) for name, m in methods.items()])
 
 
-# What to learn from
+# Data
 
 
 def _digits(labels_per_class: int) -> Split:
@@ -153,7 +157,7 @@ def _digits(labels_per_class: int) -> Split:
     digits = load_digits()
     X = digits.images / 16  # (n, 8, 8) in [0, 1]
     y = digits.target.astype(str).astype(object)
-    title = f"Handwritten digits, {labels_per_class} labels a class"
+    title = f"Handwritten digits, {labels_per_class} labels per class"
     n_train = labels_per_class * len(digits.target_names)
     n_test = min(N_TESTED, len(X) - n_train)
     return _divided(title, X, y, train_size=n_train, test_size=n_test)
@@ -171,16 +175,17 @@ def _photos(folder: Path) -> Split:
     few = [f"{photos.target_names[i]!r}: {counts[i]}" for i in np.flatnonzero(counts < 2)]
     if few or len(counts) < 2:
         raise ValueError(
-            f"images must hold at least two classes of at least two images each; {str(folder)!r} "
-            f"holds {len(counts)} classes, and these have fewer images:\n{first_ten(few)}".rstrip()
+            "images must contain at least two classes with at least two images each; "
+            f"{str(folder)!r} has {len(counts)} classes, and these have fewer images:\n"
+            f"{first_ten(few)}".rstrip()
         )
-    # A test, like a training set, needs one image of each class.
+    # Both parts need at least one image of each class.
     share = max(TEST_SHARE, len(counts) / len(y))
     return _divided(_titled(folder), photos.data, y, test_size=share)
 
 
 def _titled(folder: Path) -> str:
-    """The last two names of a folder, since "train" alone says nothing."""
+    """Return the last two parts of a path, because a name like "train" is not enough."""
     return "/".join(folder.resolve().parts[-2:]).lstrip("/")
 
 
@@ -189,8 +194,8 @@ def _given(title: str, train: Path, test: Path) -> Split:
     new = sorted(set(tested.target_names) - set(learned.target_names))
     if new:
         raise ValueError(
-            f"images must hold the same classes in {train.name!r} and in {test.name!r}; only "
-            f"{test.name!r} holds {', '.join(map(repr, new))}."
+            f"images must contain the same classes in {train.name!r} and in {test.name!r}; only "
+            f"{test.name!r} contains {', '.join(map(repr, new))}."
         )
     labels = [photos.target_names[photos.target] for photos in (learned, tested)]
     return Split(title, learned.data, tested.data, *labels)
@@ -200,20 +205,20 @@ def _divided(title: str, X: np.ndarray, y: np.ndarray, **sizes: float) -> Split:
     return Split(title, *train_test_split(X, y, stratify=y, random_state=0, **sizes))
 
 
-# The rungs
+# Methods
 
 
 def _methods(
     backbone: str, weights: str | os.PathLike[str] | None, how: dict[str, Any]
 ) -> dict[str, Any]:
-    """One estimator for each rung, by its name, from the plainest to the best."""
+    """Return the estimators to compare, by name, from the simplest method to fine-tuning."""
     augment = how.get("augment", "auto")
     tuned = partial(FineTuneClassifier, backbone, weights=weights, random_state=0, augment=augment)
     pretrained = is_pretrained(get_backbone(backbone, weights))
     return {
         "raw pixels": make_pipeline(
             FunctionTransformer(_pixels),
-            StandardScaler(with_std=False),  # changes no optimum, but gets there faster
+            StandardScaler(with_std=False),  # the same optimum, in fewer iterations
             LogisticRegression(max_iter=1000),
         ),
         "network from scratch": FineTuneClassifier(  # type: ignore[no-untyped-call]
@@ -237,32 +242,32 @@ def _methods(
 
 
 def _pixels(X: Any) -> np.ndarray:
-    """Raw pixels in [0, 1], (n, PIXELS * PIXELS * 3); those of an array are taken as they are."""
+    """Return raw pixels in [0, 1], (n, PIXELS * PIXELS * 3); pixels of an array are not changed."""
     rows = X if X.ndim > 1 else np.stack([_small(item, PIXELS) for item in X]) / 255
     return np.reshape(rows, (len(X), -1)).astype(np.float32)
 
 
 def _small(item: Any, size: int, interpolation: str = "bilinear") -> np.ndarray:
-    """The middle of an image, (size, size, 3)."""
+    """Return the centre crop of an image, (size, size, 3)."""
     return ImagePreset(size=size, crop=1.0, interpolation=interpolation)(item).numpy()
 
 
-def _rung(name: str, method: Any, split: Split) -> Rung:
+def _result(name: str, method: Any, split: Split) -> Result:
     start = perf_counter()
     predicted = method.fit(split.X_train, split.y_train).predict(split.X_test)
     seconds = perf_counter() - start
-    return Rung(name, predicted, float(np.mean(predicted == split.y_test)), seconds)
+    return Result(name, predicted, float(np.mean(predicted == split.y_test)), seconds)
 
 
-# The picture
+# Plot
 
 
-def draw_demo(demo: Demo, file: str | os.PathLike[str]) -> None:
-    """Write a picture of ``demo``: test images with what the last rung says, and all accuracies.
+def draw_demo(comparison: Comparison, file: str | os.PathLike[str]) -> None:
+    """Plot test images with the predictions of the last method, and the accuracies of all methods.
 
     Parameters
     ----------
-    demo : Demo
+    comparison : Comparison
     file : str or path-like
         A .png, .svg or .pdf file.
 
@@ -274,14 +279,16 @@ def draw_demo(demo: Demo, file: str | os.PathLike[str]) -> None:
     require("matplotlib", "plot")
     from matplotlib.figure import Figure
 
-    split, last = demo.split, demo.rungs[-1]
+    split, last = comparison.split, comparison.results[-1]
     figure = Figure(figsize=(13, 7), facecolor="white")
     figure.text(0.03, 0.94, split.title, size=19, weight="bold", color=INK)
-    figure.text(0.03, 0.895, f"Test images, and what the {last.name} says", size=12, color=MUTED)
+    figure.text(
+        0.03, 0.895, f"Test images with the predictions of the {last.name}", size=12, color=MUTED
+    )
     figure.text(0.70, 0.895, "Accuracy", size=12, color=MUTED)
     counts = (
-        f"{len(split.y_train):,} images to learn from, {len(split.y_test):,} to test; "
-        f"the network is {demo.backbone}"
+        f"{len(split.y_train):,} training images, {len(split.y_test):,} test images; "
+        f"backbone {comparison.backbone}"
     )
     figure.text(0.03, 0.022, counts, size=10, color=MUTED)
     grid = figure.add_gridspec(
@@ -292,7 +299,7 @@ def draw_demo(demo: Demo, file: str | os.PathLike[str]) -> None:
     for place, index in enumerate(shown):
         axes = figure.add_subplot(grid[divmod(place, N_COLUMNS)])
         _draw_image(axes, split, int(index), last.predicted[index])
-    _draw_bars(figure.add_axes((0.70, 0.085, 0.27, 0.79)), demo)
+    _draw_bars(figure.add_axes((0.70, 0.085, 0.27, 0.79)), comparison)
     figure.savefig(file, dpi=120)
 
 
@@ -312,12 +319,12 @@ def _short(caption: str) -> str:
     return caption if len(caption) <= 20 else f"{caption[:19]}…"
 
 
-def _draw_bars(axes: Any, demo: Demo) -> None:
-    """One bar a rung, its name above it and its seconds below; guessing is the first."""
-    names = ["guessing the commonest class", *(rung.name for rung in demo.rungs)]
-    accuracies = [demo.guess, *(rung.accuracy for rung in demo.rungs)]
-    below = ["", *(f"{rung.seconds:.1f} s" for rung in demo.rungs)]
-    colors = [FAINT_INK, *[MUTED] * (len(demo.rungs) - 1), RIGHT]
+def _draw_bars(axes: Any, comparison: Comparison) -> None:
+    """Draw a bar for guessing and for each method, with its name above and its time below."""
+    names = ["guessing the most common class", *(result.name for result in comparison.results)]
+    accuracies = [comparison.guess, *(result.accuracy for result in comparison.results)]
+    below = ["", *(f"{result.seconds:.1f} s" for result in comparison.results)]
+    colors = [FAINT_INK, *[MUTED] * (len(comparison.results) - 1), RIGHT]
     heights = np.arange(len(names))[::-1]
     half = 0.13
     axes.barh(heights, [1] * len(heights), height=2 * half, color=FAINT)

@@ -1,4 +1,4 @@
-"""The commands that make models and use them, and what all commands share."""
+"""The commands that fit models and use them, and the options that commands share."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,38 +14,38 @@ from .._support.validation import did_you_mean, first_ten, require
 
 Source = Annotated[
     Path,
-    Argument(metavar="FOLDER_OR_CSV", help="Class folders of images, or a table of their paths."),
+    Argument(metavar="FOLDER_OR_CSV", help="Folder with a subfolder for each class, or CSV file."),
 ]
-Model = Annotated[Path, Argument(metavar="MODEL", help="A file that `sktransfer fit` wrote.")]
-PathColumn = Annotated[str, Option(help="Column of the paths in a CSV file.")]
-LabelColumn = Annotated[str, Option(help="Column of the labels in a CSV file.")]
-Backbone = Annotated[str, Option(help="Address; `sktransfer backbones` lists all.")]
-Weights = Annotated[str, Option(help="default, a tag, a file, or none for random ones.")]
-Unfreeze = Annotated[str, Option(help="Stages that train: a number, a stage's name, all, auto.")]
+Model = Annotated[Path, Argument(metavar="MODEL", help="A file written by `sktransfer fit`.")]
+PathColumn = Annotated[str, Option(help="The column of paths in a CSV file.")]
+LabelColumn = Annotated[str, Option(help="The column of labels in a CSV file.")]
+Backbone = Annotated[str, Option(help="An address; `sktransfer backbones` lists them.")]
+Weights = Annotated[str, Option(help="default, a tag, a file, or none for random weights.")]
+Unfreeze = Annotated[str, Option(help="Trainable stages: a number, a stage's name, all or auto.")]
 Augment = Annotated[str, Option(help="auto, none, light, standard or trivial.")]
-MaxEpochs = Annotated[int, Option(help="Epochs in which stages train.")]
-ImageSize = Annotated[int | None, Option(help="In pixels; what the weights ask for.")]
-Cache = Annotated[Path | None, Option(help="Folder where the output of frozen stages is kept.")]
+MaxEpochs = Annotated[int, Option(help="Number of epochs in which stages train.")]
+ImageSize = Annotated[
+    int | None, Option(help="Image size in pixels; default: that of the weights.")
+]
+Cache = Annotated[Path | None, Option(help="Folder of cached activations.")]
 Precision = Annotated[str, Option(help="float32, bfloat16 or auto.")]
 Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Jobs = Annotated[int | None, Option(help="Threads that decode.")]
-DecodeError = Annotated[
-    str, Option(help="raise, or warn or ignore: unreadable images are left out, or left empty.")
-]
-RandomState = Annotated[int | None, Option(help="A seed: two runs give the same model.")]
+Jobs = Annotated[int | None, Option(help="Number of threads that decode.")]
+DecodeError = Annotated[str, Option(help="raise, or leave out unreadable images: warn or ignore.")]
+RandomState = Annotated[int | None, Option(help="A seed; two runs with it give the same model.")]
 
 
 def fit(
     source: Source,
     *,
-    output: Annotated[Path, Option("--output", "-o", help="The model: a file.")],
+    output: Annotated[Path, Option("--output", "-o", help="File for the model.")],
     label_column: LabelColumn = "label",
     path_column: PathColumn = "path",
     validation: Annotated[
-        str | None, Option(help="Images to stop early by: FOLDER_OR_CSV, or a share such as 0.1.")
+        str | None, Option(help="Stop early on these images: FOLDER_OR_CSV, or a part such as 0.1.")
     ] = None,
     checkpoint: Annotated[
-        Path | None, Option(help="Folder from which a run that was killed goes on.")
+        Path | None, Option(help="Folder of saved epochs, to resume a killed run.")
     ] = None,
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
@@ -60,9 +60,9 @@ def fit(
     decode_error: DecodeError = "raise",
     random_state: RandomState = None,
 ) -> None:
-    """Fine-tune a network to labelled images; writes the model to a file."""
+    """Fine-tune a network on labelled images and save the model."""
     if output.is_dir() or not output.parent.is_dir():
-        raise ValueError(f"output must be a file in a folder that is there; got {str(output)!r}.")
+        raise ValueError(f"output must be a file in an existing folder; got {str(output)!r}.")
     from ..persistence import save
 
     paths, labels = _labelled(source, path_column, label_column)
@@ -111,14 +111,14 @@ def predict(
     n_jobs: Jobs = None,
     decode_error: DecodeError = "raise",
 ) -> None:
-    """Print the label of each image and the probability of each class, or write them."""
+    """Predict the label of each image, with the probabilities of all classes."""
     if (
         output is not None
         and str(output) != "-"
         and (output.suffix.lower() != ".csv" or not output.parent.is_dir())
     ):
         raise ValueError(
-            f"output must be a .csv file in a folder that is there, or -; got {str(output)!r}."
+            f"output must be a .csv file in an existing folder, or -; got {str(output)!r}."
         )
     pd = require("pandas", "cli")
     paths = [path for each in files for path in _listed(each, path_column)]
@@ -142,24 +142,30 @@ def evaluate(
     n_jobs: Jobs = None,
     decode_error: DecodeError = "raise",
 ) -> None:
-    """Compare predictions with labels: accuracy, precision and recall, who is taken for whom."""
+    """Compare predictions with labels: accuracy, precision, recall and the confusion matrix."""
     paths, labels = _labelled(source, path_column, label_column)
     classifier = _loaded(model, n_jobs, decode_error)
     predicted = classifier.predict(paths)
     if predicted.ndim > 1:
-        raise ValueError(f"model must give one label an image; {str(model)!r} gives several.")
+        raise ValueError(
+            f"model must predict one label for each image; {str(model)!r} predicts several."
+        )
     labels = _as_known(labels, classifier.classes_)
     kept = [index for index, label in enumerate(predicted) if not _is_nan(label)]
     _print_skipped([path for path, label in zip(paths, predicted, strict=True) if _is_nan(label)])
     if not kept:
-        raise ValueError(f"source must hold images that can be read; in {str(source)!r} none can.")
+        raise ValueError(
+            f"source must contain images that can be read; {str(source)!r} has no such image."
+        )
     _print_quality(labels[kept], predicted[kept].astype(labels.dtype), classifier.classes_)
 
 
 def find_lr(
     source: Source,
     *,
-    plot: Annotated[Path | None, Option(metavar="FILE", help="A picture of the curve.")] = None,
+    plot: Annotated[
+        Path | None, Option(metavar="FILE", help="File for a plot of the curve.")
+    ] = None,
     label_column: LabelColumn = "label",
     path_column: PathColumn = "path",
     backbone: Backbone = "builtin/mini",
@@ -174,9 +180,9 @@ def find_lr(
     decode_error: DecodeError = "raise",
     random_state: RandomState = None,
 ) -> None:
-    """Print the losses of the learning-rate range test, and the rate that it suggests."""
+    """Run the learning-rate range test, and print the losses and the suggestion."""
     if plot is not None and not plot.parent.is_dir():
-        raise ValueError(f"plot must be a file in a folder that is there; got {str(plot)!r}.")
+        raise ValueError(f"plot must be a file in an existing folder; got {str(plot)!r}.")
     if plot is not None:
         require("matplotlib", "plot")
     from ..estimators import find_lr as tested
@@ -199,7 +205,7 @@ def find_lr(
     if plot is not None:
         curve.plot().figure_.savefig(plot)
     pairs = zip(curve.rates, curve.losses, strict=True)
-    print_table(("rate", "loss"), [(f"{rate:.3g}", f"{loss:.4f}") for rate, loss in pairs])
+    print_table(("learning rate", "loss"), [(f"{rate:.3g}", f"{loss:.4f}") for rate, loss in pairs])
     print(f"suggestion: {curve.suggestion:.3g}")
 
 
@@ -207,12 +213,12 @@ def find_lr(
 
 
 def weights_of(weights: str) -> str | None:
-    """The parameter that the option stands for."""
+    """Return the parameter ``weights`` of an estimator for the value of the option."""
     return None if weights.lower() == "none" else weights
 
 
 def _classifier(*, weights: str, unfreeze: str, augment: str, **options: Any) -> Any:
-    """The estimator that the options ask for."""
+    """Return a classifier with the parameters that the options give."""
     from ..estimators import FineTuneClassifier
 
     return FineTuneClassifier(  # type: ignore[no-untyped-call]
@@ -231,26 +237,26 @@ def _share(validation: str) -> float | None:
 
 
 def _labelled(source: Path, path_column: str, label_column: str) -> tuple[list[str], Any]:
-    """Paths of images, and their labels."""
+    """Return the paths of images and their labels."""
     from ..data import image_table
 
     table = image_table(source, path_column)
     column = "label" if source.is_dir() else label_column
     if column not in table:
         others = table.columns[1:]
-        has = f"the columns {', '.join(map(repr, others))}" if len(others) else "paths alone"
+        has = f"the columns {', '.join(map(repr, others))}" if len(others) else "only paths"
         raise ValueError(
-            f"source must tell the label of each image, by class folders or a column {column!r}; "
+            f"source must give the label of each image, by class folders or a column {column!r}; "
             f"{str(source)!r} has {has}.{did_you_mean(column, others)}"
         )
     if table[column].isna().any():
-        raise ValueError(f"{str(source)!r} must hold a label in each row; some have none.")
+        raise ValueError(f"{str(source)!r} must have a label in each row; some labels are missing.")
     labels = table[column].to_numpy()
     return table["path"].tolist(), labels.astype(object) if labels.dtype.kind == "T" else labels
 
 
 def _listed(source: Path, path_column: str) -> list[str]:
-    """The images that an argument stands for: itself, those of a folder or of a table."""
+    """Return the paths of an argument: a single image, or those of a folder or CSV file."""
     if not source.is_dir() and source.suffix.lower() != ".csv":
         return [str(source)]
     from ..data import image_table
@@ -259,7 +265,7 @@ def _listed(source: Path, path_column: str) -> list[str]:
 
 
 def _loaded(path: Path, n_jobs: int | None, decode_error: str) -> Any:
-    """The classifier in a file, which is to read images so."""
+    """Load a classifier and set its parameters for reading images."""
     from ..persistence import load
 
     model = load(path)
@@ -271,7 +277,7 @@ def _loaded(path: Path, n_jobs: int | None, decode_error: str) -> Any:
 
 
 def _labels(model: Any, probabilities: Any) -> list[str | None]:
-    """The most probable class of each row, or all that are likely; None where a row is NaN."""
+    """Return the predicted labels of each row as a text; None for a row of NaN."""
     return [
         None if isnan(row[0]) else " ".join(map(str, model.task_.likely(row)))
         for row in probabilities
@@ -279,22 +285,22 @@ def _labels(model: Any, probabilities: Any) -> list[str | None]:
 
 
 def _as_known(labels: Any, classes: Any) -> Any:
-    """``labels`` as the classes of the model; one that it does not know is an error."""
+    """Convert labels to classes of the model; an unknown label is an error."""
     positions = {str(name): position for position, name in enumerate(classes)}
     unknown = sorted({str(label) for label in labels} - set(positions))
     if unknown:
         raise ValueError(
-            f"source must hold labels that the model knows, {', '.join(positions)}; it also "
-            f"holds\n{first_ten(unknown)}"
+            f"source must contain only labels that the model knows, {', '.join(positions)}; it "
+            f"also contains\n{first_ten(unknown)}"
         )
     return classes[[positions[str(label)] for label in labels]]
 
 
-# What is printed
+# Output
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table: drawn on a terminal, tab-separated in a pipe."""
+    """Print a table: drawn on a terminal, tab-separated in a pipe."""
     if not sys.stdout.isatty():
         print(*("\t".join(row) for row in (columns, *rows)), sep="\n")
         return
@@ -324,7 +330,7 @@ def _print_skipped(paths: Sequence[str]) -> None:
 
 
 def _print_fit(model: Any) -> None:
-    """The report, a row a stage, and a line on the epochs."""
+    """Print the report with a row for each stage, and the number of epochs."""
     columns = ("stage", "frozen", "batch_norm", "lr_min", "lr_max", "moved", "note")
     rows = []
     for row in model.report_:
@@ -337,7 +343,7 @@ def _print_fit(model: Any) -> None:
     if model.best_epoch_ is None:
         return
     if model.best_epoch_ == 0:
-        print("kept: the weights before the first epoch; none lowered the validation loss")
+        print("kept: the weights before the first epoch; no epoch lowered the validation loss")
         return
     score = model.history_[model.best_epoch_ - 1]["valid_score"]
     print(f"kept: the weights of epoch {model.best_epoch_}, validation score {score:.3f}")
@@ -350,7 +356,7 @@ def _print_quality(labels: Any, predicted: Any, classes: Any) -> None:
     matrix = confusion_matrix(labels, predicted, labels=classes)
     each = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
     recall, n = each[1], each[3]
-    balanced = recall[n > 0].mean()  # over the classes that are there
+    balanced = recall[n > 0].mean()  # the mean over classes that have images
     measures = [("accuracy", matrix.trace() / n.sum()), ("balanced accuracy", balanced)]
     print_table(("measure", "value"), [(name, f"{value:.3f}") for name, value in measures])
     print()

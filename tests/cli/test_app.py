@@ -1,4 +1,4 @@
-"""The command line calls the public names, prints what they say, and exits as it should."""
+"""The command line calls the public functions, prints their results, and sets the exit status."""
 
 import subprocess
 import sys
@@ -9,12 +9,7 @@ import pytest
 from PIL import Image
 
 import sktransfer
-from sktransfer import (
-    ActivationCache,
-    PretrainedFeatureExtractor,
-    cli,
-    load_image_folder,
-)
+from sktransfer import ActivationCache, PretrainedFeatureExtractor, cli, load_image_folder
 
 
 @pytest.fixture
@@ -58,7 +53,7 @@ def rows(out):
     return [line.split("\t") for line in out.splitlines()]
 
 
-# The whole
+# All commands
 
 
 def test_help_names_every_command(run):
@@ -103,7 +98,7 @@ def test_a_bug_is_not_hidden(monkeypatch):
         cli.main(["backbones"])
 
 
-def test_without_typer_the_extra_is_named():
+def test_the_error_names_the_extra_if_typer_is_missing():
     code = "import sys; sys.modules['typer'] = None; import sktransfer.cli"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -127,11 +122,12 @@ def test_backbones_of_a_provider_that_match_are_listed(run):
     assert out.splitlines() == expected != []
 
 
-def test_a_pattern_that_matches_nothing_is_answered(run):
+def test_a_pattern_that_matches_nothing_is_an_error(run):
     code, out, err = run("backbones", "resnet")
     assert (code, out) == (1, "")
     assert (
-        err == "sktransfer: pattern must match an address; none matches 'resnet'. Try '*resnet*'.\n"
+        err == "sktransfer: pattern must match an address; got 'resnet', which matches none. "
+        "Try '*resnet*'.\n"
     )
 
 
@@ -206,7 +202,7 @@ def test_options_of_extract_are_those_of_the_extractor(
 @pytest.mark.parametrize(
     ("column", "output"), [("features", "f.npz"), ("file", "f.npz"), ("last_0", "f.parquet")]
 )
-def test_a_column_whose_name_the_output_needs_is_refused_before_the_work(
+def test_a_column_whose_name_the_output_needs_is_refused_before_features_are_computed(
     run, folder, tmp_path, column, output
 ):
     (tmp_path / "list.csv").write_text(f"path,{column}\nphotos/bees/0.png,b")
@@ -225,22 +221,22 @@ def test_two_columns_of_paths_are_refused(run, folder, tmp_path):
     assert "must not have a column 'path' in addition to 'photo'. Rename it." in error
 
 
-def test_a_batch_size_of_nothing_is_refused(run, folder, tmp_path):
+def test_a_batch_size_of_0_is_refused(run, folder, tmp_path):
     code, _, error = run("extract", folder, "-o", tmp_path / "f.npz", "--batch-size", 0)
     assert code == 1
     assert "batch_size must be an integer of at least 1" in error
 
 
-def test_extract_keeps_a_cache_that_can_be_looked_into_and_pruned(run, folder, tmp_path):
+def test_the_cache_of_extract_can_be_shown_and_pruned(run, folder, tmp_path):
     cache = tmp_path / "cache"
     run("extract", folder, "-o", tmp_path / "f.npz", "--cache", cache)
-    told = ActivationCache(cache).info()
+    tables = ActivationCache(cache).info()
     code, out, error = run("cache", "info", cache)
     head, *table = rows(out)
-    n_bytes = sum(stored["bytes"] for stored in told.values())
-    assert error == f"{len(told)} fingerprints, {n_bytes} bytes\n"
+    n_bytes = sum(stored["bytes"] for stored in tables.values())
+    assert error == f"{len(tables)} fingerprints, {n_bytes} bytes\n"
     assert (code, head) == (0, ["fingerprint", "rows", "bytes", "shards"])
-    assert {name: int(n) for name, n, *_ in table} == {k: v["rows"] for k, v in told.items()}
+    assert {name: int(n) for name, n, *_ in table} == {k: v["rows"] for k, v in tables.items()}
     code, out, _ = run("cache", "prune", cache, "--max-bytes", 0)
     assert code == 0
     assert int(out.removesuffix(" bytes freed\n")) > 0
@@ -248,21 +244,21 @@ def test_extract_keeps_a_cache_that_can_be_looked_into_and_pruned(run, folder, t
 
 
 @pytest.mark.parametrize("command", ["info", "prune"])
-def test_a_cache_that_is_not_there_is_answered(run, tmp_path, command):
+def test_a_missing_cache_is_an_error(run, tmp_path, command):
     code, _, err = run("cache", command, tmp_path / "nowhere")
     assert code == 1
     assert "nowhere" in err
 
 
 @pytest.mark.parametrize("output", ["features.csv", "nowhere/features.npz"])
-def test_the_output_is_checked_before_the_work(run, tmp_path, output):
+def test_the_output_is_checked_before_features_are_computed(run, tmp_path, output):
     code, _, err = run("extract", tmp_path / "no-photos", "-o", tmp_path / output)
     assert code == 1
-    assert "output must be a .parquet or .npz file in a folder that is there; got " in err
+    assert "output must be a .parquet or .npz file in an existing folder; got " in err
 
 
 @pytest.mark.parametrize(("decode_error", "code"), [("raise", 1), ("ignore", 0)])
-def test_an_unreadable_image_does_what_was_asked(run, folder, tmp_path, decode_error, code):
+def test_an_unreadable_image_is_an_error_or_a_row_of_nan(run, folder, tmp_path, decode_error, code):
     (folder / "ants/1.png").write_text("no image")
     output = tmp_path / "f.npz"
     done, _, err = run("extract", folder, "-o", output, "--decode-error", decode_error)
@@ -300,7 +296,7 @@ def test_problems_are_listed_and_counted(run, folder):
     ]
 
 
-def test_no_problem_is_an_empty_output(run, folder):
+def test_a_folder_without_problems_gives_an_empty_output(run, folder):
     assert run("check", folder) == (0, "", "6 images: no problem\n")
 
 
@@ -327,11 +323,11 @@ def test_a_terminal_gets_a_drawn_table(run, folder, monkeypatch):
 def test_the_demo_prints_a_table_and_draws_a_picture(run, folder, tmp_path, out):
     code, printed, _ = run("demo", "--images", folder, "--out", tmp_path / out, "--weights", "none")
     picture = tmp_path / out / "sktransfer-demo.png" if "/" in out else tmp_path / out
-    title, head, *rungs, last = rows(printed)
+    title, head, *results, last = rows(printed)
     assert code == 0
-    assert title[0].endswith("photos: 4 images to learn from, 2 to test")
-    assert head == ["features", "accuracy", "seconds"]
-    assert [rung[0] for rung in rungs] == [
+    assert title[0].endswith("photos: 4 training images, 2 test images")
+    assert head == ["method", "accuracy", "seconds"]
+    assert [result[0] for result in results] == [
         "raw pixels",
         "network from scratch",
         "features of random weights",
@@ -342,7 +338,7 @@ def test_the_demo_prints_a_table_and_draws_a_picture(run, folder, tmp_path, out)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_demo_goes_on_without_matplotlib(run, folder, tmp_path, monkeypatch):
+def test_the_demo_runs_without_matplotlib(run, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, out, err = run("demo", "--images", folder, "--out", tmp_path, "--weights", "none")
     assert code == 0

@@ -1,4 +1,4 @@
-"""The commands that make models and use them."""
+"""The commands that fit models and use them."""
 
 import sys
 from types import SimpleNamespace
@@ -8,12 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sktransfer import (
-    FineTuneClassifier,
-    PretrainedFeatureExtractor,
-    cli,
-    load_image_folder,
-)
+from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor, cli, load_image_folder
 from sktransfer.cli import models as cli_models
 from sktransfer.estimators import lr_finder
 from sktransfer.persistence import load, save
@@ -57,13 +52,13 @@ def rows(out):
 
 # fit
 
-# A network that is soon trained, on photos that are soon decoded.
+# A small network and small images, for fast tests.
 SMALL = ("--weights", "none", "--image-size", 32, "--max-epochs", 1, "--random-state", 0)
 
 
 @pytest.fixture
 def coloured(tmp_path, rng):
-    """Two classes of six images, each of its own colour."""
+    """Two classes of six images, each class with its own colour."""
     for name, colour in (("ants", (220, 60, 40)), ("bees", (40, 60, 220))):
         (tmp_path / "coloured" / name).mkdir(parents=True)
         for index in range(6):
@@ -75,7 +70,7 @@ def coloured(tmp_path, rng):
 
 @pytest.fixture
 def classifier(coloured):
-    """A model that tells red from blue."""
+    """A model that separates red images from blue ones."""
     photos = load_image_folder(coloured)
     model = FineTuneClassifier(
         weights=None, unfreeze=0, head_init="logistic", image_size=32, max_epochs=0, random_state=0
@@ -85,7 +80,7 @@ def classifier(coloured):
 
 @pytest.fixture
 def model(classifier, tmp_path):
-    """The file of one."""
+    """The file of a saved model."""
     save(classifier, tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
@@ -127,8 +122,8 @@ def test_a_model_is_fitted_and_written(run, coloured, tmp_path):
 def test_options_of_fit_are_those_of_the_classifier(run, coloured, tmp_path, arguments, parameters):
     output = tmp_path / "m"
     assert run("fit", coloured, "-o", output, *SMALL, *arguments)[0] == 0
-    told = load(output).get_params()
-    assert {name: told[name] for name in parameters} == parameters
+    loaded = load(output).get_params()
+    assert {name: loaded[name] for name in parameters} == parameters
 
 
 def test_folders_of_a_cache_and_of_a_checkpoint_are_used(run, coloured, tmp_path, monkeypatch):
@@ -150,11 +145,11 @@ def test_validation_data_are_a_share_a_folder_or_a_table(run, coloured, tmp_path
     code, out, _ = run(*asked)
     best = load(tmp_path / "m").best_epoch_
     assert code == 0
-    told = ["before the first epoch; none lowered", "of epoch 1, validation score "]
-    assert f"\nkept: the weights {told[best]}" in out
+    kept = ["before the first epoch; no epoch lowered", "of epoch 1, validation score "]
+    assert f"\nkept: the weights {kept[best]}" in out
 
 
-def test_the_score_of_the_epoch_that_is_kept_is_printed(capsys):
+def test_the_score_of_the_best_epoch_is_printed(capsys):
     history = [{"valid_score": 0.25}, {"valid_score": 0.5}]
     model = SimpleNamespace(report_=[], n_iter_=2, best_epoch_=2, history_=history)
     cli_models._print_fit(model)
@@ -175,7 +170,7 @@ def test_labels_are_a_column_of_a_table(run, coloured, tmp_path):
     assert "\nlabel, predicted\t5\t7\n" in out
 
 
-def test_unreadable_images_are_passed_over_and_named(run, coloured, tmp_path):
+def test_unreadable_images_are_left_out_and_listed(run, coloured, tmp_path):
     (coloured / "ants/1.png").write_text("no image")
     code, _, err = run("fit", coloured, "-o", tmp_path / "m", *SMALL)
     assert code == 1
@@ -186,20 +181,20 @@ def test_unreadable_images_are_passed_over_and_named(run, coloured, tmp_path):
 
 
 @pytest.mark.parametrize("output", ["", "nowhere/model"])
-def test_the_file_of_a_model_is_checked_before_the_work(run, tmp_path, output):
+def test_the_file_of_a_model_is_checked_before_the_fit(run, tmp_path, output):
     code, _, err = run("fit", tmp_path / "no-photos", "-o", tmp_path / output)
     assert code == 1
-    assert "output must be a file in a folder that is there; got " in err
+    assert "output must be a file in an existing folder; got " in err
 
 
-def test_images_without_labels_are_answered(run, coloured, tmp_path):
+def test_images_without_labels_are_an_error(run, coloured, tmp_path):
     code, _, err = run("fit", coloured / "ants", "-o", tmp_path / "m")
     assert code == 1
     assert "a column 'label'; " in err
-    assert "has paths alone." in err
+    assert "has only paths." in err
 
 
-def test_a_misspelt_label_column_is_answered_with_the_nearest_one(run, coloured, tmp_path):
+def test_the_error_about_a_misspelt_label_column_suggests_the_nearest(run, coloured, tmp_path):
     table = csv(tmp_path / "list.csv", load_image_folder(coloured).frame)
     code, _, err = run("fit", table, "-o", tmp_path / "m", "--label-column", "lable")
     assert code == 1
@@ -207,15 +202,15 @@ def test_a_misspelt_label_column_is_answered_with_the_nearest_one(run, coloured,
     assert "has the columns 'label'. Did you mean 'label'?" in err
 
 
-def test_a_row_without_a_label_is_answered(run, coloured, tmp_path):
+def test_a_row_without_a_label_is_an_error(run, coloured, tmp_path):
     frame = load_image_folder(coloured).frame
     frame.loc[3, "label"] = None
     code, _, err = run("fit", csv(tmp_path / "list.csv", frame), "-o", tmp_path / "m")
     assert code == 1
-    assert "must hold a label in each row; some have none." in err
+    assert "must have a label in each row; some labels are missing." in err
 
 
-def test_a_parameter_out_of_range_is_answered(run, coloured, tmp_path):
+def test_a_parameter_out_of_range_is_an_error(run, coloured, tmp_path):
     code, _, err = run("fit", coloured, "-o", tmp_path / "m", "--unfreeze", "9")
     assert code == 1
     assert "unfreeze must be at most 5" in err
@@ -254,7 +249,7 @@ def test_predictions_go_to_a_file_or_to_stdout_as_csv(run, coloured, model, clas
     assert (code, out) == (0, output.read_text())
 
 
-def test_an_unreadable_image_has_an_empty_prediction(run, coloured, model, tmp_path):
+def test_an_unreadable_image_is_an_error_or_an_empty_prediction(run, coloured, model, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("no image")
     code, out, err = run("predict", model, bad, coloured / "ants/0.png")
@@ -269,7 +264,7 @@ def test_an_unreadable_image_has_an_empty_prediction(run, coloured, model, tmp_p
     assert f"{bad},,,\n" in out
 
 
-def test_all_likely_labels_are_told_where_there_may_be_several(run, coloured, tmp_path):
+def test_all_likely_labels_of_a_multilabel_model_are_printed(run, coloured, tmp_path):
     photos = load_image_folder(coloured)
     y = np.column_stack([photos.target == 0, photos.target == 1, np.ones(12), np.zeros(12)])
     classifier = FineTuneClassifier(
@@ -280,23 +275,21 @@ def test_all_likely_labels_are_told_where_there_may_be_several(run, coloured, tm
     assert rows(out)[1][1] == "0 2"
     code, _, err = run("evaluate", tmp_path / "m", coloured)
     assert code == 1
-    assert "model must give one label an image; " in err
+    assert "model must predict one label for each image; " in err
 
 
 @pytest.mark.parametrize("output", ["out.parquet", "nowhere/out.csv"])
-def test_the_file_of_predictions_is_checked_before_the_work(run, tmp_path, output):
+def test_the_file_of_predictions_is_checked_before_predicting(run, tmp_path, output):
     code, _, err = run("predict", tmp_path / "none", "a.png", "-o", tmp_path / output)
     assert code == 1
-    assert "output must be a .csv file in a folder that is there, or -; got " in err
+    assert "output must be a .csv file in an existing folder, or -; got " in err
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_a_model_that_is_not_there_or_no_classifier_is_answered(
-    run, coloured, tmp_path, extractor, command
-):
+def test_a_missing_model_and_an_extractor_are_errors(run, coloured, tmp_path, extractor, command):
     code, _, err = run(command, tmp_path / "none", coloured)
     assert code == 1
-    assert "path must be a file of save; there is none at " in err
+    assert f"path must be a file written by save; {str(tmp_path / 'none')!r} does not exist" in err
     save(extractor.fit(load_image_folder(coloured).data), tmp_path / "m")
     code, _, err = run(command, tmp_path / "m", coloured)
     assert code == 1
@@ -329,7 +322,7 @@ def test_a_model_is_compared_with_labels(run, coloured, model):
     ]
 
 
-def test_a_class_without_an_image_does_not_count(run, coloured, model, tmp_path):
+def test_a_class_without_images_is_not_part_of_balanced_accuracy(run, coloured, model, tmp_path):
     frame = load_image_folder(coloured).frame[:3]
     code, out, _ = run("evaluate", model, csv(tmp_path / "list.csv", frame))
     assert code == 0
@@ -346,14 +339,14 @@ def test_unreadable_images_are_not_counted(run, coloured, model):
         path.write_text("no image")
     code, _, err = run("evaluate", model, coloured, "--decode-error", "ignore")
     assert code == 1
-    assert "source must hold images that can be read; " in err
+    assert "source must contain images that can be read; " in err
 
 
-def test_a_label_that_the_model_does_not_know_is_answered(run, coloured, model):
+def test_a_label_that_the_model_does_not_know_is_an_error(run, coloured, model):
     (coloured / "bees").rename(coloured / "wasps")
     code, _, err = run("evaluate", model, coloured)
     assert code == 1
-    assert "labels that the model knows, ants, bees; it also holds\n  wasps\n" in err
+    assert "only labels that the model knows, ants, bees; it also contains\n  wasps\n" in err
 
 
 # find-lr
@@ -365,7 +358,7 @@ def test_the_range_test_is_printed_and_drawn(run, coloured, tmp_path):
     code, out, _ = run("find-lr", coloured, *asked, "--plot", picture)
     assert code == 0
     head, *table, last = rows(out)
-    assert head == ["rate", "loss"]
+    assert head == ["learning rate", "loss"]
     assert float(table[0][0]) < float(table[-1][0])
     photos = load_image_folder(coloured)
     model = FineTuneClassifier(weights=None, image_size=32, unfreeze=1, random_state=0)
@@ -374,10 +367,12 @@ def test_the_range_test_is_printed_and_drawn(run, coloured, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_picture_is_checked_before_the_work(run, coloured, tmp_path, monkeypatch):
+def test_the_file_of_the_plot_is_checked_before_the_range_test(
+    run, coloured, tmp_path, monkeypatch
+):
     code, _, err = run("find-lr", coloured, "--plot", tmp_path / "nowhere/curve.png")
     assert code == 1
-    assert "plot must be a file in a folder that is there; got " in err
+    assert "plot must be a file in an existing folder; got " in err
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, _, err = run("find-lr", coloured, "--plot", tmp_path / "curve.png")
     assert code == 1

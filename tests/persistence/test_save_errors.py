@@ -1,4 +1,4 @@
-"""A model that cannot be saved without code raises an error that says why."""
+"""A model that cannot be saved without code raises an error with the reason."""
 
 from pathlib import Path
 from types import SimpleNamespace
