@@ -483,5 +483,5 @@ class PretrainedFeatureExtractor(
 def _truncate(backbone, taps):
     """Freeze ``backbone``, and drop the stages after the last of ``taps``."""
     if not any(tap.reduce in LOGITS for tap in taps):
-        backbone.truncate(max(tap.stop for tap in taps))
+        backbone.truncate(max(tap.cut for tap in taps))
     return backbone.freeze_to(len(backbone.names))

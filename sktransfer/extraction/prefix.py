@@ -40,14 +40,14 @@ class Tap:
 
     Parameters
     ----------
-    stop : int
+    cut : int
         Number of stages before it.
     reduce : str or None
         How the output of the last of these stages becomes a row: a pooling, or "logits" or
         "probabilities" of the network's own classifier.  None keeps the whole output.
     """
 
-    stop: int
+    cut: int
     reduce: str | None = None
 
 
@@ -134,8 +134,8 @@ class Prefix:
             f"matmul {torch.get_float32_matmul_precision()}",
             f"torch {torch.__version__}",
         )
-        weights = self.backbone.fingerprint(None if whole else tap.stop, self.preset)
-        return "/".join((weights, f"{tap.stop} {tap.reduce}", *numerics))
+        weights = self.backbone.fingerprint(None if whole else tap.cut, self.preset)
+        return "/".join((weights, f"{tap.cut} {tap.reduce}", *numerics))
 
     def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:
         """Return the rows of ``batch`` at each tap, or at ``taps``, none of them after the last."""
@@ -166,11 +166,11 @@ class Prefix:
         taps: Sequence[Tap],
     ) -> list[Tensor]:
         leaving: dict[Tap, Tensor] = {}
-        last = max(tap.stop for tap in taps)
+        last = max(tap.cut for tap in taps)
         for done, stage in enumerate(stages[: last - self.cut], start=self.cut + 1):
             x = stage(x)
             for tap in taps:
-                if tap.stop == done:
+                if tap.cut == done:
                     leaving[tap] = self._reduce(x, tap.reduce, classifier)
         return [leaving[tap] for tap in taps]
 
@@ -187,7 +187,7 @@ class Prefix:
     def _prepare(self, batch: Any) -> tuple[list[nn.Module], nn.Module | None]:
         """Return copies of stages and classifier, fused, in channels-last memory, on the device."""
         plain = list(self.backbone.stages.values())
-        plain = plain[self.cut : max(tap.stop for tap in self.taps)]
+        plain = plain[self.cut : max(tap.cut for tap in self.taps)]
         stages = _fused(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
         classifier = deepcopy(self.backbone.classifier)
         for module in (*stages, classifier):
@@ -227,7 +227,7 @@ def spare_taps(n_stages: int, taps: Sequence[Tap], cache: Any) -> list[Tap]:
         Its ``cuts`` are counted from the end of the chain, which is one of them.
     """
     n_cuts = 1 if cache is None else CUTS if cache.cuts is None else cache.cuts
-    cuts = range(max(1, n_stages - n_cuts + 1), max(tap.stop for tap in taps))
+    cuts = range(max(1, n_stages - n_cuts + 1), max(tap.cut for tap in taps))
     return [Tap(cut) for cut in cuts]
 
 

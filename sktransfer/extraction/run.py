@@ -108,8 +108,8 @@ def _compute_from_cuts(
     Returns the positions of the items that have no activations at an earlier cut.
     """
     size = prefix.batch_size
-    first_stop = min((tap.stop for tap in sink.taps), default=0)
-    for cut in range(first_stop - 1, 0, -1):
+    first_cut = min((tap.cut for tap in sink.taps), default=0)
+    for cut in range(first_cut - 1, 0, -1):
         if not missing:
             break
         indices, rows = sink.cached_at(cut, missing)

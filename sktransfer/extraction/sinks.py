@@ -170,7 +170,7 @@ class Cached:
 
         Rows are written on the way out of an error, too.
         """
-        spare = {tap: self._table(tap, spare=True) for tap in self._spare if tap.stop > cut}
+        spare = {tap: self._table(tap, spare=True) for tap in self._spare if tap.cut > cut}
         writer = CacheWriter(self, {tap: self._tables[tap] for tap in self.taps} | spare)
         try:
             yield writer
