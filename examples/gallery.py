@@ -1,8 +1,8 @@
-"""Every picture that sktransfer draws of a fit, made from images that come with scikit-learn.
+"""All plots of sktransfer.display, made from images that come with scikit-learn.
 
     python examples/gallery.py [FOLDER]
 
-Writes the six pictures of docs/displays.md to FOLDER, docs by default, in about a minute.
+Writes the six plots of docs/displays.md to FOLDER, by default docs, in about a minute.
 """
 
 import sys
@@ -30,7 +30,7 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
 
 
 def save(display: Any, name: str) -> None:
-    """Write a picture as a PNG of few colours, which is small."""
+    """Write a plot to a PNG file with few colours, which makes it small."""
     memory = BytesIO()
     display.figure_.savefig(memory, dpi=90)
     image = Image.open(memory).convert("RGB").quantize(128)

@@ -1,9 +1,9 @@
-"""A classifier of your own photos: features of a pretrained network, a linear model behind them.
+"""Classify your own photos: features of a pretrained network, then a linear model.
 
     python examples/photos.py TRAIN TEST [WEIGHTS]
 
-TRAIN and TEST are folders that hold one folder of photos for each class; WEIGHTS is a file for
-torchvision's mobilenet_v2, which otherwise downloads its own.
+TRAIN and TEST are folders with a subfolder of photos for each class.  WEIGHTS is a file of weights
+for torchvision's mobilenet_v2; by default they are downloaded.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""Which layer has the best features?  A grid search that runs the network once.
+"""Find the layer with the best features, by a grid search that runs the network once.
 
     python examples/which_layer.py
 
-The images are scikit-learn's handwritten digits, a few of them, so that it takes seconds.
+The images are 200 of scikit-learn's handwritten digits, so the search takes only seconds.
 """
 
 from tempfile import TemporaryDirectory
