@@ -1,4 +1,4 @@
-"""The estimators of scikit-learn's kind, and the search for a learning rate."""
+"""Estimators with the scikit-learn API, and the learning-rate range test."""
 
 from .classifier import FineTuneClassifier
 from .feature_extractor import PretrainedFeatureExtractor

@@ -1,4 +1,17 @@
-"""The base of the estimators that fine-tune a pretrained network."""
+"""The base class of the estimators that fine-tune a pretrained network.
+
+The way of a fit::
+
+    fit(X, y)           the public method of the subclass
+    _fit                runs the steps below, and assigns their result
+    |   _request        checks the parameters, and collects the arguments of ``fit``
+    |   plan_fit        checks the data, loads the network, runs its frozen stages
+    |   run_fit         trains the head, then the last stages
+    v
+    _fitted             the result, from which all attributes that end in ``_`` are read
+
+The functions are in :mod:`sktransfer.training`, and know nothing about the estimator.
+"""
 
 from copy import deepcopy
 from functools import partial
@@ -26,20 +39,39 @@ from ._columns import check_items, get_columns, replace_columns
 class FineTuneEstimator(
     CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """Base of the estimators that fine-tune a pretrained network.
+    """Base class of the estimators that fine-tune a pretrained network.
 
-    A subclass has the parameters that :data:`sktransfer.training.PARAMETERS` declares, a method
-    ``_find_task`` that returns the task of y, and predictions made of the outputs of the network.
-    A fit assigns one value, ``_fitted``; the public attributes are read from it.
+    A subclass has parameters that :data:`sktransfer.training.PARAMETERS` declares, and defines
+    ``_find_task``.  It computes its predictions from the outputs of the network (``_outputs``).
+
+    A fit assigns one attribute, ``_fitted``, as its last step.  If it fails, the result of the last
+    fit stays in place.  The public attributes that end in ``_`` are properties that read it.
     """
 
     def _find_task(self, y, n_items):
-        """Return the task of ``y``."""
+        """Return the task of ``y``, which knows the loss and the decision.
+
+        Parameters
+        ----------
+        y : array-like of n_items targets, or None
+        n_items : int
+
+        Returns
+        -------
+        Task
+        """
         raise NotImplementedError
 
     def _fit(self, X, y, **others):
-        """Fit the network; an error or an interrupt leaves the last fit in place."""
-        twin, request = self._request(X, y, **others)
+        """Fine-tune the network; an error or an interrupt leaves the last fit in place.
+
+        Parameters
+        ----------
+        X, y : as for ``fit``
+        **others : dict
+            The other arguments of ``fit``, by their names in :class:`sktransfer.training.Request`.
+        """
+        unfitted, request = self._request(X, y, **others)
         with (
             plan_fit(request) as plan,
             report_fit(self, plan.n_epochs, X, y, "epoch") as step,
@@ -47,28 +79,40 @@ class FineTuneEstimator(
         ):
             n_done = 0
 
-            def done(net):
+            def report_epoch(net):
                 nonlocal n_done
                 n_before, n_done = n_done, net.first_epoch + len(net.history)
-                advance(n_done - n_before)  # several epochs if the fit continues from a checkpoint
-                attributes = partial(_attributes_so_far, plan, net)
+                advance(n_done - n_before)  # several epochs if the fit resumes from a checkpoint
+                attributes = partial(_describe_so_far, plan, net)
                 return step(X=X, y=y, reconstruction_attributes=attributes)
 
-            fitted = run_fit(plan, done)
-        replace_columns(self, get_columns(twin))
+            fitted = run_fit(plan, report_epoch)
+        replace_columns(self, get_columns(unfitted))
         self._fitted = fitted
         return self
 
     def _request(self, X, y=None, **others):
-        """Check the parameters; return an unfitted twin, which records columns, and a request."""
+        """Check the parameters, and collect the arguments of a fit.
+
+        The items of ``X`` are checked later, as soon as the network is loaded and its preset is
+        known.  This records their columns.  An unfitted copy of the estimator records them, so
+        that an error leaves the estimator unchanged.
+
+        Returns
+        -------
+        unfitted : FineTuneEstimator
+            The copy that records the columns.
+        request : Request
+            The argument of ``plan_fit``.
+        """
         parameters = self.get_params(deep=False)
         check_parameters(parameters)
-        twin = object.__new__(type(self))
-        twin.__dict__.update(parameters)
-        return twin, Request(
+        unfitted = object.__new__(type(self))
+        unfitted.__dict__.update(parameters)
+        return unfitted, Request(
             parameters=parameters,
             task=self._find_task,
-            check_items=partial(check_items, twin),
+            check_items=partial(check_items, unfitted),
             X=X,
             y=y,
             watched=bool(getattr(self, "_skl_callbacks", ())),
@@ -76,7 +120,7 @@ class FineTuneEstimator(
         )
 
     def get_augmentation(self, X):
-        """Return the preset and the augmentation with which ``fit`` trains on ``X``.
+        """Return the preset and the augmentation that ``fit`` uses for ``X``.
 
         Parameters
         ----------
@@ -85,14 +129,15 @@ class FineTuneEstimator(
         Returns
         -------
         preset : Preset
+            The preprocessing of the items.
         augment : None, str, Views or callable
-            The parameter ``augment``; if it is "auto", what that means for ``X``.
+            The parameter ``augment``, with "auto" replaced by its meaning for ``X``.
         """
         _, request = self._request(X)
         return augmentation_of(request, self.backbone_ if self.__sklearn_is_fitted__() else None)
 
     def transform(self, X):
-        """Return the features of the tuned network: the input of its head, not standardised.
+        """Return the features of the fine-tuned network, which are the input of its head.
 
         Parameters
         ----------
@@ -101,6 +146,8 @@ class FineTuneEstimator(
         Returns
         -------
         ndarray of shape (n_items, n_features), float32
+            Features before they are standardised.  The row of an item that cannot be decoded is
+            NaN, unless ``decode_error="raise"``.
         """
         features = self._run(X, Predictor.features)
         return features.astype(np.float32, copy=False)
@@ -115,7 +162,8 @@ class FineTuneEstimator(
         Returns
         -------
         ndarray of shape (n_items,) or (n_items, n_outputs)
-            NaN, in an array of objects, for an image that cannot be decoded.
+            If items cannot be decoded, their predictions are NaN, and the array has dtype object,
+            unless ``decode_error="raise"``.
         """
         outputs = self._outputs(X)
         bad = np.isnan(outputs).any(axis=1)
@@ -126,11 +174,11 @@ class FineTuneEstimator(
         return predicted
 
     def _outputs(self, X):
-        """Return the outputs (n_items, n_outputs) of the network."""
+        """Return the outputs of the network for ``X``, (n_items, n_outputs)."""
         return self._run(X, Predictor.outputs, tta=self.tta, augment=self.augment)
 
     def _run(self, X, method, **how):
-        """Call a method of the predictor on the items of ``X``."""
+        """Check ``X``, and call a method of :class:`sktransfer.training.Predictor` on its items."""
         check_is_fitted(self)
         check_parameters(self.get_params(deep=False), RUNNING)
         items = check_items(self, self.backbone_.preset, X)
@@ -147,23 +195,34 @@ class FineTuneEstimator(
             )
 
     def _parts(self):
-        """Return the parts of a fit that a file keeps, and the module with the tensors."""
+        """Return the result of the fit as plain parts, and the module that holds the weights.
+
+        ``sktransfer.save`` writes both to a file.  The parts are values and small objects by name.
+        They include the columns of X, which are attributes of the estimator and not in ``_fitted``.
+        """
         return self._fitted.parts() | {"columns": get_columns(self)}, self._fitted.tail
 
     def _set_parts(self, parts, module):
-        """Become the estimator that had these parts."""
+        """Restore the result of a fit that ``_parts`` returned; used by ``sktransfer.load``."""
         parts = dict(parts)
         self.__dict__.update(parts.pop("columns"))
         self._fitted = Fitted.from_parts(module, parts)
 
     def _with_weights(self, state):
-        """Return a fitted copy whose network has other weights, such as those of a snapshot."""
-        twin = object.__new__(type(self))
-        twin.__dict__.update(vars(self))
+        """Return a fitted copy of this estimator whose network has other weights.
+
+        Parameters
+        ----------
+        state : dict of str to Tensor
+            Weights of the network and of the head, such as a snapshot.  Weights that it lacks stay
+            as they are.  The copy has no skorch net.
+        """
+        other = object.__new__(type(self))
+        other.__dict__.update(vars(self))
         tail = deepcopy(self._fitted.tail)
         tail.load_state_dict(state, strict=False)
-        twin._fitted = Fitted.from_parts(tail, self._fitted.parts() | {"phase": None})
-        return twin
+        other._fitted = Fitted.from_parts(tail, self._fitted.parts() | {"phase": None})
+        return other
 
     # Attributes of a fit
 
@@ -172,52 +231,52 @@ class FineTuneEstimator(
 
     @property
     def task_(self):
-        """The task that was learned."""
+        """The kind of target, with its loss and its decision."""
         return self._fitted.task
 
     @property
     def backbone_(self):
-        """The network as it was tuned, frozen."""
+        """The fine-tuned network, with all stages frozen."""
         return self._fitted.tail.backbone
 
     @property
     def head_(self):
-        """The head."""
+        """The trained head."""
         return self._fitted.tail.head
 
     @property
     def net_(self):
-        """The skorch net of the last phase that trained, or None."""
+        """The skorch net of the last phase; None if no phase trained."""
         return self._fitted.net
 
     @property
     def history_(self):
-        """The epochs, as a list of dicts."""
+        """A list with one dict for each epoch."""
         return self._fitted.history
 
     @property
     def report_(self):
-        """The stages, as a list of dicts."""
+        """A list with one dict for each stage."""
         return self._fitted.report
 
     @property
     def n_iter_(self):
-        """The number of epochs that were trained."""
+        """The number of trained epochs."""
         return len(self._fitted.history)
 
     @property
     def best_epoch_(self):
-        """The epoch whose weights were kept, or None."""
+        """The epoch whose weights were kept; None if there was no validation data."""
         return self._fitted.best_epoch
 
     @property
     def skipped_(self):
-        """Positions of the items of X that were left out."""
+        """The positions of the items of X that were left out."""
         return self._fitted.skipped
 
     @property
     def weights_info_(self):
-        """The origin of the weights."""
+        """The origin of the initial weights."""
         return self._fitted.weights_info
 
     @property
@@ -232,6 +291,6 @@ class FineTuneEstimator(
         return tags
 
 
-def _attributes_so_far(plan, net):
-    """Return the attributes of the estimator as if the fit had stopped here."""
+def _describe_so_far(plan, net):
+    """Return the attributes that the estimator would have if the fit stopped after this epoch."""
     return {"_fitted": Fitted.so_far(plan, net)}

@@ -1,4 +1,4 @@
-"""The learning-rate range test, for any unfreeze depth."""
+"""The learning-rate range test, for any number of trainable stages."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from .classifier import FineTuneClassifier
 
 @dataclass(frozen=True, eq=False)
 class LRCurve:
-    """What a range test saw.
+    """The result of a learning-rate range test; :func:`find_lr` returns one.
 
     Parameters
     ----------
     rates : ndarray of shape (n_steps,)
-        Of the head, growing; what lies below it has ``layer_decay`` of them a stage.
+        Learning rate of the head in each step, in ascending order.  The learning rates of the
+        stages are lower, by ``layer_decay``.
     losses : ndarray of shape (n_steps,)
-        The training loss of the batch at each rate.
+        Training loss of the batch in each step.
     """
 
     rates: np.ndarray
@@ -31,21 +32,21 @@ class LRCurve:
 
     @property
     def smoothed(self) -> np.ndarray:
-        """The losses without their noise, (n_steps,): a running mean that does not lag."""
+        """The losses without noise, (n_steps,): the mean of running means from both ends."""
         return smooth_both_ways(self.losses)
 
     @property
     def suggestion(self) -> float:
-        """The rate at which the smoothed loss falls fastest; see :func:`sktransfer.find_lr`."""
+        """The suggested learning rate; see :func:`sktransfer.find_lr`."""
         return suggest(self.rates, self.losses)
 
     def plot(self, ax: Any = None) -> LRFinderDisplay:
-        """Draw the loss over the rate, and the suggestion.
+        """Plot the loss over the learning rate, and the suggestion.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            None makes a new figure.
+            Axes to draw on.  None creates a new figure.
 
         Returns
         -------
@@ -64,38 +65,38 @@ def find_lr(
     n_steps: int = 60,
     **fit_params: Any,
 ) -> LRCurve:
-    """Losses while the learning rate grows from step to step: the range test.
+    """Run the learning-rate range test: train while the learning rate grows from step to step.
 
-    The test [1]_ trains a clone, whose head starts as in ``fit`` and whose ``skorch_callbacks`` are
-    left out; the estimator stays as it is.  The rate is that of the head in the last phase:
-    ``fine_tune_lr``, or ``lr`` with ``unfreeze=0``.
+    The test [1]_ trains a clone of the estimator, which stays unchanged.  The head of the clone
+    starts as in ``fit``; its ``skorch_callbacks`` are left out.  The learning rate is that of the
+    head in the last phase: ``fine_tune_lr``, or ``lr`` if ``unfreeze=0``.
 
     Parameters
     ----------
     estimator : FineTuneClassifier
-        What its parameters say of unfreezing, augmentation and batches holds for the test.
+        Its parameters determine the stages that train, the augmentation and the batches.
     X, y : as for ``fit``
     low : float, default=1e-06
-        The first rate.
+        Learning rate of the first step, above 0.
     high : float, default=1.0
-        The last one; the test ends earlier where the smoothed loss grows to more than four times
-        its least value and more than its first.
+        Learning rate of the last step, above ``low``.  The test stops earlier if the smoothed loss
+        diverges: if it is more than four times its minimum, and higher than at the start.
     n_steps : int, default=60
-        Batches to train on.
+        Maximum number of steps, each with one batch; at least 5.
     **fit_params : dict
-        What else ``fit`` takes, such as ``sample_weight``.
+        Further arguments of ``fit``, such as ``sample_weight``.
 
     Returns
     -------
     LRCurve
-        With ``plot()`` and ``suggestion``: the rate at which the smoothed loss falls fastest; or,
-        where it never falls, as from a head that is the exact solution, a tenth of the rate from
-        which it grows.
+        ``suggestion`` is the learning rate at which the smoothed loss falls fastest.  If the loss
+        never falls, for example because the head is already the exact solution, it is a tenth of
+        the learning rate at which the loss starts to grow.  ``plot()`` draws the losses.
 
     Raises
     ------
     TypeError, ValueError
-        If there is nothing to train, a parameter is not what it must be, or no loss is finite.
+        If a parameter is invalid, nothing trains, or no loss is finite.
 
     References
     ----------
@@ -114,8 +115,8 @@ def find_lr(
     """
     if not isinstance(estimator, FineTuneClassifier):
         raise TypeError(
-            f"estimator must be a FineTuneClassifier; got {type(estimator).__name__}. Of a "
-            "pipeline, pass the last step."
+            f"estimator must be a FineTuneClassifier; got {type(estimator).__name__}. If it is a "
+            "pipeline, pass its last step, and the output of the other steps as X."
         )
     check_range("low", low, "(0, inf)")
     check_range("high", high, "(0, inf)")
@@ -125,5 +126,7 @@ def find_lr(
     _, request = clone(estimator)._request(X, y, **fit_params)
     with plan_fit(request) as plan:
         if not plan.phases:
-            raise ValueError("max_epochs must be at least 1: there is no phase to find a rate for.")
+            raise ValueError(
+                "max_epochs must be at least 1 to find a learning rate; got 0, so nothing trains."
+            )
         return LRCurve(*range_test(plan.tail, plan.phases[-1], plan.run, low, high, n_steps))

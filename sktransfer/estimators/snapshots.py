@@ -1,4 +1,4 @@
-"""Average the predictions of the snapshots of one fit."""
+"""Average the predictions of snapshots of one fit."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -8,29 +8,35 @@ from ..callbacks import Snapshots
 
 
 class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Fit a classifier once and average the probabilities of several of its states.
+    """Fit a classifier once, and average the probabilities of its snapshots.
 
-    A schedule with warm restarts, such as ``SGDR``, ends each cycle at a low learning rate: the
-    weights there make a network of their own [1]_.
+    A snapshot is the state of the network at the end of an epoch.  A schedule with warm restarts,
+    such as ``SGDR``, ends each of its cycles at a low learning rate, where the loss is close to a
+    minimum.  The networks at the ends of the cycles form an ensemble at the cost of one fit [1]_.
 
     Parameters
     ----------
     estimator : FineTuneClassifier
-        Its ``lr_schedule`` should have cycles.
+        The classifier, which is cloned.  Its ``lr_schedule`` should have cycles.
     schedule : str, Schedule or None, default=None
-        The schedule whose cycles end with a snapshot; the same as the estimator's.
+        A snapshot is taken at the end of each cycle of this schedule, which should be the
+        ``lr_schedule`` of the estimator.  Give either this or ``every``.
     every : int or None, default=None
-        Instead of a schedule: the number of epochs from one snapshot to the next.
+        Number of epochs between snapshots, at least 1.
     most : int, default=5
-        The number of snapshots to keep, the last ones.
+        Maximum number of snapshots, at least 1.  The oldest ones are dropped.
 
     Attributes
     ----------
     estimators_ : list of FineTuneClassifier
-        A fitted classifier for each snapshot, the oldest first; the classifier itself if no cycle
-        ended.
+        A fitted classifier for each snapshot, the oldest first.  If there is no snapshot, the
+        fitted classifier itself.
     classes_ : ndarray of shape (n_classes,)
-        The labels.
+        The sorted labels.
+
+    See Also
+    --------
+    sktransfer.callbacks.Snapshots : The callback that takes the snapshots.
 
     References
     ----------
@@ -57,11 +63,11 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.most = most
 
     def fit(self, X, y, **fit_params):
-        """Fit the classifier, and keep its snapshots.
+        """Fit a clone of the classifier, and keep its snapshots.
 
         Parameters
         ----------
-        X, y : as for the classifier
+        X, y : as for the classifier's ``fit``
         **fit_params : dict
             Further arguments of the classifier's ``fit``.
 
@@ -73,6 +79,7 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         classifier = clone(self.estimator)
         callbacks = [*(classifier.skorch_callbacks or ()), snapshots]
         classifier.set_params(skorch_callbacks=callbacks).fit(X, y, **fit_params)
+        # The net holds a copy of the callback, with the snapshots of the last phase.
         kept = [] if classifier.net_ is None else classifier.net_.callbacks_
         states = [each.snapshots_ for _, each in kept if isinstance(each, Snapshots)][-1:]
         members = [classifier._with_weights(state) for state in (states[0] if states else [])]
@@ -80,11 +87,11 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X):
-        """Return the mean of the members' probabilities.
+        """Return the mean of the probabilities of all snapshots.
 
         Parameters
         ----------
-        X : as for the classifier
+        X : as for the classifier's ``predict_proba``
 
         Returns
         -------
@@ -98,18 +105,19 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : as for the classifier
+        X : as for the classifier's ``predict``
 
         Returns
         -------
         ndarray of shape (n_items,), or (n_items, n_classes) of 0 and 1
+            For multi-label targets, 1 for each label with a mean probability above 0.5.
         """
         probabilities = self.predict_proba(X)
         return self.estimators_[0].task_.decide_probabilities(probabilities)
 
     @property
     def classes_(self):
-        """The labels."""
+        """The sorted labels."""
         return self.estimators_[0].classes_
 
     def __sklearn_tags__(self):
