@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
 from typing import Protocol
@@ -127,21 +128,34 @@ def _provider(prefix: str) -> Provider:
         raise ValueError(
             f"provider must be one of {listed}; got {prefix!r}.{did_you_mean(prefix, known)}"
         )
-    found = known[prefix]
-    return found.load() if isinstance(found, EntryPoint) else found
+    return known[prefix]()
 
 
-def _providers() -> dict[str, EntryPoint | Provider]:
-    """Return all providers by prefix; those found by entry point are not imported yet."""
-    known: dict[str, EntryPoint | Provider] = {}
+def _providers() -> dict[str, Callable[[], Provider]]:
+    """Return a function for each prefix that gives the provider; it imports one if needed."""
+    known = {name: entry.load for name, entry in _announced().items()}
+    registered = {name: partial(_itself, provider) for name, provider in _registered.items()}
+    return dict(sorted((known | registered).items()))
+
+
+def _announced() -> dict[str, EntryPoint]:
+    """Return the entry points of providers by prefix.
+
+    Their class is not looked at: the backport ``importlib_metadata`` serves its own.
+    """
+    found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
-        other = known.setdefault(entry.name, entry)
-        if isinstance(other, EntryPoint) and other.value != entry.value:
+        other = found.setdefault(entry.name, entry)
+        if other.value != entry.value:
             raise ValueError(
                 f"provider {entry.name!r} is defined by two distributions, "
                 f"{_distribution(other)} and {_distribution(entry)}; uninstall one of them."
             )
-    return dict(sorted((known | _registered).items()))
+    return found
+
+
+def _itself(provider: Provider) -> Provider:
+    return provider
 
 
 def _distribution(entry: EntryPoint) -> str:

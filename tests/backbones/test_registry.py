@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -118,3 +119,24 @@ def test_get_backbone_imports_one_provider_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_entry_points_of_another_class_are_providers(monkeypatch):
+    # the backport importlib_metadata serves entry points of a class of its own
+    foreign = SimpleNamespace(name="foreign", value="acme", dist=None, load=lambda: Acme)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [foreign])
+    assert list_backbones("foreign") == ["foreign/net_s"]
+    assert get_backbone("foreign/net_s").names == ["stem", "layer1", "layer2"]
+
+
+def test_two_distributions_with_one_provider_are_noticed_whatever_their_class(monkeypatch):
+    entries = [SimpleNamespace(name="twice", value=value, dist=None) for value in ("one", "two")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries)
+    with pytest.raises(ValueError, match="'twice' is defined by two distributions"):
+        list_backbones()
+
+
+def test_addresses_work_after_the_backport_of_metadata_is_imported():
+    pytest.importorskip("importlib_metadata", reason="needs the backport importlib_metadata")
+    code = "import importlib_metadata, sktransfer; sktransfer.get_backbone('builtin/mini')"
+    subprocess.run([sys.executable, "-c", code], check=True)
