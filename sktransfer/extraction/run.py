@@ -81,7 +81,7 @@ def run_frozen(
     failed = _compute_from_items(prefix, sink, missing, progress, n_jobs, raising)
     if failed and raising:
         failed = sink.all_failed(_first_failed(sink, missing, failed, n_jobs))
-        raise DecodeError(_sentence(failed, advice[0], name)) from failed[min(failed)]
+        raise DecodeError(_sentence(failed, advice[0], name))
     failed = sink.all_failed(failed)
     if failed and decode_error == "warn":
         warnings.warn(_sentence(failed, advice[1], name), UserWarning, stacklevel=2)

@@ -262,7 +262,8 @@ def _decode(preset: Any, item: Any) -> Any:
     try:
         return preset(item)
     except DecodeError as error:
-        return error
+        # the message alone: the frames of the traceback hold a half decoded image
+        return DecodeError(str(error))
 
 
 def _stamp(item: Any) -> tuple[int, ...] | None:

@@ -1,6 +1,7 @@
 """Rows do not depend on other rows, and cached rows equal computed ones."""
 
 import re
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -215,3 +216,13 @@ def test_progress_counts_every_item_once(backbone, images, tmp_path):
     run_frozen(made(backbone), images, cache=cache, progress=seen.append)
     assert sum(seen[:-5]) == 8
     assert sum(seen) == 8 + 21
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_error_of_an_item_keeps_no_half_decoded_image(backbone, images, tmp_path, cached):
+    file = BytesIO()
+    Image.fromarray(images[0]).save(file, "PNG")
+    items = [file.getvalue(), file.getvalue()[:-40]]
+    cache = ActivationCache(tmp_path) if cached else None
+    (error,) = run_frozen(made(backbone), items, decode_error="ignore", cache=cache).failed.values()
+    assert error.__traceback__ is error.__cause__ is error.__context__ is None
