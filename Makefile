@@ -1,4 +1,4 @@
-# Everything a developer runs; .ci/run calls the same targets.
+# The commands of a developer; .ci/run calls the same targets.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
 .PHONY: demo test test-slow coverage lint format types bench-quick bench bench-quality wheel docs clean
 
-demo: $(VENV)/.demo        ## set up, then run the main job
+demo: $(VENV)/.demo        ## set up, then run the demo
 	mkdir -p demo
 	$(BIN)/sktransfer demo --out demo $(ARGS)
 
@@ -22,7 +22,7 @@ test: $(VENV)/.test        ## set up, then every test but the slow ones
 test-slow: $(VENV)/.test   ## every registered network
 	$(PYTEST) -n auto -m slow
 
-coverage: $(VENV)/.test    ## the tests, and which lines they never reach
+coverage: $(VENV)/.test    ## the tests, with the lines that they do not reach
 	$(PYTEST) -n auto -m "not slow" --cov --cov-report=term-missing
 
 lint: $(VENV)/.test
@@ -36,14 +36,14 @@ format: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-bench-quick: $(VENV)/.test ## proves that the benchmarks run, two at a time; measures nothing
+bench-quick: $(VENV)/.test ## checks that the benchmarks run, two at a time, without measuring
 	printf '%s\n' benchmarks/[a-z]*.py | xargs -P 2 -I {} sh -c \
 		'found=$$($(BIN)/python {} --quick) && echo "{} $$found" || { echo "{} failed"; exit 1; }'
 
-bench: $(MEASURED:benchmarks/%.py=$(RESULTS)/%.json)  ## measures against the peers; goes on where it was ended
+bench: $(MEASURED:benchmarks/%.py=$(RESULTS)/%.json)  ## measures against the peers; resumes where it stopped
 	$(BENCH)/bin/python benchmarks/_report.py $(RESULTS)
 
-# A claim that does not hold ends its script with an error, but is a result: the report fails by it.
+# A script whose claim does not hold ends with an error, but has a result: the report fails then.
 $(RESULTS)/%.json: benchmarks/%.py $(SOURCES) $(BENCH)/.installed
 	mkdir -p $(RESULTS)
 	$(BENCH)/bin/python $< > $@.part || test -s $@.part
@@ -52,7 +52,7 @@ $(RESULTS)/%.json: benchmarks/%.py $(SOURCES) $(BENCH)/.installed
 bench-quality: $(BENCH)/.installed  ## the quality of fine-tuning; takes hours
 	$(BENCH)/bin/python $(QUALITY)
 
-wheel: $(VENV)/.test       ## builds the wheel, and tests it with the source tree out of the way
+wheel: $(VENV)/.test       ## builds the wheel and tests it without the source tree
 	.ci/test-wheel $(BIN)/python
 
 docs: $(VENV)/.docs
@@ -61,7 +61,7 @@ docs: $(VENV)/.docs
 clean:
 	rm -rf $(VENV) $(BENCH) .venv-wheel build dist *.egg-info
 
-# One stamp for each set of extras: nothing is installed twice, unless what the package is changes.
+# One stamp for each set of extras: they are installed again only if the package files change.
 $(VENV)/.demo: EXTRAS := cli,plot
 $(VENV)/.test: EXTRAS := test
 $(VENV)/.docs: EXTRAS := docs
@@ -70,7 +70,7 @@ $(VENV)/.%: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --editable ".[$(EXTRAS)]"
 	touch $@
 
-# The peers of the benchmarks, beside the package, in an environment of their own.
+# The peers of the benchmarks and the package, in a separate environment.
 $(BENCH)/.installed: benchmarks/requirements.txt setup.cfg pyproject.toml
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --requirement benchmarks/requirements.txt --editable ".[plot]"

@@ -1,4 +1,4 @@
-"""Transfer learning with the scikit-learn API."""
+"""Fine-tune pretrained networks with the scikit-learn API."""
 
 from importlib import import_module
 
