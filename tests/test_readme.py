@@ -55,6 +55,8 @@ def test_the_examples_of_the_readme_run_in_order(folder):
     examples = blocks(README, "python")
     assert len(examples) >= 3
     names = {}
+    assert "[:500]" in examples[0]
+    examples[0] = examples[0].replace("[:500]", "[:100]")  # fewer images take less time
     for example in examples:
         exec(compile(example, "README.md", "exec"), names)
     assert names["photos"].data.shape == (8,)

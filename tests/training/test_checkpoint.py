@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -228,10 +229,12 @@ def test_a_process_killed_at_any_instant_leaves_a_whole_checkpoint(tmp_path, pho
     process = subprocess.Popen(arguments)
     while not any(tmp_path.rglob(FILE)):
         assert process.poll() is None
+        sleep(0.01)
     for _ in range(3):  # train some more epochs: the kill then comes in the middle of one
         before = next(tmp_path.rglob(FILE)).stat().st_mtime_ns
         while next(tmp_path.rglob(FILE)).stat().st_mtime_ns == before:
             assert process.poll() is None
+            sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
     (folder,) = tmp_path.iterdir()
