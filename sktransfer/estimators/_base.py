@@ -5,7 +5,7 @@ The way of a fit::
     fit(X, y)           the public method of the subclass
     _fit                runs the steps below, and assigns their result
     |   _request        checks the parameters, and collects the arguments of ``fit``
-    |   plan_fit        checks the data, loads the network, runs its frozen stages
+    |   plan_fit        loads the network, checks the data, runs the frozen stages, builds the head
     |   run_fit         trains the head, then the last stages
     v
     _fitted             the result, from which all attributes that end in ``_`` are read
@@ -27,8 +27,8 @@ from ..training import (
     Fitted,
     Predictor,
     Request,
-    augmentation_of,
     check_parameters,
+    find_augmentation,
     plan_fit,
     run_fit,
 )
@@ -44,8 +44,9 @@ class FineTuneEstimator(
     A subclass has parameters that :data:`sktransfer.training.PARAMETERS` declares, and defines
     ``_find_task``.  It computes its predictions from the outputs of the network (``_outputs``).
 
-    A fit assigns one attribute, ``_fitted``, as its last step.  If it fails, the result of the last
-    fit stays in place.  The public attributes that end in ``_`` are properties that read it.
+    A fit assigns its result to one attribute, ``_fitted``, as its last step.  If it fails, the
+    result of the last fit stays in place.  The public attributes that end in ``_`` are properties
+    that read it.
     """
 
     def _find_task(self, y, n_items):
@@ -134,7 +135,7 @@ class FineTuneEstimator(
             The parameter ``augment``, with "auto" replaced by its meaning for ``X``.
         """
         _, request = self._request(X)
-        return augmentation_of(request, self.backbone_ if self.__sklearn_is_fitted__() else None)
+        return find_augmentation(request, self.backbone_ if self.__sklearn_is_fitted__() else None)
 
     def transform(self, X):
         """Return the features of the fine-tuned network, which are the input of its head.

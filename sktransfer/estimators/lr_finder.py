@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from .._support.validation import check_int, check_range
 from ..display import LRFinderDisplay
-from ..training import plan_fit, range_test, smooth_both_ways, suggest
+from ..training import plan_fit, run_range_test, smooth_both_ways, suggest
 from .classifier import FineTuneClassifier
 
 
@@ -129,4 +129,4 @@ def find_lr(
             raise ValueError(
                 "max_epochs must be at least 1 to find a learning rate; got 0, so nothing trains."
             )
-        return LRCurve(*range_test(plan.tail, plan.phases[-1], plan.run, low, high, n_steps))
+        return LRCurve(*run_range_test(plan.tail, plan.phases[-1], plan.run, low, high, n_steps))

@@ -1,9 +1,9 @@
-"""Tasks: what a target is, and what a network learns of it."""
+"""Tasks: kinds of targets, with their loss, their decision and their heads."""
 
 from .base import Task
 from .classification import Classification, MultiLabel, find_classification
 from .heads import HEADS, LinearHead, MLPHead, build_head, set_linear
-from .targets import Targets, hold_out, weighted
+from .targets import Targets, hold_out, make_targets
 
 __all__ = [
     "HEADS",
@@ -16,6 +16,6 @@ __all__ = [
     "build_head",
     "find_classification",
     "hold_out",
+    "make_targets",
     "set_linear",
-    "weighted",
 ]

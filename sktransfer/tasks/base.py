@@ -1,4 +1,4 @@
-"""A task: what a target is, and what a network learns of it."""
+"""The protocol of a task, which is a kind of target."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .targets import Targets
 
 
 class Task(Protocol):
-    """Everything about a kind of target, in one place.
+    """The protocol of a task: it encodes targets, and defines the loss and the predictions.
 
-    A task knows what it has learned of ``y``, such as the classes; it never changes.  Its values
-    are frozen dataclasses.  ``n`` is the number of items, ``b`` that of a batch, ``k`` the number
-    of outputs of the network.
+    A task contains what ``fit`` learned from ``y`` alone, such as the classes.  Tasks are frozen
+    dataclasses.  In the shapes below, ``n`` is the number of items, ``b`` the number of items of a
+    batch, ``d`` the number of features, and ``k`` the number of outputs of the network.
     """
 
     @property
@@ -23,45 +23,64 @@ class Task(Protocol):
         """The number of outputs of the network, at least 1."""
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
-        """Return ``y`` as numbers (n, ...) that the loss compares outputs with.
+        """Encode ``y`` as an array of numbers, (n, ...), which the loss compares with outputs.
+
+        Parameters
+        ----------
+        y : array-like of n_items targets
+        n_items : int
+        name : str, default="y"
+            The name of ``y`` in messages.
 
         Raises
         ------
         ValueError
-            If ``y``, which messages call ``name``, is not a target of this task.
+            If ``y`` is not a target of this task.
         """
 
     def weigh(self, targets: Targets, class_weight: Any) -> Targets:
-        """Return the targets with the weights of the classes, if the task has classes.
+        """Multiply the weights of the items by those of their classes, if the task has classes.
+
+        Parameters
+        ----------
+        targets : Targets
+        class_weight : dict, "balanced" or None
 
         Raises
         ------
         ValueError
-            If ``class_weight`` does not suit the task.
+            If ``class_weight`` is invalid for the task.
         """
 
     def narrow(self, targets: Targets) -> tuple[Task, Targets]:
-        """Return the task and the targets without what no item with a weight above 0 has.
+        """Remove classes that only items of weight 0 have; return the new task and targets.
 
         Raises
         ------
         ValueError
-            If nothing is left to learn.
+            If too few classes remain.
         """
 
     def strata(self, targets: Targets) -> np.ndarray | None:
-        """Return the stratum of each item (n,), to hold out a part of each; None for no strata."""
+        """Return the stratum of each item, (n,), for a stratified split; None without strata."""
 
     def initial_bias(self, targets: Targets) -> np.ndarray:
-        """Return the outputs (k,) that are best if features are ignored."""
+        """Return the constant outputs, (k,), with the lowest loss; they ignore the features."""
 
     def exact_model(self) -> Any:
-        """Return a linear scikit-learn estimator whose solution is a good start for the head."""
+        """Return an unfitted linear model whose coefficients are good initial weights of a head."""
 
     def exact_head(
         self, model: Any, features: np.ndarray, targets: Targets
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights (k, d) and biases (k,) of ``model``, fitted to features (n, d).
+        """Fit a clone of ``model``, and return its weights (k, d) and biases (k,).
+
+        Parameters
+        ----------
+        model : estimator
+            A linear model of scikit-learn.
+        features : ndarray of shape (n, d)
+        targets : Targets
 
         Raises
         ------
@@ -70,22 +89,22 @@ class Task(Protocol):
         """
 
     def smooth(self, target: Tensor, amount: float) -> Tensor:
-        """Return the targets of a batch moved by ``amount`` in [0, 1) towards no information."""
+        """Return the smoothed targets of a batch; ``amount`` is in [0, 1)."""
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each row (b,) of outputs (b, k)."""
+        """Return the loss of each item, (b,), for outputs of shape (b, k)."""
 
     def correct(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the score of each row (b,); their weighted mean is the validation score."""
+        """Return the score of each item, (b,); the weighted mean is the validation score."""
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the predictions of outputs (n, k), as ``predict`` gives them."""
+        """Return the predictions for outputs of shape (n, k), in the form of ``predict``."""
 
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
-        """Return the score of predictions.
+        """Return the score of predictions, in the form of the estimator's ``score``.
 
         Raises
         ------
         ValueError
-            If ``y`` does not have the shape of the predictions.
+            If the shape of ``y`` differs from that of the predictions.
         """

@@ -22,63 +22,68 @@ from .._support.validation import check_range
 from .base import Task
 from .targets import Targets
 
-# Of the exact head.  Strong, because a few hundred images have fewer items than features.
+# The parameter C of the exact head.  It is low, because there are often fewer items than features,
+# so strong regularisation is needed.
 EXACT_C = 0.01
 
 
 def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
-    """Return the task of labels ``y``: columns of 0 and 1 are multi-label, a column is not.
+    """Return the task of labels: ``MultiLabel`` for several columns, else ``Classification``.
 
     Parameters
     ----------
     y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
-        Labels: strings, bools or integers; or multi-label indicators.
+        Labels (strings, bools or integers), or multi-label indicators.
     n_items : int
+        The number of items of X.
     estimator_name : str
-        Used in messages.
+        The name of the estimator in messages.
 
     Raises
     ------
     ValueError
-        If y is missing, continuous, or does not have the length of X.
+        If y is None or continuous, or its length differs from that of X.
     """
     if y is None:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
-    y = _array(y)
+    y = _as_array(y)
     if _is_matrix(y):
         return MultiLabel(y.shape[1])
-    return Classification(np.unique(_labels(y, n_items, "y")))
+    return Classification(np.unique(_check_labels(y, n_items, "y")))
 
 
 @dataclass(frozen=True, eq=False)
 class _LabelTask:
-    """The part that both kinds of classification share."""
+    """Base class of both kinds of classification."""
 
     def exact_model(self) -> Any:
-        """Return the logistic regression whose coefficients the head starts from."""
+        """Return an unfitted logistic regression, whose coefficients are the initial head."""
         return LogisticRegression(C=EXACT_C, max_iter=1000, tol=1e-6)
 
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy; of several labels an item, all of them count."""
+        """Return the accuracy.  With several labels, an item is correct if all of them are."""
         y = self._as_predicted(np.asarray(y))
         if y.shape != predicted.shape:
             shape = predicted.shape
             raise ValueError(f"y must be of shape {shape}, a row for each item; got {y.shape}.")
-        right = predicted == y
-        return float(np.average(right if right.ndim == 1 else right.all(1), weights=sample_weight))
+        correct = predicted == y
+        if correct.ndim == 2:
+            correct = correct.all(axis=1)  # (n,)
+        return float(np.average(correct, weights=sample_weight))
 
     def _as_predicted(self, y: np.ndarray) -> np.ndarray:
+        """Return ``y`` in the form of predictions."""
         return y
 
 
 @dataclass(frozen=True, eq=False)
 class Classification(_LabelTask):
-    """One of several classes for each item.
+    """The task of predicting one of several classes for each item.
 
     Parameters
     ----------
     classes : ndarray of shape (n_classes,)
-        The labels, sorted.
+        The sorted labels.
 
     Examples
     --------
@@ -100,23 +105,23 @@ class Classification(_LabelTask):
         return len(self.classes)
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
-        """Return one-hot rows (n, n_classes)."""
-        y = _array(y)
+        """Return one-hot rows, (n, n_classes)."""
+        y = _as_array(y)
         if _is_matrix(y):
             raise ValueError(
                 f"{name} must have one label for each item, as y has; got columns of 0 and 1."
             )
-        labels = _labels(y, n_items, name)
+        labels = _check_labels(y, n_items, name)
         unknown = np.setdiff1d(labels, self.classes)
         if len(unknown):
             shown = ", ".join(map(repr, unknown[:10].tolist()))
-            raise ValueError(f"{name} must hold labels that y holds; it also has {shown}.")
+            raise ValueError(f"{name} must contain only labels of y; got {shown}.")
         table = np.zeros((n_items, self.n_outputs))
         table[np.arange(n_items), np.searchsorted(self.classes, labels)] = 1
         return table
 
     def weigh(self, targets: Targets, class_weight: Any) -> Targets:
-        """Return the targets with the weights of the classes."""
+        """Multiply the weights of the items by those of their classes."""
         if class_weight is None:
             return targets
         self._check_class_weight(class_weight)
@@ -133,9 +138,10 @@ class Classification(_LabelTask):
         weight = targets.weight * factor[index]
         if not weight.any():
             raise ValueError(
-                "class_weight must leave at least two classes a weight above 0; got none."
+                "class_weight must give at least two classes of y a weight above 0; got "
+                f"{class_weight!r}."
             )
-        # Only the ratios between classes matter: the sum of the weights stays what it was.
+        # Keep the sum of the weights, because only the ratios between the classes matter.
         weight *= targets.weight.sum() / weight.sum()
         return replace(targets, weight=weight)
 
@@ -143,7 +149,10 @@ class Classification(_LabelTask):
         if isinstance(class_weight, dict):
             unknown = [label for label in class_weight if label not in self.classes]
             if unknown:
-                raise ValueError(f"class_weight must name labels of y; {unknown[0]!r} is none.")
+                raise ValueError(
+                    f"class_weight must have labels of y as keys; got {unknown[0]!r}, which is not "
+                    "in y."
+                )
             for label, factor in class_weight.items():
                 check_range(f"class_weight[{label!r}]", factor, "[0, inf)")
         elif not (isinstance(class_weight, str) and class_weight == "balanced"):
@@ -152,15 +161,15 @@ class Classification(_LabelTask):
             )
 
     def narrow(self, targets: Targets) -> tuple[Task, Targets]:
-        """Return the task and the targets without classes of weight 0."""
+        """Remove classes that only items of weight 0 have."""
         present = targets.values[targets.weight > 0].any(axis=0)
         if present.sum() < 2:
             raise ValueError(
-                "y must have at least 2 classes; it has only one class: "
+                "y must have at least 2 classes; got only one class: "
                 f"{self.classes[present].tolist()[0]!r}."
             )
-        left = replace(targets, values=targets.values[:, present])
-        return Classification(self.classes[present]), left
+        remaining = replace(targets, values=targets.values[:, present])
+        return Classification(self.classes[present]), remaining
 
     def strata(self, targets: Targets) -> np.ndarray | None:
         """Return the label of each item."""
@@ -169,7 +178,7 @@ class Classification(_LabelTask):
 
     def initial_bias(self, targets: Targets) -> np.ndarray:
         """Return the logarithms of the class priors."""
-        # One more item that belongs to all classes alike: no prior is 0.
+        # Add one item that belongs equally to all classes, so that no prior is 0.
         counts = targets.weight @ targets.values + 1 / self.n_outputs
         bias: np.ndarray = np.log(counts / (targets.weight.sum() + 1))
         return bias
@@ -177,33 +186,33 @@ class Classification(_LabelTask):
     def exact_head(
         self, model: Any, features: np.ndarray, targets: Targets
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights and biases of a linear classifier, a row for each class."""
+        """Fit a clone of a linear classifier, and return its weights and biases for each class."""
         index = targets.values.argmax(axis=1)
-        coef, bias = _fitted_linear(model, features, index, targets.weight)
+        coef, bias = _fit_linear(model, features, index, targets.weight)
         if len(coef) == self.n_outputs:
             return coef, bias
-        # A classifier of two classes has one score: half for one class, half against the other.
+        # A classifier of two classes has a single score, which is the difference of two outputs.
         return np.concatenate([-coef, coef]) / 2, np.concatenate([-bias, bias]) / 2
 
     def smooth(self, target: Tensor, amount: float) -> Tensor:
-        """Return targets that share ``amount`` among all classes."""
+        """Return targets of which the fraction ``amount`` is distributed over all classes."""
         return target + amount * (1 / self.n_outputs - target)
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the cross-entropy of each row."""
+        """Return the cross-entropy of each item."""
         return -(target * log_softmax(outputs, dim=1)).sum(1)
 
     def correct(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return 1 for a row whose class has the largest output, otherwise 0."""
+        """Return 1 for each item whose class has the largest output, otherwise 0."""
         return (outputs.argmax(1) == target.argmax(1)).to(target.dtype)
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the label with the largest output."""
+        """Return the label with the largest output for each item."""
         labels: np.ndarray = self.classes[outputs.argmax(axis=1)]
         return labels
 
     def decision(self, outputs: np.ndarray) -> np.ndarray:
-        """Return what ``decision_function`` gives: one column for two classes."""
+        """Return the logits in the form of ``decision_function``: one column for two classes."""
         return outputs[:, 1] - outputs[:, 0] if self.n_outputs == 2 else outputs
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
@@ -212,11 +221,11 @@ class Classification(_LabelTask):
         return found
 
     def decide_probabilities(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the most probable label of each row."""
+        """Return the most probable label of each item."""
         return self.decide(probabilities)
 
     def likely(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the most probable label of one row, as an array of one."""
+        """Return the most probable label of one item, as an array with one element."""
         return self.decide(probabilities[None])
 
     def _as_predicted(self, y: np.ndarray) -> np.ndarray:
@@ -226,7 +235,7 @@ class Classification(_LabelTask):
 
 @dataclass(frozen=True, eq=False)
 class MultiLabel(_LabelTask):
-    """Any number of labels for each item, as columns of 0 and 1.
+    """The task of predicting any number of labels for each item, as columns of 0 and 1.
 
     Parameters
     ----------
@@ -238,12 +247,12 @@ class MultiLabel(_LabelTask):
 
     @property
     def classes(self) -> np.ndarray:
-        """The numbers of the labels, 0 to n_outputs - 1."""
+        """The labels, which are the integers from 0 to n_outputs - 1."""
         return np.arange(self.n_outputs)
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
-        """Return the indicators (n, n_outputs) as floats."""
-        y = _array(y)
+        """Return the indicators as floats, (n, n_outputs)."""
+        y = _as_array(y)
         if not _is_matrix(y):
             raise ValueError(
                 f"{name} must have columns of 0 and 1 for each item, as y has; got one label."
@@ -261,54 +270,57 @@ class MultiLabel(_LabelTask):
         return encoded
 
     def weigh(self, targets: Targets, class_weight: Any) -> Targets:
-        """Return the targets: there are no weights of labels."""
+        """Return the targets unchanged; labels have no weights."""
         if class_weight is not None:
-            raise ValueError("class_weight must be None if y is multi-label; got one.")
+            raise ValueError(
+                f"class_weight must be None if y is multi-label; got {class_weight!r}."
+            )
         return targets
 
     def narrow(self, targets: Targets) -> tuple[Task, Targets]:
-        """Return the task and the targets as they are: a label that no item has stays."""
+        """Return the task and the targets unchanged; labels that no item has are kept."""
         return self, targets
 
     def strata(self, targets: Targets) -> np.ndarray | None:  # noqa: ARG002 - labels overlap
-        """Return None: the labels overlap."""
+        """Return None, because the labels overlap and define no strata."""
         return None
 
     def initial_bias(self, targets: Targets) -> np.ndarray:
-        """Return the logits of the share of items that have each label."""
-        prior = self._priors(targets)
+        """Return the logits of the label priors."""
+        prior = self._compute_priors(targets)
         bias: np.ndarray = np.log(prior / (1 - prior))
         return bias
 
     def exact_head(
         self, model: Any, features: np.ndarray, targets: Targets
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights and biases of one linear classifier for each label."""
+        """Fit one linear classifier for each label, and return their weights and biases."""
         heads = []
-        for column, prior in zip(targets.values.T > 0, self._priors(targets), strict=True):
-            if column.all() or not column.any():
+        for column, prior in zip(targets.values.T > 0, self._compute_priors(targets), strict=True):
+            if column.all() or not column.any():  # all items or no item: predict the prior
                 weights = np.zeros((1, features.shape[1]))
                 heads.append((weights, np.array([np.log(prior / (1 - prior))])))
             else:
-                heads.append(_fitted_linear(model, features, column, targets.weight))
+                heads.append(_fit_linear(model, features, column, targets.weight))
         return np.concatenate([w for w, _ in heads]), np.concatenate([b for _, b in heads])
 
-    def _priors(self, targets: Targets) -> np.ndarray:
-        # One more item that has half of every label: no share is 0 or 1.
+    def _compute_priors(self, targets: Targets) -> np.ndarray:
+        """Return the fraction of items that have each label, (n_outputs,)."""
+        # Add 2 / k items of which half have each label, so that no prior is 0 or 1.
         n, k = targets.weight.sum(), self.n_outputs
-        shares: np.ndarray = (targets.weight @ targets.values + 1 / k) / (n + 2 / k)
-        return shares
+        priors: np.ndarray = (targets.weight @ targets.values + 1 / k) / (n + 2 / k)
+        return priors
 
     def smooth(self, target: Tensor, amount: float) -> Tensor:
-        """Return targets moved by ``amount`` towards one half."""
+        """Return targets moved towards 0.5 by the fraction ``amount`` of the distance."""
         return target + amount * (0.5 - target)
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the mean binary cross-entropy over the labels of each row."""
+        """Return the binary cross-entropy of each item, averaged over the labels."""
         return binary_cross_entropy_with_logits(outputs, target, reduction="none").mean(1)
 
     def correct(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return 1 for a row whose labels are all predicted, otherwise 0."""
+        """Return 1 for each item whose labels are all predicted correctly, otherwise 0."""
         return ((outputs > 0) == (target > 0.5)).all(1).to(target.dtype)
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
@@ -316,11 +328,11 @@ class MultiLabel(_LabelTask):
         return (outputs > 0).astype(int)
 
     def decision(self, outputs: np.ndarray) -> np.ndarray:
-        """Return what ``decision_function`` gives: the logits."""
+        """Return the logits, as ``decision_function`` does."""
         return outputs
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the probability of each label by itself."""
+        """Return the probability of each label; they need not sum to 1."""
         found: np.ndarray = expit(outputs)
         return found
 
@@ -329,22 +341,23 @@ class MultiLabel(_LabelTask):
         return (probabilities > 0.5).astype(int)
 
     def likely(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the labels of one row that are more probable than not."""
+        """Return the labels of one item that are more probable than not."""
         labels: np.ndarray = np.flatnonzero(self.decide_probabilities(probabilities))
         return labels
 
 
-def _array(y: Any) -> Any:
-    """Return ``y`` as an array, unless it is a frame or a matrix that scikit-learn should see."""
+def _as_array(y: Any) -> Any:
+    """Convert ``y`` to an array, unless it has two axes: scikit-learn checks those."""
     return y if len(getattr(y, "shape", ())) == 2 else np.asarray(y)
 
 
 def _is_matrix(y: Any) -> bool:
+    """Return True if ``y`` has several columns."""
     return len(y.shape) == 2 and y.shape[1] > 1
 
 
-def _labels(y: Any, n_items: int, name: str) -> np.ndarray:
-    """Return a column of labels (n_items,), checked."""
+def _check_labels(y: Any, n_items: int, name: str) -> np.ndarray:
+    """Check labels, and return them as an array of shape (n_items,)."""
     labels: np.ndarray = column_or_1d(y, warn=True)
     assert_all_finite(labels, input_name=name)
     check_classification_targets(labels)
@@ -355,15 +368,15 @@ def _labels(y: Any, n_items: int, name: str) -> np.ndarray:
     return labels
 
 
-def _fitted_linear(
+def _fit_linear(
     model: Any, features: np.ndarray, y: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return coefficients and intercepts of a clone of ``model``, fitted; it must be linear."""
+    """Fit a clone of ``model``, check that it is linear, and return coefficients and intercepts."""
     if len(np.unique(y)) == 1:
-        raise ValueError("y must have at least 2 classes in the training part; it has one.")
+        raise ValueError("y must have at least 2 classes in the training part; got one.")
     fitted = clone(model)
     with warnings.catch_warnings():
-        # If the solver stops early, the gradient steps of the fit continue from there.
+        # It does not matter if the solver stops early, because training continues from there.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted.fit(features, y, sample_weight=weight)
     n_classes = len(np.unique(y))
@@ -372,6 +385,7 @@ def _fitted_linear(
     bias: Any = getattr(fitted, "intercept_", None)
     if np.shape(coef) == (n_rows, features.shape[1]) and np.size(bias) in (1, n_rows):
         bias = bias + np.zeros(n_rows)
+        # Not every model with coef_ is linear, so compare its scores for some items.
         some = features[:8]
         scores = np.reshape(fitted.decision_function(some), (len(some), n_rows))
         if np.allclose(some @ coef.T + bias, scores, rtol=1e-3, atol=1e-3):

@@ -1,4 +1,4 @@
-"""Heads make scores of a vector of features."""
+"""Heads: the last layers of a network, which compute outputs from a vector of features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._support.validation import check_choice, check_int, check_range
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A linear layer, the whole head.
+    """A head that is one linear layer.
 
     Examples
     --------
@@ -26,20 +26,20 @@ class LinearHead:
     """
 
     def __call__(self, n_features: int, n_outputs: int) -> nn.Module:
-        """A new head."""
+        """Build a new head."""
         return nn.Linear(n_features, n_outputs)
 
 
 @dataclass(frozen=True)
 class MLPHead:
-    """Hidden layers with ReLU and dropout, then a linear layer.
+    """A head with hidden layers, each followed by ReLU and dropout, and a final linear layer.
 
     Parameters
     ----------
     hidden_sizes : sequence of int, default=(256,)
-        Units of each hidden layer.
+        Number of units of each hidden layer, each at least 1.
     dropout : float in [0, 1), default=0.5
-        Share of the hidden units that a training step leaves out.
+        Probability with which a hidden unit is set to zero in training.
 
     Examples
     --------
@@ -54,69 +54,78 @@ class MLPHead:
     def __post_init__(self) -> None:
         sizes = self.hidden_sizes
         if not isinstance(sizes, (tuple, list)) or not sizes:
-            raise ValueError(f"hidden_sizes must name the units of each layer; got {sizes!r}.")
-        # a tuple, so that heads can be compared and hashed
+            raise ValueError(
+                "hidden_sizes must be a tuple or list with the number of units of each hidden "
+                f"layer; got {sizes!r}."
+            )
+        # A tuple, so that heads can be compared and hashed.
         whole = tuple(check_int("an entry of hidden_sizes", size, 1) for size in sizes)
         object.__setattr__(self, "hidden_sizes", whole)
         check_range("dropout", self.dropout, "[0, 1)")
 
     def __call__(self, n_features: int, n_outputs: int) -> nn.Module:
-        """A new head."""
+        """Build a new head."""
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise((n_features, *self.hidden_sizes)):
             layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(self.dropout)]
         return nn.Sequential(*layers, nn.Linear(self.hidden_sizes[-1], n_outputs))
 
 
-# name -> builder: a callable of the numbers of features and outputs
+# The keys are names, the values functions of the number of features and the number of outputs.
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": LinearHead(), "mlp": MLPHead()}
 
 
 def build_head(head: Any, n_features: int, n_outputs: int) -> nn.Module:
-    """A new head, (b, n_features) to (b, n_outputs).
+    """Build a new head, which maps (b, n_features) to (b, n_outputs).
 
     Parameters
     ----------
-    head : str or callable
-        "linear", "mlp", or a builder: called with the numbers of features and of outputs, it
-        returns a new Module.
+    head : {"linear", "mlp"} or callable
+        A callable takes the number of features and the number of outputs, and returns a new
+        Module.
     n_features, n_outputs : int
 
     Raises
     ------
     TypeError, ValueError
-        If ``head`` is none of these, or what it builds has another number of outputs.
+        If ``head`` is anything else, or if the Module has another number of inputs or outputs.
     """
     if isinstance(head, nn.Module) or not (isinstance(head, str) or callable(head)):
         raise TypeError(
-            "head must be 'linear', 'mlp', or a callable of the numbers of features and outputs "
-            f"that returns a new Module; got {type(head).__name__}."
+            "head must be 'linear', 'mlp', or a callable that takes the numbers of features and "
+            f"outputs and returns a new Module; got {type(head).__name__}."
         )
     builder = HEADS[check_choice("head", head, list(HEADS))] if isinstance(head, str) else head
     module = builder(n_features, n_outputs)
     if not isinstance(module, nn.Module):
-        raise TypeError(f"head must return a Module; {head!r} returned {type(module).__name__}.")
+        raise TypeError(f"head must return a Module; got {type(module).__name__} from {head!r}.")
     try:
         with torch.no_grad():
             shape = tuple(module.eval()(torch.zeros(2, n_features)).shape)
     except RuntimeError as error:
         raise ValueError(
-            f"head must take {n_features} features; {head!r} failed: {error}"
+            f"head must return a Module for {n_features} features; that of {head!r} failed: {error}"
         ) from error
     if shape != (2, n_outputs):
-        raise ValueError(f"head must return {n_outputs} outputs; {head!r} returned {shape[1:]}.")
+        raise ValueError(
+            f"head must return a Module with {n_outputs} outputs; got outputs of shape {shape[1:]} "
+            f"from {head!r}."
+        )
     return module
 
 
 @torch.no_grad()
 def set_linear(head: nn.Module, weight: np.ndarray | None, bias: np.ndarray) -> None:
-    """Copy weights and biases into the last linear layer of ``head``, if it has one of that size.
+    """Copy weights and biases into the last linear layer of ``head``.
+
+    A head whose last linear layer has another number of outputs, or that has no such layer, stays
+    unchanged.
 
     Parameters
     ----------
     head : Module
     weight : ndarray of shape (n_outputs, n_features) or None
-        None sets the weights to zero: the outputs are the biases.
+        None sets the weights to zero, so that the outputs are the biases.
     bias : ndarray of shape (n_outputs,)
     """
     layers = [module for module in head.modules() if isinstance(module, nn.Linear)]

@@ -1,4 +1,4 @@
-"""Encoded targets with their weights, and the part of them that is held out."""
+"""Encoded targets with their weights, and the split into training and validation parts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .._support.validation import first_ten
 
 @dataclass(frozen=True)
 class Targets:
-    """Encoded targets of n items, and how much each item counts.
+    """Encoded targets of n items, with the weights of the items.
 
     Parameters
     ----------
     values : ndarray of shape (n, ...), float64
-        As a task encodes them.
+        The targets, as a task encodes them.
     weight : ndarray of shape (n,), float64
         The weight of each item in the loss.
     sample_weight : ndarray of shape (n,), float64
-        The same before classes were weighted.
+        The weight of each item, not multiplied by the weight of its class.
     """
 
     values: np.ndarray
@@ -40,7 +40,7 @@ class Targets:
         return Targets(self.values[rows], self.weight[rows], self.sample_weight[rows])
 
     def followed_by(self, values: np.ndarray) -> Targets:
-        """Return these targets, then those of other items, each of weight 1."""
+        """Append the targets of other items, each with weight 1."""
         ones = np.ones(len(values))
         return Targets(
             np.concatenate([self.values, values]),
@@ -49,14 +49,14 @@ class Targets:
         )
 
 
-def weighted(values: np.ndarray, sample_weight: Any) -> Targets:
-    """Return targets with the weight of each item.
+def make_targets(values: np.ndarray, sample_weight: Any) -> Targets:
+    """Make targets from encoded values and the weights of the items.
 
     Parameters
     ----------
     values : ndarray of shape (n, ...)
     sample_weight : array-like of shape (n,), float or None
-        At least 0, in any unit; None is 1.
+        The weights, at least 0.  None means 1 for each item.
 
     Raises
     ------
@@ -72,18 +72,25 @@ def weighted(values: np.ndarray, sample_weight: Any) -> Targets:
 def hold_out(
     n_items: int, strata: np.ndarray | None, fraction: float, groups: Any, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of the items to train on, and of those held out for validation.
+    """Split items into a training part and a validation part.
 
     Parameters
     ----------
     n_items : int
     strata : ndarray of shape (n_items,) or None
-        Both parts have every stratum, in the same shares as far as possible.
+        The stratum of each item.  Both parts have items of every stratum, in similar proportions.
+        None does not stratify.
     fraction : float in (0, 1)
-        The share of the items to hold out; with groups, as close as they allow.
+        The fraction of the items to hold out.  With groups, it is only approximate.
     groups : array-like of shape (n_items,) or None
-        The items of a group stay together.
+        The group of each item.  The items of a group stay together.
     seed : int
+        The seed of the split.
+
+    Returns
+    -------
+    train, held : ndarray of int
+        The sorted positions of the items of both parts.
 
     Raises
     ------
@@ -104,8 +111,8 @@ def hold_out(
         )
     if len(train) < minimum or (strata is not None and len(np.unique(strata[train])) < minimum):
         raise ValueError(
-            "validation_fraction must leave every class in the training part; "
-            f"of {n_items} items, {fraction} leaves too few."
+            f"validation_fraction must leave items of every class in the training part; got "
+            f"{fraction!r}, which leaves too few of {n_items} items."
         )
     return np.sort(train), np.sort(held)
 
@@ -113,18 +120,21 @@ def hold_out(
 def _hold_out_groups(
     n_items: int, strata: np.ndarray | None, fraction: float, groups: Any, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fold closest to ``fraction`` that leaves every stratum in the training part.
+    """Hold out one fold of a grouped split, and leave every stratum in the training part.
 
-    A fold that holds out every stratum is preferred to one that does not.
+    Folds that contain every stratum are preferred; among these, the one closest to ``fraction``.
     """
     strata = np.zeros(n_items, int) if strata is None else strata
     n_groups, counts = len(np.unique(groups)), np.unique(strata, return_counts=True)[1]
     if n_groups < 2:
-        raise ValueError("groups must be at least 2, one of them to hold out; got 1.")
+        raise ValueError(
+            "groups must have at least 2 groups, because early_stopping holds out one; got 1. Pass "
+            "X_val and y_val, or early_stopping=False."
+        )
     n_folds = max(2, min(round(1 / fraction), n_groups, int(counts.max())))
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # scikit-learn warns of a class with fewer items than folds; only one fold is needed.
+        # scikit-learn warns if a class has fewer items than there are folds.  One fold is enough.
         warnings.simplefilter("ignore", UserWarning)
         parts = list(folds.split(strata, strata, groups))
 
@@ -134,18 +144,19 @@ def _hold_out_groups(
     fit = [(train, held) for train, held in parts if len(held) and not lacks(train)]
     if not fit:
         raise ValueError(
-            "groups must leave every class in the training part; one class lies in the groups that "
-            "were held out alone. Pass X_val and y_val, or early_stopping=False."
+            "groups must leave every class in the training part; got a class that is only in the "
+            "groups that are held out. Pass X_val and y_val, or early_stopping=False."
         )
     return min(fit, key=lambda fold: (lacks(fold[1]), abs(len(fold[1]) - fraction * n_items)))
 
 
 def _check_counts(strata: np.ndarray) -> None:
+    """Raise an error if a stratum has fewer than two items."""
     counts = Counter(strata.tolist())
     single = [f"{label!r}: {count}" for label, count in counts.items() if count < 2]
     if single:
         raise ValueError(
-            "y must have at least 2 items of every class, one of them to hold out for "
-            f"early_stopping; it has only:\n{first_ten(single)}\n"
-            "Pass X_val and y_val, add images, or set early_stopping=False."
+            "y must have at least 2 items of every class, because early_stopping holds out one; "
+            f"got:\n{first_ten(single)}\n"
+            "Pass X_val and y_val, add items, or set early_stopping=False."
         )

@@ -1,10 +1,10 @@
-"""One fit: its parameters, data, phases, records and predictions."""
+"""Everything that a fit does: parameters, data, phases, reports and predictions."""
 
 from .fit import Fitted, run_fit
-from .lr_range import range_test, smooth_both_ways, suggest
+from .lr_range import run_range_test, smooth_both_ways, suggest
 from .net import TailNet
 from .parameters import PARAMETERS, RUNNING, check_parameters
-from .plan import Plan, Request, augmentation_of, plan_fit
+from .plan import Plan, Request, find_augmentation, plan_fit
 from .predictor import Predictor
 from .records import History, Report
 from .settings import Numerics, is_pretrained
@@ -22,12 +22,12 @@ __all__ = [
     "Request",
     "Tail",
     "TailNet",
-    "augmentation_of",
     "check_parameters",
+    "find_augmentation",
     "is_pretrained",
     "plan_fit",
-    "range_test",
     "run_fit",
+    "run_range_test",
     "smooth_both_ways",
     "suggest",
 ]

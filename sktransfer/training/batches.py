@@ -1,7 +1,7 @@
-"""Where the rows of a batch come from, and in which order they are trained on.
+"""Sources of the rows of a batch, and the order of the rows in an epoch.
 
-Whatever is drawn is a pure function of the seed, the epoch and the row: a fit that was killed draws
-the same again, and no generator has to be kept.
+Every random draw is a function of the seed, the epoch and the row.  So a fit that was killed and is
+resumed makes the same draws, and no generator has to be saved.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ from .._support.threads import map_ahead
 from ..tasks import Targets
 from .tail import Entry
 
-# Of the free memory of a device, what rows may take that stay there.
+# Maximum share of the free memory of a device that the rows of a fit may occupy.
 RESIDENT_SHARE = 0.25
 
-# Rows that go there at a time.
+# Number of rows that are copied to a device at a time.
 BLOCK = 256
 
 
 class Source(Protocol):
-    """Rows that enter a tail, and where they enter it."""
+    """A source of rows that enter a tail."""
 
     @property
     def entry(self) -> Entry:
-        """The stage that the rows enter, or the head."""
+        """The index of the stage that the rows enter; ``Pooled()`` if they enter the head."""
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """The rows at some positions, as one batch, in one epoch (from 0)."""
+        """Return the rows at some positions as one batch; ``epoch`` counts from 0."""
 
 
 @dataclass(frozen=True)
 class FixedRows:
-    """Rows that are the same in every epoch: an array, or rows of the cache.
+    """Rows that are the same in every epoch.
 
     Parameters
     ----------
     rows : ndarray or Rows, (n, ...)
+        An array in memory, or rows of the cache.
     entry : int or Pooled
     """
 
@@ -51,14 +52,14 @@ class FixedRows:
     entry: Entry
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the same in each
-        """The rows at some positions, float32 at least."""
+        """Return the rows at some positions, as float32 or float64."""
         batch = torch.from_numpy(self.rows[rows])
         return batch.to(torch.promote_types(batch.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
 class ResidentRows:
-    """Fixed rows that stay on the device, so that no step waits for them to come there.
+    """Fixed rows that stay on the device, so that no step has to copy them.
 
     Parameters
     ----------
@@ -70,19 +71,22 @@ class ResidentRows:
     entry: Entry
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the same in each
-        """The rows at some positions."""
+        """Return the rows at some positions."""
         return self.rows[torch.from_numpy(rows).to(self.rows.device)]
 
 
-def resident(source: Source, device: torch.device, free_bytes: int | None = None) -> Source:
-    """``source``, on the device where that has memory to spare for all of its rows.
+def move_to_device(source: Source, device: torch.device, free_bytes: int | None = None) -> Source:
+    """Copy the rows of ``source`` to the device, if they need only a part of its free memory.
+
+    Sources whose rows change from epoch to epoch are returned unchanged.
 
     Parameters
     ----------
     source : Source
     device : torch.device
     free_bytes : int or None, default=None
-        What the device has to give; None asks it: a CPU has its rows where they are.
+        The free memory of the device.  None asks the device; on a CPU, where rows need not be
+        copied, it means 0.
     """
     if free_bytes is None:
         free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
@@ -99,13 +103,14 @@ def resident(source: Source, device: torch.device, free_bytes: int | None = None
 
 @dataclass(frozen=True)
 class DrawnViews:
-    """One of the fixed views of each item, drawn anew in each epoch.
+    """Rows of the fixed views of items; each epoch draws one view of each item.
 
     Parameters
     ----------
     rows : ndarray or Rows, (n * n_views, ...)
-        The views of one item stand side by side.
+        The views of one item are adjacent rows.
     n_views : int
+        The number of views of each item.
     entry : int or Pooled
     seed : int
     """
@@ -116,7 +121,7 @@ class DrawnViews:
     seed: int
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """One view of each of the items at some positions."""
+        """Return one view of each item at some positions."""
         n_items = len(self.rows) // self.n_views
         drawn = rng_of(self.seed, "view", epoch).integers(self.n_views, size=n_items)
         return FixedRows(self.rows, self.entry).load(rows * self.n_views + drawn[rows], epoch)
@@ -124,17 +129,22 @@ class DrawnViews:
 
 @dataclass(frozen=True)
 class DecodedItems:
-    """Items decoded for each batch, and augmented where that is asked for.
+    """Items that are decoded for each batch, and augmented if requested.
 
     Parameters
     ----------
     preset : Preset
+        Decodes an item.
     items : sequence
     draw : callable or None, default=None
-        Makes a random variant of an item: takes the item and a seed, gives what ``preset`` would.
+        Takes an item and a seed, and returns a random variant in the form of ``preset(item)``.
+        None decodes the item as it is.
     seed : int, default=0
+        The seed of the variants.
     n_jobs : int or None, default=None
-        Threads that decode; None is as many as torch computes with.
+        Number of threads that decode.  None means the number of threads that torch uses.
+    entry : int, default=0
+        Decoded items enter the first stage.
     """
 
     preset: Any
@@ -145,16 +155,16 @@ class DecodedItems:
     entry: Entry = 0
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """The items at some positions, as the first stage takes them."""
+        """Return the items at some positions as a batch, the input of the first stage."""
 
-        def decoded(row: int) -> Tensor:
+        def decode(row: int) -> Tensor:
             item = self.items[row]
             if self.draw is None:
                 plain: Tensor = self.preset(item)
                 return plain
             return self.draw(item, seed_of(self.seed, "augment", epoch, row))
 
-        inputs = list(map_ahead(decoded, rows.tolist(), self.n_jobs, ahead=len(rows)))
+        inputs = list(map_ahead(decode, rows.tolist(), self.n_jobs, ahead=len(rows)))
         batch: Tensor = self.preset.collate(inputs, len(rows))
         return batch
 
@@ -167,8 +177,8 @@ class Samples:
     ----------
     source : Source
     targets : Targets
-    dtype : torch.dtype
-        In which the tail computes.
+    dtype : torch.dtype, default=torch.float32
+        The type in which the tail computes; integers, such as the ids of words, stay integers.
     """
 
     source: Source
@@ -179,7 +189,10 @@ class Samples:
         return len(self.targets)
 
     def batch(self, rows: np.ndarray, epoch: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the batch of a training step: inputs, targets, weights of mean 1; and targets."""
+        """Return a batch for skorch: a dict of inputs, targets and weights, and the targets.
+
+        Over the whole epoch, the weights have a mean of 1.
+        """
         x = self.source.load(rows, epoch)
         if x.is_floating_point():
             x = x.to(self.dtype)
@@ -193,17 +206,19 @@ class Samples:
 
 
 def split_rows(n: int, batch_size: int, seed: int | None, epoch: int) -> list[np.ndarray]:
-    """The positions of each batch of an epoch.
+    """Return the positions of the rows in each batch of an epoch.
 
     Parameters
     ----------
     n : int
-        Rows.
+        The number of rows.
     batch_size : int
-        A last batch of one row joins the one before it: batch norm cannot learn from one.
+        The last batch may be smaller.  If it had one row only, this row is added to the batch
+        before it, because batch norm cannot compute the statistics of a single row.
     seed : int or None
-        Of their order; None keeps it.
+        The seed of the order of the rows.  None keeps the order.
     epoch : int
+        The epoch, counted from 0; each has its own order.
 
     Examples
     --------
@@ -221,8 +236,8 @@ def split_rows(n: int, batch_size: int, seed: int | None, epoch: int) -> list[np
 def read_ahead(
     samples: Samples, parts: Sequence[np.ndarray], epoch: int
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """The batches of an epoch; the next one is made while this one is trained on."""
+    """Yield the batches of an epoch; a thread loads the next one during each training step."""
     if isinstance(getattr(samples.source, "rows", None), (np.ndarray, Tensor)):
-        yield from (samples.batch(rows, epoch) for rows in parts)  # in memory: nothing to wait for
+        yield from (samples.batch(rows, epoch) for rows in parts)  # in memory, so loading is fast
         return
     yield from map_ahead(lambda rows: samples.batch(rows, epoch), parts, n_jobs=1, ahead=1)

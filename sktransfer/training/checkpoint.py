@@ -1,7 +1,7 @@
-"""A fit on disk: killed at any instant and run again, it goes on from its last epoch.
+"""Save a fit on disk after each epoch, so that it can be resumed after it was killed.
 
-A checkpoint is one file, written aside and renamed; nothing in it is code.  All that a fit draws is
-a function of its seed, the epoch and the step, so that no generator has to be kept.
+A checkpoint is one file, which is written atomically and contains no code.  Every random draw of a
+fit is a function of its seed, the epoch and the step, so no generator has to be saved.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ PLAIN = (bool, int, float, str, type(None))
 
 
 class Checkpoint:
-    """The folder of one fit.
+    """The checkpoint of one fit, in a folder of its own.
 
     Parameters
     ----------
     dir : str or path-like
-        Where fits keep their folders.
+        The folder that contains the folders of all fits.
     key : str
-        Of the fit: its parameters and its data.
+        The name of the fit: a hash of its parameters and its data.
     """
 
     def __init__(self, dir: str | os.PathLike[str], key: str):  # noqa: A002 - as in ActivationCache
         self.folder = Path(dir).expanduser() / key
 
     def load(self) -> dict[str, Any] | None:
-        """The last epoch that was written whole; None where there is none."""
+        """Load the state after the last complete epoch; None if no epoch was saved."""
         path = self.folder / FILE
         if not path.exists():
             return None
@@ -47,34 +47,35 @@ class Checkpoint:
             return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
         except Exception as error:  # torch raises nearly anything for a damaged file
             raise ValueError(
-                f"checkpoint must hold what a fit wrote; {str(path)!r} cannot be read: {error} "
-                "Remove it, and the fit starts anew."
+                f"checkpoint must be a folder with files that fit wrote; {str(path)!r} cannot be "
+                f"read: {error} Delete this file to start the fit from the beginning."
             ) from error
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the last epoch by this one, whole or not at all."""
+        """Replace the saved state by that of a later epoch, atomically."""
         callbacks = state.get("callbacks", {})
         for name, part in [*state.items(), *callbacks.items()]:
-            if name != "callbacks" and plain(part) is NotImplemented:
+            if name != "callbacks" and to_plain(part) is NotImplemented:
                 raise TypeError(
-                    f"checkpoint must be None where the state of {name!r} holds more than tensors "
-                    "and plain values."
+                    f"checkpoint must be None if the state of {name!r} contains other values than "
+                    "tensors and plain values. If possible, return only these from state_dict."
                 )
         buffer = io.BytesIO()
-        torch.save(plain(state), buffer)
+        torch.save(to_plain(state), buffer)
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_stale(self.folder)
         write_file(self.folder / FILE, buffer.getbuffer())
 
     def remove(self) -> None:
-        """Forget the fit, which is done."""
+        """Delete the folder of a fit that is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def callback_states(callbacks: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """What each callback has learned: its ``state_dict()``, or plain attributes that end in _.
+def collect_callback_states(callbacks: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the state of each callback by name.
 
-    Warns of a callback that has learned more.
+    The state is the result of ``state_dict()``, or else the attributes that end in ``_`` and hold
+    tensors or plain values.  A warning names other attributes that end in ``_``.
     """
     states = {}
     for name, callback in callbacks:
@@ -82,27 +83,27 @@ def callback_states(callbacks: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             states[name] = callback.state_dict()
             continue
         learned = {k: v for k, v in vars(callback).items() if k.endswith("_")}
-        kept = {k: plain(v) for k, v in learned.items()}
+        kept = {k: to_plain(v) for k, v in learned.items()}
         states[name] = {k: v for k, v in kept.items() if v is not NotImplemented}
-        lost = [k for k in kept.keys() - states[name].keys() if not _is_made_again(learned[k])]
+        lost = [k for k in kept.keys() - states[name].keys() if not _is_rebuilt(learned[k])]
         if lost:
             warnings.warn(
-                f"checkpoint keeps tensors and plain values; {', '.join(sorted(lost))} of the "
-                f"callback {name!r} will be lost where a fit is killed and goes on. Give the "
-                "callback state_dict and load_state_dict.",
+                f"checkpoint saves only tensors and plain values; {', '.join(sorted(lost))} of the "
+                f"callback {name!r} will be lost if the fit is killed and resumed. Define "
+                "state_dict and load_state_dict in the callback.",
                 UserWarning,
                 stacklevel=2,
             )
     return states
 
 
-def _is_made_again(value: Any) -> bool:
-    """Whether ``value`` is nothing learned, but a function or a class that a callback looked up."""
+def _is_rebuilt(value: Any) -> bool:
+    """Return True for a function or a class, which a callback looks up when training begins."""
     return callable(value) and not hasattr(value, "state_dict")
 
 
 def restore_callbacks(callbacks: Iterable[tuple[str, Any]], states: dict[str, Any]) -> None:
-    """Give the callbacks what they had learned."""
+    """Load the states that :func:`collect_callback_states` returned into the callbacks."""
     for name, callback in callbacks:
         if hasattr(callback, "load_state_dict"):
             callback.load_state_dict(states[name])
@@ -110,16 +111,16 @@ def restore_callbacks(callbacks: Iterable[tuple[str, Any]], states: dict[str, An
             vars(callback).update(states[name])
 
 
-def plain(value: Any) -> Any:
-    """``value`` without NumPy's types; NotImplemented where a checkpoint cannot hold it."""
+def to_plain(value: Any) -> Any:
+    """Return ``value`` without NumPy's types; NotImplemented if it cannot be saved without code."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (*PLAIN, Tensor)):
         return value
     if isinstance(value, (list, tuple)):
-        parts = [plain(part) for part in value]
+        parts = [to_plain(part) for part in value]
         return NotImplemented if NotImplemented in parts else type(value)(parts)
     if isinstance(value, dict):
-        entries = {key: plain(part) for key, part in value.items()}
+        entries = {key: to_plain(part) for key, part in value.items()}
         return NotImplemented if NotImplemented in entries.values() else entries
     return NotImplemented

@@ -1,4 +1,4 @@
-"""The data of a fit: one pass through the frozen stages, then the rows of each phase."""
+"""The data of a fit: one pass through the frozen stages, and the rows of each phase."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from .tail import Pooled
 
 @dataclass(frozen=True)
 class Data:
-    """Items with their targets.
+    """The items of a fit with their targets.
 
     Parameters
     ----------
     items : Items
-        Those of X, then those of X_val.
+        The items of X, followed by those of X_val.
     task : Task
     targets : Targets
+        The targets of all items.
     train, valid : ndarray of int
-        Positions of the items to train on, and of those held out.
+        The positions of the training items and of the validation items.
     n_own : int
         The number of items of X.
     skipped : ndarray of int
-        Positions in X of items that were left out.
+        The positions in X of the items that could not be decoded.
     """
 
     items: Items
@@ -49,16 +50,17 @@ class Data:
     skipped: np.ndarray = field(default_factory=lambda: np.array([], int))
 
     def name(self, index: int) -> str:
-        """Return the name of an item in messages."""
+        """Return the name of an item for messages, such as "X_val[3]"."""
         return f"X[{index}]" if index < self.n_own else f"X_val[{index - self.n_own}]"
 
     def keep(self, kept: np.ndarray) -> Data:
-        """Return the data without the items that could not be decoded."""
+        """Return the data of the items at the positions ``kept``."""
         if len(kept) == len(self.items):
             return self
-        place = np.full(len(self.items), -1)
-        place[kept] = np.arange(len(kept))
-        train, valid = place[self.train], place[self.valid]
+        # Old positions become new ones; those of items that are left out become -1.
+        new_position = np.full(len(self.items), -1)
+        new_position[kept] = np.arange(len(kept))
+        train, valid = new_position[self.train], new_position[self.valid]
         return Data(
             self.items.take(kept),
             self.task,
@@ -71,13 +73,14 @@ class Data:
 
 
 @contextmanager
-def fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCache | None]:
-    """Return a context manager with the cache of a fit.
+def open_fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCache | None]:
+    """Open the cache of a fit; a context manager.
 
-    It is the user's.  Without one, feature maps that are read in several epochs are kept in a
-    temporary folder.
+    This is the user's cache.  Without one, it is a temporary folder, if several epochs read the
+    same activations at the cut.
     """
     augment = settings.augment
+    # Random augmentation changes the training rows in every epoch, but not the validation rows.
     fixed = augment is None or isinstance(augment, Views) or len(data.valid)
     if settings.cache is not None or not (fixed and settings.tunes and settings.cut):
         yield settings.cache
@@ -95,6 +98,7 @@ class FrozenStages:
     backbone : Backbone
     settings : FitSettings
     cache : ActivationCache or None
+        The cache of :func:`open_fit_cache`; None computes all activations.
     """
 
     backbone: Backbone
@@ -103,14 +107,23 @@ class FrozenStages:
 
     @property
     def n_stages(self) -> int:
-        """The number of stages of the chain."""
+        """The number of all stages, frozen or not."""
         return len(self.backbone.names)
 
     def run(self, taps: list[Tap], items: Sequence[Any], preset: Any = None, **how: Any) -> Frozen:
         """Return the activations of items at some taps.
 
-        A fit does not know which cuts others will need, so activations at the last few cuts are
-        left in the cache.
+        The activations at the last few cuts are cached as well, for later fits that train another
+        number of stages.
+
+        Parameters
+        ----------
+        taps : list of Tap
+        items : sequence
+        preset : Preset or None, default=None
+            The preset of the items.  None is that of the network.
+        **how : dict
+            Further arguments of :func:`run_frozen`.
         """
         settings, numerics = self.settings, self.settings.numerics
         prefix = Prefix(
@@ -130,17 +143,17 @@ class FrozenStages:
         )
 
 
-def first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, Any]:
+def run_first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, Any]:
     """Run every item through the frozen network once.
 
     Returns
     -------
     data : Data
-        The data that could be decoded.
+        The part of the data that could be decoded.
     features : ndarray of shape (n, n_features)
         The pooled output of the last stage.
     rows : sequence of n activations at the cut, or None
-        None if training items are augmented, or if no pass needs the activations at the cut.
+        None if the training items are augmented, or if training does not need these activations.
     """
     settings, n_stages = stages.settings, stages.n_stages
     taps = [Tap(n_stages, settings.pooling)]
@@ -155,34 +168,46 @@ def first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, Any]
             name=data.name,
             advice=LEFT_OUT,
         )
-    left = data.keep(found.kept)
-    _check_left(data, left, found.failed)
+    remaining = data.keep(found.kept)
+    _check_remaining(data, remaining, found.failed)
     rows = found.rows[1] if len(taps) > 1 else None
     features = np.asarray(found.rows[0], np.float32).astype(settings.numerics.numpy_dtype)
-    return left, features, rows
+    return remaining, features, rows
 
 
-def _check_left(data: Data, left: Data, failed: dict[int, Any]) -> None:
-    """Raise if too few items could be decoded to learn from them."""
-    before, after = _n_strata(data), _n_strata(left)
-    if after < before or (len(data.valid) and not len(left.valid)):
+def _check_remaining(data: Data, remaining: Data, failed: dict[int, Any]) -> None:
+    """Raise an error if a class or all validation items were lost to decoding errors."""
+    before, after = _count_strata(data), _count_strata(remaining)
+    if after < before or (len(data.valid) and not len(remaining.valid)):
         listed = first_ten([f"{data.name(at)}: {error}" for at, error in failed.items()])
         raise ValueError(
-            "X must hold images of every class that can be decoded, and some to validate with; "
+            "X must have items of every class that can be decoded, and such items for validation; "
             f"too few are left without these:\n{listed}"
         )
 
 
-def _n_strata(data: Data) -> int:
+def _count_strata(data: Data) -> int:
     """Return the number of strata of the training items; without strata, 1 if there are items."""
     strata = data.task.strata(data.targets[data.train])
     return min(1, len(data.train)) if strata is None else len(np.unique(strata))
 
 
-def tuning_sources(
+def make_tuning_sources(
     stages: FrozenStages, data: Data, pooled: tuple[Source, Source], rows: Any, seed: int
 ) -> tuple[Source, Source]:
-    """Return the sources of the fine-tuning phase: of the training rows, and of validation."""
+    """Make the sources of the fine-tuning phase, of the training rows and the validation rows.
+
+    Parameters
+    ----------
+    stages : FrozenStages
+    data : Data
+    pooled : (Source, Source)
+        The sources of the pooled features of both parts, for a tail without trainable stages.
+    rows : sequence of n activations at the cut, or None
+        As :func:`run_first_pass` returns them.
+    seed : int
+        The seed of the augmentation.
+    """
     backbone, settings = stages.backbone, stages.settings
     cut, n_jobs = settings.cut, settings.n_jobs
 
@@ -193,20 +218,20 @@ def tuning_sources(
             return DecodedItems(backbone.preset, data.items.take(part), n_jobs=n_jobs)
         if rows is None:  # training items are augmented, and only these are not
             return FixedRows(stages.run([Tap(cut)], data.items.take(part)).rows[0], cut)
-        return FixedRows(_Some(rows, part), cut)
+        return FixedRows(_Subset(rows, part), cut)
 
     valid = fixed(data.valid, pooled[1])
     if settings.augment is None:
         return fixed(data.train, pooled[0]), valid
     items = data.items.take(data.train)
     if isinstance(settings.augment, Views):
-        return _views(stages, settings.augment, items, seed), valid
+        return _make_views(stages, settings.augment, items, seed), valid
     draw = resolve_augment(settings.augment, backbone.preset)
     return DecodedItems(backbone.preset, items, draw, seed, n_jobs), valid
 
 
-class _Some:
-    """A part of the rows of a sequence, indexed by positions."""
+class _Subset:
+    """A part of the rows of a sequence, which are read when they are needed."""
 
     def __init__(self, rows: Any, part: np.ndarray):
         self._rows = rows
@@ -220,25 +245,25 @@ class _Some:
         return found
 
 
-def _views(stages: FrozenStages, views: Views, items: Items, seed: int) -> Source:
-    """Return the rows of a few fixed views of each item, one of which each epoch draws."""
+def _make_views(stages: FrozenStages, views: Views, items: Items, seed: int) -> Source:
+    """Compute the rows of all views of the items, and return a source that draws among them."""
     settings, n_stages = stages.settings, stages.n_stages
     preset = views.preset(stages.backbone.preset)
-    of_items = views.items(items, digests_of(items, stages.cache))
+    all_views = views.items(items, compute_digests(items, stages.cache))
     if settings.cut == 0:
-        return DrawnViews(_Decoded(preset, of_items, settings.n_jobs), views.n, 0, seed)
-    whole = settings.cut == n_stages
+        return DrawnViews(_DecodedViews(preset, all_views, settings.n_jobs), views.n, 0, seed)
+    head_only = settings.cut == n_stages
     found = stages.run(
-        [Tap(settings.cut, settings.pooling if whole else None)],
-        of_items,
+        [Tap(settings.cut, settings.pooling if head_only else None)],
+        all_views,
         preset,
         name=lambda at: f"view {at % views.n} of a training item",
     )
-    return DrawnViews(found.rows[0], views.n, Pooled() if whole else settings.cut, seed)
+    return DrawnViews(found.rows[0], views.n, Pooled() if head_only else settings.cut, seed)
 
 
-class _Decoded:
-    """Views that are decoded when they are read, for a network without frozen stages."""
+class _DecodedViews:
+    """Views that are decoded when they are needed, for a network without frozen stages."""
 
     def __init__(self, preset: Any, items: Sequence[Any], n_jobs: int | None):
         self._source = DecodedItems(preset, items, n_jobs=n_jobs)
@@ -251,10 +276,10 @@ class _Decoded:
         return rows
 
 
-def digests_of(items: Sequence[Any], cache: ActivationCache | None) -> list[bytes]:
-    """Return the digests of items; the cache knows those of files without reading them again.
+def compute_digests(items: Sequence[Any], cache: ActivationCache | None) -> list[bytes]:
+    """Compute the digests of items; the cache remembers those of files that have not changed.
 
-    The digest of an item that cannot be read is zero: decoding it raises the error.
+    An item that cannot be read gets a digest of zeros.  Its error is raised when it is decoded.
     """
     if cache is not None:
         return cache.digests(items)

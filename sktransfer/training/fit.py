@@ -1,4 +1,4 @@
-"""A fit: train the phases of a plan."""
+"""Run a fit: train the phases of a plan, and collect the result."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import torch
 
 from ..backbones import unpatched
 from ..tasks import Task
-from .lr_range import with_rate
-from .net import TailNet, release, resting_net, weights_of
+from .lr_range import resolve_learning_rate
+from .net import TailNet, copy_weights, free_memory, wrap_trained_tail
 from .phase import KeepBest, Phase, Run, run_phase
 from .plan import Plan
 from .predictor import Predictor
-from .records import Audit, History, Report, epochs_of, make_report
+from .records import Audit, History, Report, list_epochs, make_report
 from .tail import Tail
 
 
@@ -29,17 +29,17 @@ class Fitted:
     Parameters
     ----------
     predictor : Predictor
-        The trained tail, frozen, on the CPU, as the best epoch left it.
+        Holds the trained tail, frozen and on the CPU, with the weights of the best epoch.
     net : TailNet or None
         The net of the last phase; None if no phase trained.
     history : History
     report : Report
     best_epoch : int or None
-        None without validation data.
+        The epoch whose weights were kept; None without validation data.
     skipped : ndarray of int
-        Positions of the items of X that were left out.
+        The positions of the items of X that were left out.
     weights_info : dict
-        The origin of the weights that the network began with.
+        The origin of the initial weights.
     origin : tuple
         The parameters ``backbone`` and ``weights`` of the estimator.
     """
@@ -55,13 +55,14 @@ class Fitted:
 
     @classmethod
     def so_far(cls, plan: Plan, net: TailNet) -> Fitted:
-        """Return the result as if the fit had stopped after the last epoch of ``net``."""
+        """Return the result that the fit would have if it stopped after this epoch of ``net``."""
+        # A copy, because training continues with the original.
         tail: Any = unpatched(deepcopy(net.module_)).to("cpu").eval()
         tail.backbone.freeze_to(len(tail.backbone.names))
         return cls(
             predictor=Predictor(tail, plan.run.task, plan.run.settings.numerics),
             net=None,
-            history=History([*net.earlier_, *epochs_of(net)]),
+            history=History([*net.earlier_, *list_epochs(net)]),
             report=Report(),
             best_epoch=None,
             skipped=plan.data.skipped,
@@ -71,7 +72,7 @@ class Fitted:
 
     @property
     def task(self) -> Task:
-        """The task that was learned."""
+        """The kind of target."""
         return self.predictor.task
 
     @property
@@ -80,7 +81,7 @@ class Fitted:
         return self.predictor.tail
 
     def parts(self) -> dict[str, Any]:
-        """Return everything but the tail: plain values and small objects, by name."""
+        """Return all parts of the result except the tail, by name."""
         names = ("history", "report", "best_epoch", "skipped", "weights_info", "origin")
         return {name: getattr(self, name) for name in names} | {
             "task": self.task,
@@ -90,29 +91,29 @@ class Fitted:
 
     @classmethod
     def from_parts(cls, tail: Tail, parts: Mapping[str, Any]) -> Fitted:
-        """Return the result that had these parts; the net is rebuilt around the tail."""
+        """Rebuild a result from its tail and its other parts; the net is rebuilt, too."""
         others = dict(parts)
         task, numerics, phase = (others.pop(name) for name in ("task", "numerics", "phase"))
-        net = None if phase is None else resting_net(tail, task, phase)
+        net = None if phase is None else wrap_trained_tail(tail, task, phase)
         return cls(predictor=Predictor(tail, task, numerics), net=net, **others)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # one copy of the weights: the tail, without the net around it
+        # A pickle contains the weights once: in the tail, and not in the net around it.
         return Fitted.from_parts, (self.tail, self.parts())
 
 
 def run_fit(plan: Plan, step: Callable[[TailNet], bool]) -> Fitted:
-    """Train the phases of a plan.
+    """Train the phases of a plan, and return the result.
 
     Parameters
     ----------
     plan : Plan
     step : callable
-        Called with the net after each epoch; returns True to stop.
+        Called with the net after each epoch; returns True to stop the fit.
     """
     tail, run, checkpoint = plan.tail, replace(plan.run, step=step), plan.checkpoint
     settings = run.settings
-    before = weights_of(tail.backbone)
+    before = copy_weights(tail.backbone)  # for the report
     weights_info = tail.backbone.weights_info
     patience = settings.n_iter_no_change if settings.early_stopping else None
     best = KeepBest(patience, settings.tol) if len(plan.data.valid) else None
@@ -123,10 +124,11 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool]) -> Fitted:
     tail.to("cpu").to(memory_format=torch.contiguous_format).eval()
     tail.backbone.freeze_to(len(tail.backbone.names))
     report = make_report(before, tail.backbone, tail.head, audit, settings.freeze_bn)
+    # An interrupted fit keeps its checkpoint, from which it can be resumed.
     if checkpoint is not None and not (net is not None and net.interrupted_):
         checkpoint.remove()
     if net is not None:
-        release(net)
+        free_memory(net)
     return Fitted(
         predictor=Predictor(tail, run.task, settings.numerics),
         net=net,
@@ -142,20 +144,23 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool]) -> Fitted:
 def _run_phases(
     plan: Plan, run: Run, audit: Audit, best: KeepBest | None
 ) -> tuple[TailNet | None, History]:
-    """Train each phase that a checkpoint does not show as done; return the last net."""
+    """Train the phases, except those that are complete in the checkpoint.
+
+    Returns the net of the last phase that trained, and the history of all phases.
+    """
     state = plan.checkpoint.load() if plan.checkpoint is not None else None
     names = [phase.name for phase in plan.phases]
-    done = names.index(state["phase"]) if state is not None else 0
+    n_complete = names.index(state["phase"]) if state is not None else 0
     history = History(state["earlier"] if state is not None else [])
     net = None
-    for phase in plan.phases[done:]:
-        net = _trained(plan, phase, run, state, audit=audit, best=best, earlier=history)
-        state = None
-        history = History([*history, *epochs_of(net)])
+    for phase in plan.phases[n_complete:]:
+        net = _train_phase(plan, phase, run, state, audit=audit, best=best, earlier=history)
+        state = None  # only the first of these phases is resumed
+        history = History([*history, *list_epochs(net)])
         if net.interrupted_:
             warnings.warn(
-                f"Training was interrupted in epoch {len(history) + 1}: the model is as the "
-                f"{'best whole epoch' if best else 'last step'} left it.",
+                f"Training was interrupted in epoch {len(history) + 1}: the model has the weights "
+                f"of the {'best complete epoch' if best else 'last step'}.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -164,15 +169,19 @@ def _run_phases(
     return net, history
 
 
-def _trained(
+def _train_phase(
     plan: Plan, phase: Phase, run: Run, state: dict[str, Any] | None, **how: Any
 ) -> TailNet:
-    """Return the net of a phase that starts fresh, or from ``state``, or from another fit's end."""
+    """Train a phase and return its net.
+
+    The phase starts from ``state``, a checkpoint; or from the result of the same head phase in
+    another fit; or from the beginning.
+    """
     shareable = phase.name == "head" and state is None
-    begun = plan.shared.load(plan.tail) if shareable else state
-    # The parameter groups of a state have their learning rates already.
-    phase = replace(phase, lr=1.0) if begun else with_rate(phase, plan.tail, run)
-    net = run_phase(plan.tail, phase, run, checkpoint=plan.checkpoint, resumed=begun, **how)
-    if shareable and begun is None and not (net.interrupted_ or net.asked_to_stop_):
+    resumed = plan.shared.load(plan.tail) if shareable else state
+    # The optimiser of a state contains the learning rates, so they need not be found.
+    phase = replace(phase, lr=1.0) if resumed else resolve_learning_rate(phase, plan.tail, run)
+    net = run_phase(plan.tail, phase, run, checkpoint=plan.checkpoint, resumed=resumed, **how)
+    if shareable and resumed is None and not (net.interrupted_ or net.asked_to_stop_):
         plan.shared.save(net)
     return net

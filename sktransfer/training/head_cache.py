@@ -1,4 +1,4 @@
-"""Heads that fits share: the same head on the same features is trained once."""
+"""Share trained heads between fits, so that the same head is trained on the same features once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .._support.hashing import described, hash_parts
 from .._version import __version__
 from ..cache import ActivationCache, Blobs
 from ..tasks import Targets, Task
-from .checkpoint import plain
-from .net import TailNet, weights_of
-from .phase import state_of
+from .checkpoint import to_plain
+from .net import TailNet, copy_weights
+from .phase import collect_state
 from .settings import FitSettings
 from .tail import Tail
 
-# The settings that a head phase depends on, besides its rows and its first head.
-OF_PHASE = (
+# The settings that the result of a head phase depends on, besides its rows and its initial head.
+HEAD_PHASE_SETTINGS = (
     "lr",
     "lr_schedule",
     "optimizer",
@@ -39,21 +39,22 @@ OF_PHASE = (
 
 
 class SharedHeads:
-    """Heads that fits on one fold share through a cache, named by everything they depend on.
+    """Trained heads in a cache, which fits on the same data share.
 
-    Nothing is shared without a cache, without an integer ``random_state``, or if some setting
-    cannot be described.  A head phase that callbacks watch is always trained.
+    The key of a head contains everything that the head depends on.  Nothing is shared if there is
+    no cache, if ``random_state`` is not an integer, or if a setting cannot be described in a key.
+    If callbacks watch a head phase, it is always trained.
 
     Parameters
     ----------
     settings : FitSettings
     task : Task
     seed : int or None
-        None if ``random_state`` is not an integer: nothing is shared.
+        None means that ``random_state`` is not an integer, and that nothing is shared.
     watched : bool
-        True if callbacks watch the fit.
+        True if scikit-learn's callbacks watch the fit.
     rows : sequence of (ndarray, Targets)
-        Features and targets of the training rows, and of those of validation.
+        Features and targets of the training rows and of the validation rows.
     """
 
     def __init__(
@@ -70,25 +71,25 @@ class SharedHeads:
             return
         try:
             exact = described([settings.head, settings.head_init, settings.standardise, task])
-            phase = described([getattr(settings, name) for name in OF_PHASE])
+            phase = described([getattr(settings, name) for name in HEAD_PHASE_SETTINGS])
         except TypeError:
             self._cache = None
             return
         packages = (torch, sklearn, skorch, scipy, np)
         versions = [__version__, *(package.__version__ for package in packages)]
-        # The last bits of a sum depend on the number of threads that share it.
+        # The last bits of a sum depend on the number of threads that compute it.
         numerics = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
         numerics += [str(settings.numerics.dtype), torch.get_float32_matmul_precision()]
-        data = _digest_of(rows)
+        data = _hash_rows(rows)
         self._exact = json.dumps(["exact head", versions, numerics, seed, data, exact])
         device = settings.numerics.device.type
         phase_too = [phase, settings.freeze_epochs, settings.batch_size, device]
         self._phase = json.dumps([self._exact, "head phase", phase_too])
 
-    def exact(
+    def load_or_solve(
         self, solve: Callable[[], tuple[np.ndarray, np.ndarray]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights and biases of ``solve()``, or those that another fit kept."""
+        """Return the weights and biases of ``solve()``, which are cached for other fits."""
         if self._cache is None:
             return solve()
         found = self._load(self._exact)
@@ -99,36 +100,38 @@ class SharedHeads:
         return found["weight"].numpy(), found["bias"].numpy()
 
     def load(self, tail: Tail) -> dict[str, Any] | None:
-        """Return the state at the end of another fit's head phase, or None."""
+        """Return the state after the same head phase of another fit; None if it is not cached."""
         if self._cache is None or self._watched:
             return None
         state: dict[str, Any] | None = self._load(self._phase)
         if state is None:
             return None
-        frozen = _of_backbone(weights_of(tail))  # copies: the best weights must not go on learning
+        # Copies, because training must not change the best weights.
+        frozen = _select_backbone(copy_weights(tail))
         best = state["callbacks"].get("best")
         if best is not None:
             best["weights_"] = frozen | best["weights_"]
         return state | {"tail": frozen | state["tail"]}
 
     def save(self, net: TailNet) -> None:
-        """Keep the state at the end of a head phase for other fits, without the frozen network."""
+        """Save the state after a head phase for other fits, without the frozen network."""
         if self._cache is None or self._watched:
             return
-        state = state_of(net)
+        state = collect_state(net)
         callbacks = dict(state["callbacks"])
         if "best" in callbacks:
             best = callbacks["best"]
-            callbacks["best"] = best | {"weights_": _of_head(best["weights_"])}
-        self._save(self._phase, state | {"tail": _of_head(state["tail"]), "callbacks": callbacks})
+            callbacks["best"] = best | {"weights_": _select_head(best["weights_"])}
+        head = _select_head(state["tail"])
+        self._save(self._phase, state | {"tail": head, "callbacks": callbacks})
 
     def _load(self, name: str) -> Any:
         data = self._blobs().get(name.encode())
         return None if data is None else torch.load(io.BytesIO(data), weights_only=True)
 
     def _save(self, name: str, state: Any) -> None:
-        kept = plain(state)
-        if kept is NotImplemented:  # such as an optimiser of the user's own that holds an array
+        kept = to_plain(state)
+        if kept is NotImplemented:  # for example if the user's own optimiser holds an array
             return
         buffer = io.BytesIO()
         torch.save(kept, buffer)
@@ -138,7 +141,8 @@ class SharedHeads:
         return cast(ActivationCache, self._cache).blobs("heads")
 
 
-def _digest_of(rows: list[tuple[np.ndarray, Targets]]) -> str:
+def _hash_rows(rows: list[tuple[np.ndarray, Targets]]) -> str:
+    """Return a hash of features, targets and weights."""
     parts = [
         part
         for features, targets in rows
@@ -147,9 +151,11 @@ def _digest_of(rows: list[tuple[np.ndarray, Targets]]) -> str:
     return hash_parts("rows of a head", *parts).hex()
 
 
-def _of_head(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _select_head(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the part of the state of a tail that does not belong to the backbone."""
     return {name: value for name, value in state.items() if not name.startswith("backbone.")}
 
 
-def _of_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _select_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the part of the state of a tail that belongs to the backbone."""
     return {name: value for name, value in state.items() if name.startswith("backbone.")}

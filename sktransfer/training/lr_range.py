@@ -1,4 +1,4 @@
-"""The loop of the learning-rate range test: the rate grows from step to step until the loss does.
+"""The learning-rate range test: train with a growing learning rate until the loss diverges.
 
 L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
 https://arxiv.org/abs/1506.01186
@@ -20,24 +20,25 @@ from .phase import Phase, Run, run_phase
 from .records import Audit
 from .tail import Tail
 
-# The test ends where the smoothed loss is so many times its least value, and more than at first.
+# The test stops if the smoothed loss is more than this multiple of its minimum, and also more than
+# the first loss.
 DIVERGED = 4.0
 
-# Of the running mean of the losses.
+# The weight of earlier losses in the running mean.
 MOMENTUM = 0.8
 
-# A loss so many times the first one grows.
+# The loss has started to grow if it is more than this multiple of the first loss.
 GROWN = 1.1
 
-# A suggestion is never taken from the first steps, whose running mean is of few losses.
+# Number of first steps that are never suggested, because their running means contain few losses.
 SKIPPED = 3
 
-# The range test of lr="auto".
+# The arguments of the range test for lr="auto": low, high and n_steps.
 AUTO_LOW, AUTO_HIGH, AUTO_STEPS = 1e-6, 1.0, 60
 
 
-class _GrowingRate(Callback):
-    """Multiply every rate by the same factor, which grows geometrically; note the losses."""
+class _GrowingLearningRate(Callback):
+    """Multiply all learning rates by a factor that grows geometrically, and record the losses."""
 
     def __init__(self, low: float, high: float, n_steps: int):
         self.low = low
@@ -48,11 +49,12 @@ class _GrowingRate(Callback):
 
     def on_batch_begin(self, net: Any, training: bool = False, **_: Any) -> None:
         if training:
-            share = len(self.losses_) / (self.n_steps - 1)
-            rate = self.low * (self.high / self.low) ** share
+            progress = len(self.losses_) / (self.n_steps - 1)
+            factor = self.low * (self.high / self.low) ** progress
+            # The initial learning rate of the head is 1, so its learning rate is the factor.
             for group in net.optimizer_.param_groups:
-                group["lr"] = group["initial_lr"] * rate
-            self.rates_.append(rate)
+                group["lr"] = group["initial_lr"] * factor
+            self.rates_.append(factor)
 
     def on_batch_end(self, net: Any, training: bool = False, **step: Any) -> None:  # noqa: ARG002
         if training:
@@ -63,28 +65,28 @@ class _GrowingRate(Callback):
                 raise StopPhase
 
 
-def range_test(
+def run_range_test(
     tail: Tail, phase: Phase, run: Run, low: float, high: float, n_steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rates of the head, and the loss at each; a copy of ``tail`` is trained.
+    """Train a copy of ``tail``; return the learning rate of the head and the loss of each step.
 
     Parameters
     ----------
     tail : Tail
     phase : Phase
-        Its samples, its cut and its layer decay are what the test uses.
+        The test uses its samples, its cut and its layer-wise learning-rate decay.
     run : Run
     low, high : float
-        The first rate, and the last.
+        The learning rates of the first step and of the last step.
     n_steps : int
-        Steps from one to the other, at least 2.
+        Maximum number of steps, at least 2.
     """
-    growing = _GrowingRate(low, high, n_steps)
+    growing = _GrowingLearningRate(low, high, n_steps)
     trial = replace(
-        phase, lr=1.0, valid=None, n_epochs=n_steps, callbacks=[("growing_rate", growing)]
+        phase, lr=1.0, valid=None, n_epochs=n_steps, callbacks=[("growing_learning_rate", growing)]
     )
     try:
-        # a callback that stops, or asks for what is validated, has nothing to say here
+        # Callbacks of the user could stop the test, or read validation data, which it lacks.
         settings = replace(run.settings, skorch_callbacks=None)
         quiet = replace(run, settings=settings, step=lambda _: False)
         if run_phase(deepcopy(tail), trial, quiet, audit=Audit()).interrupted_:
@@ -92,12 +94,12 @@ def range_test(
     except TrainingDivergedError:
         if not growing.losses_:
             raise
-        growing.rates_.pop()  # the step that gave no loss
+        growing.rates_.pop()  # the last step has no finite loss
     return np.array(growing.rates_), np.array(growing.losses_)
 
 
 def smooth(losses: Any) -> np.ndarray:
-    """The running mean of losses, each as if there had been none before the first."""
+    """Return the running mean of losses, corrected for the start at 0 as in Adam."""
     mean, smoothed = 0.0, []
     for n, loss in enumerate(losses, start=1):
         mean = MOMENTUM * mean + (1 - MOMENTUM) * float(loss)
@@ -106,30 +108,31 @@ def smooth(losses: Any) -> np.ndarray:
 
 
 def smooth_both_ways(losses: Any) -> np.ndarray:
-    """The mean of the running means from the left and from the right: it does not lag."""
+    """Return the mean of the running means from both ends, which does not lag behind the losses."""
     forward, backward = smooth(losses), smooth(np.asarray(losses)[::-1])[::-1]
     both: np.ndarray = (forward + backward) / 2
     return both
 
 
 def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
-    """The rate at which the smoothed loss falls fastest, before it is least.
+    """Return the learning rate at which the smoothed loss falls fastest, before its minimum.
 
-    Where it never falls, as from a head that is the exact solution already: a tenth of the rate
-    from which it grows.
+    If the loss never falls, for example because the head is already the exact solution, return a
+    tenth of the learning rate at which the loss starts to grow.
     """
+    # Losses are clipped, because a single huge one would dominate the mean from the right.
     smoothed = smooth_both_ways(np.minimum(losses, 2 * losses[0]))
-    least = int(smoothed.argmin())
-    if least <= SKIPPED:
+    lowest = int(smoothed.argmin())
+    if lowest <= SKIPPED:
         grown = np.flatnonzero(smoothed > GROWN * smoothed[0])
         return float(rates[grown[0] if len(grown) else -1]) / 10
-    slope = np.gradient(smoothed[: least + 1], np.log(rates[: least + 1]))
+    slope = np.gradient(smoothed[: lowest + 1], np.log(rates[: lowest + 1]))
     return float(rates[SKIPPED + int(slope[SKIPPED:].argmin())])
 
 
-def with_rate(phase: Phase, tail: Tail, run: Run) -> Phase:
-    """The phase with a rate, which the range test finds where it is "auto"."""
+def resolve_learning_rate(phase: Phase, tail: Tail, run: Run) -> Phase:
+    """Return the phase with a number as learning rate; the range test finds it if it is "auto"."""
     if not is_auto(phase.lr):
         return phase
-    rates, losses = range_test(tail, phase, run, AUTO_LOW, AUTO_HIGH, AUTO_STEPS)
+    rates, losses = run_range_test(tail, phase, run, AUTO_LOW, AUTO_HIGH, AUTO_STEPS)
     return replace(phase, lr=suggest(rates, losses))

@@ -23,15 +23,15 @@ from .._support.random import example_rows, rng_of, seed_of, seeded_globals
 from ..backbones import fast_training
 from ..exceptions import TrainingDivergedError
 from ..tasks import Task
-from .batches import Samples, read_ahead, resident, split_rows
-from .optim import group_rates
+from .batches import Samples, move_to_device, read_ahead, split_rows
+from .optim import read_learning_rates
 from .tail import Entry, Pooled, Tail
 
 
 class StopPhase(KeyboardInterrupt):
-    """A callback ended the phase.
+    """Raised to end a phase on request of a callback.
 
-    skorch ends its loop at a KeyboardInterrupt, and its own callbacks raise one to stop a fit.
+    skorch's loop ends at a KeyboardInterrupt, and its own callbacks raise one to stop a fit.
     """
 
 
@@ -42,19 +42,23 @@ class TailNet(NeuralNet):
     ----------
     module : Tail
         Trained in place.
+    criterion : callable
+        Not used, but required by skorch; the loss is that of ``task``.
     make_optimizer : callable
-        Takes nothing; returns the optimiser of the groups that ``stage_groups`` made.
+        Takes no arguments, and returns the optimiser of the groups that ``stage_groups`` made.
     task : Task
-        Gives the loss and the score of a batch.
-    phase : str
-        "head" or "fine-tune".
+        Computes the loss and the score of a batch.
+    phase : {"head", "fine-tune"}
     seed : int
-        All random draws of the phase are a pure function of it, of the epoch and the step.
-    label_smoothing : float in [0, 1)
-    precision : torch.dtype
-        The type of the forward pass; the weights keep their own.
-    first_epoch : int
-        The number of epochs of the phases before this one.
+        All random draws of the phase are a function of the seed, the epoch and the step.
+    label_smoothing : float in [0, 1), default=0.0
+    precision : torch.dtype, default=torch.float32
+        The type of the forward pass; the weights keep their own type.
+    first_epoch : int, default=0
+        The number of epochs of the earlier phases.
+    **kwargs : dict
+        Further parameters of skorch's ``NeuralNet``.
+
     """
 
     def __init__(
@@ -79,14 +83,14 @@ class TailNet(NeuralNet):
         self.label_smoothing = label_smoothing
         self.precision = precision
         self.first_epoch = first_epoch
-        self.step_ = 0
-        self.epoch_ = 0
-        self.n_steps_ = 0
-        self.max_rows_: int | None = None
-        self.interrupted_ = False
-        self.asked_to_stop_ = False
+        self.step_ = 0  # steps done in this phase
+        self.epoch_ = 0  # epochs done in this phase
+        self.n_steps_ = 0  # steps of the whole phase
+        self.max_rows_: int | None = None  # maximum number of rows that fit in memory, if known
+        self.interrupted_ = False  # by Ctrl-C
+        self.asked_to_stop_ = False  # by the caller of the fit
 
-    # Methods that skorch asks its subclasses for
+    # Methods of skorch that subclasses may override
 
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
         """Return the callbacks that record losses, time, learning rates and scores."""
@@ -98,18 +102,21 @@ class TailNet(NeuralNet):
         ]
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> TailNet:  # noqa: ARG002
-        """Make the optimiser of the groups."""
+        """Build the optimiser from the parameter groups."""
         self.optimizer_ = self.make_optimizer()
         if any("name" not in group for group in self.optimizer_.param_groups):
-            raise TypeError("optimizer must keep the parameter groups that it is given, by name.")
+            raise TypeError(
+                "optimizer must keep the parameter groups that it is given, with their names; got "
+                "a group without a name. Pass the groups unchanged to the optimiser."
+            )
         return self
 
     def get_split_datasets(self, X: Any, y: Any = None, **_: Any) -> Any:  # noqa: ARG002
-        """Return the training samples and the validation samples, which come as a pair."""
+        """Return the pair of training samples and validation samples that ``fit`` got as X."""
         return X
 
     def get_iterator(self, dataset: Samples, training: bool = False) -> Any:
-        """Return the batches of the epoch in which they are read."""
+        """Return an iterable over the batches of the current epoch."""
         return _Batches(self, dataset, seed_of(self.seed, self.phase) if training else None)
 
     def get_loss(
@@ -120,19 +127,19 @@ class TailNet(NeuralNet):
         training: bool = False,
     ) -> Tensor:
         """Return the weighted mean loss of a batch."""
-        return self._losses(y_pred, X, training).mean()
+        return self._compute_losses(y_pred, X, training).mean()
 
     def validation_step(self, batch: Any, **_: Any) -> dict[str, Tensor]:
-        """Return loss and outputs of a batch, in evaluation mode."""
+        """Return the loss and the outputs of a batch, computed in evaluation mode."""
         X, _ = batch
         self._set_training(False)
         with torch.inference_mode():
-            parts = self._moved(X)
-            outputs = self._outputs(parts["x"], self.valid_entry_)
-            return {"loss": self._losses(outputs, parts, False).mean(), "y_pred": outputs}
+            parts = self._move_to_device(X)
+            outputs = self._compute_outputs(parts["x"], self.valid_entry_)
+            return {"loss": self._compute_losses(outputs, parts, False).mean(), "y_pred": outputs}
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, Tensor]:
-        """Compute the gradients of a batch; if it does not fit in memory, part by part."""
+        """Compute the gradients of a batch, in parts if the batch does not fit in memory."""
         X, y = batch
         self._set_training(True)
         n_rows = min(self.max_rows_ or len(y), len(y))
@@ -144,17 +151,18 @@ class TailNet(NeuralNet):
                 n_rows = self._halve(n_rows, error)
         loss = step["loss"].item()
         if not math.isfinite(loss):
-            rates = ", ".join(f"{k} {v:.2g}" for k, v in group_rates(self.optimizer_).items())
+            current = read_learning_rates(self.optimizer_)
+            learning_rates = ", ".join(f"{name} {lr:.2g}" for name, lr in current.items())
             raise TrainingDivergedError(
                 f"The loss of epoch {self.first_epoch + self.epoch_ + 1} ({self.phase} phase) is "
-                f"{loss}, at the learning rates {rates}. Lower fine_tune_lr or lr, or clip "
-                "gradients: skorch_callbacks=[GradientNormClipping(1.0)]."
+                f"{loss}, at the learning rates {learning_rates}. Lower fine_tune_lr or lr, or "
+                "clip gradients: skorch_callbacks=[GradientNormClipping(1.0)]."
             )
         self.step_ += 1
         return step
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
-        """Call the callbacks; a KeyboardInterrupt that is not the user's ends the phase."""
+        """Call the callbacks; a KeyboardInterrupt of a callback ends the phase, not the fit."""
         try:
             super().notify(method_name, **kwargs)
         except StopPhase:
@@ -165,7 +173,7 @@ class TailNet(NeuralNet):
             raise StopPhase from stop
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> TailNet:
-        """Train, and note if the user interrupted it."""
+        """Train, and record in ``interrupted_`` if the user pressed Ctrl-C."""
         try:
             super().fit_loop(X, y, epochs, **kwargs)
         except StopPhase:
@@ -176,20 +184,20 @@ class TailNet(NeuralNet):
         return self
 
     def train_on(self, train: Samples, valid: Samples | None, epochs: int) -> None:
-        """Train for some more epochs."""
+        """Train for a number of epochs, on the training samples."""
         device = torch.device(self.device)
-        train = replace(train, source=resident(train.source, device))
+        train = replace(train, source=move_to_device(train.source, device))
         self.entry_ = train.source.entry
         self.valid_entry_ = valid.source.entry if valid is not None else Pooled()
         self.n_steps_ = self.max_epochs * len(split_rows(len(train), self.batch_size, None, 0))
-        with _noting_interrupts(self):
+        with _note_interrupts(self):
             self._train(train, valid, epochs, device)
 
     def _train(
         self, train: Samples, valid: Samples | None, epochs: int, device: torch.device
     ) -> None:
         entry = self.entry_
-        if isinstance(entry, Pooled):  # features enter the head: no stage runs
+        if isinstance(entry, Pooled):  # features enter the head, so no stage runs
             self.partial_fit((train, valid), None, epochs=epochs)
             return
         row = train.batch(np.arange(1), 0)[0]["x"]
@@ -203,7 +211,7 @@ class TailNet(NeuralNet):
             self.partial_fit((train, valid), None, epochs=epochs)
 
     def _set_training(self, training: bool = True) -> None:
-        """Set the mode; if features enter the head, of the head alone, which is faster."""
+        """Set training or evaluation mode; only that of the head if no stage runs."""
         if isinstance(self.entry_, Pooled) and isinstance(self.valid_entry_, Pooled):
             self.module_.set_head_training(training)
         else:
@@ -212,12 +220,12 @@ class TailNet(NeuralNet):
     # A method that callbacks use
 
     def rng(self, *words: int | str) -> np.random.Generator:
-        """Return a new generator, seeded by the fit's seed and by ``words``."""
+        """Return a new generator, seeded by the seed of the fit and by ``words``."""
         return rng_of(self.seed, self.phase, *words)
 
     # The parts of a step
 
-    def _losses(self, outputs: Tensor, X: Mapping[str, Tensor], training: bool) -> Tensor:
+    def _compute_losses(self, outputs: Tensor, X: Mapping[str, Tensor], training: bool) -> Tensor:
         target = X["target"].to(outputs.device)
         if training and self.label_smoothing:
             target = self.task.smooth(target, self.label_smoothing)
@@ -225,15 +233,15 @@ class TailNet(NeuralNet):
 
     def _accumulate(self, X: Mapping[str, Tensor], n: int, n_rows: int) -> dict[str, Tensor]:
         self._zero_grad_optimizer()
-        # equal parts, none of them of one row, from which batch norm cannot learn
+        # Equal parts of at least two rows: batch norm cannot compute the statistics of one row.
         n_parts = min(math.ceil(n / n_rows), max(n // 2, 1))
         split = {name: value.tensor_split(n_parts) for name, value in X.items()}
         total, found = torch.zeros(()), []
         for part in range(n_parts):
-            parts = self._moved({name: values[part] for name, values in split.items()})
-            with self._drawing(part):
-                outputs = self._outputs(parts["x"], self.entry_)
-            loss = self._losses(outputs, parts, True).sum() / n
+            parts = self._move_to_device({name: values[part] for name, values in split.items()})
+            with self._seed_step(part):
+                outputs = self._compute_outputs(parts["x"], self.entry_)
+            loss = self._compute_losses(outputs, parts, True).sum() / n
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own
             total = total + loss.detach().cpu()
             found.append(outputs.detach())
@@ -244,8 +252,9 @@ class TailNet(NeuralNet):
             raise error
         self.max_rows_ = (n_rows + 1) // 2
         warnings.warn(
-            f"The device has no memory for batches of {n_rows}; from here on they go through in "
-            f"parts of {self.max_rows_}, whose gradients are added: batch_size stays what it was.",
+            f"The device has no memory for batches of {n_rows} items. From now on, a batch is "
+            f"processed in parts of at most {self.max_rows_}, and their gradients are added, so "
+            "batch_size stays the same.",
             UserWarning,
             stacklevel=2,
         )
@@ -253,14 +262,14 @@ class TailNet(NeuralNet):
             torch.cuda.empty_cache()
         return self.max_rows_
 
-    def _moved(self, X: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _move_to_device(self, X: Mapping[str, Tensor]) -> dict[str, Tensor]:
         moved = {name: value.to(self.device, non_blocking=True) for name, value in X.items()}
         if moved["x"].ndim == 4:
             moved["x"] = moved["x"].contiguous(memory_format=torch.channels_last)
         return moved
 
-    def _outputs(self, x: Tensor, entry: Entry) -> Tensor:
-        """Return the outputs; stages compute in ``precision``, the head in that of its weights."""
+    def _compute_outputs(self, x: Tensor, entry: Entry) -> Tensor:
+        """Return the outputs; the stages compute in ``precision``, the head in its own type."""
         low = self.precision not in (torch.float32, torch.float64)
         device = torch.device(self.device).type
         with torch.autocast(device, self.precision) if low else nullcontext():
@@ -269,21 +278,21 @@ class TailNet(NeuralNet):
         return outputs
 
     @contextmanager
-    def _drawing(self, part: int) -> Iterator[None]:
-        """Return a context manager in which modules draw from the seed of this step."""
+    def _seed_step(self, part: int) -> Iterator[None]:
+        """Seed the global generators, which dropout uses, for one forward pass (a context)."""
         seed = seed_of(self.seed, self.phase, "step", self.step_, part)
         device = torch.device(self.device)
         devices = [device] if device.type == "cuda" else []
-        # within seeded_globals: fork_rng saves and restores the generator of the CPU, too
+        # fork_rng has to be the inner one, because it also saves and restores the CPU's generator.
         with seeded_globals(seed), torch.random.fork_rng(devices=devices, enabled=bool(devices)):
             if devices:
-                with torch.cuda.device(device):  # else the seed is that of the first one
+                with torch.cuda.device(device):  # otherwise the first GPU is seeded
                     torch.cuda.manual_seed(seed)
             yield
 
 
 class _Batches:
-    """The batches of an epoch; skorch makes one iterable for all epochs."""
+    """An iterable over the batches of the current epoch; skorch uses one for all epochs."""
 
     def __init__(self, net: TailNet, samples: Samples, seed: int | None):
         self._net = net
@@ -315,18 +324,18 @@ class _Record(Callback):
         record("phase", net.phase)
         record("epoch", net.first_epoch + net.epoch_ + 1)
         record("cut", net.module_.backbone.cut)
-        record("lr", group_rates(net.optimizer_))
+        record("lr", read_learning_rates(net.optimizer_))
         if self.seen_:
             record("valid_score", self.correct_ / self.seen_)
         net.epoch_ += 1
 
 
 @contextmanager
-def _noting_interrupts(net: TailNet) -> Iterator[None]:
-    """Return a context manager in which ``net`` notes Ctrl-C before it raises.
+def _note_interrupts(net: TailNet) -> Iterator[None]:
+    """Record Ctrl-C in ``net.interrupted_`` before it raises; a context manager.
 
-    Nothing else tells it from the KeyboardInterrupt by which skorch's callbacks stop a fit.  Python
-    handles signals in the main thread only, so elsewhere there is nothing to note.
+    This distinguishes Ctrl-C from the KeyboardInterrupt with which skorch's callbacks stop a fit.
+    Python handles signals only in the main thread, so nothing is recorded in other threads.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
@@ -347,8 +356,8 @@ def _noting_interrupts(net: TailNet) -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def resting_net(tail: Tail, task: Task, phase: str) -> TailNet:
-    """Return the net around a trained tail, with an optimiser that has no state."""
+def wrap_trained_tail(tail: Tail, task: Task, phase: str) -> TailNet:
+    """Build a net around a trained tail, with an optimiser that has no state."""
     groups = [{"name": "head", "params": list(tail.head.parameters()), "lr": 0.0}]
     make = partial(torch.optim.SGD, groups)
     net = TailNet(tail, make_optimizer=make, task=task, phase=phase, seed=0)
@@ -356,17 +365,17 @@ def resting_net(tail: Tail, task: Task, phase: str) -> TailNet:
     return net
 
 
-def release(net: TailNet) -> None:
-    """Free the gradients and the state of the optimiser: three times the weights that trained."""
+def free_memory(net: TailNet) -> None:
+    """Delete the gradients and the state of the optimiser, which are larger than the weights."""
     net.optimizer_.zero_grad()
     net.optimizer_.state.clear()
 
 
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the state of ``module``, on the CPU."""
+def copy_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the state of ``module`` on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
 
 
-def fresh(callbacks: Any) -> list[Any]:
-    """Return copies of skorch callbacks: a fit leaves those that the user passed unchanged."""
+def copy_callbacks(callbacks: Any) -> list[Any]:
+    """Copy skorch callbacks, so that a fit does not change those that the user passed."""
     return copy.deepcopy(list(callbacks or ()))

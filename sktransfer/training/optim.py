@@ -1,4 +1,4 @@
-"""One learning rate for each stage, and the optimiser over them."""
+"""Parameter groups with one learning rate for each stage, and their optimiser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..backbones import Backbone
 HEAD = "head"
 NO_DECAY = "/no_decay"
 
-# name -> class, and what it is given beside the groups
+# The keys are names, the values a class and its arguments apart from the groups.
 OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
     "adamw": (AdamW, {}),
     "sgd": (SGD, {"momentum": 0.9, "nesterov": True}),
@@ -32,34 +32,35 @@ def stage_groups(
     weight_decay: float = 0.0,
     head_lr: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser: one learning rate for each stage, and the head's.
+    """Make parameter groups for an optimiser, with one learning rate for each stage.
 
-    Every stage has its groups, frozen or not, so that the optimiser stays as it is when a stage
-    thaws.  Norms and biases, parameters of at most one axis, take no weight decay: they stand in a
-    second group, ``"<stage>/no_decay"``, of the same rate.
+    The stages have layer-wise learning-rate decay [1]_.  Frozen stages have groups, too, so the
+    optimiser need not change when a stage is unfrozen.  Norms and biases (parameters with at most
+    one axis) have no weight decay.  They are in a second group, ``"<stage>/no_decay"``, with the
+    same learning rate.
 
     Parameters
     ----------
     backbone : Backbone
-        The stages, in order.
+        The stages.
     head : Module
-        What follows the last stage.
+        The layers after the last stage.
     lr : float
         The base learning rate, above 0.
     layer_decay : float, default=1.0
-        The rate of a stage over that of what follows it, in (0, 1]: the last stage has
-        ``lr * layer_decay``, the one before it ``lr * layer_decay**2``, and so on.
+        The learning rate of a stage divided by that of the next stage, in (0, 1].  The last stage
+        has ``lr * layer_decay``, the one before it ``lr * layer_decay**2``, and so on.
     weight_decay : float, default=0.0
-        The decay of parameters with two axes or more, at least 0.
+        The weight decay of parameters with at least two axes, at least 0.
     head_lr : float or None, default=None
-        The head's learning rate, above 0; None stands for ``lr``.
+        The learning rate of the head, above 0.  None means ``lr``.
 
     Returns
     -------
     list of dict
-        Groups with the keys ``name``, ``params``, ``lr``, ``initial_lr`` (the same rate, which no
-        schedule changes) and ``weight_decay``; first those of the stages, in order, then the
-        head's, named ``"head"``.  What has no parameters has no group.
+        The groups of the stages in order, then those of the head, named ``"head"``.  Their keys are
+        ``name``, ``params``, ``lr``, ``initial_lr`` (the same value, which no schedule changes) and
+        ``weight_decay``.  Groups without parameters are left out.
 
     References
     ----------
@@ -85,19 +86,24 @@ def stage_groups(
     n_stages = len(backbone.stages)
     groups = []
     for index, (name, stage) in enumerate(backbone.stages.items()):
-        rate = lr * layer_decay ** (n_stages - index)
-        groups += _groups(name, stage, rate, weight_decay)
-    return groups + _groups(HEAD, head, head_lr, weight_decay)
+        stage_lr = lr * layer_decay ** (n_stages - index)
+        groups += _make_groups(name, stage, stage_lr, weight_decay)
+    return groups + _make_groups(HEAD, head, head_lr, weight_decay)
 
 
-def _groups(name: str, module: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """The group of ``module``'s weights and that of its norms and biases, if it has any."""
+def _make_groups(
+    name: str, module: nn.Module, lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Return the groups of ``module``: its weights, and its norms and biases.
+
+    A group without parameters is left out.
+    """
     weights = [parameter for parameter in module.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
-    rates = {"lr": lr, "initial_lr": lr}
+    learning_rate = {"lr": lr, "initial_lr": lr}
     groups = [
-        {"name": name, "params": weights, **rates, "weight_decay": weight_decay},
-        {"name": name + NO_DECAY, "params": others, **rates, "weight_decay": 0.0},
+        {"name": name, "params": weights, **learning_rate, "weight_decay": weight_decay},
+        {"name": name + NO_DECAY, "params": others, **learning_rate, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
@@ -108,17 +114,19 @@ def make_optimizer(
     *,
     fused: bool | None = None,
 ) -> Optimizer:
-    """The optimiser over ``groups``.
+    """Build an optimiser from parameter groups.
 
     Parameters
     ----------
     optimizer : {"adamw", "sgd", "rmsprop"}, class or callable
-        A name, ``"sgd"`` with Nesterov momentum 0.9; a subclass of ``torch.optim.Optimizer``; or a
-        function of the groups, such as ``partial(SGD, momentum=0.5)``.
+        A name (``"sgd"`` has Nesterov momentum of 0.9), a subclass of ``torch.optim.Optimizer``,
+        or a function that takes the groups and returns an optimiser, such as
+        ``partial(SGD, momentum=0.5)``.
     groups : list of dict
-        From :func:`stage_groups`.
+        The groups of :func:`stage_groups`.
     fused : bool or None, default=None
-        Passed to a named optimiser or a class that knows it; None is torch's choice.
+        The argument ``fused`` of the optimiser, if ``optimizer`` is a name or a class with this
+        argument.  None leaves the choice to torch.
 
     Returns
     -------
@@ -127,9 +135,9 @@ def make_optimizer(
     Raises
     ------
     ValueError
-        If no optimiser has that name.
+        If there is no optimiser of that name.
     TypeError
-        If ``optimizer`` is none, or returns none.
+        If ``optimizer`` has another type, or does not return an optimiser.
 
     Examples
     --------
@@ -145,7 +153,7 @@ def make_optimizer(
         kind, options = OPTIMIZERS[optimizer]
         return kind(groups, **options, **_fused(kind, fused))
     if isinstance(optimizer, type):
-        # each group has its own rate; a class may insist on one all the same
+        # Each group has its own learning rate, but some classes require the argument lr.
         options = {"lr": groups[0]["lr"], **_fused(optimizer, fused)}
         made: Optimizer = optimizer(groups, **options)
         return made
@@ -156,7 +164,7 @@ def make_optimizer(
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Raise where ``optimizer`` is not what :func:`make_optimizer` takes."""
+    """Raise an error if ``optimizer`` is not a valid argument of :func:`make_optimizer`."""
     if isinstance(optimizer, str):
         check_choice("optimizer", optimizer, list(OPTIMIZERS))
         return
@@ -172,13 +180,13 @@ def _fused(kind: type[Optimizer], fused: bool | None) -> dict[str, Any]:
     return {"fused": fused} if "fused" in signature(kind).parameters else {}
 
 
-def group_rates(optimizer: Optimizer) -> dict[str, float]:
-    """The learning rate of each stage and of the head now, by name.
+def read_learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Return the current learning rates of the stages and of the head, by name.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Over the groups of :func:`stage_groups`.
+        An optimiser with the groups of :func:`stage_groups`.
 
     Returns
     -------
@@ -187,9 +195,9 @@ def group_rates(optimizer: Optimizer) -> dict[str, float]:
     Examples
     --------
     >>> from torch import nn
-    >>> from sktransfer.training.optim import group_rates, make_optimizer
+    >>> from sktransfer.training.optim import read_learning_rates, make_optimizer
     >>> groups = [{"name": "head", "params": [nn.Parameter()], "lr": 0.1}]
-    >>> group_rates(make_optimizer("sgd", groups))
+    >>> read_learning_rates(make_optimizer("sgd", groups))
     {'head': 0.1}
     """
     groups = optimizer.param_groups

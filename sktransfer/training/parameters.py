@@ -1,4 +1,4 @@
-"""The parameters of the estimators: each is declared once, with its check and its "auto"."""
+"""Declarations of the parameters of the estimators: each with its check and its "auto"."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ class Facts:
     is_table : bool
         True if the items are rows of a table.
     augment : str or None
-        The default augmentation of these items; None if they cannot be augmented.
+        The default augmentation of these items; None for items that are not augmented by default.
     n_stages : int
+        The number of stages of the network.
     """
 
     pretrained: bool
@@ -51,10 +52,10 @@ class Parameter:
     Parameters
     ----------
     check : callable
-        Takes name and value; raises if the value is not what it must be.
+        Takes the name and the value of the parameter, and raises an error if the value is invalid.
     auto : callable or None, default=None
-        Takes the facts and the parameters that were resolved before; returns what "auto" means.
-        None leaves the word as it is.
+        Takes the facts and the parameters that are already resolved, and returns the value that
+        "auto" stands for.  With None, "auto" is not replaced.
     """
 
     check: Callable[[str, Any], object]
@@ -62,24 +63,27 @@ class Parameter:
 
 
 def is_auto(value: Any) -> bool:
-    """Return True if ``value`` is the word "auto"."""
+    """Return True if ``value`` is "auto"."""
     return isinstance(value, str) and value == "auto"
 
 
-def _choice(*choices: Any) -> Callable[[str, Any], object]:
+def _check_choice(*choices: Any) -> Callable[[str, Any], object]:
+    """Return a check that a value is one of ``choices``."""
     return lambda name, value: check_choice(name, value, choices)
 
 
-def _integer(low: int, *also: Any) -> Callable[[str, Any], object]:
-    return lambda name, value: check_int(name, value, low, also=also)
+def _check_integer(minimum: int, *also: Any) -> Callable[[str, Any], object]:
+    """Return a check that a value is an integer of at least ``minimum``, or one of ``also``."""
+    return lambda name, value: check_int(name, value, minimum, also=also)
 
 
-def _number(span: str, *also: Any) -> Callable[[str, Any], object]:
-    return lambda name, value: check_range(name, value, span, also=also)
+def _check_number(interval: str, *also: Any) -> Callable[[str, Any], object]:
+    """Return a check that a value is a number in ``interval``, or one of ``also``."""
+    return lambda name, value: check_range(name, value, interval, also=also)
 
 
-def _anything(name: str, value: Any) -> object:
-    """Accept any value: it is checked by the function that takes it."""
+def _check_later(name: str, value: Any) -> object:
+    """Accept any value, which is checked by the function that uses it."""
 
 
 def _check_head(name: str, head: Any) -> None:
@@ -92,11 +96,13 @@ def _check_head_init(name: str, init: Any) -> None:
         check_choice(name, init, HEAD_INITS)
     elif not isinstance(init, BaseEstimator) or isinstance(init, type):
         raise TypeError(
-            f"{name} must be 'auto', 'logistic', 'prior', or a linear classifier of "
+            f"{name} must be 'auto', 'logistic', 'prior', or an unfitted linear classifier of "
             f"scikit-learn; got {init!r}."
         )
     elif not has_fit_parameter(init, "sample_weight"):
-        raise TypeError(f"{name} must be a classifier that takes sample_weight; got {init!r}.")
+        raise TypeError(
+            f"{name} must be a classifier whose fit accepts sample_weight; got {init!r}."
+        )
 
 
 def _check_callbacks(name: str, callbacks: Any) -> None:
@@ -105,7 +111,7 @@ def _check_callbacks(name: str, callbacks: Any) -> None:
         alone = [each[-1] if isinstance(each, tuple) and each else each for each in callbacks]
         wrong = [each for each in alone if not hasattr(each, "on_train_begin")]
     if callbacks is not None and wrong:
-        raise TypeError(f"{name} must be a list of skorch's callbacks, or None; got {wrong[0]!r}.")
+        raise TypeError(f"{name} must be a list of skorch callbacks, or None; got {wrong[0]!r}.")
 
 
 def _check_checkpoint(name: str, checkpoint: Any) -> None:
@@ -117,76 +123,77 @@ def _is_linear(head: Any) -> bool:
     return isinstance(head, LinearHead) or (isinstance(head, str) and head == "linear")
 
 
-# These also hold for a prediction, and for PretrainedFeatureExtractor.
+# Parameters that predictions and PretrainedFeatureExtractor use, too.
 RUNNING: dict[str, Parameter] = {
-    "decode_error": Parameter(_choice(*DECODE_ERRORS)),
-    "inference_batch_size": Parameter(_integer(1, "auto")),
-    "n_jobs": Parameter(_integer(1, None, -1)),
-    "verbose": Parameter(_integer(0, True, False)),
+    "decode_error": Parameter(_check_choice(*DECODE_ERRORS)),
+    "inference_batch_size": Parameter(_check_integer(1, "auto")),
+    "n_jobs": Parameter(_check_integer(1, None, -1)),
+    "verbose": Parameter(_check_integer(0, True, False)),
     "cache": Parameter(lambda _, cache: check_cache(cache)),
 }
 
-# In this order they are checked and resolved: "auto" of a later one may depend on an earlier one.
+# Parameters are checked and resolved in this order, because "auto" of a later one may depend on an
+# earlier one.
 PARAMETERS: dict[str, Parameter] = {
     "head": Parameter(_check_head),
     "pooling": Parameter(lambda _, pooling: check_pooling(pooling)),
     "unfreeze": Parameter(
-        _anything,  # the network decides, which is not loaded yet
+        _check_later,  # it depends on the network, which is not loaded yet
         lambda facts, _: 1 if facts.is_table and facts.pretrained else "all",
     ),
     "freeze_bn": Parameter(
-        _choice("auto", "frozen", "all"),
+        _check_choice("auto", "frozen", "all"),
         lambda facts, _: "all" if facts.pretrained else "frozen",
     ),
     "augment": Parameter(
         lambda _, augment: check_augment(augment),
         lambda facts, known: facts.augment if known["cut"] < facts.n_stages else None,
     ),
-    "tta": Parameter(_integer(0)),
+    "tta": Parameter(_check_integer(0)),
     "head_init": Parameter(
         _check_head_init,
         lambda facts, known: "exact" if facts.pretrained and _is_linear(known["head"]) else "prior",
     ),
     "freeze_epochs": Parameter(
-        _integer(0, "auto"),
+        _check_integer(0, "auto"),
         lambda facts, known: 3 if facts.pretrained and known["head_init"] == "prior" else 0,
     ),
-    "max_epochs": Parameter(_integer(0)),
-    "unfreeze_every": Parameter(_integer(1, None)),
-    "lr": Parameter(_number("(0, inf)", "auto")),
-    "fine_tune_lr": Parameter(_number("(0, inf)", "auto")),
+    "max_epochs": Parameter(_check_integer(0)),
+    "unfreeze_every": Parameter(_check_integer(1, None)),
+    "lr": Parameter(_check_number("(0, inf)", "auto")),
+    "fine_tune_lr": Parameter(_check_number("(0, inf)", "auto")),
     "layer_decay": Parameter(
-        _number("(0, 1]", "auto"), lambda facts, _: 0.6 if facts.pretrained else 1.0
+        _check_number("(0, 1]", "auto"), lambda facts, _: 0.6 if facts.pretrained else 1.0
     ),
     "lr_schedule": Parameter(lambda _, schedule: resolve_schedule(schedule)),
-    "weight_decay": Parameter(_number("[0, inf)")),
-    "dropout": Parameter(_number("[0, 1)")),
-    "label_smoothing": Parameter(_number("[0, 1)")),
-    "class_weight": Parameter(_anything),
-    "early_stopping": Parameter(_choice(False, True)),
-    "validation_fraction": Parameter(_number("(0, 1)")),
-    "n_iter_no_change": Parameter(_integer(1)),
-    "tol": Parameter(_number("[0, inf)")),
-    "batch_size": Parameter(_integer(1, "auto"), lambda _, __: 32),
-    "image_size": Parameter(_integer(1, None)),
-    "precision": Parameter(_choice(*PRECISIONS)),
+    "weight_decay": Parameter(_check_number("[0, inf)")),
+    "dropout": Parameter(_check_number("[0, 1)")),
+    "label_smoothing": Parameter(_check_number("[0, 1)")),
+    "class_weight": Parameter(_check_later),
+    "early_stopping": Parameter(_check_choice(False, True)),
+    "validation_fraction": Parameter(_check_number("(0, 1)")),
+    "n_iter_no_change": Parameter(_check_integer(1)),
+    "tol": Parameter(_check_number("[0, inf)")),
+    "batch_size": Parameter(_check_integer(1, "auto"), lambda _, __: 32),
+    "image_size": Parameter(_check_integer(1, None)),
+    "precision": Parameter(_check_choice(*PRECISIONS)),
     "optimizer": Parameter(lambda _, optimizer: check_optimizer(optimizer)),
     "skorch_callbacks": Parameter(_check_callbacks),
     "checkpoint": Parameter(_check_checkpoint),
-    "store_weights_in_pickle": Parameter(_choice(True, False)),
+    "store_weights_in_pickle": Parameter(_check_choice(True, False)),
     **RUNNING,
 }
 
 
 def check_parameters(given: Mapping[str, Any], declared: Iterable[str] = PARAMETERS) -> None:
-    """Raise for the first parameter that is not what it must be.
+    """Raise an error for the first invalid parameter.
 
     Parameters
     ----------
     given : mapping of str to object
-        The parameters of an estimator, as ``get_params(deep=False)`` gives them.
+        The parameters of an estimator, as ``get_params(deep=False)`` returns them.
     declared : iterable of str, default=PARAMETERS
-        The names to check; those that the estimator does not have are skipped.
+        The names of the parameters to check.  Names that the estimator does not have are skipped.
     """
     for name in declared:
         if name in given:
@@ -194,13 +201,13 @@ def check_parameters(given: Mapping[str, Any], declared: Iterable[str] = PARAMET
     head, init = given.get("head"), given.get("head_init", "auto")
     if head is not None and init not in ("auto", "prior") and not _is_linear(head):
         raise ValueError(
-            f"head_init must be 'prior' if head is not 'linear'; got {init!r}: there is no "
-            "exact solution for it."
+            f"head_init must be 'prior' if head is not 'linear'; got {init!r}. Only a linear head "
+            "can have the coefficients of a linear classifier."
         )
 
 
-def tta_views(augment: Any, n: int) -> Views:
-    """Return the views whose outputs a prediction averages."""
+def make_tta_views(augment: Any, n: int) -> Views:
+    """Make the ``n`` views whose outputs a prediction averages."""
     if isinstance(augment, Views):
         augment = augment.augment
     return Views("light" if augment is None or is_auto(augment) else augment, n)

@@ -1,4 +1,4 @@
-"""The phases of a fit: the head alone first, then the stages behind the cut."""
+"""The phases of a fit: first the head alone, then the head and the stages after the cut."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..tasks import Task
 from .batches import Samples
-from .checkpoint import Checkpoint, callback_states, plain, restore_callbacks
-from .net import StopPhase, TailNet, fresh, weights_of
+from .checkpoint import Checkpoint, collect_callback_states, restore_callbacks, to_plain
+from .net import StopPhase, TailNet, copy_callbacks, copy_weights
 from .optim import make_optimizer, stage_groups
 from .records import Audit
 from .settings import FitSettings
@@ -28,22 +28,24 @@ FUSED = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training.
+    """One phase of training.
 
     Parameters
     ----------
     name : {"head", "fine-tune"}
     cut : int
-        The stages before it are frozen when the phase begins.
+        The number of stages that are frozen when the phase begins.
     n_epochs : int
     train : Samples
+        The training samples.
     valid : Samples or None
+        The validation samples.
     lr : float or "auto"
-        The learning rate of the head; a number by the time that the phase runs.
+        The base learning rate of the head.  "auto" is replaced by a number before the phase runs.
     layer_decay : float
-        The learning rate of a stage divided by that of the next one.
+        The learning rate of a stage divided by that of the next stage.
     callbacks : list of (str, Callback)
-        The callbacks of this phase alone: its schedules, gradual unfreezing.
+        The callbacks of this phase only: schedules and gradual unfreezing.
     """
 
     name: str
@@ -58,14 +60,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class Run:
-    """The things that all phases of a fit share.
+    """The values that all phases of a fit share.
 
     Parameters
     ----------
     settings : FitSettings
     task : Task
     seed : int
-    step : callable
+    step : callable, default=lambda _: False
         Called with the net after each epoch; returns True to stop the fit.
     """
 
@@ -76,14 +78,14 @@ class Run:
 
 
 class KeepBest(Callback):
-    """Keep the weights of the epoch with the lowest validation loss, and stop if it stays higher.
+    """Keep the weights of the epoch with the lowest validation loss, and stop if none is lower.
 
     Parameters
     ----------
     patience : int or None
-        Stop after this number of epochs without an improvement; None never stops.
+        Number of epochs without an improvement after which the phase ends.  None never ends it.
     tol : float
-        An improvement lowers the loss by more than this.
+        Minimum decrease of the loss that counts as an improvement.
     """
 
     def __init__(self, patience: int | None, tol: float):
@@ -95,7 +97,7 @@ class KeepBest(Callback):
         self.done_ = False
 
     def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
-        """Score the weights before the first epoch: they may be the best ones already."""
+        """Score the weights before the first epoch, which may already be the best ones."""
         self.waited_, self.done_ = 0, False
         self.target_ = self.loss_
         if not self.weights_:
@@ -114,7 +116,7 @@ class KeepBest(Callback):
         self.done_ = self.patience is not None and self.waited_ >= self.patience
 
     def _keep(self, net: Any, loss: float) -> None:
-        self.loss_, self.weights_ = loss, weights_of(net.module_)
+        self.loss_, self.weights_ = loss, copy_weights(net.module_)
         self.best_ = (net.phase, net.first_epoch + net.epoch_)
 
     def state_dict(self) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class KeepBest(Callback):
 
 
 class _EpochDone(Callback):
-    """Write the checkpoint of an epoch, then call the step of whoever watches the fit."""
+    """Write the checkpoint of an epoch, call ``step``, and end the phase on request."""
 
     def __init__(
         self,
@@ -143,13 +145,13 @@ class _EpochDone(Callback):
         self.resumed = resumed
 
     def on_train_begin(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
-        # The other callbacks have just been initialized, as skorch does.
+        # Other callbacks reset their state when training begins; this one runs after them.
         if self.resumed is not None:
             restore_callbacks(net.callbacks_, self.resumed["callbacks"])
 
     def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         if self.checkpoint is not None:
-            self.checkpoint.save(state_of(net))
+            self.checkpoint.save(collect_state(net))
         if self.step(net):
             net.asked_to_stop_ = True
             raise StopPhase
@@ -168,7 +170,7 @@ def run_phase(
     checkpoint: Checkpoint | None = None,
     resumed: dict[str, Any] | None = None,
 ) -> TailNet:
-    """Train ``tail`` in place and return the skorch net that did it.
+    """Train ``tail`` in place, and return the skorch net that trained it.
 
     Parameters
     ----------
@@ -176,15 +178,15 @@ def run_phase(
     phase : Phase
     run : Run
     audit : Audit
-        The same for all phases.
+        The same object for all phases.
     best : KeepBest or None, default=None
-        Only with validation data.
-    earlier : sequence of dict
-        The epochs of the phases before this one.
+        The same object for all phases.  None if there is no validation data.
+    earlier : sequence of dict, default=()
+        The epochs of the earlier phases.
     checkpoint : Checkpoint or None, default=None
-        Each epoch is kept there.
+        Saves each epoch.
     resumed : dict or None, default=None
-        A state of this phase from ``checkpoint``: the phase continues from it.
+        A state of this phase, from which it continues; see :func:`collect_state`.
     """
     settings = run.settings
     device = settings.numerics.device
@@ -197,12 +199,12 @@ def run_phase(
         phase.layer_decay,
         weight_decay=settings.weight_decay,
     )
-    fused = True if device.type in FUSED else None  # else torch's choice
+    fused = True if device.type in FUSED else None  # None leaves the choice to torch
     callbacks = [
         ("audit", audit),
         *phase.callbacks,
         *([("best", best)] if best is not None else []),
-        *fresh(settings.skorch_callbacks),
+        *copy_callbacks(settings.skorch_callbacks),
         ("epoch_done", _EpochDone(checkpoint, run.step, best, resumed)),
     ]
     net = TailNet(
@@ -223,17 +225,17 @@ def run_phase(
     if resumed is not None:
         _restore(net, resumed)
     net.earlier_ = list(earlier)
-    left = phase.n_epochs - net.epoch_
+    n_remaining = phase.n_epochs - net.epoch_
     stopped = resumed is not None and best is not None and best.done_
-    if left > 0 and not stopped:
-        net.train_on(phase.train, phase.valid, left)
+    if n_remaining > 0 and not stopped:
+        net.train_on(phase.train, phase.valid, n_remaining)
     return net
 
 
-def state_of(net: TailNet) -> dict[str, Any]:
-    """Return the state of a phase, from which it can continue."""
+def collect_state(net: TailNet) -> dict[str, Any]:
+    """Return everything that is needed to continue a phase after the current epoch."""
     rows = [
-        {k: v for k, v in row.items() if k != "batches" and plain(v) is not NotImplemented}
+        {k: v for k, v in row.items() if k != "batches" and to_plain(v) is not NotImplemented}
         for row in net.history.to_list()
     ]
     return {
@@ -242,13 +244,14 @@ def state_of(net: TailNet) -> dict[str, Any]:
         "counters": (net.epoch_, net.step_),
         "tail": net.module_.state_dict(),
         "optimizer": net.optimizer_.state_dict(),
-        "callbacks": callback_states(net.callbacks_),
+        "callbacks": collect_callback_states(net.callbacks_),
         "history": rows,
         "earlier": net.earlier_,
     }
 
 
 def _restore(net: TailNet, state: dict[str, Any]) -> None:
+    """Load a state that :func:`collect_state` returned."""
     net.module_.load_state_dict(state["tail"])
     net.optimizer_.load_state_dict(state["optimizer"])
     net.epoch_, net.step_ = state["counters"]

@@ -1,4 +1,4 @@
-"""The plan of a fit: everything that happens before the first step of training."""
+"""Plan a fit: everything that happens before the first step of training."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ from ..backbones import Backbone, check_pooling, get_backbone
 from ..cache import check_cache
 from ..callbacks import GradualUnfreeze, Scheduled
 from ..data import Items, Preset, adapt, smallest_preset
-from ..tasks import Targets, Task, build_head, hold_out, set_linear, weighted
+from ..tasks import Targets, Task, build_head, hold_out, make_targets, set_linear
 from .batches import FixedRows, Samples, Source
 from .checkpoint import Checkpoint
-from .data import Data, FrozenStages, digests_of, first_pass, fit_cache, tuning_sources
+from .data import (
+    Data,
+    FrozenStages,
+    compute_digests,
+    make_tuning_sources,
+    open_fit_cache,
+    run_first_pass,
+)
 from .head_cache import SharedHeads
 from .phase import Phase, Run
 from .settings import FitSettings, is_pretrained, is_seeded, resolve
@@ -30,18 +37,19 @@ from .tail import Pooled, Tail
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of a fit, as an estimator received and checked them.
+    """The arguments of a fit, so that planning does not depend on the estimator.
 
     Parameters
     ----------
     parameters : mapping of str to object
-        The parameters of the estimator.
+        The checked parameters of the estimator.
     task : callable
-        Takes y and the number of items; returns the task of y.
-    X, y, sample_weight, groups, X_val, y_val
-        As ``fit`` takes them.
+        Takes y and the number of items, and returns the task of y.
     check_items : callable
-        Takes a preset, X and whether this is the X of ``fit``; returns items.
+        Takes a preset, X and ``reset``, which is True for the X of ``fit``, and returns the items
+        of X.
+    X, y, sample_weight, groups, X_val, y_val
+        The arguments of ``fit``, not yet checked.
     watched : bool, default=False
         True if scikit-learn's callbacks watch the fit.
     """
@@ -60,13 +68,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a fit needs before it trains.
+    """Everything that a fit needs for training.
 
     Parameters
     ----------
     tail : Tail
-        With its head initialized.
+        The part of the network that is trained; its head is initialized.
     phases : list of Phase
+        The phases in the order they are trained; empty if nothing trains.
     run : Run
     data : Data
         The part of the data that could be decoded.
@@ -92,56 +101,61 @@ class Plan:
 
 @contextmanager
 def plan_fit(request: Request) -> Iterator[Plan]:
-    """Return a context manager with the plan of a fit, in which the rows it reads exist."""
+    """Load the network, check the data, run the frozen stages once, and initialize the head.
+
+    This is a context manager that yields the plan.  The rows that the phases read may be in a
+    temporary folder, which is deleted at the end.
+    """
     given = request.parameters
     seed = int(check_random_state(given["random_state"]).randint(2**31))
-    backbone = _load(given, seed)
-    items = _checked_items(request, backbone)
+    backbone = _load_backbone(given, seed)
+    items = _check_items(request, backbone)
     task = request.task(request.y, len(items))
     settings = resolve(given, backbone, items, task.exact_model)
     data = _gather(request, settings, items, task, backbone.preset)
     checkpoint = None
     if given["checkpoint"] is not None:
-        checkpoint = Checkpoint(given["checkpoint"], fit_key(request, backbone, data))
-        begun = checkpoint.load()
-        if begun is not None and begun["seed"] != seed:  # without a random_state, that one counts
-            seed, preset = begun["seed"], backbone.preset
-            if not is_pretrained(backbone):
-                backbone = _load(given, seed)
+        checkpoint = Checkpoint(given["checkpoint"], compute_fit_key(request, backbone, data))
+        state = checkpoint.load()
+        # Without an integer random_state, a resumed fit has the seed with which it began.
+        if state is not None and state["seed"] != seed:
+            seed, preset = state["seed"], backbone.preset
+            if not is_pretrained(backbone):  # its random weights depend on the seed
+                backbone = _load_backbone(given, seed)
                 backbone.preset = preset
     if settings.early_stopping and not len(data.valid):
-        data = _held_out(data, settings, request.groups, seed)
-    with fit_cache(settings, data) as cache:
+        data = _hold_out_validation(data, settings, request.groups, seed)
+    with open_fit_cache(settings, data) as cache:
         stages = FrozenStages(backbone, settings, cache)
-        data, features, rows = first_pass(stages, data)
-        rows_of = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
+        data, features, rows = run_first_pass(stages, data)
+        head_rows = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
         known_seed = seed if is_seeded(given["random_state"]) else None
-        shared = SharedHeads(settings, data.task, known_seed, request.watched, rows_of)
-        tail = _initial_tail(settings, backbone, data.task, *rows_of[0], seed, shared)
-        phases = _phases(stages, data, features, rows, seed)
+        shared = SharedHeads(settings, data.task, known_seed, request.watched, head_rows)
+        tail = _build_tail(settings, backbone, data.task, *head_rows[0], seed, shared)
+        phases = _make_phases(stages, data, features, rows, seed)
         run, origin = Run(settings, data.task, seed), (given["backbone"], given["weights"])
         yield Plan(tail, phases, run, data, origin, checkpoint, shared)
 
 
-def augmentation_of(request: Request, backbone: Backbone | None) -> tuple[Preset, Any]:
-    """Return the preset of a fit and its augmentation, without "auto".
+def find_augmentation(request: Request, backbone: Backbone | None) -> tuple[Preset, Any]:
+    """Return the preset and the augmentation of a fit, with "auto" replaced by its meaning.
 
     Parameters
     ----------
     request : Request
     backbone : Backbone or None
-        The network of an earlier fit; None loads it.
+        The network of an earlier fit.  None loads the network.
     """
     if backbone is None:
-        backbone = _load(request.parameters, 0)
-        items = _checked_items(request, backbone)
+        backbone = _load_backbone(request.parameters, 0)
+        items = _check_items(request, backbone)
     else:
         items = request.check_items(backbone.preset, request.X, reset=True)
     return backbone.preset, resolve(request.parameters, backbone, items).augment
 
 
-def _checked_items(request: Request, backbone: Backbone) -> Items:
-    """Return the items of X; the preset of the network becomes the one that suits them."""
+def _check_items(request: Request, backbone: Backbone) -> Items:
+    """Check X and return its items; for tabular input, adapt the image size of the network."""
     given = request.parameters
     items: Items = request.check_items(backbone.preset, request.X, reset=True)
     if given["image_size"] is None and given["preset"] is None:
@@ -149,8 +163,8 @@ def _checked_items(request: Request, backbone: Backbone) -> Items:
     return items
 
 
-def _load(given: Mapping[str, Any], seed: int) -> Backbone:
-    """Return the network without its own classifier, its preset adapted to the parameters."""
+def _load_backbone(given: Mapping[str, Any], seed: int) -> Backbone:
+    """Load the network without its own classifier, and adapt its preset to the parameters."""
     backbone = get_backbone(given["backbone"], given["weights"], seed=seed)
     check_pooling(given["pooling"], backbone, given["backbone"])
     backbone.truncate(len(backbone.names))
@@ -161,9 +175,9 @@ def _load(given: Mapping[str, Any], seed: int) -> Backbone:
 
 
 def _gather(request: Request, settings: FitSettings, items: Items, task: Task, preset: Any) -> Data:
-    """Return the items of X, then those of X_val, with their encoded targets."""
+    """Collect the items of X and of X_val, with their encoded targets and weights."""
     n_own = len(items)
-    targets = weighted(task.encode(request.y, n_own), request.sample_weight)
+    targets = make_targets(task.encode(request.y, n_own), request.sample_weight)
     task, targets = task.narrow(task.weigh(targets, settings.class_weight))
     counted = np.flatnonzero(targets.weight > 0)
     X_val, y_val = request.X_val, request.y_val
@@ -172,22 +186,22 @@ def _gather(request: Request, settings: FitSettings, items: Items, task: Task, p
         raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
     if X_val is None:
         return Data(items, task, targets, counted, counted[:0], n_own)
-    more = request.check_items(preset, X_val)
-    targets = targets.followed_by(task.encode(y_val, len(more), "y_val"))
-    valid = np.arange(n_own, n_own + len(more))
-    return Data(items.followed_by(more), task, targets, counted, valid, n_own)
+    val_items = request.check_items(preset, X_val)
+    targets = targets.followed_by(task.encode(y_val, len(val_items), "y_val"))
+    valid = np.arange(n_own, n_own + len(val_items))
+    return Data(items.followed_by(val_items), task, targets, counted, valid, n_own)
 
 
-def _held_out(data: Data, settings: FitSettings, groups: Any, seed: int) -> Data:
-    """Return the data with a part of its training items held out for validation."""
+def _hold_out_validation(data: Data, settings: FitSettings, groups: Any, seed: int) -> Data:
+    """Hold out a part of the training items for validation."""
     counted = data.train
-    groups = None if groups is None else _checked_groups(groups, data.n_own)[counted]
+    groups = None if groups is None else _check_groups(groups, data.n_own)[counted]
     strata = data.task.strata(data.targets[counted])
     train, valid = hold_out(len(counted), strata, settings.validation_fraction, groups, seed)
     return replace(data, train=counted[train], valid=counted[valid])
 
 
-def _checked_groups(groups: Any, n_items: int) -> np.ndarray:
+def _check_groups(groups: Any, n_items: int) -> np.ndarray:
     array = np.asarray(groups)
     if array.shape != (n_items,):
         raise ValueError(
@@ -196,7 +210,7 @@ def _checked_groups(groups: Any, n_items: int) -> np.ndarray:
     return array
 
 
-def _initial_tail(
+def _build_tail(
     settings: FitSettings,
     backbone: Backbone,
     task: Task,
@@ -205,8 +219,23 @@ def _initial_tail(
     seed: int,
     shared: SharedHeads,
 ) -> Tail:
-    """Return the tail before it trains; its head has the exact solution, or the prior."""
-    mean, scale = _moments(features, targets.sample_weight, settings.standardise)
+    """Build the tail; its head has the coefficients of a linear model, or predicts the priors.
+
+    Parameters
+    ----------
+    settings : FitSettings
+    backbone : Backbone
+    task : Task
+    features : ndarray of shape (n, n_features)
+        The features of the training items.
+    targets : Targets
+        The targets of the training items.
+    seed : int
+        The seed of the random weights of the head, and of the solver.
+    shared : SharedHeads
+        The coefficients of the linear model, if another fit computed them.
+    """
+    mean, scale = _compute_moments(features, targets.sample_weight, settings.standardise)
     with seeded_globals(seed):
         head = build_head(settings.head, features.shape[1], task.n_outputs)
     tail = Tail(
@@ -227,15 +256,19 @@ def _initial_tail(
     def solve() -> tuple[np.ndarray, np.ndarray]:
         return task.exact_head(model, (features - mean) / scale, targets)
 
-    with seeded_globals(seed):  # a solver may draw
-        set_linear(head, *shared.exact(solve))
+    with seeded_globals(seed):  # a solver may draw random numbers
+        set_linear(head, *shared.load_or_solve(solve))
     return tail
 
 
-def _moments(
+def _compute_moments(
     features: np.ndarray, weight: np.ndarray, standardise: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return weighted mean and standard deviation of each feature; 1 for a constant one."""
+    """Return the weighted mean and standard deviation of each feature.
+
+    The standard deviation of a constant feature is replaced by 1.  Without ``standardise``, all
+    means are 0 and all standard deviations are 1.
+    """
     if not standardise:
         return np.zeros_like(features[0]), np.ones_like(features[0])
     mean = np.average(features, axis=0, weights=weight)
@@ -244,10 +277,10 @@ def _moments(
     return mean.astype(features.dtype), scale.astype(features.dtype)
 
 
-def _phases(
+def _make_phases(
     stages: FrozenStages, data: Data, features: np.ndarray, rows: Any, seed: int
 ) -> list[Phase]:
-    """Return the phases of a fit: the head on frozen features, then the stages behind the cut."""
+    """Make the phases of a fit: the head on frozen features, then the stages after the cut."""
     settings = stages.settings
     pooled: tuple[Source, Source] = (
         FixedRows(features[data.train], Pooled()),
@@ -255,27 +288,28 @@ def _phases(
     )
     phases = []
     if settings.freeze_epochs:
-        phases.append(_phase(settings, data, pooled, "head", stages.n_stages))
+        phases.append(_make_phase(settings, data, pooled, "head", stages.n_stages))
     if settings.max_epochs:
         sources = pooled
         if settings.tunes or settings.augment is not None:
-            sources = tuning_sources(stages, data, pooled, rows, seed)
-        phases.append(_phase(settings, data, sources, "fine-tune", settings.cut))
+            sources = make_tuning_sources(stages, data, pooled, rows, seed)
+        phases.append(_make_phase(settings, data, sources, "fine-tune", settings.cut))
     return phases
 
 
-def _phase(
+def _make_phase(
     settings: FitSettings, data: Data, sources: tuple[Source, Source], name: str, cut: int
 ) -> Phase:
-    """Return one phase, with the callbacks that drive its learning rates and its cut."""
+    """Make one phase, with the callbacks that change its learning rates and its cut."""
     train, valid = (
         Samples(source, data.targets[part], settings.numerics.dtype)
         for source, part in zip(sources, (data.train, data.valid), strict=True)
     )
     schedule = settings.lr_schedule
-    driven = {"lr": schedule, **getattr(schedule, "companions", {})}
+    # Some schedules, such as one cycle, also have schedules of other settings.
+    schedules = {"lr": schedule, **getattr(schedule, "companions", {})}
     callbacks: list[tuple[str, Any]] = [
-        (f"scheduled_{setting}", Scheduled(setting, each)) for setting, each in driven.items()
+        (f"scheduled_{setting}", Scheduled(setting, each)) for setting, each in schedules.items()
     ]
     fine_tunes = name == "fine-tune"
     if fine_tunes and settings.unfreeze_every is not None:
@@ -287,28 +321,30 @@ def _phase(
         train=train,
         valid=valid if len(valid) else None,
         lr=settings.fine_tune_lr if fine_tunes and settings.tunes else settings.lr,
-        # in the head phase no stage trains, so none needs a learning rate of its own
+        # In the head phase no stage trains, so none needs a learning rate of its own.
         layer_decay=settings.layer_decay if fine_tunes else 1.0,
         callbacks=callbacks,
     )
 
 
-# These parameters do not change the result of a fit, or are described in another way.
+# Parameters that do not change the result of a fit, or are in its key in another form.
 NOT_IN_KEY = {"device", "n_jobs", "verbose", "cache", "checkpoint", "random_state", "backbone"}
 
 
-def fit_key(request: Request, backbone: Backbone, data: Data) -> str:
-    """Return the name of a fit: equal if parameters, data, weights and versions are.
+def compute_fit_key(request: Request, backbone: Backbone, data: Data) -> str:
+    """Return a key that is equal for two fits if parameters, data, weights and versions are.
 
-    Without an integer ``random_state``, the seed is not part of it: such a fit continues with the
-    seed that it drew first.
+    If ``random_state`` is not an integer, the seed is not part of the key, because a resumed fit
+    uses the seed with which it began.
     """
     given = request.parameters
-    asked = {name: value for name, value in given.items() if name not in NOT_IN_KEY}
+    parameters = {name: value for name, value in given.items() if name not in NOT_IN_KEY}
     seed = int(given["random_state"]) if is_seeded(given["random_state"]) else None
     pretrained = given["weights"] is not None and is_pretrained(backbone)
     network = backbone.fingerprint() if pretrained else described(given["backbone"])
     groups = None if request.groups is None else np.asarray(request.groups).tolist()
-    words = described([__version__, torch.__version__, asked, seed, data.task, data.n_own, groups])
-    items = digests_of(data.items, check_cache(given["cache"]))
+    words = described(
+        [__version__, torch.__version__, parameters, seed, data.task, data.n_own, groups]
+    )
+    items = compute_digests(data.items, check_cache(given["cache"]))
     return hash_parts("fit", words, network, *items, data.targets.values, data.targets.weight).hex()

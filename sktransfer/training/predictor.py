@@ -1,4 +1,4 @@
-"""A trained tail that predicts: on any device, in batches of one size."""
+"""Compute features and outputs with a trained tail, on any device and in batches of one size."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from .._support.device import resolve_device
 from ..cache import ActivationCache
 from ..extraction import Prefix, Tap, resolve_batch_size, run_frozen, run_rows, spare_taps
 from ..tasks import Task
-from .data import digests_of
-from .parameters import tta_views
+from .data import compute_digests
+from .parameters import make_tta_views
 from .settings import Numerics
 from .tail import Tail
 
-# The head computes in blocks of this many rows.
+# Number of rows of the blocks in which the head computes.
 HEAD_ROWS = 64
 
 
 class Predictor:
-    """Features and outputs of a trained network.
+    """Computes features and outputs with a trained network.
 
     Parameters
     ----------
     tail : Tail
-        Trained, frozen, on the CPU.
+        The trained tail, frozen and on the CPU.
     task : Task
     numerics : Numerics
-        The device and the types it was trained with.
+        The device and the types with which the tail was trained.
     """
 
     def __init__(self, tail: Tail, task: Task, numerics: Numerics):
@@ -41,7 +41,10 @@ class Predictor:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Make the prefixes; the copies of the stages that run are made with the first batch."""
+        """Make the prefixes: of all stages, of the frozen ones, and of those after the cut.
+
+        They copy the stages to the device when they get their first batch.
+        """
         backbone, numerics = self.tail.backbone, self.numerics
         device = numerics.device
         try:
@@ -59,7 +62,7 @@ class Predictor:
 
     @property
     def n_features(self) -> int:
-        """The number of features that the head sees."""
+        """The number of features, which are the inputs of the head."""
         return len(self.tail.mean)
 
     def features(
@@ -73,20 +76,24 @@ class Predictor:
         decode_error: str = "raise",
         progress: Callable[[int], object] = int,
     ) -> np.ndarray:
-        """Return the pooled features (n, d) of items; NaN for one that could not be decoded.
+        """Return the pooled features of items, (n, d); those that cannot be decoded get NaN.
 
-        With a cache, the activations at the cut are looked up there.
+        With a cache, the activations at the cut are looked up, and kept for later calls.
 
         Parameters
         ----------
         items : sequence of n items
         preset : Preset or None, default=None
-            The preset of the items; None is that of the network.
-        batch_size, cache, n_jobs, decode_error, progress
-            As in :func:`run_frozen`.
+            The preset of the items.  None is that of the network.
+        batch_size : int or "auto", default="auto"
+            Number of rows in every batch.
+        cache, n_jobs, decode_error, progress
+            As for :func:`run_frozen`.
         """
         cut, n_stages = self.tail.cut, len(self.tail.backbone.names)
         double = self.numerics.dtype == torch.float64
+        # Two runs, divided at the cut, if the rows there are cached, or if they are float32 and the
+        # later stages compute in float64.
         divided = cut > 0 and (cache is not None or double)
         size = resolve_batch_size(batch_size, self._whole.device)
         prefix = (self._frozen if divided else self._whole).sized(size)
@@ -108,13 +115,13 @@ class Predictor:
         return features
 
     def head_outputs(self, features: np.ndarray) -> np.ndarray:
-        """Return the outputs (n, n_outputs) of features, float64."""
+        """Return the outputs of the head for features, (n, n_outputs), float64."""
         tail = self.tail
         head = deepcopy(tail.head).double().eval()
         scaled = (features.astype(np.float64) - tail.mean.double().numpy()) / (
             tail.scale.double().numpy()
         )
-        # blocks of one size: the last bits of a matrix product depend on its number of rows
+        # Blocks of one size, because the number of rows affects the last bits of a matrix product.
         block = np.zeros((HEAD_ROWS, scaled.shape[1]))
         outputs = []
         with torch.inference_mode():
@@ -125,27 +132,28 @@ class Predictor:
         return np.concatenate(outputs)
 
     def outputs(self, items: Sequence[Any], *, tta: int, augment: Any, **how: Any) -> np.ndarray:
-        """Return the outputs (n, n_outputs) of items, float64; NaN for one that is unreadable.
+        """Return the outputs for items, (n, n_outputs), float64; those not decoded get NaN.
 
         Parameters
         ----------
         items : sequence of n items
         tta : int
-            The number of random views of each item whose outputs are averaged with its own.
-        augment : str, Views or callable
-            Makes these views.
+            Number of random views of each item, for test-time augmentation.  Their outputs and the
+            output of the item itself are averaged.
+        augment : None, str, Views or callable
+            The augmentation that makes the views; "light" if None or "auto".
         **how : dict
-            The keyword arguments of :meth:`features`.
+            Keyword arguments of :meth:`features`.
         """
         outputs = self.head_outputs(self.features(items, **how))
         if not tta:
             return outputs
-        views = tta_views(augment, tta)
-        if how.get("decode_error") == "warn":  # the items themselves have warned
+        views = make_tta_views(augment, tta)
+        if how.get("decode_error") == "warn":  # there was a warning for the items already
             how |= {"decode_error": "ignore"}
-        of_items = views.items(items, digests_of(items, how.get("cache")))
+        all_views = views.items(items, compute_digests(items, how.get("cache")))
         preset = views.preset(self.tail.backbone.preset)
-        drawn = self.head_outputs(self.features(of_items, preset=preset, **how))
+        drawn = self.head_outputs(self.features(all_views, preset=preset, **how))
         summed = drawn.reshape(len(items), tta, -1).sum(axis=1)
         averaged: np.ndarray = (outputs + summed) / (1 + tta)
         return averaged

@@ -1,4 +1,4 @@
-"""What a fit did: to each stage, and epoch by epoch."""
+"""Records of a fit: a report on the stages, and the history of the epochs."""
 
 from __future__ import annotations
 
@@ -12,38 +12,46 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .._support.validation import require
 from ..backbones import Backbone
 from ..exceptions import FreezeError
-from .checkpoint import plain
+from .checkpoint import to_plain
 from .optim import HEAD
 
 Weights = dict[str, Tensor]
 
 
 class Report(list[dict[str, Any]]):
-    """One dict a stage, in order, and one for the head.
+    """A list with one dict for each stage, in order, and one for the head.
 
-    Keys: ``"stage"``, ``"frozen"`` (whether it never trained), ``"batch_norm"`` ("eval", "train",
-    or "" without any), ``"lr_min"`` and ``"lr_max"`` (0 where frozen), ``"moved"`` (the norm of the
-    change of its weights over their norm) and ``"note"``.
+    The keys of a dict are:
+
+    - ``"stage"``, the name of the stage, or "head",
+    - ``"frozen"``, True if the stage was frozen in all phases,
+    - ``"batch_norm"``, the mode of its batch norm in training: "eval", "train", or "" if it has no
+      batch norm,
+    - ``"lr_min"`` and ``"lr_max"``, the minimum and maximum of its learning rate, 0 if frozen,
+    - ``"moved"``, the norm of the change of its weights divided by the norm of the weights before,
+    - ``"note"``, a remark or "".
     """
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame, one row a stage."""
+        """Return the report as a pandas DataFrame with one row for each stage."""
         return require("pandas", "cli").DataFrame(list(self))
 
 
 class Audit(Callback):
-    """Watch which stages get gradients, and between which rates.
+    """Record which stages get gradients, and their minimum and maximum learning rates.
 
     Attributes
     ----------
     rates_ : dict of str to list of float
-        For each stage that was trainable, its least and its greatest rate.
+        The minimum and the maximum learning rate of each stage that was trainable.
+    trained_ : set of str
+        The stages that got a gradient.
 
     Raises
     ------
     FreezeError
-        At the end of the first epoch in which a stage is trainable and has a rate, if none of its
-        parameters got a gradient.
+        At the end of an epoch, if a stage is trainable and its learning rate is above 0, but none
+        of its parameters has got a gradient so far.
     """
 
     def __init__(self) -> None:
@@ -51,7 +59,7 @@ class Audit(Callback):
         self.trained_: set[str] = set()
 
     def on_grad_computed(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
-        """Note the rates of what is trainable, and who got a gradient for the first time."""
+        """Record the learning rates of trainable stages, and the stages that got a gradient."""
         for group in net.optimizer_.param_groups:
             name = group["name"].partition("/")[0]
             if not any(p.requires_grad for p in group["params"]):
@@ -62,44 +70,44 @@ class Audit(Callback):
                 self.trained_.add(name)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
-        """Raise for a stage that trains and got no gradient."""
+        """Raise an error if a trainable stage got no gradient."""
         idle = [n for n, (_, high) in self.rates_.items() if high > 0 and n not in self.trained_]
         if idle:
             raise FreezeError(
-                f"Stage {idle[0]!r} is trainable and got no gradient in its first epoch: something "
-                "behind it detaches what it computes, or no parameter of it is used."
+                f"Stage {idle[0]!r} is trainable and got no gradient in its first epoch. Either "
+                "its parameters are not used, or a later part of the network detaches its output."
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {"rates": self.rates_, "trained": sorted(self.trained_)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Load a state that ``state_dict`` returned."""
         self.rates_, self.trained_ = dict(state["rates"]), set(state["trained"])
 
 
 def make_report(
     before: Weights, backbone: Backbone, head: nn.Module, audit: Audit, freeze_bn: bool
 ) -> Report:
-    """The report of a fit.
+    """Make the report of a fit.
 
     Parameters
     ----------
     before : dict of str to Tensor
         The state of the backbone before the fit.
     backbone : Backbone
-        After it.
+        The backbone after the fit.
     head : Module
     audit : Audit
-        That watched all phases.
+        The audit of all phases.
     freeze_bn : bool
-        Whether batch norm stayed in evaluation mode after the cut, too.
+        True if batch norm after the cut stayed in evaluation mode, too.
 
     Raises
     ------
     FreezeError
-        If a stage that was never trainable has other weights than before.
+        If a stage changed that was never trainable.
     """
     rates = audit.rates_
     report = Report()
@@ -108,29 +116,32 @@ def make_report(
         frozen = name not in rates
         changed = [key for key, new in stage.state_dict().items() if not torch.equal(old[key], new)]
         if frozen and changed:
-            raise FreezeError(f"Stage {name!r} is frozen, and its {changed[0]!r} moved.")
-        moved = _moved(old, stage)
+            raise FreezeError(
+                f"Stage {name!r} is frozen and must not change, but its {changed[0]!r} changed. A "
+                "callback, or the network itself, modifies it in training."
+            )
+        moved = _measure_change(old, stage)
         low, high = rates.get(name, (0.0, 0.0))
-        stepped_back = not frozen and high > 0 and moved == 0
+        was_reset = not frozen and high > 0 and moved == 0
         report.append(
             {
                 "stage": name,
                 "frozen": frozen,
-                "batch_norm": _mode(stage, frozen or freeze_bn),
+                "batch_norm": _find_batch_norm_mode(stage, frozen or freeze_bn),
                 "lr_min": low,
                 "lr_max": high,
                 "moved": moved,
-                "note": "trained, then set back to the best epoch" if stepped_back else "",
+                "note": "trained, then reset to the weights of the best epoch" if was_reset else "",
             }
         )
     low, high = rates.get(HEAD, (0.0, 0.0))
-    head_row = {"stage": HEAD, "frozen": False, "batch_norm": _mode(head, False)}
+    head_row = {"stage": HEAD, "frozen": False, "batch_norm": _find_batch_norm_mode(head, False)}
     report.append(head_row | {"lr_min": low, "lr_max": high, "moved": float("nan"), "note": ""})
     return report
 
 
-def _moved(before: Weights, stage: nn.Module) -> float:
-    """The norm of the change of a stage's weights over their norm before."""
+def _measure_change(before: Weights, stage: nn.Module) -> float:
+    """Return the norm of the change of a stage's weights, divided by the norm of the weights."""
     change, norm = torch.zeros(()), torch.zeros(())
     for name, value in stage.named_parameters():
         old, new = before[name].cpu().double(), value.detach().cpu().double()
@@ -138,29 +149,35 @@ def _moved(before: Weights, stage: nn.Module) -> float:
     return float((change / norm.clamp_min(1e-300)).sqrt())
 
 
-def _mode(module: nn.Module, frozen: bool) -> str:
+def _find_batch_norm_mode(module: nn.Module, frozen: bool) -> str:
+    """Return "eval" or "train"; "" if the module has no batch norm."""
     if not any(isinstance(part, _BatchNorm) for part in module.modules()):
         return ""
     return "eval" if frozen else "train"
 
 
-def epochs_of(net: Any) -> list[dict[str, Any]]:
+def list_epochs(net: Any) -> list[dict[str, Any]]:
     """Return the epochs of a phase, as :class:`History` lists them."""
     names = ("phase", "epoch", "cut", "train_loss", "valid_loss", "valid_score", "lr")
     return [
-        {name: plain(row[name]) for name in names if name in row} | {"seconds": row["dur"]}
+        {name: to_plain(row[name]) for name in names if name in row} | {"seconds": row["dur"]}
         for row in net.history.to_list()
-        if "lr" in row  # an interrupted epoch has none
+        if "lr" in row  # an interrupted epoch has no learning rates
     ]
 
 
 class History(list[dict[str, Any]]):
-    """One dict an epoch, in order.
+    """A list with one dict for each epoch, in order.
 
-    Keys: ``"phase"`` ("head" or "fine-tune"), ``"epoch"`` (from 1, over both phases), ``"cut"``
-    (how many stages were frozen), ``"train_loss"``, ``"lr"`` (a dict: the rate of each group at the
-    end of the epoch), ``"seconds"``, and with validation data ``"valid_loss"`` and
-    ``"valid_score"``.
+    The keys of a dict are:
+
+    - ``"phase"``, "head" or "fine-tune",
+    - ``"epoch"``, counted from 1 over both phases,
+    - ``"cut"``, the number of frozen stages,
+    - ``"train_loss"``,
+    - ``"lr"``, a dict of the learning rates of the stages and the head at the end of the epoch,
+    - ``"seconds"``, the duration of the epoch,
+    - with validation data, ``"valid_loss"`` and ``"valid_score"``.
 
     Examples
     --------
@@ -172,6 +189,9 @@ class History(list[dict[str, Any]]):
     """
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame, one row an epoch; the rates get a column for each group."""
+        """Return the history as a pandas DataFrame with one row for each epoch.
+
+        Each stage has a column for its learning rate, such as "lr/head".
+        """
         pandas = require("pandas", "cli")
         return pandas.json_normalize(list(self), sep="/")

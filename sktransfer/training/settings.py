@@ -1,7 +1,7 @@
 """The settings of a fit: the parameters of an estimator, resolved for one network and its data.
 
-Parameters come in as a mapping and leave as :class:`FitSettings`, which has no "auto".  The one
-exception is a learning rate, which the range test finds when its phase begins.
+:func:`resolve` turns a mapping of parameters into :class:`FitSettings`, which contains no "auto".
+The only exception are learning rates, which the range test finds when a phase begins.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .parameters import PARAMETERS, Facts, is_auto
 
 @dataclass(frozen=True, kw_only=True)
 class Numerics:
-    """The device and the types that a network computes with.
+    """The device and the types in which a network computes.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Numerics:
     precision : torch.dtype
         The type of the forward pass.
     dtype : torch.dtype
-        The type of the weights that train.
+        The type of the weights that are trained.
     """
 
     device: torch.device
@@ -43,34 +43,37 @@ class Numerics:
 
     @property
     def numpy_dtype(self) -> Any:
-        """NumPy's name of ``dtype``."""
+        """The NumPy dtype that corresponds to ``dtype``."""
         return torch.zeros((), dtype=self.dtype).numpy().dtype
 
     @property
     def frozen_precision(self) -> torch.dtype:
-        """The type that the frozen stages compute in: at most float32."""
+        """The type in which the frozen stages compute: float32 if ``precision`` is float64."""
         return torch.float32 if self.precision == torch.float64 else self.precision
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """The parameters of a fit, for one network and its items.
+    """The settings of a fit, for one network and its items.
+
+    Settings without a description have the meaning of the parameter of the same name of
+    :class:`FineTuneClassifier`.
 
     Parameters
     ----------
     cut : int
-        The stages before it never train.
+        The number of stages that never train.
     tunes : bool
-        True if any stage trains.
+        True if at least one stage trains.
     pooling : str
     head : str or callable
     head_init : estimator or None
-        The linear model whose coefficients the head starts from; None starts from the prior.
+        The linear model whose coefficients are the initial head.  None starts from the priors.
     dropout : float
     standardise : bool
-        If True, the head sees features of mean 0 and standard deviation 1.
+        If True, the features are scaled to mean 0 and standard deviation 1 before the head.
     freeze_bn : bool
-        If True, batch norm behind the cut stays in evaluation mode, too.
+        If True, batch norm after the cut stays in evaluation mode, too.
     augment : None, str, Views or callable
     freeze_epochs, max_epochs : int
     unfreeze_every : int or None
@@ -133,16 +136,17 @@ def resolve(
     items: Items,
     exact_model: Callable[[], Any] = lambda: None,
 ) -> FitSettings:
-    """Return the settings that parameters mean for a network and its items.
+    """Resolve the parameters of an estimator for a network and its items.
 
     Parameters
     ----------
     given : mapping of str to object
-        The parameters of an estimator, checked.  One that it does not have changes nothing.
+        The checked parameters.  ``label_smoothing`` and ``class_weight`` may be missing.
     backbone : Backbone
     items : Items
-    exact_model : callable
-        Returns the linear model that a head starts from, unless the user gave one.
+    exact_model : callable, default=lambda: None
+        Returns the linear model whose coefficients are the initial head, if the user did not pass
+        one.
     """
     device = resolve_device(given["device"])
     facts = Facts(
@@ -158,7 +162,7 @@ def resolve(
             value = given[name] if auto is None else auto(facts, known)
             known[name] = value.item() if isinstance(value, np.generic) else value
         if name == "unfreeze":
-            known["cut"] = cut_of(backbone, known["unfreeze"])
+            known["cut"] = find_cut(backbone, known["unfreeze"])
     init = known["head_init"]
     if isinstance(init, str):
         init = None if init == "prior" else exact_model()
@@ -171,13 +175,13 @@ def resolve(
         layer_decay=float(known["layer_decay"]),
         lr_schedule=resolve_schedule(known["lr_schedule"]),
         inference_batch_size=resolve_batch_size(known["inference_batch_size"], device),
-        numerics=_numerics(given["precision"], device, is_double),
+        numerics=_resolve_numerics(given["precision"], device, is_double),
         cache=check_cache(known["cache"]),
         **{name: known[name] for name in AS_GIVEN},
     )
 
 
-# The settings that are parameters as they were given, or what "auto" means.
+# The settings that equal the parameter of the same name, or the meaning of its "auto".
 AS_GIVEN: Collection[str] = (
     "cut",
     "pooling",
@@ -205,27 +209,29 @@ AS_GIVEN: Collection[str] = (
 )
 
 
-def _numerics(precision: str, device: torch.device, is_double: bool) -> Numerics:
+def _resolve_numerics(precision: str, device: torch.device, is_double: bool) -> Numerics:
+    """Choose the types; float64 items (``is_double``) are trained on in float64 on a CPU."""
     if is_double and device.type == "cpu" and precision != "bfloat16":
-        resolve_precision(precision, device)
+        resolve_precision(precision, device)  # raises an error if the name is invalid
         return Numerics(device=device, precision=torch.float64, dtype=torch.float64)
     computed = resolve_precision(precision, device)
     return Numerics(device=device, precision=computed, dtype=torch.float32)
 
 
-def cut_of(backbone: Backbone, unfreeze: Any) -> int:
-    """Return the cut that leaves ``unfreeze`` stages to train.
+def find_cut(backbone: Backbone, unfreeze: Any) -> int:
+    """Return the cut before the first stage that trains.
 
     Parameters
     ----------
     backbone : Backbone
     unfreeze : int, "all" or str
-        The number of stages, from the last; all; or the name of the first that trains.
+        The number of stages that train, counted from the last one; "all"; or the name of the first
+        stage that trains.
 
     Raises
     ------
     ValueError
-        If the backbone has fewer stages, or none of that name.
+        If the backbone has fewer stages, or no stage of that name.
     """
     names = backbone.names
     if isinstance(unfreeze, str):
@@ -241,11 +247,11 @@ def cut_of(backbone: Backbone, unfreeze: Any) -> int:
 
 
 def is_pretrained(backbone: Backbone) -> bool:
-    """Return True if the weights are not random: random ones have neither a tag nor a hash."""
+    """Return True if the weights are pretrained.  Random weights have neither a tag nor a hash."""
     info = backbone.weights_info
     return not info or any(info.get(key) is not None for key in ("tag", "sha256"))
 
 
 def is_seeded(random_state: Any) -> bool:
-    """Return True if two fits with this ``random_state`` draw the same."""
+    """Return True if two fits with this ``random_state`` make the same random draws."""
     return isinstance(random_state, Integral)

@@ -1,4 +1,4 @@
-"""The tail: the part of a network behind the cut, which is trained."""
+"""The tail of a network: the part after the cut, which is trained."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from ..backbones import Backbone, pool
 
 @dataclass(frozen=True)
 class Pooled:
-    """The entry of rows that are pooled features already: they go to the head."""
+    """The entry of rows that are already pooled features, and enter the head."""
 
 
-# Where rows enter a tail: the stage with this index, or the head.
+# The place where rows enter a tail: the stage with this index, or the head.
 Entry = int | Pooled
 
 
 class Tail(nn.Module):
-    """The stages behind the cut, pooling, standardisation, dropout and the head.
+    """The stages after the cut, pooling, standardisation, dropout and the head.
 
     Parameters
     ----------
     backbone : Backbone
+        All stages.  Rows that enter at the cut pass only the later ones.
     head : Module
         Maps (b, n_features) to (b, n_outputs).
     pooling : str
         How the positions of the last feature map become one vector.
     mean, scale : ndarray of shape (n_features,)
-        The head sees ``(features - mean) / scale``.
+        The input of the head is ``(features - mean) / scale``.
     dropout : float in [0, 1)
-        The share of the features that a training step hides from the head.
+        Probability with which a feature is set to zero in training.
     freeze_bn : bool
-        If True, batch norm behind the cut stays in evaluation mode, too.
+        If True, batch norm after the cut stays in evaluation mode, too.
     cut : int, default=0
-        The number of stages that stay frozen for good.  Their output may have been computed before
-        training began, so gradual unfreezing stops here.
+        The number of stages that are never unfrozen, because their output may have been computed
+        before training.
     """
 
     mean: Tensor
@@ -71,7 +72,7 @@ class Tail(nn.Module):
         self.cut = cut
 
     def train(self, mode: bool = True) -> Tail:
-        """Set the mode; frozen parts stay in evaluation mode."""
+        """Set training or evaluation mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         if self.freeze_bn:
             for module in self.backbone.modules():
@@ -80,12 +81,12 @@ class Tail(nn.Module):
         return self
 
     def set_head_training(self, mode: bool) -> None:
-        """Set the mode of the parts behind the stages."""
+        """Set training or evaluation mode of dropout and the head only."""
         self.dropout.train(mode)
         self.head.train(mode)
 
     def features(self, x: Tensor, entry: Entry = 0) -> Tensor:
-        """Return the pooled features (b, n_features) of rows that enter at ``entry``."""
+        """Return the pooled features of rows that enter at ``entry``, (b, n_features)."""
         if isinstance(entry, Pooled):
             return x
         maps = self.backbone(x, start=entry)
@@ -94,10 +95,10 @@ class Tail(nn.Module):
         return pool(maps.to(dtype), self.pooling, backbone.layout, backbone.n_prefix_tokens)
 
     def outputs(self, features: Tensor) -> Tensor:
-        """Return the outputs (b, n_outputs) of pooled features."""
+        """Return the outputs of the head for pooled features, (b, n_outputs)."""
         outputs: Tensor = self.head(self.dropout((features - self.mean) / self.scale))
         return outputs
 
     def forward(self, x: Tensor, entry: Entry = 0) -> Tensor:
-        """Return the outputs (b, n_outputs) of rows that enter at ``entry``."""
+        """Return the outputs for rows that enter at ``entry``, (b, n_outputs)."""
         return self.outputs(self.features(x, entry))

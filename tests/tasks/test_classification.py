@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from sktransfer.tasks import Classification, MultiLabel, find_classification, weighted
+from sktransfer.tasks import Classification, MultiLabel, find_classification, make_targets
 
 LABELS = st.lists(st.sampled_from(["ant", "bee", "wasp"]), min_size=1, max_size=30)
 
@@ -22,7 +22,7 @@ def find(y, n_items=None):
 def encoded(y, sample_weight=None, class_weight=None):
     """Return the task of y, and its targets."""
     task = find(y)
-    return task, task.weigh(weighted(task.encode(y, len(y)), sample_weight), class_weight)
+    return task, task.weigh(make_targets(task.encode(y, len(y)), sample_weight), class_weight)
 
 
 @given(LABELS)
@@ -77,7 +77,7 @@ def test_a_class_without_weight_is_dropped():
 
 def test_one_class_alone_is_an_error():
     task, targets = encoded(list("ab"), [1, 0])
-    with pytest.raises(ValueError, match="y must have at least 2 classes; it has only one class"):
+    with pytest.raises(ValueError, match="y must have at least 2 classes; got only one class"):
         task.narrow(targets)
 
 
@@ -96,7 +96,7 @@ def test_indicators_must_have_a_row_for_each_item():
     [
         (list("ab"), np.eye(2, dtype=int), "y_val must have one label for each item, as y has"),
         (np.eye(2, dtype=int), list("ab"), "y_val must have columns of 0 and 1 for each item"),
-        (list("ab"), list("ac"), "y_val must hold labels that y holds; it also has 'c'"),
+        (list("ab"), list("ac"), "y_val must contain only labels of y; got 'c'"),
     ],
 )
 def test_validation_labels_of_another_kind_are_an_error(y, other, message):

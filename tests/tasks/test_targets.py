@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sktransfer.tasks import hold_out, weighted
+from sktransfer.tasks import hold_out, make_targets
 
 
 def test_targets_without_weights_have_weight_one():
-    targets = weighted(np.eye(3), None)
+    targets = make_targets(np.eye(3), None)
     assert_array_equal(targets.weight, [1, 1, 1])
     assert_array_equal(targets[np.array([2, 0])].values, np.eye(3)[[2, 0]])
 
 
 def test_further_targets_have_weight_one():
-    targets = weighted(np.eye(2), [2.0, 3.0]).followed_by(np.eye(2)[:1])
+    targets = make_targets(np.eye(2), [2.0, 3.0]).followed_by(np.eye(2)[:1])
     assert_array_equal(targets.weight, [2, 3, 1])
     assert len(targets) == 3
 
@@ -26,7 +26,7 @@ def test_further_targets_have_weight_one():
 @pytest.mark.parametrize("weight", [[1, -1], [1, np.nan], [0, 0]])
 def test_a_negative_or_missing_weight_is_an_error(weight):
     with pytest.raises(ValueError, match=r"(?i)sample.weight"):
-        weighted(np.eye(2), weight)
+        make_targets(np.eye(2), weight)
 
 
 @given(st.integers(4, 40), st.sampled_from([0.1, 0.25, 0.5]), st.integers(0, 100))
@@ -72,7 +72,9 @@ def test_every_class_is_held_out_if_groups_allow_it(seed):
 
 def test_a_fraction_that_leaves_a_class_nothing_to_train_on_is_an_error():
     labels = np.array(["a"] * 50 + ["b"] * 2)
-    with pytest.raises(ValueError, match=r"validation_fraction must leave .*0\.9 leaves too few"):
+    with pytest.raises(
+        ValueError, match=r"validation_fraction must leave .*got 0\.9, which leaves too few"
+    ):
         hold_out(52, labels, 0.9, None, 0)
 
 
@@ -90,7 +92,9 @@ def test_few_groups_can_be_held_out():
         assert len(train)
         assert len(held)
         assert not set(groups[train]) & set(groups[held])
-    with pytest.raises(ValueError, match="groups must be at least 2, one of them to hold out"):
+    with pytest.raises(
+        ValueError, match="groups must have at least 2 groups, because early_stopping holds out one"
+    ):
         hold_out(36, y, 0.1, np.zeros(36), 0)
 
 
@@ -101,5 +105,7 @@ def test_the_held_out_part_without_strata_has_the_size_of_the_fraction():
 
 @pytest.mark.parametrize("fraction", [0.99, 0.999])
 def test_a_fraction_that_leaves_nothing_to_train_on_is_named(fraction):
-    with pytest.raises(ValueError, match=f"validation_fraction must leave .* {fraction} leaves"):
+    with pytest.raises(
+        ValueError, match=f"validation_fraction must leave .* {fraction}, which leaves"
+    ):
         hold_out(52, np.array(list("ab" * 26)), fraction, None, 0)

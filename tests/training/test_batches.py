@@ -9,15 +9,15 @@ from numpy.testing import assert_array_equal
 
 from sktransfer import ImagePreset
 from sktransfer.data.augmentation import resolve_augment
-from sktransfer.tasks import find_classification, weighted
+from sktransfer.tasks import find_classification, make_targets
 from sktransfer.training.batches import (
     DecodedItems,
     DrawnViews,
     FixedRows,
     ResidentRows,
     Samples,
+    move_to_device,
     read_ahead,
-    resident,
     split_rows,
 )
 from sktransfer.training.tail import Pooled
@@ -26,7 +26,7 @@ from sktransfer.training.tail import Pooled
 def targets_of(labels, sample_weight=None):
     """Return the encoded targets of a text of one-letter labels."""
     task = find_classification(list(labels), len(labels), "Model")
-    return weighted(task.encode(list(labels), len(labels)), sample_weight)
+    return make_targets(task.encode(list(labels), len(labels)), sample_weight)
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 99), st.integers(0, 9))
@@ -80,7 +80,7 @@ CPU = torch.device("cpu")
 def test_rows_that_stay_on_the_device_are_the_same_rows(rng):
     rows = rng.normal(size=(10, 4)).astype(np.float16)
     source = FixedRows(rows, 2)
-    moved = resident(source, CPU, free_bytes=10**6)
+    moved = move_to_device(source, CPU, free_bytes=10**6)
     assert isinstance(moved, ResidentRows)
     assert moved.entry == 2
     part = np.array([7, 0, 7])
@@ -91,15 +91,15 @@ def test_rows_that_stay_on_the_device_are_the_same_rows(rng):
 
 def test_rows_take_at_most_a_quarter_of_the_free_memory():
     source = FixedRows(np.zeros((10, 4), np.float32), None)  # 160 bytes
-    assert resident(source, CPU, free_bytes=639) is source
-    assert isinstance(resident(source, CPU, free_bytes=640), ResidentRows)
+    assert move_to_device(source, CPU, free_bytes=639) is source
+    assert isinstance(move_to_device(source, CPU, free_bytes=640), ResidentRows)
 
 
 def test_rows_of_a_cpu_and_random_views_are_not_moved():
     fixed = FixedRows(np.zeros((10, 4), np.float32), None)
     drawn = DrawnViews(np.zeros((10, 4), np.float32), 2, None, 0)
-    assert resident(fixed, CPU) is fixed
-    assert resident(drawn, CPU, free_bytes=10**6) is drawn
+    assert move_to_device(fixed, CPU) is fixed
+    assert move_to_device(drawn, CPU, free_bytes=10**6) is drawn
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

@@ -113,7 +113,7 @@ def test_a_checkpoint_leaves_arrays_out_of_the_history(photos, tmp_path):
 
 
 def test_a_callback_whose_state_holds_an_array_is_an_error(photos, tmp_path):
-    with pytest.raises(TypeError, match="checkpoint must be None where the state of 'Recording'"):
+    with pytest.raises(TypeError, match="checkpoint must be None if the state of 'Recording'"):
         classifier(Recording(np.zeros(2)), checkpoint=tmp_path).fit(*photos)
     assert list(tmp_path.iterdir()) == []
 
@@ -182,7 +182,9 @@ def test_a_damaged_checkpoint_is_an_error_that_says_what_to_do(photos, tmp_path)
         model.fit(*photos)
     (folder,) = tmp_path.iterdir()
     (folder / FILE).write_bytes(b"torn")
-    with pytest.raises(ValueError, match=r"checkpoint must hold(.|\n)*Remove it, and the fit"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint must be a folder(.|\n)*Delete this file to start"
+    ):
         model.fit(*photos)
 
 

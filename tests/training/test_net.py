@@ -125,7 +125,9 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing_else(photos):
     model = classifier(augment=None)
     plain = clone(model).fit(*photos)
     small = clone(model).set_params(backbone=lambda: out_of_memory(most=3))
-    with pytest.warns(UserWarning, match=r"parts of 4.*batch_size stays|parts of 2") as warned:
+    with pytest.warns(
+        UserWarning, match=r"parts of at most 4.*batch_size stays|parts of at most 2"
+    ) as warned:
         small.fit(*photos)
     assert str(warned[0].message).startswith("The device has no memory for batches of 8")
     np.testing.assert_allclose(
@@ -190,7 +192,9 @@ def test_the_warning_of_an_interrupt_describes_the_model(photos):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TailNet, "_accumulate", interrupted)
-        with pytest.warns(UserWarning, match="in epoch 2: the model is as the last step left it"):
+        with pytest.warns(
+            UserWarning, match="in epoch 2: the model has the weights of the last step"
+        ):
             classifier().fit(*photos)
 
 

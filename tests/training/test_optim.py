@@ -8,7 +8,7 @@ from helpers.tiny import tiny_backbone
 from torch import nn
 
 from sktransfer import Backbone, ImagePreset
-from sktransfer.training.optim import OPTIMIZERS, group_rates, make_optimizer, stage_groups
+from sktransfer.training.optim import OPTIMIZERS, make_optimizer, read_learning_rates, stage_groups
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def test_the_learning_rate_decays_by_one_factor_from_stage_to_stage(backbone, he
 
 
 def test_the_head_may_have_a_learning_rate_of_its_own(backbone, head):
-    rates = group_rates(make_optimizer("sgd", stage_groups(backbone, head, 0.1, 0.5, head_lr=1)))
+    rates = read_learning_rates(
+        make_optimizer("sgd", stage_groups(backbone, head, 0.1, 0.5, head_lr=1))
+    )
     assert rates == pytest.approx({"stem": 0.0125, "layer1": 0.025, "layer2": 0.05, "head": 1})
 
 
@@ -108,7 +110,7 @@ def test_sgd_has_nesterov_momentum(groups):
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.SGD, momentum=0.5)])
 def test_a_class_or_a_function_keeps_the_learning_rates_of_the_stages(groups, optimizer):
-    rates = group_rates(make_optimizer(optimizer, groups))
+    rates = read_learning_rates(make_optimizer(optimizer, groups))
     assert rates == {"stem": 0.0125, "layer1": 0.025, "layer2": 0.05, "head": 0.1}
 
 
@@ -117,7 +119,7 @@ def test_a_class_that_requires_a_learning_rate_gets_one(groups):
         def __init__(self, params, *, lr):
             super().__init__(params, lr)
 
-    assert group_rates(make_optimizer(Demanding, groups))["head"] == 0.1
+    assert read_learning_rates(make_optimizer(Demanding, groups))["head"] == 0.1
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", torch.optim.Adam])

@@ -100,7 +100,9 @@ def test_only_a_linear_head_has_an_exact_solution(head, init):
 
 
 def test_the_initial_classifier_must_take_sample_weight():
-    with pytest.raises(TypeError, match="head_init must be a classifier that takes sample_weight"):
+    with pytest.raises(
+        TypeError, match="head_init must be a classifier whose fit accepts sample_weight"
+    ):
         check_parameters({"head_init": LinearDiscriminantAnalysis()})
 
 

@@ -50,7 +50,9 @@ def test_a_head_starts_only_from_a_linear_classifier(photos, init):
 
 
 def test_a_head_starts_only_from_a_classifier_that_takes_sample_weight(photos):
-    with pytest.raises(TypeError, match="head_init must be a classifier that takes sample_weight"):
+    with pytest.raises(
+        TypeError, match="head_init must be a classifier whose fit accepts sample_weight"
+    ):
         classifier(head_init=LinearDiscriminantAnalysis(), max_epochs=0).fit(*photos)
 
 

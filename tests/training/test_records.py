@@ -50,7 +50,7 @@ def test_the_report_notes_a_stage_that_was_set_back(photos):
     model = classifier(fine_tune_lr=0.01, optimizer="sgd", lr_schedule="constant", max_epochs=1)
     model.fit(X[:24], y[:24], X_val=X[24:], y_val=np.roll(y[24:], 1))
     assert model.best_epoch_ == 0
-    assert "set back to the best epoch" in model.report_[0]["note"]
+    assert "reset to the weights of the best epoch" in model.report_[0]["note"]
 
 
 def detached():
@@ -76,5 +76,8 @@ def test_a_frozen_stage_that_moves_is_an_error(photos):
                 next(net.module_.backbone.stages["stem"].parameters()).add_(1)
 
     model = classifier(unfreeze=1, skorch_callbacks=[Mover("train_loss")])
-    with pytest.raises(FreezeError, match=r"Stage 'stem' is frozen, and its '0\.weight' moved"):
+    with pytest.raises(
+        FreezeError,
+        match=r"Stage 'stem' is frozen and must not change, but its '0\.weight' changed",
+    ):
         model.fit(*photos)
