@@ -144,7 +144,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Minimum decrease of the validation loss that counts as an improvement, at least 0.
     image_size : int or None, default=None
         Side, in pixels, of the square image that the network receives.  None means the size that
-        the weights were trained with.  For tabular input, None means the smallest size that the
+        belongs to the weights.  For tabular input, None means the smallest size that the
         network accepts and that loses no pixel.
     image_shape : tuple of int or None, default=None
         Shape of the flattened images in tabular input: (h, w), (h, w, c) or (c, h, w).  With None,

@@ -103,7 +103,7 @@ class PretrainedFeatureExtractor(
         transformer.  Has no effect on "logits" and "probabilities".
     image_size : int or None, default=None
         Side, in pixels, of the square image that the network receives.  None means the size that
-        the weights were trained with.
+        belongs to the weights.
     image_shape : tuple of int or None, default=None
         Shape of the flattened images in tabular input: (h, w), (h, w, c) or (c, h, w).  With None,
         a row of length 3 * s * s is an image of shape (s, s, 3).  A row of any other length is
