@@ -95,8 +95,8 @@ def _check_stages(backbone: Backbone, batch: Any) -> list[Any]:
         maps.append(stage(maps[-1]))
         _require(
             _same(before, maps[-2]),
-            f"stage {name!r} must not overwrite its input; does it begin with an operation in place "
-            "(inplace=True)?",
+            f"stage {name!r} must not overwrite its input; does it begin with an operation in "
+            "place (inplace=True)?",
         )
     return maps
 

@@ -10,7 +10,7 @@ import io
 import os
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,18 @@ import torch
 from torch import Tensor
 
 from .._support.files import remove_stale, write_file
+from .._support.hashing import described, hash_parts
+from .._version import __version__
+from ..backbones import Backbone
+from ..cache import check_cache
+from .data import Data, compute_digests
+from .settings import is_pretrained, is_seeded
 
 FILE = "last.pt"
 PLAIN = (bool, int, float, str, type(None))
+
+# Parameters that do not change the result of a fit, or are in its key in another form.
+NOT_IN_KEY = {"device", "n_jobs", "verbose", "cache", "checkpoint", "random_state", "backbone"}
 
 
 class Checkpoint:
@@ -124,3 +133,29 @@ def to_plain(value: Any) -> Any:
         entries = {key: to_plain(part) for key, part in value.items()}
         return NotImplemented if NotImplemented in entries.values() else entries
     return NotImplemented
+
+
+def compute_fit_key(given: Mapping[str, Any], groups: Any, backbone: Backbone, data: Data) -> str:
+    """Return a key that is equal for two fits if parameters, data, weights and versions are.
+
+    If ``random_state`` is not an integer, the seed is not part of the key, because a resumed fit
+    uses the seed with which it began.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        The parameters of the estimator.
+    groups : array-like of shape (n_items,) or None
+    backbone : Backbone
+    data : Data
+    """
+    parameters = {name: value for name, value in given.items() if name not in NOT_IN_KEY}
+    seed = int(given["random_state"]) if is_seeded(given["random_state"]) else None
+    pretrained = given["weights"] is not None and is_pretrained(backbone)
+    network = backbone.fingerprint() if pretrained else described(given["backbone"])
+    groups = None if groups is None else np.asarray(groups).tolist()
+    words = described(
+        [__version__, torch.__version__, parameters, seed, data.task, data.n_own, groups]
+    )
+    items = compute_digests(data.items, check_cache(given["cache"]))
+    return hash_parts("fit", words, network, *items, data.targets.values, data.targets.weight).hex()

@@ -13,9 +13,10 @@ import torch
 
 from ..backbones import unpatched
 from ..tasks import Task
+from .early_stopping import KeepBest
 from .lr_range import resolve_learning_rate
 from .net import TailNet, copy_weights, free_memory, wrap_trained_tail
-from .phase import KeepBest, Phase, Run, run_phase
+from .phase import Phase, Run, run_phase
 from .plan import Plan
 from .predictor import Predictor
 from .records import Audit, History, Report, list_epochs, make_report

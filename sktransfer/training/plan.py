@@ -8,28 +8,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
 
-from .._support.hashing import described, hash_parts
-from .._support.random import seeded_globals
-from .._version import __version__
 from ..backbones import Backbone, check_pooling, get_backbone
-from ..cache import check_cache
 from ..callbacks import GradualUnfreeze, Scheduled
 from ..data import Items, Preset, adapt, smallest_preset
-from ..tasks import Targets, Task, build_head, hold_out, make_targets, set_linear
+from ..tasks import Task, hold_out, make_targets
 from .batches import FixedRows, Samples, Source
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, compute_fit_key
 from .data import (
     Data,
     FrozenStages,
-    compute_digests,
     make_tuning_sources,
     open_fit_cache,
     run_first_pass,
 )
 from .head_cache import SharedHeads
+from .initial_tail import build_tail
 from .phase import Phase, Run
 from .settings import FitSettings, is_pretrained, is_seeded, resolve
 from .tail import Pooled, Tail
@@ -115,7 +110,9 @@ def plan_fit(request: Request) -> Iterator[Plan]:
     data = _gather(request, settings, items, task, backbone.preset)
     checkpoint = None
     if given["checkpoint"] is not None:
-        checkpoint = Checkpoint(given["checkpoint"], compute_fit_key(request, backbone, data))
+        checkpoint = Checkpoint(
+            given["checkpoint"], compute_fit_key(given, request.groups, backbone, data)
+        )
         state = checkpoint.load()
         # Without an integer random_state, a resumed fit has the seed with which it began.
         if state is not None and state["seed"] != seed:
@@ -131,7 +128,7 @@ def plan_fit(request: Request) -> Iterator[Plan]:
         head_rows = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
         known_seed = seed if is_seeded(given["random_state"]) else None
         shared = SharedHeads(settings, data.task, known_seed, request.watched, head_rows)
-        tail = _build_tail(settings, backbone, data.task, *head_rows[0], seed, shared)
+        tail = build_tail(settings, backbone, data.task, *head_rows[0], seed, shared)
         phases = _make_phases(stages, data, features, rows, seed)
         run, origin = Run(settings, data.task, seed), (given["backbone"], given["weights"])
         yield Plan(tail, phases, run, data, origin, checkpoint, shared)
@@ -210,73 +207,6 @@ def _check_groups(groups: Any, n_items: int) -> np.ndarray:
     return array
 
 
-def _build_tail(
-    settings: FitSettings,
-    backbone: Backbone,
-    task: Task,
-    features: np.ndarray,
-    targets: Targets,
-    seed: int,
-    shared: SharedHeads,
-) -> Tail:
-    """Build the tail; its head has the coefficients of a linear model, or predicts the priors.
-
-    Parameters
-    ----------
-    settings : FitSettings
-    backbone : Backbone
-    task : Task
-    features : ndarray of shape (n, n_features)
-        The features of the training items.
-    targets : Targets
-        The targets of the training items.
-    seed : int
-        The seed of the random weights of the head, and of the solver.
-    shared : SharedHeads
-        The coefficients of the linear model, if another fit computed them.
-    """
-    mean, scale = _compute_moments(features, targets.sample_weight, settings.standardise)
-    with seeded_globals(seed):
-        head = build_head(settings.head, features.shape[1], task.n_outputs)
-    tail = Tail(
-        backbone,
-        head,
-        pooling=settings.pooling,
-        mean=mean,
-        scale=scale,
-        dropout=settings.dropout,
-        freeze_bn=settings.freeze_bn,
-        cut=settings.cut,
-    ).to(settings.numerics.dtype)
-    model = settings.head_init
-    if model is None:
-        set_linear(head, None, task.initial_bias(targets))
-        return tail
-
-    def solve() -> tuple[np.ndarray, np.ndarray]:
-        return task.exact_head(model, (features - mean) / scale, targets)
-
-    with seeded_globals(seed):  # a solver may draw random numbers
-        set_linear(head, *shared.load_or_solve(solve))
-    return tail
-
-
-def _compute_moments(
-    features: np.ndarray, weight: np.ndarray, standardise: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weighted mean and standard deviation of each feature.
-
-    The standard deviation of a constant feature is replaced by 1.  Without ``standardise``, all
-    means are 0 and all standard deviations are 1.
-    """
-    if not standardise:
-        return np.zeros_like(features[0]), np.ones_like(features[0])
-    mean = np.average(features, axis=0, weights=weight)
-    scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
-    scale[scale <= 1e-6 * np.abs(mean) + 1e-12] = 1
-    return mean.astype(features.dtype), scale.astype(features.dtype)
-
-
 def _make_phases(
     stages: FrozenStages, data: Data, features: np.ndarray, rows: Any, seed: int
 ) -> list[Phase]:
@@ -325,26 +255,3 @@ def _make_phase(
         layer_decay=settings.layer_decay if fine_tunes else 1.0,
         callbacks=callbacks,
     )
-
-
-# Parameters that do not change the result of a fit, or are in its key in another form.
-NOT_IN_KEY = {"device", "n_jobs", "verbose", "cache", "checkpoint", "random_state", "backbone"}
-
-
-def compute_fit_key(request: Request, backbone: Backbone, data: Data) -> str:
-    """Return a key that is equal for two fits if parameters, data, weights and versions are.
-
-    If ``random_state`` is not an integer, the seed is not part of the key, because a resumed fit
-    uses the seed with which it began.
-    """
-    given = request.parameters
-    parameters = {name: value for name, value in given.items() if name not in NOT_IN_KEY}
-    seed = int(given["random_state"]) if is_seeded(given["random_state"]) else None
-    pretrained = given["weights"] is not None and is_pretrained(backbone)
-    network = backbone.fingerprint() if pretrained else described(given["backbone"])
-    groups = None if request.groups is None else np.asarray(request.groups).tolist()
-    words = described(
-        [__version__, torch.__version__, parameters, seed, data.task, data.n_own, groups]
-    )
-    items = compute_digests(data.items, check_cache(given["cache"]))
-    return hash_parts("fit", words, network, *items, data.targets.values, data.targets.weight).hex()

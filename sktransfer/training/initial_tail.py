@@ -1,0 +1,79 @@
+"""The tail before it trains: standardisation, and the first weights of the head."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._support.random import seeded_globals
+from ..backbones import Backbone
+from ..tasks import Targets, Task, build_head, set_linear
+from .head_cache import SharedHeads
+from .settings import FitSettings
+from .tail import Tail
+
+
+def build_tail(
+    settings: FitSettings,
+    backbone: Backbone,
+    task: Task,
+    features: np.ndarray,
+    targets: Targets,
+    seed: int,
+    shared: SharedHeads,
+) -> Tail:
+    """Build the tail; its head has the coefficients of a linear model, or predicts the priors.
+
+    Parameters
+    ----------
+    settings : FitSettings
+    backbone : Backbone
+    task : Task
+    features : ndarray of shape (n, n_features)
+        The features of the training items.
+    targets : Targets
+        The targets of the training items.
+    seed : int
+        The seed of the random weights of the head, and of the solver.
+    shared : SharedHeads
+        The coefficients of the linear model, if another fit computed them.
+    """
+    mean, scale = _compute_moments(features, targets.sample_weight, settings.standardise)
+    with seeded_globals(seed):
+        head = build_head(settings.head, features.shape[1], task.n_outputs)
+    tail = Tail(
+        backbone,
+        head,
+        pooling=settings.pooling,
+        mean=mean,
+        scale=scale,
+        dropout=settings.dropout,
+        freeze_bn=settings.freeze_bn,
+        cut=settings.cut,
+    ).to(settings.numerics.dtype)
+    model = settings.head_init
+    if model is None:
+        set_linear(head, None, task.initial_bias(targets))
+        return tail
+
+    def solve() -> tuple[np.ndarray, np.ndarray]:
+        return task.exact_head(model, (features - mean) / scale, targets)
+
+    with seeded_globals(seed):  # a solver may draw random numbers
+        set_linear(head, *shared.load_or_solve(solve))
+    return tail
+
+
+def _compute_moments(
+    features: np.ndarray, weight: np.ndarray, standardise: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean and standard deviation of each feature.
+
+    The standard deviation of a constant feature is replaced by 1.  Without ``standardise``, all
+    means are 0 and all standard deviations are 1.
+    """
+    if not standardise:
+        return np.zeros_like(features[0]), np.ones_like(features[0])
+    mean = np.average(features, axis=0, weights=weight)
+    scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
+    scale[scale <= 1e-6 * np.abs(mean) + 1e-12] = 1
+    return mean.astype(features.dtype), scale.astype(features.dtype)
