@@ -11,6 +11,7 @@ from sklearn.base import clone
 from .._support.validation import check_int, check_range
 from ..display import LRFinderDisplay
 from ..training import plan_fit, run_range_test, smooth_both_ways, suggest
+from ._base import FineTuneEstimator
 from .classifier import FineTuneClassifier
 
 
@@ -113,7 +114,7 @@ def find_lr(
     >>> bool(1e-6 < curve.suggestion < 1)
     True
     """
-    if not isinstance(estimator, FineTuneClassifier):
+    if not isinstance(estimator, FineTuneEstimator):
         raise TypeError(
             f"estimator must be a FineTuneClassifier; got {type(estimator).__name__}. If it is a "
             "pipeline, pass its last step, and the output of the other steps as X."
