@@ -1,6 +1,6 @@
 """The base class of the estimators that fine-tune a pretrained network.
 
-The way of a fit::
+The steps of a fit::
 
     fit(X, y)           the public method of the subclass
     _fit                runs the steps below, and assigns their result
@@ -30,10 +30,11 @@ from ..training import (
     check_parameters,
     find_augmentation,
     plan_fit,
+    remove_checkpoint,
     run_fit,
 )
 from ._callbacks import CallbackSupportMixin, report_fit
-from ._columns import check_items, get_columns, replace_columns
+from ._columns import check_items, get_columns, set_fitted
 
 
 class FineTuneEstimator(
@@ -50,7 +51,7 @@ class FineTuneEstimator(
     """
 
     def _find_task(self, y, n_items):
-        """Return the task of ``y``, which knows the loss and the decision.
+        """Return the task of ``y``, which defines the loss and the predictions.
 
         Parameters
         ----------
@@ -64,7 +65,9 @@ class FineTuneEstimator(
         raise NotImplementedError
 
     def _fit(self, X, y, **others):
-        """Fine-tune the network; an error or an interrupt leaves the last fit in place.
+        """Fine-tune the network; if an error is raised, the last fit stays in place.
+
+        Ctrl-C during training ends the fit early, with a warning.
 
         Parameters
         ----------
@@ -88,8 +91,8 @@ class FineTuneEstimator(
                 return step(X=X, y=y, reconstruction_attributes=attributes)
 
             fitted = run_fit(plan, report_epoch)
-        replace_columns(self, get_columns(unfitted))
-        self._fitted = fitted
+        set_fitted(self, get_columns(unfitted), fitted)
+        remove_checkpoint(plan, fitted)
         return self
 
     def _request(self, X, y=None, **others):
@@ -135,7 +138,7 @@ class FineTuneEstimator(
             The parameter ``augment``, with "auto" replaced by its meaning for ``X``.
         """
         _, request = self._request(X)
-        return find_augmentation(request, self.backbone_ if self.__sklearn_is_fitted__() else None)
+        return find_augmentation(request)
 
     def transform(self, X):
         """Return the features of the fine-tuned network, which are the input of its head.
@@ -167,12 +170,7 @@ class FineTuneEstimator(
             unless ``decode_error="raise"``.
         """
         outputs = self._outputs(X)
-        bad = np.isnan(outputs).any(axis=1)
-        predicted = self.task_.decide(np.where(bad[:, None], 0, outputs))
-        if bad.any():
-            predicted = predicted.astype(object)
-            predicted[bad] = np.nan
-        return predicted
+        return decide_rows(self.task_.decide, outputs)
 
     def _outputs(self, X):
         """Return the outputs of the network for ``X``, (n_items, n_outputs)."""
@@ -206,8 +204,8 @@ class FineTuneEstimator(
     def _set_parts(self, parts, module):
         """Restore the result of a fit that ``_parts`` returned; used by ``sktransfer.load``."""
         parts = dict(parts)
-        self.__dict__.update(parts.pop("columns"))
-        self._fitted = Fitted.from_parts(module, parts)
+        columns = parts.pop("columns")
+        set_fitted(self, columns, Fitted.from_parts(module, parts))
 
     def _with_weights(self, state):
         """Return a fitted copy of this estimator whose network has other weights.
@@ -222,7 +220,8 @@ class FineTuneEstimator(
         other.__dict__.update(vars(self))
         tail = deepcopy(self._fitted.tail)
         tail.load_state_dict(state, strict=False)
-        other._fitted = Fitted.from_parts(tail, self._fitted.parts() | {"phase": None})
+        parts = deepcopy(self._fitted.parts()) | {"phase": None, "best_epoch": None}
+        other._fitted = Fitted.from_parts(tail, parts)
         return other
 
     # Attributes of a fit
@@ -295,3 +294,13 @@ class FineTuneEstimator(
 def _describe_so_far(plan, net):
     """Return the attributes that the estimator would have if the fit stopped after this epoch."""
     return {"_fitted": Fitted.so_far(plan, net)}
+
+
+def decide_rows(decide, values):
+    """Return the predictions for rows of values; NaN, in an array of objects, for a row of NaN."""
+    bad = np.isnan(values).any(axis=1)
+    predicted = decide(np.where(bad[:, None], 0, values))
+    if bad.any():
+        predicted = predicted.astype(object)
+        predicted[bad] = np.nan
+    return predicted

@@ -63,6 +63,21 @@ def get_columns(estimator: Any) -> dict[str, Any]:
     return {name: vars(estimator)[name] for name in COLUMNS if name in vars(estimator)}
 
 
+def set_fitted(estimator: Any, columns: Mapping[str, Any], fitted: Any) -> None:
+    """Set the result of a fit and the columns of its X in one step.
+
+    Raises
+    ------
+    TypeError
+        If ``columns`` has another name than the attributes that describe columns.
+    """
+    unknown = columns.keys() - set(COLUMNS)
+    if unknown:
+        raise TypeError(f"columns must be named {', '.join(COLUMNS)}; got {min(unknown)!r}.")
+    kept = {name: value for name, value in vars(estimator).items() if name not in COLUMNS}
+    estimator.__dict__ = kept | dict(columns) | {"_fitted": fitted}
+
+
 def replace_columns(estimator: Any, columns: Mapping[str, Any]) -> None:
     """Replace the attributes that describe the columns of X by ``columns``."""
     for name in COLUMNS:

@@ -10,10 +10,12 @@ from ._callbacks import with_callbacks
 class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
     """Classify items, such as images, with a pretrained network that is fine-tuned to them.
 
-    ``fit`` has two phases.  In the first one, a new head is fitted to the features of the frozen
-    network.  In the second one, the last stages of the network train together with the head, with
-    a low learning rate that is lower for each earlier stage, and images are augmented at random.
-    The other stages stay frozen, including the statistics of their batch norm.
+    ``fit`` has up to three steps.  A new head is initialised from a logistic regression on the
+    features of the frozen network, or from the class priors (``head_init``).  In the first phase,
+    which is optional, the head trains alone (``freeze_epochs``).  In the second phase, the head and
+    the last stages train (``max_epochs``), with a learning rate that is lower for each earlier
+    stage, and images are augmented at random.  The other stages stay frozen, including the
+    statistics of their batch norm.
 
     Parameters
     ----------
@@ -96,14 +98,15 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         None trains them from the first epoch.
     lr : float or "auto", default=0.001
         Base learning rate of the head in the first phase, and in the second phase if no stage
-        trains (``unfreeze=0``).  "auto" uses the suggestion of the learning-rate range test; see
-        :func:`find_lr`.
+        trains (``unfreeze=0``).  If stages train and the first phase has no epochs, as by default
+        with a pretrained network, it is not used: set ``fine_tune_lr``.  "auto" uses the
+        suggestion of the learning-rate range test; see :func:`find_lr`.
     fine_tune_lr : float or "auto", default=0.0003
         Base learning rate of the head in the second phase if stages train.  "auto" is as for
         ``lr``.
     layer_decay : float in (0, 1] or "auto", default="auto"
-        Layer-wise learning-rate decay: the learning rate of a stage divided by that of the next
-        stage, or of the head for the last stage.  The last stage trains with
+        Layer-wise learning-rate decay: the factor by which the learning rate falls from the head
+        to the last stage, and from each stage to the one before it.  The last stage trains with
         ``fine_tune_lr * layer_decay``, the stage before it with ``fine_tune_lr * layer_decay**2``.
         "auto" means 0.6 for a pretrained network, and 1.0 for random weights.
     lr_schedule : str or Schedule, default="one_cycle"
@@ -117,7 +120,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
     weight_decay : float, default=0.01
         Weight decay of the optimiser, at least 0.  It is not applied to biases and norms.
     label_smoothing : float in [0, 1), default=0.1
-        Fraction of each target that is distributed over all classes, in training only.
+        Fraction of each target that is distributed over all classes, in training only.  Multi-label
+        targets move towards one half by this fraction.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the loss.  A dict maps labels to weights; a label that is missing
         has weight 1.  "balanced" weights each class inversely to its frequency.  With None, all

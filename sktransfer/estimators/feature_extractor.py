@@ -15,7 +15,7 @@ from ..data import adapt, input_info
 from ..extraction import LOGITS, Prefix, Tap, resolve_batch_size, run_frozen
 from ..training import RUNNING, check_parameters
 from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
-from ._columns import check_items, get_columns, replace_columns
+from ._columns import check_items, get_columns, set_fitted
 from ._extraction import Extraction
 
 
@@ -180,7 +180,8 @@ class PretrainedFeatureExtractor(
         """
         columns, fitted, _ = self._load(X)
         with report_fit(self, 0, X, y):
-            self._set_fitted(columns, fitted)
+            pass
+        set_fitted(self, columns, fitted)
         return self
 
     @with_callbacks
@@ -202,7 +203,7 @@ class PretrainedFeatureExtractor(
         size = fitted.prefix.batch_size
         with report_fit(self, -(-len(items) // size), X, y) as step:
             features = self._compute_features(fitted, items, step)
-        self._set_fitted(columns, fitted)
+        set_fitted(self, columns, fitted)
         return features
 
     def transform(self, X):
@@ -291,11 +292,6 @@ class PretrainedFeatureExtractor(
         fitted = Extraction(prefix, layers, widths, weights_info, origin)
         return get_columns(unfitted), fitted, items
 
-    def _set_fitted(self, columns, fitted):
-        """Record the columns of X and the result of the fit."""
-        replace_columns(self, columns)
-        self._fitted = fitted
-
     def _check_layers(self, backbone):
         """Return the requested layers as a list; raise an error if one of them is invalid."""
         layers = [self.layer] if isinstance(self.layer, str) else self.layer
@@ -340,7 +336,7 @@ class PretrainedFeatureExtractor(
 
     def _compute_features(self, fitted, items, step=lambda: None):
         """Return the features of items, and call ``step`` after each batch."""
-        check_parameters(self.get_params(deep=False), RUNNING)
+        check_parameters(self.get_params(deep=False), [*RUNNING, "batch_size"])
         size = resolve_batch_size(self.batch_size, fitted.prefix.device)
         with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
             done = 0
@@ -378,8 +374,8 @@ class PretrainedFeatureExtractor(
     def _set_parts(self, parts, module):
         """Restore the result of a fit that ``_parts`` returned; used by ``sktransfer.load``."""
         parts = dict(parts)
-        replace_columns(self, parts.pop("columns"))
-        self._fitted = Extraction.from_parts(module, parts)
+        columns = parts.pop("columns")
+        set_fitted(self, columns, Extraction.from_parts(module, parts))
 
     def __sklearn_is_fitted__(self):
         return "_fitted" in vars(self)

@@ -1,10 +1,14 @@
 """Average the predictions of snapshots of one fit."""
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
 from ..callbacks import Snapshots
+from ..training import check_parameters
+from ._base import FineTuneEstimator, decide_rows
 
 
 class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -75,10 +79,19 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         self
         """
-        snapshots = Snapshots(self.schedule, self.every, self.most)
+        snapshots = Snapshots(self.schedule, self.every, self.most).initialize()
+        if not isinstance(self.estimator, FineTuneEstimator):
+            raise TypeError(
+                "estimator must be a FineTuneClassifier; got "
+                f"{type(self.estimator).__name__}. If it is a pipeline, put the ensemble inside."
+            )
+        check_parameters(self.estimator.get_params(deep=False))
+        if get_config()["enable_metadata_routing"]:
+            fit_params = process_routing(self, "fit", **fit_params).estimator.fit
         classifier = clone(self.estimator)
-        callbacks = [*(classifier.skorch_callbacks or ()), snapshots]
-        classifier.set_params(skorch_callbacks=callbacks).fit(X, y, **fit_params)
+        own = classifier.skorch_callbacks
+        classifier.set_params(skorch_callbacks=[*(own or ()), snapshots]).fit(X, y, **fit_params)
+        classifier.set_params(skorch_callbacks=own)
         # The net holds a copy of the callback, with the snapshots of the last phase.
         kept = [] if classifier.net_ is None else classifier.net_.callbacks_
         states = [each.snapshots_ for _, each in kept if isinstance(each, Snapshots)][-1:]
@@ -113,7 +126,33 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             For multi-label targets, 1 for each label with a mean probability above 0.5.
         """
         probabilities = self.predict_proba(X)
-        return self.estimators_[0].task_.decide_probabilities(probabilities)
+        return decide_rows(self.estimators_[0].task_.decide_probabilities, probabilities)
+
+    def score(self, X, y, sample_weight=None):
+        """Return the accuracy of the predictions.
+
+        Parameters
+        ----------
+        X, y : as for the classifier's ``score``
+        sample_weight : array-like of shape (n_items,) or None, default=None
+
+        Returns
+        -------
+        float in [0, 1]
+            An image that cannot be decoded counts as wrong.
+        """
+        return self.estimators_[0].task_.score(self.predict(X), y, sample_weight)
+
+    def get_metadata_routing(self):
+        """Return the routing of metadata: ``fit`` passes it to the ``fit`` of the classifier.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        router = MetadataRouter(owner=self)
+        return router.add(estimator=self.estimator, method_mapping=mapping)
 
     @property
     def classes_(self):

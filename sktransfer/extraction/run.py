@@ -77,6 +77,8 @@ def run_frozen(
     progress(len(items) - len(missing))
     if isinstance(sink, Cached) and sink.keeps_every_bit():
         missing = _compute_from_cuts(prefix, sink, missing, progress)
+    if isinstance(sink, Cached):
+        missing = _shuffled(missing, prefix.batch_size)
     raising = decode_error == "raise"
     failed = _compute_from_items(prefix, sink, missing, progress, n_jobs, raising)
     if failed and raising:
@@ -190,3 +192,9 @@ def _first_failed(
 def _sentence(failed: dict[int, DecodeError], advice: str, name: Callable[[int], str]) -> str:
     listed = first_ten([f"{name(index)}: {error}" for index, error in failed.items()])
     return f"X must hold images that can be decoded; these could not:\n{listed}\n{advice}"
+
+
+def _shuffled(positions: list[int], size: int) -> list[int]:
+    """Shuffle blocks of ``size`` neighbours, in an order that no other process has."""
+    starts = np.random.default_rng().permutation(range(0, len(positions), size))
+    return [index for start in starts for index in positions[start : start + size]]

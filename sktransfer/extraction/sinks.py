@@ -132,8 +132,7 @@ class Cached:
 
         Only the first of equal items is listed.
         """
-        missing = [index for index in self._positions if self.is_missing(index)]
-        return _shuffled(missing, self._prefix.batch_size)
+        return [index for index in self._positions if self.is_missing(index)]
 
     def is_missing(self, index: int) -> bool:
         """Return whether the rows of the item at ``index`` are still missing."""
@@ -276,9 +275,3 @@ def _stamp(item: Any) -> tuple[int, ...] | None:
     except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
-
-
-def _shuffled(positions: list[int], size: int) -> list[int]:
-    """Shuffle blocks of ``size`` neighbours, in an order that no other process has."""
-    starts = np.random.default_rng().permutation(range(0, len(positions), size))
-    return [index for start in starts for index in positions[start : start + size]]

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from .._support.validation import first_ten
-from ..backbones import Backbone, get_backbone
+from ..backbones import Backbone, check_pooling, get_backbone
 from ..cache import cache_here
 from ..data import ImagePreset
 from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
@@ -157,7 +157,7 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"gives on this machine; these parts differ:\n{error}\n{versions} Load the file in the "
             "environment in which it was saved."
         ) from error
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         cause = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(file_format.not_ours(path, cause)) from error
 
@@ -337,6 +337,10 @@ def _blank_tail(
     head: Any,
 ) -> Tail:
     """Build a tail whose head is on the meta device, so that a bad file cannot fill the memory."""
+    check_pooling(described["pooling"], backbone, "the saved network")
+    n_stages = len(backbone.names)
+    if not (isinstance(described["cut"], int) and 0 <= described["cut"] <= n_stages):
+        raise TypeError(f"its cut must be 0 to {n_stages}; it is {described['cut']!r}")
     mean, scale = tensors["mean"].numpy(), tensors["scale"].numpy()
     with torch.device("meta"):
         blank = build_head(head, len(mean), parts["task"].n_outputs)

@@ -3,7 +3,7 @@
 from .base import Task
 from .classification import Classification, MultiLabel, find_classification
 from .heads import HEADS, LinearHead, MLPHead, build_head, set_linear
-from .targets import Targets, hold_out, make_targets
+from .targets import Targets, make_targets
 
 __all__ = [
     "HEADS",
@@ -15,7 +15,6 @@ __all__ = [
     "Task",
     "build_head",
     "find_classification",
-    "hold_out",
     "make_targets",
     "set_linear",
 ]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
@@ -20,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
 from .._support.validation import check_range
 from .base import Task
+from .heads import fit_linear
 from .targets import Targets
 
 # The parameter C of the exact head.  It is low, because there are often fewer items than features,
@@ -49,7 +47,7 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
     y = _as_array(y)
     if _is_matrix(y):
         return MultiLabel(y.shape[1])
-    return Classification(np.unique(_check_labels(y, n_items, "y")))
+    return Classification(np.unique(_check_labels(y, n_items, "y", warn=False)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +96,10 @@ class Classification(_LabelTask):
     """
 
     classes: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.classes, np.ndarray) or self.classes.ndim != 1:
+            raise TypeError(f"classes must be an array of one axis; got {self.classes!r}.")
 
     @property
     def n_outputs(self) -> int:
@@ -188,7 +190,7 @@ class Classification(_LabelTask):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fit a clone of a linear classifier, and return its weights and biases for each class."""
         index = targets.values.argmax(axis=1)
-        coef, bias = _fit_linear(model, features, index, targets.weight)
+        coef, bias = fit_linear(model, features, index, targets.weight)
         if len(coef) == self.n_outputs:
             return coef, bias
         # A classifier of two classes has a single score, which is the difference of two outputs.
@@ -301,7 +303,7 @@ class MultiLabel(_LabelTask):
                 weights = np.zeros((1, features.shape[1]))
                 heads.append((weights, np.array([np.log(prior / (1 - prior))])))
             else:
-                heads.append(_fit_linear(model, features, column, targets.weight))
+                heads.append(fit_linear(model, features, column, targets.weight))
         return np.concatenate([w for w, _ in heads]), np.concatenate([b for _, b in heads])
 
     def _compute_priors(self, targets: Targets) -> np.ndarray:
@@ -356,9 +358,9 @@ def _is_matrix(y: Any) -> bool:
     return len(y.shape) == 2 and y.shape[1] > 1
 
 
-def _check_labels(y: Any, n_items: int, name: str) -> np.ndarray:
+def _check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarray:
     """Check labels, and return them as an array of shape (n_items,)."""
-    labels: np.ndarray = column_or_1d(y, warn=True)
+    labels: np.ndarray = column_or_1d(y, warn=warn)
     assert_all_finite(labels, input_name=name)
     check_classification_targets(labels)
     if len(labels) != n_items:
@@ -366,31 +368,3 @@ def _check_labels(y: Any, n_items: int, name: str) -> np.ndarray:
             f"{name} must have one label for each of {n_items} items; got {len(labels)}."
         )
     return labels
-
-
-def _fit_linear(
-    model: Any, features: np.ndarray, y: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a clone of ``model``, check that it is linear, and return coefficients and intercepts."""
-    if len(np.unique(y)) == 1:
-        raise ValueError("y must have at least 2 classes in the training part; got one.")
-    fitted = clone(model)
-    with warnings.catch_warnings():
-        # It does not matter if the solver stops early, because training continues from there.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted.fit(features, y, sample_weight=weight)
-    n_classes = len(np.unique(y))
-    n_rows = 1 if n_classes == 2 else n_classes
-    coef: Any = getattr(fitted, "coef_", None)
-    bias: Any = getattr(fitted, "intercept_", None)
-    if np.shape(coef) == (n_rows, features.shape[1]) and np.size(bias) in (1, n_rows):
-        bias = bias + np.zeros(n_rows)
-        # Not every model with coef_ is linear, so compare its scores for some items.
-        some = features[:8]
-        scores = np.reshape(fitted.decision_function(some), (len(some), n_rows))
-        if np.allclose(some @ coef.T + bias, scores, rtol=1e-3, atol=1e-3):
-            return coef, bias
-    raise ValueError(
-        "head_init must be a linear classifier of scikit-learn, which has one row of coef_ for "
-        f"each class; got {model!r}."
-    )

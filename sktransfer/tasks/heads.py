@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from .._support.validation import check_choice, check_int, check_range
@@ -135,3 +138,31 @@ def set_linear(head: nn.Module, weight: np.ndarray | None, bias: np.ndarray) -> 
     last.weight.copy_(torch.zeros(()) if weight is None else torch.from_numpy(np.asarray(weight)))
     if last.bias is not None:
         last.bias.copy_(torch.from_numpy(np.asarray(bias)))
+
+
+def fit_linear(
+    model: Any, features: np.ndarray, y: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a clone of ``model``, check that it is linear, and return coefficients and intercepts."""
+    if len(np.unique(y)) == 1:
+        raise ValueError("y must have at least 2 classes in the training part; got one.")
+    fitted = clone(model)
+    with warnings.catch_warnings():
+        # It does not matter if the solver stops early, because training continues from there.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(features, y, sample_weight=weight)
+    n_classes = len(np.unique(y))
+    n_rows = 1 if n_classes == 2 else n_classes
+    coef: Any = getattr(fitted, "coef_", None)
+    bias: Any = getattr(fitted, "intercept_", None)
+    if np.shape(coef) == (n_rows, features.shape[1]) and np.size(bias) in (1, n_rows):
+        bias = bias + np.zeros(n_rows)
+        # Not every model with coef_ is linear, so compare its scores for some items.
+        some = features[:8]
+        scores = np.reshape(fitted.decision_function(some), (len(some), n_rows))
+        if np.allclose(some @ coef.T + bias, scores, rtol=1e-3, atol=1e-3):
+            return coef, bias
+    raise ValueError(
+        "head_init must be a linear classifier of scikit-learn, which has one row of coef_ for "
+        f"each class; got {model!r}."
+    )

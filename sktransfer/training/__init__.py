@@ -1,6 +1,6 @@
 """Everything that a fit does: parameters, data, phases, reports and predictions."""
 
-from .fit import Fitted, run_fit
+from .fit import Fitted, remove_checkpoint, run_fit
 from .lr_range import run_range_test, smooth_both_ways, suggest
 from .net import TailNet
 from .parameters import PARAMETERS, RUNNING, check_parameters
@@ -26,6 +26,7 @@ __all__ = [
     "find_augmentation",
     "is_pretrained",
     "plan_fit",
+    "remove_checkpoint",
     "run_fit",
     "run_range_test",
     "smooth_both_ways",

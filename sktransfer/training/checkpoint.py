@@ -24,7 +24,7 @@ from .._version import __version__
 from ..backbones import Backbone
 from ..cache import check_cache
 from .data import Data, compute_digests
-from .settings import is_pretrained, is_seeded
+from .settings import is_seeded, starts_pretrained
 
 FILE = "last.pt"
 PLAIN = (bool, int, float, str, type(None))
@@ -151,7 +151,7 @@ def compute_fit_key(given: Mapping[str, Any], groups: Any, backbone: Backbone, d
     """
     parameters = {name: value for name, value in given.items() if name not in NOT_IN_KEY}
     seed = int(given["random_state"]) if is_seeded(given["random_state"]) else None
-    pretrained = given["weights"] is not None and is_pretrained(backbone)
+    pretrained = starts_pretrained(given, backbone)
     network = backbone.fingerprint() if pretrained else described(given["backbone"])
     groups = None if groups is None else np.asarray(groups).tolist()
     words = described(

@@ -72,6 +72,33 @@ class Data:
         )
 
 
+def collect_data(
+    items: Items, task: Task, targets: Targets, validation: tuple[Items, Any] | None
+) -> Data:
+    """Collect the items of X and of X_val, with their targets.
+
+    Items of weight 0 are left out of training.
+
+    Parameters
+    ----------
+    items : Items
+        The items of X.
+    task : Task
+    targets : Targets
+        The targets of these items, weighted.
+    validation : (Items, array-like) or None
+        The items of X_val, and y_val.
+    """
+    task, targets = task.narrow(targets)
+    n_own, weighted = len(items), np.flatnonzero(targets.weight > 0)
+    if validation is None:
+        return Data(items, task, targets, weighted, weighted[:0], n_own)
+    val_items, y_val = validation
+    targets = targets.followed_by(task.encode(y_val, len(val_items), "y_val"))
+    valid = np.arange(n_own, n_own + len(val_items))
+    return Data(items.followed_by(val_items), task, targets, weighted, valid, n_own)
+
+
 @contextmanager
 def open_fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCache | None]:
     """Open the cache of a fit; a context manager.

@@ -28,7 +28,7 @@ class KeepBest(Callback):
         self.tol = tol
         self.loss_ = float("inf")
         self.weights_: dict[str, Tensor] = {}
-        self.best_ = ("", 0)
+        self.best_epoch_ = 0
         self.done_ = False
 
     def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
@@ -52,7 +52,7 @@ class KeepBest(Callback):
 
     def _keep(self, net: Any, loss: float) -> None:
         self.loss_, self.weights_ = loss, copy_weights(net.module_)
-        self.best_ = (net.phase, net.first_epoch + net.epoch_)
+        self.best_epoch_ = net.first_epoch + net.epoch_
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a checkpoint keeps."""

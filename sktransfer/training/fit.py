@@ -56,7 +56,7 @@ class Fitted:
 
     @classmethod
     def so_far(cls, plan: Plan, net: TailNet) -> Fitted:
-        """Return the result that the fit would have if it stopped after this epoch of ``net``."""
+        """Return a preliminary result: the current weights, without a report."""
         # A copy, because training continues with the original.
         tail: Any = unpatched(deepcopy(net.module_)).to("cpu").eval()
         tail.backbone.freeze_to(len(tail.backbone.names))
@@ -112,7 +112,7 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool]) -> Fitted:
     step : callable
         Called with the net after each epoch; returns True to stop the fit.
     """
-    tail, run, checkpoint = plan.tail, replace(plan.run, step=step), plan.checkpoint
+    tail, run = plan.tail, replace(plan.run, step=step)
     settings = run.settings
     before = copy_weights(tail.backbone)  # for the report
     weights_info = tail.backbone.weights_info
@@ -125,21 +125,28 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool]) -> Fitted:
     tail.to("cpu").to(memory_format=torch.contiguous_format).eval()
     tail.backbone.freeze_to(len(tail.backbone.names))
     report = make_report(before, tail.backbone, tail.head, audit, settings.freeze_bn)
-    # An interrupted fit keeps its checkpoint, from which it can be resumed.
-    if checkpoint is not None and not (net is not None and net.interrupted_):
-        checkpoint.remove()
+    best_epoch = best.best_epoch_ if best is not None else None
     if net is not None:
         free_memory(net)
+    if best is not None:
+        best.weights_ = {}
     return Fitted(
         predictor=Predictor(tail, run.task, settings.numerics),
         net=net,
         history=history,
         report=report,
-        best_epoch=best.best_[1] if best is not None else None,
+        best_epoch=best_epoch,
         skipped=plan.data.skipped,
         weights_info=weights_info,
         origin=plan.origin,
     )
+
+
+def remove_checkpoint(plan: Plan, fitted: Fitted) -> None:
+    """Remove the checkpoint of a fit that is done; an interrupted fit can be resumed from it."""
+    interrupted = fitted.net is not None and fitted.net.interrupted_
+    if plan.checkpoint is not None and not interrupted:
+        plan.checkpoint.remove()
 
 
 def _run_phases(
@@ -149,7 +156,7 @@ def _run_phases(
 
     Returns the net of the last phase that trained, and the history of all phases.
     """
-    state = plan.checkpoint.load() if plan.checkpoint is not None else None
+    state = plan.state
     names = [phase.name for phase in plan.phases]
     n_complete = names.index(state["phase"]) if state is not None else 0
     history = History(state["earlier"] if state is not None else [])

@@ -159,6 +159,7 @@ class TailNet(NeuralNet):
                 "clip gradients: skorch_callbacks=[GradientNormClipping(1.0)]."
             )
         self.step_ += 1
+        self.interrupted_ = False  # a callback may have handled Ctrl-C itself
         return step
 
     def notify(self, method_name: str, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Declarations of the parameters of the estimators: each with its check and its "auto"."""
+"""Declarations of the parameters: each with its check and the meaning of "auto"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._support.device import PRECISIONS
 from .._support.validation import check_choice, check_int, check_range
 from ..backbones import check_pooling
 from ..cache import check_cache
-from ..data import Views, check_augment
+from ..data import check_augment
 from ..extraction import DECODE_ERRORS
 from ..schedules import resolve_schedule
 from ..tasks import HEADS, LinearHead
@@ -152,7 +152,9 @@ PARAMETERS: dict[str, Parameter] = {
     "tta": Parameter(_check_integer(0)),
     "head_init": Parameter(
         _check_head_init,
-        lambda facts, known: "exact" if facts.pretrained and _is_linear(known["head"]) else "prior",
+        lambda facts, known: (
+            "logistic" if facts.pretrained and _is_linear(known["head"]) else "prior"
+        ),
     ),
     "freeze_epochs": Parameter(
         _check_integer(0, "auto"),
@@ -204,10 +206,3 @@ def check_parameters(given: Mapping[str, Any], declared: Iterable[str] = PARAMET
             f"head_init must be 'prior' if head is not 'linear'; got {init!r}. Only a linear head "
             "can have the coefficients of a linear classifier."
         )
-
-
-def make_tta_views(augment: Any, n: int) -> Views:
-    """Make the ``n`` views whose outputs a prediction averages."""
-    if isinstance(augment, Views):
-        augment = augment.augment
-    return Views("light" if augment is None or is_auto(augment) else augment, n)

@@ -56,6 +56,10 @@ class Phase:
     callbacks: Sequence[tuple[str, Callback]]
 
 
+def _never_stop(net: TailNet) -> bool:  # noqa: ARG001 - as a step
+    return False
+
+
 @dataclass(frozen=True)
 class Run:
     """The values that all phases of a fit share.
@@ -65,14 +69,14 @@ class Run:
     settings : FitSettings
     task : Task
     seed : int
-    step : callable, default=lambda _: False
+    step : callable, default=_never_stop
         Called with the net after each epoch; returns True to stop the fit.
     """
 
     settings: FitSettings
     task: Task
     seed: int
-    step: Callable[[TailNet], bool] = lambda _: False
+    step: Callable[[TailNet], bool] = _never_stop
 
 
 class _EpochDone(Callback):
@@ -103,6 +107,10 @@ class _EpochDone(Callback):
             raise StopPhase
         if self.best is not None and self.best.done_:
             raise StopPhase
+
+    def release(self) -> None:
+        """Release what the net need not keep: ``step`` may hold the data of the fit."""
+        self.step, self.resumed, self.best = _never_stop, None, None
 
 
 def run_phase(
@@ -146,12 +154,13 @@ def run_phase(
         weight_decay=settings.weight_decay,
     )
     fused = True if device.type in FUSED else None  # None leaves the choice to torch
+    done = _EpochDone(checkpoint, run.step, best, resumed)
     callbacks = [
         ("audit", audit),
         *phase.callbacks,
         *([("best", best)] if best is not None else []),
         *copy_callbacks(settings.skorch_callbacks),
-        ("epoch_done", _EpochDone(checkpoint, run.step, best, resumed)),
+        ("epoch_done", done),
     ]
     net = TailNet(
         tail,
@@ -175,6 +184,7 @@ def run_phase(
     stopped = resumed is not None and best is not None and best.done_
     if n_remaining > 0 and not stopped:
         net.train_on(phase.train, phase.valid, n_remaining)
+    done.release()
     return net
 
 

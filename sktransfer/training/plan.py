@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,23 @@ from sklearn.utils import check_random_state
 from ..backbones import Backbone, check_pooling, get_backbone
 from ..callbacks import GradualUnfreeze, Scheduled
 from ..data import Items, Preset, adapt, smallest_preset
-from ..tasks import Task, hold_out, make_targets
+from ..tasks import Task, make_targets
 from .batches import FixedRows, Samples, Source
 from .checkpoint import Checkpoint, compute_fit_key
 from .data import (
     Data,
     FrozenStages,
+    collect_data,
     make_tuning_sources,
     open_fit_cache,
     run_first_pass,
 )
 from .head_cache import SharedHeads
-from .initial_tail import build_tail
+from .head_init import build_tail
 from .phase import Phase, Run
-from .settings import FitSettings, is_pretrained, is_seeded, resolve
+from .settings import FitSettings, is_seeded, resolve, starts_pretrained
 from .tail import Pooled, Tail
+from .validation_split import hold_out_validation
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Plan:
     origin : tuple
         The parameters ``backbone`` and ``weights``.
     checkpoint : Checkpoint or None
+    state : dict or None
+        The state of the checkpoint, if the fit resumes from one.
     shared : SharedHeads
     """
 
@@ -86,6 +90,7 @@ class Plan:
     data: Data
     origin: tuple[Any, Any]
     checkpoint: Checkpoint | None
+    state: dict[str, Any] | None
     shared: SharedHeads
 
     @property
@@ -107,8 +112,15 @@ def plan_fit(request: Request) -> Iterator[Plan]:
     items = _check_items(request, backbone)
     task = request.task(request.y, len(items))
     settings = resolve(given, backbone, items, task.exact_model)
-    data = _gather(request, settings, items, task, backbone.preset)
-    checkpoint = None
+    if (request.X_val is None) != (request.y_val is None):
+        missing = "X_val" if request.X_val is None else "y_val"
+        raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
+    validation = None
+    if request.X_val is not None:
+        validation = (request.check_items(backbone.preset, request.X_val), request.y_val)
+    targets = make_targets(task.encode(request.y, len(items)), request.sample_weight)
+    data = collect_data(items, task, task.weigh(targets, settings.class_weight), validation)
+    checkpoint, state = None, None
     if given["checkpoint"] is not None:
         checkpoint = Checkpoint(
             given["checkpoint"], compute_fit_key(given, request.groups, backbone, data)
@@ -117,11 +129,11 @@ def plan_fit(request: Request) -> Iterator[Plan]:
         # Without an integer random_state, a resumed fit has the seed with which it began.
         if state is not None and state["seed"] != seed:
             seed, preset = state["seed"], backbone.preset
-            if not is_pretrained(backbone):  # its random weights depend on the seed
+            if not starts_pretrained(given, backbone):  # its random weights depend on the seed
                 backbone = _load_backbone(given, seed)
                 backbone.preset = preset
     if settings.early_stopping and not len(data.valid):
-        data = _hold_out_validation(data, settings, request.groups, seed)
+        data = hold_out_validation(data, settings, request.groups, seed)
     with open_fit_cache(settings, data) as cache:
         stages = FrozenStages(backbone, settings, cache)
         data, features, rows = run_first_pass(stages, data)
@@ -131,23 +143,13 @@ def plan_fit(request: Request) -> Iterator[Plan]:
         tail = build_tail(settings, backbone, data.task, *head_rows[0], seed, shared)
         phases = _make_phases(stages, data, features, rows, seed)
         run, origin = Run(settings, data.task, seed), (given["backbone"], given["weights"])
-        yield Plan(tail, phases, run, data, origin, checkpoint, shared)
+        yield Plan(tail, phases, run, data, origin, checkpoint, state, shared)
 
 
-def find_augmentation(request: Request, backbone: Backbone | None) -> tuple[Preset, Any]:
-    """Return the preset and the augmentation of a fit, with "auto" replaced by its meaning.
-
-    Parameters
-    ----------
-    request : Request
-    backbone : Backbone or None
-        The network of an earlier fit.  None loads the network.
-    """
-    if backbone is None:
-        backbone = _load_backbone(request.parameters, 0)
-        items = _check_items(request, backbone)
-    else:
-        items = request.check_items(backbone.preset, request.X, reset=True)
+def find_augmentation(request: Request) -> tuple[Preset, Any]:
+    """Return the preset and the augmentation of a fit, with "auto" replaced by its meaning."""
+    backbone = _load_backbone(request.parameters, 0)
+    items = _check_items(request, backbone)
     return backbone.preset, resolve(request.parameters, backbone, items).augment
 
 
@@ -169,42 +171,6 @@ def _load_backbone(given: Mapping[str, Any], seed: int) -> Backbone:
         backbone.preset, given["preset"], given["image_size"], given["image_shape"]
     )
     return backbone
-
-
-def _gather(request: Request, settings: FitSettings, items: Items, task: Task, preset: Any) -> Data:
-    """Collect the items of X and of X_val, with their encoded targets and weights."""
-    n_own = len(items)
-    targets = make_targets(task.encode(request.y, n_own), request.sample_weight)
-    task, targets = task.narrow(task.weigh(targets, settings.class_weight))
-    counted = np.flatnonzero(targets.weight > 0)
-    X_val, y_val = request.X_val, request.y_val
-    if (X_val is None) != (y_val is None):
-        missing = "X_val" if X_val is None else "y_val"
-        raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
-    if X_val is None:
-        return Data(items, task, targets, counted, counted[:0], n_own)
-    val_items = request.check_items(preset, X_val)
-    targets = targets.followed_by(task.encode(y_val, len(val_items), "y_val"))
-    valid = np.arange(n_own, n_own + len(val_items))
-    return Data(items.followed_by(val_items), task, targets, counted, valid, n_own)
-
-
-def _hold_out_validation(data: Data, settings: FitSettings, groups: Any, seed: int) -> Data:
-    """Hold out a part of the training items for validation."""
-    counted = data.train
-    groups = None if groups is None else _check_groups(groups, data.n_own)[counted]
-    strata = data.task.strata(data.targets[counted])
-    train, valid = hold_out(len(counted), strata, settings.validation_fraction, groups, seed)
-    return replace(data, train=counted[train], valid=counted[valid])
-
-
-def _check_groups(groups: Any, n_items: int) -> np.ndarray:
-    array = np.asarray(groups)
-    if array.shape != (n_items,):
-        raise ValueError(
-            f"groups must have one entry for each of {n_items} items; got shape {array.shape}."
-        )
-    return array
 
 
 def _make_phases(

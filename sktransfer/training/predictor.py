@@ -11,10 +11,11 @@ import torch
 
 from .._support.device import resolve_device
 from ..cache import ActivationCache
+from ..data import Views
 from ..extraction import Prefix, Tap, resolve_batch_size, run_frozen, run_rows, spare_taps
 from ..tasks import Task
 from .data import compute_digests
-from .parameters import make_tta_views
+from .parameters import is_auto
 from .settings import Numerics
 from .tail import Tail
 
@@ -164,3 +165,10 @@ class Predictor:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._prepare()
+
+
+def make_tta_views(augment: Any, n: int) -> Views:
+    """Make the ``n`` views whose outputs a prediction averages."""
+    if isinstance(augment, Views):
+        augment = augment.augment
+    return Views("light" if augment is None or is_auto(augment) else augment, n)

@@ -1,7 +1,7 @@
 """The settings of a fit: the parameters of an estimator, resolved for one network and its data.
 
 :func:`resolve` turns a mapping of parameters into :class:`FitSettings`, which contains no "auto".
-The only exception are learning rates, which the range test finds when a phase begins.
+The only exceptions are the learning rates, which the range test finds when a phase begins.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def resolve(
     """
     device = resolve_device(given["device"])
     facts = Facts(
-        pretrained=given["weights"] is not None and is_pretrained(backbone),
+        pretrained=starts_pretrained(given, backbone),
         is_table=items.kind == "table",
         augment=default_augment(backbone.preset, items),
         n_stages=len(backbone.names),
@@ -235,8 +235,8 @@ def find_cut(backbone: Backbone, unfreeze: Any) -> int:
     """
     names = backbone.names
     if isinstance(unfreeze, str):
-        choices = ["all", *names]
-        return max(0, choices.index(check_choice("unfreeze", unfreeze, choices)) - 1)
+        check_choice("unfreeze", unfreeze, ["all", *names])
+        return 0 if unfreeze == "all" else names.index(unfreeze)
     depth = check_int("unfreeze", unfreeze, 0, also=("all",))
     if depth > len(names):
         raise ValueError(
@@ -244,6 +244,11 @@ def find_cut(backbone: Backbone, unfreeze: Any) -> int:
             f"got {unfreeze!r}."
         )
     return len(names) - int(depth)
+
+
+def starts_pretrained(given: Mapping[str, Any], backbone: Backbone) -> bool:
+    """Return whether a fit with these parameters begins with pretrained weights."""
+    return given["weights"] is not None and is_pretrained(backbone)
 
 
 def is_pretrained(backbone: Backbone) -> bool:

@@ -1,15 +1,18 @@
 """An ensemble of snapshots averages the states of one fit."""
 
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
 from helpers.fine_tuning import classifier, equal
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import cross_val_score, cross_validate
 from skorch.callbacks import EpochTimer
 
 from sktransfer import SnapshotEnsemble
@@ -128,3 +131,52 @@ def test_an_ensemble_takes_the_input_of_its_classifier():
     assert tags.input_tags.string
     assert tags.classifier_tags.multi_label
     assert not SnapshotEnsemble(LogisticRegression()).__sklearn_tags__().input_tags.string
+
+
+def test_an_image_that_cannot_be_decoded_is_predicted_as_nan(fitted, photos):
+    broken = Image.fromarray(photos[0][0])
+    broken.load = mock.Mock(side_effect=OSError("cut short"))
+    images = [Image.fromarray(photos[0][0]), broken]
+    for member in fitted.estimators_:
+        member.set_params(decode_error="ignore")
+    predicted = fitted.predict(images)
+    assert predicted[0] == fitted.predict(images[:1])[0]
+    assert isinstance(predicted[1], float)
+    assert np.isnan(predicted[1])
+
+
+def test_members_have_records_of_their_own(photos):
+    model = ensemble().fit(*photos, X_val=photos[0][:6], y_val=photos[1][:6])
+    first, second = model.estimators_[:2]
+    assert first.history_ is not second.history_
+    assert first.best_epoch_ is second.best_epoch_ is None
+    assert first.skorch_callbacks is None
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (SnapshotEnsemble(classifier(max_epochs=0)), "either schedule or every"),
+        (SnapshotEnsemble(LogisticRegression(), every=1), "estimator must be a FineTuneClassifier"),
+        (SnapshotEnsemble(classifier(skorch_callbacks=5), every=1), "skorch_callbacks must be"),
+    ],
+    ids=["no cycle", "no network", "no callbacks"],
+)
+def test_wrong_parameters_are_refused_before_training(photos, model, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.fit(*photos)
+
+
+def test_metadata_reaches_the_fit_of_the_classifier(photos):
+    with config_context(enable_metadata_routing=True):
+        model = ensemble(max_epochs=1)
+        model.estimator.set_fit_request(sample_weight=True)
+        weight = np.linspace(1, 2, len(photos[1]))
+        scores = cross_validate(
+            model.set_score_request(sample_weight=False),
+            *photos,
+            params={"sample_weight": weight},
+            cv=2,
+        )["test_score"]
+        model.fit(*photos, sample_weight=weight)
+    assert len(scores) == 2

@@ -48,6 +48,12 @@ def test_a_missing_key_is_named(saved, key):
         (("backbone", "address"), "nowhere/net"),
         (("parts", "numerics"), "three"),
         (("parameters", "fit"), "three"),
+        (("parts", "numerics", "device"), {"!": "device", "of": "gibberish"}),
+        (("parts", "task", "classes"), ["a", "b", "c"]),
+        (("parts", "skipped"), {"!": "array", "of": ["|i1", [1], [10**30]]}),
+        (("parts", "columns"), {"predict": 3}),
+        (("tail", "cut"), 17),
+        (("tail", "pooling"), "nonsense"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""The tail before it trains: standardisation, and the first weights of the head."""
+"""Build the tail with the first weights of its head: a linear model, or the class priors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..backbones import Backbone
 from ..tasks import Targets, Task, build_head, set_linear
 from .head_cache import SharedHeads
 from .settings import FitSettings
+from .standardisation import compute_moments
 from .tail import Tail
 
 
@@ -37,7 +38,7 @@ def build_tail(
     shared : SharedHeads
         The coefficients of the linear model, if another fit computed them.
     """
-    mean, scale = _compute_moments(features, targets.sample_weight, settings.standardise)
+    mean, scale = compute_moments(features, targets.sample_weight, settings.standardise)
     with seeded_globals(seed):
         head = build_head(settings.head, features.shape[1], task.n_outputs)
     tail = Tail(
@@ -61,19 +62,3 @@ def build_tail(
     with seeded_globals(seed):  # a solver may draw random numbers
         set_linear(head, *shared.load_or_solve(solve))
     return tail
-
-
-def _compute_moments(
-    features: np.ndarray, weight: np.ndarray, standardise: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weighted mean and standard deviation of each feature.
-
-    The standard deviation of a constant feature is replaced by 1.  Without ``standardise``, all
-    means are 0 and all standard deviations are 1.
-    """
-    if not standardise:
-        return np.zeros_like(features[0]), np.ones_like(features[0])
-    mean = np.average(features, axis=0, weights=weight)
-    scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
-    scale[scale <= 1e-6 * np.abs(mean) + 1e-12] = 1
-    return mean.astype(features.dtype), scale.astype(features.dtype)
