@@ -33,7 +33,7 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 
 # Inside a package, a module imports only from modules that stand before it.
 ORDER = {
-    "_support": "validation files progress hashing random threads device",
+    "_support": "plain validation files progress hashing random threads device",
     "schedules": "base cycles named",
     "data": "decoding tables items image_sizes presets adaptation variants augmentation digests "
     "folders image_check",

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .plain import PLAIN
+
 # The repr of these types describes a value completely.
-PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, range)
+DESCRIBED_BY_REPR = (*PLAIN, type(...), complex, bytes, range)
 
 # Installed code is described by its name and version.
 STDLIB = sysconfig.get_path("stdlib")
@@ -97,7 +99,7 @@ def described(thing: Any) -> str:
 
 def _describe(thing: Any, parents: tuple[int, ...]) -> str:
     """Describe ``thing``; ``parents`` are the ids of the objects that contain it."""
-    if type(thing) in PLAIN:
+    if type(thing) in DESCRIBED_BY_REPR:
         return repr(thing)
     if id(thing) in parents:  # a cycle: record how many levels up it leads
         return f"<up {len(parents) - parents.index(id(thing))}>"
@@ -165,7 +167,9 @@ def _class_body(cls: type) -> Iterator[tuple[str, Any]]:
         inner = getattr(value, "__func__", getattr(value, "fget", value))
         if getattr(inner, "hooked", False):  # torch wraps the step of an optimiser that was used
             inner = inner.__wrapped__
-        is_value = not key.startswith("__") and isinstance(inner, (*PLAIN, tuple, list, dict))
+        is_value = not key.startswith("__") and isinstance(
+            inner, (*DESCRIBED_BY_REPR, tuple, list, dict)
+        )
         if is_value or isinstance(inner, FunctionType):
             yield key, inner
 

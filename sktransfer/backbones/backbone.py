@@ -12,9 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from .._support.hashing import hash_parts
+from .._support.plain import PLAIN
 
 # Attributes of these types are settings of a module; their repr describes them.
-Plain = bool | int | float | str | tuple | None
+SETTINGS = (*PLAIN, tuple)
 
 
 class Backbone(nn.Module):
@@ -146,12 +147,14 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     yield from (
         (key, value)
         for key, value in sorted(vars(module).items())
-        if key != "training" and (isinstance(value, Tensor | Plain) or callable(value))
+        if key != "training" and (isinstance(value, (Tensor, *SETTINGS)) or callable(value))
     )
 
 
 def _describe_attribute(value: Any) -> str:
-    return repr(value) if isinstance(value, Plain) else getattr(value, "__qualname__", "function")
+    return (
+        repr(value) if isinstance(value, SETTINGS) else getattr(value, "__qualname__", "function")
+    )
 
 
 def split(net: nn.Module, **table: str) -> dict[str, nn.Module]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._support.plain import NotPlainError
 from ..cache import ActivationCache
 from ..data import ImagePreset, ImageSizes, Views
 from ..extraction import Tap
@@ -44,10 +45,6 @@ DTYPES = {
 # Kinds of arrays: bool, integers, floats, text, and objects whose elements are plain.
 KINDS = "biufUO"
 MOST_BYTES = 2**30  # the maximum size of an array, so that a bad file cannot fill the memory
-
-
-class NotPlainError(TypeError):
-    """A value, or a part of it, has a class that cannot be converted."""
 
 
 def pack(value: Any) -> Any:

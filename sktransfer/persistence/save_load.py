@@ -21,6 +21,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from .._support.plain import NotPlainError
 from .._support.validation import first_ten
 from ..backbones import Backbone, check_pooling, get_backbone
 from ..cache import cache_here
@@ -29,7 +30,7 @@ from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
 from ..tasks import build_head
 from ..training import Tail
 from . import file_format
-from .codec import NotPlainError, pack, parts_of, unpack
+from .codec import pack, parts_of, unpack
 
 CLASSES: dict[str, Any] = {
     kind.__name__: kind for kind in (FineTuneClassifier, PretrainedFeatureExtractor)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .._support.files import remove_stale, write_file
 from .._support.hashing import described, hash_parts
+from .._support.plain import keep_plain, to_plain
 from .._version import __version__
 from ..backbones import Backbone
 from ..cache import check_cache
@@ -27,7 +27,6 @@ from .data import Data, compute_digests
 from .settings import is_seeded, starts_pretrained
 
 FILE = "last.pt"
-PLAIN = (bool, int, float, str, type(None))
 
 # Parameters that do not change the result of a fit, or are in its key in another form.
 NOT_IN_KEY = {"device", "n_jobs", "verbose", "cache", "checkpoint", "random_state", "backbone"}
@@ -63,12 +62,12 @@ class Checkpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state by that of a later epoch, atomically."""
         callbacks = state.get("callbacks", {})
-        for name, part in [*state.items(), *callbacks.items()]:
-            if name != "callbacks" and to_plain(part) is NotImplemented:
-                raise TypeError(
-                    f"checkpoint must be None if the state of {name!r} contains other values than "
-                    "tensors and plain values. If possible, return only these from state_dict."
-                )
+        parts = {name: part for name, part in state.items() if name != "callbacks"} | callbacks
+        for name in parts.keys() - keep_plain(parts).keys():
+            raise TypeError(
+                f"checkpoint must be None if the state of {name!r} contains other values than "
+                "tensors and plain values. If possible, return only these from state_dict."
+            )
         buffer = io.BytesIO()
         torch.save(to_plain(state), buffer)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -92,9 +91,8 @@ def collect_callback_states(callbacks: Iterable[tuple[str, Any]]) -> dict[str, A
             states[name] = callback.state_dict()
             continue
         learned = {k: v for k, v in vars(callback).items() if k.endswith("_")}
-        kept = {k: to_plain(v) for k, v in learned.items()}
-        states[name] = {k: v for k, v in kept.items() if v is not NotImplemented}
-        lost = [k for k in kept.keys() - states[name].keys() if not _is_rebuilt(learned[k])]
+        states[name] = keep_plain(learned)
+        lost = [k for k in learned.keys() - states[name].keys() if not _is_rebuilt(learned[k])]
         if lost:
             warnings.warn(
                 f"checkpoint saves only tensors and plain values; {', '.join(sorted(lost))} of the "
@@ -118,21 +116,6 @@ def restore_callbacks(callbacks: Iterable[tuple[str, Any]], states: dict[str, An
             callback.load_state_dict(states[name])
         else:
             vars(callback).update(states[name])
-
-
-def to_plain(value: Any) -> Any:
-    """Return ``value`` without NumPy's types; NotImplemented if it cannot be saved without code."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (*PLAIN, Tensor)):
-        return value
-    if isinstance(value, (list, tuple)):
-        parts = [to_plain(part) for part in value]
-        return NotImplemented if NotImplemented in parts else type(value)(parts)
-    if isinstance(value, dict):
-        entries = {key: to_plain(part) for key, part in value.items()}
-        return NotImplemented if NotImplemented in entries.values() else entries
-    return NotImplemented
 
 
 def compute_fit_key(given: Mapping[str, Any], groups: Any, backbone: Backbone, data: Data) -> str:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from .._support.hashing import described, hash_parts
+from .._support.plain import NotPlainError, to_plain
 from .._version import __version__
 from ..cache import ActivationCache, Blobs
 from ..tasks import Targets, Task
-from .checkpoint import to_plain
 from .net import TailNet, copy_weights
 from .phase import collect_state
 from .settings import FitSettings
@@ -130,11 +130,11 @@ class SharedHeads:
         return None if data is None else torch.load(io.BytesIO(data), weights_only=True)
 
     def _save(self, name: str, state: Any) -> None:
-        kept = to_plain(state)
-        if kept is NotImplemented:  # for example if the user's own optimiser holds an array
-            return
         buffer = io.BytesIO()
-        torch.save(kept, buffer)
+        try:
+            torch.save(to_plain(state), buffer)
+        except NotPlainError:  # for example if the user's own optimiser holds an array
+            return
         self._blobs().put(name.encode(), buffer.getbuffer())
 
     def _blobs(self) -> Blobs:

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback
 
+from .._support.plain import keep_plain
 from ..tasks import Task
 from .batches import Samples
-from .checkpoint import Checkpoint, collect_callback_states, restore_callbacks, to_plain
+from .checkpoint import Checkpoint, collect_callback_states, restore_callbacks
 from .early_stopping import KeepBest
 from .net import StopPhase, TailNet, copy_callbacks
 from .optim import make_optimizer, stage_groups
@@ -191,7 +192,7 @@ def run_phase(
 def collect_state(net: TailNet) -> dict[str, Any]:
     """Return everything that is needed to continue a phase after the current epoch."""
     rows = [
-        {k: v for k, v in row.items() if k != "batches" and to_plain(v) is not NotImplemented}
+        keep_plain({name: value for name, value in row.items() if name != "batches"})
         for row in net.history.to_list()
     ]
     return {

@@ -9,10 +9,10 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .._support.plain import to_plain
 from .._support.validation import require
 from ..backbones import Backbone
 from ..exceptions import FreezeError
-from .checkpoint import to_plain
 from .optim import HEAD
 
 Weights = dict[str, Tensor]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sktransfer import ImagePreset, Views
-from sktransfer.persistence.codec import NotPlainError, pack, unpack
+from sktransfer._support.plain import NotPlainError
+from sktransfer.persistence.codec import pack, unpack
 from sktransfer.schedules import SGDR
 
 
