@@ -122,14 +122,15 @@ class Predictor:
         scaled = (features.astype(np.float64) - tail.mean.double().numpy()) / (
             tail.scale.double().numpy()
         )
-        # Blocks of one size, because the number of rows affects the last bits of a matrix product.
-        block = np.zeros((HEAD_ROWS, scaled.shape[1]))
+        # Blocks of one size in memory that torch aligns, because the number of rows and their
+        # alignment affect the last bits of a matrix product.
+        block = torch.zeros(HEAD_ROWS, scaled.shape[1], dtype=torch.float64)
         outputs = []
         with torch.inference_mode():
             for start in range(0, len(scaled), HEAD_ROWS):
                 part = scaled[start : start + HEAD_ROWS]
-                block[: len(part)] = part
-                outputs.append(head(torch.from_numpy(block)).numpy()[: len(part)].copy())
+                block[: len(part)] = torch.from_numpy(part)
+                outputs.append(head(block).numpy()[: len(part)].copy())
         return np.concatenate(outputs)
 
     def outputs(self, items: Sequence[Any], *, tta: int, augment: Any, **how: Any) -> np.ndarray:
