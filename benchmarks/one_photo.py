@@ -27,7 +27,7 @@ def milliseconds(job):
 with tempfile.TemporaryDirectory() as name:
     (photo,) = write_photos(Path(name) / "photos", 1)
     model = PretrainedFeatureExtractor(BACKBONE, weights=None, verbose=0).fit([photo])
-    prefix, preset = model._prefix, model.backbone_.preset
+    prefix, preset = model._fitted.prefix.sized(1), model.backbone_.preset
     result = {"default": milliseconds(lambda: model.transform([photo]))}
     model.set_params(batch_size=1)
     batch = preset.collate([preset(photo)], 1)

@@ -46,8 +46,8 @@ ORDER = {
     "extraction": "prefix sinks run",
     "training": "optim tail standardisation parameters settings batches data validation_split net "
     "early_stopping checkpoint records phase lr_range head_cache head_init predictor plan fit",
-    "estimators": "_callbacks _columns _base _extraction feature_extractor classifier snapshots "
-    "lr_finder",
+    "estimators": "_callbacks _columns _fitted _base _extraction feature_extractor classifier "
+    "snapshots lr_finder",
     "persistence": "codec file_format save_load",
     "cli": "models demo app",
 }

@@ -35,10 +35,15 @@ from ..training import (
 )
 from ._callbacks import CallbackSupportMixin, report_fit
 from ._columns import check_items, get_columns, set_fitted
+from ._fitted import FittedMixin
 
 
 class FineTuneEstimator(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    FittedMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Base class of the estimators that fine-tune a pretrained network.
 
@@ -225,9 +230,6 @@ class FineTuneEstimator(
         return other
 
     # Attributes of a fit
-
-    def __sklearn_is_fitted__(self):
-        return "_fitted" in vars(self)
 
     @property
     def task_(self):

@@ -17,10 +17,15 @@ from ..training import RUNNING, check_parameters
 from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
 from ._columns import check_items, get_columns, set_fitted
 from ._extraction import Extraction
+from ._fitted import FittedMixin
 
 
 class PretrainedFeatureExtractor(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    FittedMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Turn items, such as images, into features: the pooled activations of a pretrained network.
 
@@ -376,9 +381,6 @@ class PretrainedFeatureExtractor(
         parts = dict(parts)
         columns = parts.pop("columns")
         set_fitted(self, columns, Extraction.from_parts(module, parts))
-
-    def __sklearn_is_fitted__(self):
-        return "_fitted" in vars(self)
 
     def __getstate__(self):
         # Save the stages instead of the prefix, whose copies of them are rebuilt.

@@ -168,7 +168,8 @@ def _run_phases(
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted in epoch {len(history) + 1}: the model has the weights "
-                f"of the {'best complete epoch' if best else 'last step'}.",
+                f"of the {'best complete epoch' if best else 'last step'}. In a search, the next "
+                "fit begins: press Ctrl-C again to stop the program.",
                 UserWarning,
                 stacklevel=2,
             )

@@ -11,7 +11,7 @@ from helpers.fine_tuning import classifier
 from helpers.killed import assert_same_fit, killed_after
 from helpers.tiny import tiny_stages
 from sklearn.datasets import load_digits
-from sklearn.exceptions import DataConversionWarning
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from skorch.callbacks import Callback
 
 from sktransfer import Backbone, FineTuneClassifier, ImagePreset, PretrainedFeatureExtractor
@@ -148,3 +148,27 @@ def test_columns_of_another_name_are_refused(extractor, images):
         extractor._set_parts(parts | {"columns": {"predict": 3}}, module)
     assert isinstance(extractor.transform(images), np.ndarray)
     assert torch.is_tensor(next(module.parameters()))
+
+
+@pytest.mark.parametrize(
+    "model", [classifier(), PretrainedFeatureExtractor()], ids=["fit", "extract"]
+)
+@pytest.mark.parametrize("name", ["backbone_", "weights_info_", "_fitted"])
+def test_an_attribute_of_a_fit_is_missing_before_it(model, name):
+    assert not hasattr(model, name)
+    with pytest.raises(
+        NotFittedError, match=f"has no attribute '{name}', because it is not fitted"
+    ):
+        getattr(model, name)
+
+
+def test_an_unknown_attribute_is_not_one_of_a_fit():
+    with pytest.raises(
+        AttributeError, match="'FineTuneClassifier' object has no attribute 'repor_'"
+    ):
+        classifier().repor_  # noqa: B018 - it raises
+
+
+def test_the_score_before_fit_is_an_error_that_names_fit(photos):
+    with pytest.raises(NotFittedError, match="Call fit first"):
+        classifier().score(*photos)
