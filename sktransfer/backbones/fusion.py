@@ -139,7 +139,7 @@ def depthwise_in_float32(module: nn.Module) -> Iterator[None]:
         yield
 
 
-def _in_float32(forward: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:  # noqa: A002
+def _in_float32(forward: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:  # noqa: A002 - torch's own word
     with torch.autocast(input.device.type, enabled=False):
         return forward(input.float()).to(input.dtype)
 
