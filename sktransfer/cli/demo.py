@@ -321,7 +321,7 @@ def _short(caption: str) -> str:
 
 def _draw_bars(axes: Any, comparison: Comparison) -> None:
     """Draw a bar for guessing and for each method, with its name above and its time below."""
-    names = ["guessing the most common class", *(result.name for result in comparison.results)]
+    names = ["most common class", *(result.name for result in comparison.results)]
     accuracies = [comparison.guess, *(result.accuracy for result in comparison.results)]
     below = ["", *(f"{result.seconds:.1f} s" for result in comparison.results)]
     colors = [FAINT_INK, *[MUTED] * (len(comparison.results) - 1), RIGHT]

@@ -144,7 +144,7 @@ def test_photos_are_drawn_from_their_files(folder, tmp_path):
 def test_the_plot_shows_each_method(demo, texts):
     drawn = texts(demo)
     assert {"Four images", "raw pixels", "50.0%", "0.1 s", "features", "75.0%", "2.0 s"} <= {*drawn}
-    assert "guessing the most common class" in drawn
+    assert "most common class" in drawn
 
 
 def test_the_plot_shows_the_mistakes_of_the_last_method(demo, texts):
