@@ -1,0 +1,24 @@
+"""Text for messages and tables, from names that may hold any character."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters, line and paragraph separators, characters that reverse the direction of the
+# text, and surrogates, which stand for bytes of a file name that are not UTF-8.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(name: object) -> str:
+    r"""Return ``str(name)`` with the escapes of Python for characters that cannot be printed.
+
+    The result is a single line that every UTF-8 stream accepts.  Letters of all languages stay as
+    they are, and so do backslashes.
+
+    Examples
+    --------
+    >>> from sktransfer._support.text import printable
+    >>> print(printable("ants/caf\udce9\n1.jpg"))
+    ants/caf\udce9\n1.jpg
+    """
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], str(name))
