@@ -33,7 +33,7 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 
 # Inside a package, a module imports only from modules that stand before it.
 ORDER = {
-    "_support": "text plain validation files progress hashing random threads device",
+    "_support": "text plain validation processes files progress hashing random threads device",
     "schedules": "base cycles named",
     "data": "decoding tables items image_sizes presets adaptation variants augmentation digests "
     "folders image_check",
@@ -201,6 +201,7 @@ def test_a_library_is_used_behind_its_fence_only(module):
         "sktransfer.exceptions",
         "sktransfer.schedules",
         "sktransfer._support.files",
+        "sktransfer._support.processes",
         "sktransfer._support.progress",
         "sktransfer._support.text",
         "sktransfer._support.validation",

@@ -1,19 +1,48 @@
-"""Atomic writes, and the removal of files that killed processes left."""
+"""Files that are whole or absent, and the removal of what dead processes left.
+
+The name of a temporary file or folder contains the token of the process that made it.  So it can be
+removed as soon as that process has ended, and never before.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
+import struct
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# Temporary files older than this were left by a killed process: no writer pauses this long.
+from .processes import TOKEN, is_alive, token
+
+# Temporary files of other machines are removed at this age: no writer pauses this long.
 STALE_SECONDS = 3600
 
-TEMPORARY = re.compile(r"[0-9a-f]{32}\.tmp")
+TEMPORARY = re.compile(rf"sktransfer-({TOKEN.pattern})-[0-9a-f]{{8}}(\.tmp)?")
+
+REMEDIES = {
+    errno.ENOSPC: "free some space, or choose a folder on another disk",
+    errno.EDQUOT: "free some space, or choose a folder on another disk",
+    errno.EFBIG: "raise the limit of the size of files, or choose a folder on another disk",
+    errno.EACCES: "change the permissions, or choose another folder",
+    errno.EPERM: "change the permissions, or choose another folder",
+    errno.EROFS: "choose a folder on a disk that can be written",
+}
+
+# A sealed file begins with a mark, the length of its content and a digest.
+SEAL = struct.Struct("<8sQ16s")
+MARK = b"sktseal1"
+
+
+class BrokenSealError(ValueError):
+    """A file is not a whole sealed file, or it belongs to another key."""
 
 
 def find_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
@@ -32,16 +61,111 @@ def find_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
         return []
 
 
-def write_file(path: Path, *parts: Any) -> None:
-    """Write ``parts`` to a file atomically: a reader sees the whole file or no file."""
-    temporary = path.with_name(f"{uuid4().hex}.tmp")
+def write_file(path: Path, *parts: Any, durable: bool = False) -> None:
+    """Write ``parts`` to a file atomically: a reader sees the whole file or no file.
+
+    Parameters
+    ----------
+    path : Path
+    *parts : bytes-like
+    durable : bool, default=False
+        If True, wait until the file is on the disk, so that it survives a power cut.
+    """
+    temporary = path.with_name(f"{temporary_name()}.tmp")
     try:
         with temporary.open("xb") as file:
             file.writelines(parts)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         remove_file(temporary)
         raise
+    if durable:
+        with suppress(OSError):  # Windows and some network file systems cannot do this
+            _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names of the files in ``folder`` are on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def write_sealed(path: Path, *parts: Any, key: bytes = b"", durable: bool = False) -> None:
+    """Write ``parts`` to a file atomically, with a digest that :func:`read_sealed` compares.
+
+    Parameters
+    ----------
+    path : Path
+    *parts : bytes-like
+    key : bytes, default=b""
+        The digest covers the key, so that the file cannot be taken for a file of another key.
+    durable : bool, default=False
+        See :func:`write_file`.
+    """
+    write_file(path, _seal(key, parts), *parts, durable=durable)
+
+
+def read_sealed(path: Path, key: bytes = b"") -> bytes:
+    """Return the content of a file that :func:`write_sealed` wrote with the same key.
+
+    Raises
+    ------
+    BrokenSealError
+        If the file is damaged, or was written with another key or by another function.
+    OSError
+        If the file cannot be read.
+    """
+    with path.open("rb") as file:
+        head, content = file.read(SEAL.size), file.read()
+    if head != _seal(key, [content]):
+        raise BrokenSealError(
+            f"{str(path)!r} must be a complete file that sktransfer wrote in this place; its "
+            "content does not have the digest that it had when it was written"
+        )
+    return content
+
+
+def _seal(key: bytes, parts: Any) -> bytes:
+    """Return the head of a sealed file."""
+    state, length = blake2b(struct.pack("<Q", len(key)) + key, digest_size=16), 0
+    for part in parts:
+        content = memoryview(part).cast("B")
+        state.update(content)
+        length += len(content)
+    return SEAL.pack(MARK, length, state.digest())
+
+
+def temporary_name() -> str:
+    """Return a new name for a temporary file or folder of this process."""
+    return f"sktransfer-{token()}-{uuid4().hex[:8]}"
+
+
+@contextmanager
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Make a temporary folder, and delete it at the end; a context manager.
+
+    The folders and files that dead processes left in the same place are deleted first.
+
+    Parameters
+    ----------
+    parent : Path or None, default=None
+        The folder in which it is made; None stands for that of :mod:`tempfile`.
+    """
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    remove_stale(parent)
+    folder, pid = parent / temporary_name(), os.getpid()
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        if os.getpid() == pid:  # not in a fork of the process that uses the folder
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_file(path: Path) -> int:
@@ -55,9 +179,49 @@ def remove_file(path: Path) -> int:
 
 
 def remove_stale(folder: Path) -> int:
-    """Remove old temporary files from ``folder`` and return the bytes freed."""
-    oldest, freed = time.time() - STALE_SECONDS, 0
-    for path in find_files(folder, TEMPORARY):
-        with suppress(FileNotFoundError):
-            freed += remove_file(path) if path.lstat().st_mtime < oldest else 0
+    """Remove the temporary files and folders of dead processes; return the bytes of the files.
+
+    Nothing is known about processes on other machines, so only their old files are removed.  No
+    error is raised for a file that cannot be removed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                (entry, made)
+                for entry in entries
+                if (made := TEMPORARY.fullmatch(entry.name)) is not None
+            ]
+    except OSError:
+        return 0
+    freed = 0
+    for entry, made in found:
+        alive = is_alive(made[1])
+        if entry.is_dir(follow_symlinks=False):
+            if alive is False:
+                shutil.rmtree(entry.path, ignore_errors=True)
+        elif alive is False or (alive is None and _is_old(entry)):
+            freed += remove_file(folder / entry.name)
     return freed
+
+
+def _is_old(entry: os.DirEntry[str]) -> bool:
+    """Return True if nobody has written to a file for STALE_SECONDS."""
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime < time.time() - STALE_SECONDS
+    except OSError:  # it has just been renamed or removed
+        return False
+
+
+def explained(error: OSError, sentence: str, path: Path) -> OSError:
+    """Return an error of the same type and number that names the path and, if known, a remedy.
+
+    Parameters
+    ----------
+    error : OSError
+    sentence : str
+        States what must be the case, without a full stop.
+    path : Path
+    """
+    remedy = REMEDIES.get(error.errno or 0)
+    cause = f"{sentence}; {error.strerror or error}" + (f" ({remedy})" if remedy else "")
+    return OSError(error.errno, cause, str(path))

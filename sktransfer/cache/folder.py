@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._support.files import find_files, remove_file, remove_stale, write_file
+from .._support.files import explained, find_files, remove_file, remove_stale, write_file
 from .._support.hashing import hash_parts
 from .._version import __version__
 from .blobs import BLOB_NAME, Blobs, whole_blobs
@@ -183,8 +183,3 @@ def _tidy(folder: Path) -> int:
                 seen.update(shard.digests)
     freed = sum(remove_file(path) for path in (*shards, *blobs) if path not in kept)
     return freed + remove_stale(folder)
-
-
-def explained(error: OSError, sentence: str, folder: Path) -> OSError:
-    """Return an error of the same type and number that starts with ``sentence``."""
-    return OSError(error.errno, f"{sentence}; {error.strerror}", str(folder))

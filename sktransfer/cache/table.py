@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .._support.files import find_files, remove_file, remove_stale
+from .._support.files import explained, find_files, remove_file, remove_stale
 from .._support.hashing import hash_parts
-from .folder import CacheFolder, describe, explained
+from .folder import CacheFolder, describe
 from .rows import Rows, to_bfloat16
 from .shard import BFLOAT16, DTYPES, SHARD_NAME, SMALL_BYTES, Like, Shard, TornShardError
 

@@ -1,15 +1,14 @@
 """A blob is returned whole or not at all."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
+from helpers.tokens import dead_token, temporary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktransfer import ActivationCache
-from sktransfer._support.files import STALE_SECONDS
 from sktransfer.cache import folder as folders
 from sktransfer.cache.blobs import HEAD, Blobs
 
@@ -97,13 +96,12 @@ def test_pruning_removes_blobs_of_the_wrong_length(filled):
     assert files(filled) == []
 
 
-def test_old_temporary_files_are_removed(filled):
+def test_temporary_files_of_dead_processes_are_removed(filled):
     (path,) = files(filled)
-    old = path.with_name(f"{'a' * 32}.tmp")
-    old.write_bytes(b"half a blob")
-    os.utime(old, (time.time() - 2 * STALE_SECONDS,) * 2)
+    dead = path.with_name(temporary(dead_token()))
+    dead.write_bytes(b"half a blob")
     filled.blobs("heads").put(b"another key", b"content")
-    assert not old.exists()
+    assert not dead.exists()
 
 
 # Limits

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.tokens import dead_token, temporary
 
 from sktransfer import ActivationCache
-from sktransfer._support.files import STALE_SECONDS
+from sktransfer._support.processes import token
 from sktransfer.cache import folder as folders
 from sktransfer.data.digests import digest
 
@@ -137,12 +138,12 @@ class FullFile(FileIO):
 def full_disk(request, monkeypatch):
     """Make the disk full: a write, a rename or a new folder fails."""
     real = Path.open
+
+    def write_fails(path, mode="r", **options):
+        return FullFile(path, mode) if mode == "xb" else real(path, mode, **options)
+
     if request.param == "write":
-        monkeypatch.setattr(
-            Path,
-            "open",
-            lambda path, mode: FullFile(path, mode) if mode == "xb" else real(path, mode),
-        )
+        monkeypatch.setattr(Path, "open", write_fails)
     else:
         monkeypatch.setattr(Path, request.param, refuse)
 
@@ -284,15 +285,14 @@ def test_pruning_removes_no_files_of_other_programs(filled, tmp_path):
 
 
 @pytest.mark.parametrize("clean", [ActivationCache.prune, lambda c: c.table("prefix")])
-def test_files_left_by_killed_writers_are_removed_after_an_hour(filled, clean):
+def test_files_left_by_killed_writers_are_removed(filled, clean):
     (folder,) = filled.dir.iterdir()
-    old, new = folder / f"{'a' * 32}.tmp", folder / f"{'b' * 32}.tmp"
-    for path in (old, new):
+    dead, alive = (folder / temporary(maker) for maker in (dead_token(), token()))
+    for path in (dead, alive):
         path.write_bytes(b"half a shard")
-    make_old(old, 2 * STALE_SECONDS)
     clean(filled)
-    assert new.exists()
-    assert not old.exists()
+    assert alive.exists()
+    assert not dead.exists()
 
 
 def test_a_cache_stays_within_its_limit(tmp_path, rows):

@@ -12,10 +12,12 @@ import pytest
 import torch
 from helpers.killed import assert_same_fit, killed_after
 from helpers.tiny import tiny_backbone
+from helpers.tokens import dead_token, temporary
 from sklearn.base import clone
 from skorch.callbacks import Callback, EarlyStopping
 
 from sktransfer import FineTuneClassifier
+from sktransfer._support.processes import token
 from sktransfer.callbacks import MixUp, ModelEMA, Scheduled, Snapshots
 from sktransfer.schedules import Cosine
 from sktransfer.training.checkpoint import FILE, Checkpoint
@@ -191,13 +193,12 @@ def test_a_damaged_checkpoint_is_an_error_that_says_what_to_do(photos, tmp_path)
 def test_a_file_that_another_process_is_writing_is_kept(tmp_path):
     folder = tmp_path / "key"
     folder.mkdir()
-    fresh, old = (folder / f"{digit * 32}.tmp" for digit in "01")
-    fresh.touch()
-    old.touch()
-    os.utime(old, (0, 0))
+    alive, dead = (folder / temporary(maker) for maker in (token(), dead_token()))
+    alive.touch()
+    dead.touch()
     Checkpoint(tmp_path, "key").save({"epoch": 1})
-    assert fresh.exists()
-    assert not old.exists()
+    assert alive.exists()
+    assert not dead.exists()
     assert Checkpoint(tmp_path, "key").load() == {"epoch": 1}
 
 
