@@ -16,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ..exceptions import DecodeError
+from .depths import black_and_white
 
 # EXIF orientation -> the operation that turns the image upright
 UPRIGHT = {
@@ -33,6 +34,9 @@ PLAIN_ALPHA = {"La": "LA", "RGBa": "RGBA"}
 
 DEPTH_16 = np.float32(65535)
 DEPTH_8 = np.float32(255)
+
+# A pair of pixel values: black and white
+EIGHT_BITS = (0, 255)
 
 # Floats may leave [0, 1] by this much, from rounding.
 TOLERANCE = 1e-6
@@ -63,7 +67,7 @@ def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
     Raises
     ------
     DecodeError
-        If the item is not an image, is truncated, is too large, or cannot be read.
+        If the item is not an image, is truncated, is too large, or cannot be read correctly.
 
     Examples
     --------
@@ -81,7 +85,7 @@ def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
             with _loading:
                 item.load()
                 upright = _upright(item)
-            return _planes(upright)
+            return _planes(upright, black_and_white(item))
         return _file_planes(item, draft)
     except Exception as error:  # a broken file makes Pillow raise nearly anything
         raise DecodeError(f"{_named(item)} {_cause(item, error)}") from error
@@ -97,8 +101,9 @@ def _file_planes(item: Any, draft: int | None) -> list[Image.Image]:
             # Pillow keeps both sides at least this long.  The limit is the same for both, so an
             # EXIF orientation that swaps them does not matter.
             image.draft(None, (draft, draft))
+        span = black_and_white(image)  # before load(), which closes the file
         image.load()
-        return _planes(_upright(image))
+        return _planes(_upright(image), span)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -110,12 +115,17 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
-def _planes(image: Image.Image) -> list[Image.Image]:
-    """Convert ``image`` to mode RGB or L, or to float planes if it has more than eight bits."""
+def _planes(image: Image.Image, span: tuple[int, int] = EIGHT_BITS) -> list[Image.Image]:
+    """Convert ``image`` to mode RGB or L, or to float planes if it has more than eight bits.
+
+    ``span`` holds the pixel values of black and white.
+    """
     if 0 in image.size:
         raise DecodeError(f"has no pixels: it is {image.width} x {image.height}.")
     if image.mode.startswith("I") or image.mode == "F":
-        return _array_planes(_deep(image))
+        return _array_planes(_deep(image, *span))
+    if span != EIGHT_BITS:
+        image = image.point(lambda value: min(255, round(value * 255 / span[1])))
     if image.has_transparency_data:
         image = image.convert(PLAIN_ALPHA.get(image.mode, image.mode)).convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -125,17 +135,20 @@ def _planes(image: Image.Image) -> list[Image.Image]:
     return [image if image.mode in ("RGB", "L") else image.convert("RGB")]
 
 
-def _deep(image: Image.Image) -> np.ndarray:
+def _deep(image: Image.Image, black: int, white: int) -> np.ndarray:
     """Return the pixels of an image of mode I;16, I or F as uint16 or as floats in [0, 1]."""
     pixels = np.asarray(image)
-    # Pillow opens some 16-bit files in its 32-bit mode I.
-    top, slack = (1, TOLERANCE) if image.mode == "F" else (65535, 0)
+    top, slack = (1, TOLERANCE) if image.mode == "F" else (max(black, white), 0)
     if not (pixels.min() >= -slack and pixels.max() <= top + slack):
         raise DecodeError(
             f"must have pixels from 0 to {top}, because its mode is {image.mode}; got "
             f"{pixels.min():g} to {pixels.max():g}. Rescale them."
         )
-    return pixels if image.mode == "F" else pixels.astype(np.uint16)
+    if image.mode == "F":
+        return pixels
+    if (black, white) == (0, 65535):
+        return pixels.astype(np.uint16)
+    return (pixels.astype(np.float32) - np.float32(black)) / np.float32(white - black)
 
 
 def _array_planes(pixels: np.ndarray) -> list[Image.Image]:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .._support.hashing import hash_parts
+from .depths import black_and_white
 
 # A file that changed less than this ago may change again without a new time stamp.
 RACY_SECONDS = 2
@@ -31,8 +32,9 @@ def digest(item: Any) -> bytes:
     ----------
     item : str, path-like, bytes, PIL image or array
         The digest of a path is that of the bytes of its file.  For an array it is computed from
-        dtype, shape and values; for a PIL image from mode, pixels, palette, transparency and
-        orientation.  If an item has an attribute ``digest`` of type bytes, that is returned.
+        dtype, shape and values; for a PIL image from mode, pixels, depth, palette,
+        transparency and orientation.  If an item has an attribute ``digest`` of type bytes, that
+        is returned.
 
     Returns
     -------
@@ -61,7 +63,8 @@ def digest(item: Any) -> bytes:
     if isinstance(item, Image.Image):
         pixels = item.tobytes()  # has to be first, because it loads the attributes read below
         turned, clear = item.getexif().get(ORIENTATION), item.info.get("transparency")
-        look = repr((item.mode, item.size, turned, clear, item.getpalette(None)))
+        span = black_and_white(item)
+        look = repr((item.mode, item.size, span, turned, clear, item.getpalette(None)))
         return hash_parts("image", look, pixels)
     array = np.asarray(item)
     if array.dtype.hasobject:

@@ -17,7 +17,8 @@ from .._support.progress import progress_bar
 from .._support.threads import map_ahead
 from .._support.validation import check_int, require
 from ..exceptions import DecodeError
-from .decoding import decode
+from .decoding import decode, is_uint16
+from .depths import n_bits
 from .digests import digest
 from .items import check_items
 
@@ -71,9 +72,9 @@ def check_images(X: Any, y: Any = None, *, min_side: int = 32, verbose: int = 1)
             ``"tiny"``: a side is shorter than ``min_side``.
             ``"rotated"``: its EXIF data rotate or flip it.  The estimators apply this; other
             programs may not.
-            ``"grey"``, ``"colour"``, ``"palette"``, ``"1-bit"``, ``"cmyk"``, ``"16-bit"``,
-            ``"float"``, ``"transparent"``: the image is of this kind, and most images of ``X``
-            are of another one.
+            ``"grey"``, ``"colour"``, ``"palette"``, ``"1-bit"``, ``"cmyk"``, ``"12-bit"``,
+            ``"16-bit"`` and other depths, ``"float"``, ``"transparent"``: the image is of this
+            kind, and most images of ``X`` are of another one.
             ``"duplicate"``, or with ``y`` ``"duplicate within class"`` or
             ``"duplicate across classes"``: an earlier image shows the same picture.
         detail : str
@@ -212,8 +213,9 @@ def _stored(item: Any) -> tuple[str, str, int]:
     """Return the kind of colour, the mode and the EXIF orientation of a stored image."""
     if isinstance(item, np.ndarray):
         channels = item.shape[2] if item.ndim == 3 else 1
-        deep = {np.dtype(np.uint16): "16-bit", np.dtype(bool): "1-bit"}
-        name = deep.get(item.dtype, "grey" if channels < 3 else "colour")
+        name = "grey" if channels < 3 else "colour"
+        if is_uint16(item) or item.dtype == bool:
+            name = "1-bit" if item.dtype == bool else "16-bit"
         return name, f"{item.dtype}, {channels} channels", 1
     if isinstance(item, Image.Image):
         return _colour(item), item.mode, _orientation(item)
@@ -226,7 +228,7 @@ def _colour(image: Image.Image) -> str:
     if image.has_transparency_data and _alpha(image) < 255:
         return "transparent"
     if image.mode.startswith("I"):
-        return "16-bit"
+        return f"{n_bits(image)}-bit"
     kinds = {"1": "1-bit", "F": "float", "L": "grey", "P": "palette", "CMYK": "cmyk"}
     plain = image.mode.rstrip("Aa")  # the mode without its alpha channel
     return kinds.get(image.mode) or kinds.get(plain, "colour")

@@ -27,7 +27,7 @@ RESAMPLING = {
 
 # Version of the rules by which an item becomes pixels.  It is part of fingerprints and has to be
 # increased whenever an item gets other pixels.
-RULES = 1
+RULES = 2
 
 # A strip that is longer than this many times its width is cut to its middle, because it would take
 # gigabytes when it is resized.
@@ -105,8 +105,9 @@ class ImagePreset:
     and the image is grey.  Floats of a table are not scaled and may have any range.
 
     **Pixels** are rotated upright according to the EXIF orientation, and transparent pixels are
-    blended with white.  Only the first frame of an animation is used.  Pixels of 16 bits and
-    floats keep their precision.
+    blended with white.  Only the first frame of an animation is used.  Grey pixels of more
+    than eight bits, and floats, keep their precision; a file's pixels are scaled by the number of
+    bits that it names.
 
     Examples
     --------
