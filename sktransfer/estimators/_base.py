@@ -28,6 +28,7 @@ from ..training import (
     Predictor,
     Request,
     check_parameters,
+    copy_callbacks,
     find_augmentation,
     plan_fit,
     remove_checkpoint,
@@ -284,6 +285,16 @@ class FineTuneEstimator(
     @property
     def _n_features_out(self):
         return self._fitted.predictor.n_features
+
+    def __sklearn_clone__(self):
+        # scikit-learn would copy what the callbacks hold, or fail if it cannot be copied.
+        callbacks = self.skorch_callbacks
+        if callbacks is None:
+            return super().__sklearn_clone__()
+        bare = object.__new__(type(self))
+        bare.__dict__.update(vars(self) | {"skorch_callbacks": None})
+        cloned = super(FineTuneEstimator, bare).__sklearn_clone__()
+        return cloned.set_params(skorch_callbacks=copy_callbacks(callbacks))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

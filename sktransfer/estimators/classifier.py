@@ -181,7 +181,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         "ignore" does the same without a warning.
     skorch_callbacks : list or None, default=None
         Callbacks of skorch or of ``sktransfer.callbacks``, for example ``MixUp()``.  They are
-        copied for each phase.  None means no further callbacks.
+        copied for each phase, and the copies share the objects that they hold, such as a list or a
+        study.  None means no further callbacks.
     random_state : int, RandomState or None, default=None
         Seed of all random draws: new weights, the order of the items, augmentation, dropout and
         the validation split.  With an int, two fits on one machine are equal to the last bit.

@@ -9,8 +9,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from ..backbones import Backbone
 from ..cache import check_cache
 from .data import Data, compute_digests
 from .settings import is_seeded, starts_pretrained
+from .user_callbacks import describe_callbacks
 
 FILE = "last.pt"
 
@@ -79,45 +79,6 @@ class Checkpoint:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def collect_callback_states(callbacks: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the state of each callback by name.
-
-    The state is the result of ``state_dict()``, or else the attributes that end in ``_`` and hold
-    tensors or plain values.  A warning names other attributes that end in ``_``.
-    """
-    states = {}
-    for name, callback in callbacks:
-        if hasattr(callback, "state_dict"):
-            states[name] = callback.state_dict()
-            continue
-        learned = {k: v for k, v in vars(callback).items() if k.endswith("_")}
-        states[name] = keep_plain(learned)
-        lost = [k for k in learned.keys() - states[name].keys() if not _is_rebuilt(learned[k])]
-        if lost:
-            warnings.warn(
-                f"checkpoint saves only tensors and plain values; {', '.join(sorted(lost))} of the "
-                f"callback {name!r} will be lost if the fit is killed and resumed. Define "
-                "state_dict and load_state_dict in the callback.",
-                UserWarning,
-                stacklevel=2,
-            )
-    return states
-
-
-def _is_rebuilt(value: Any) -> bool:
-    """Return True for a function or a class, which a callback looks up when training begins."""
-    return callable(value) and not hasattr(value, "state_dict")
-
-
-def restore_callbacks(callbacks: Iterable[tuple[str, Any]], states: dict[str, Any]) -> None:
-    """Load the states that :func:`collect_callback_states` returned into the callbacks."""
-    for name, callback in callbacks:
-        if hasattr(callback, "load_state_dict"):
-            callback.load_state_dict(states[name])
-        else:
-            vars(callback).update(states[name])
-
-
 def compute_fit_key(given: Mapping[str, Any], groups: Any, backbone: Backbone, data: Data) -> str:
     """Return a key that is equal for two fits if parameters, data, weights and versions are.
 
@@ -132,13 +93,23 @@ def compute_fit_key(given: Mapping[str, Any], groups: Any, backbone: Backbone, d
     backbone : Backbone
     data : Data
     """
-    parameters = {name: value for name, value in given.items() if name not in NOT_IN_KEY}
+    parameters = {name: _describe(name, given[name]) for name in given.keys() - NOT_IN_KEY}
     seed = int(given["random_state"]) if is_seeded(given["random_state"]) else None
     pretrained = starts_pretrained(given, backbone)
-    network = backbone.fingerprint() if pretrained else described(given["backbone"])
+    network = backbone.fingerprint() if pretrained else _describe("backbone", given["backbone"])
     groups = None if groups is None else np.asarray(groups).tolist()
-    words = described(
-        [__version__, torch.__version__, parameters, seed, data.task, data.n_own, groups]
-    )
+    versions = [__version__, torch.__version__]
+    words = described([versions, sorted(parameters.items()), seed, data.task, data.n_own, groups])
     items = compute_digests(data.items, check_cache(given["cache"]))
     return hash_parts("fit", words, network, *items, data.targets.values, data.targets.weight).hex()
+
+
+def _describe(name: str, value: Any) -> str:
+    """Describe the value of a parameter for the key of a fit."""
+    try:
+        return described(describe_callbacks(value) if name == "skorch_callbacks" else value)
+    except TypeError as error:
+        raise TypeError(
+            f"checkpoint must be None if {name} holds an object that cannot be described, because "
+            f"a fit is recognised by its parameters: {error}. Remove the object from {name}."
+        ) from error

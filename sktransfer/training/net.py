@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import signal
 import threading
@@ -375,8 +374,3 @@ def free_memory(net: TailNet) -> None:
 def copy_weights(module: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the state of ``module`` on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
-
-
-def copy_callbacks(callbacks: Any) -> list[Any]:
-    """Copy skorch callbacks, so that a fit does not change those that the user passed."""
-    return copy.deepcopy(list(callbacks or ()))

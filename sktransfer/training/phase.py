@@ -13,13 +13,14 @@ from skorch.callbacks import Callback
 from .._support.plain import keep_plain
 from ..tasks import Task
 from .batches import Samples
-from .checkpoint import Checkpoint, collect_callback_states, restore_callbacks
+from .checkpoint import Checkpoint
 from .early_stopping import KeepBest
-from .net import StopPhase, TailNet, copy_callbacks
+from .net import StopPhase, TailNet
 from .optim import make_optimizer, stage_groups
 from .records import Audit
 from .settings import FitSettings
 from .tail import Tail
+from .user_callbacks import collect_callback_states, copy_callbacks, restore_callbacks
 
 # Kinds of device on which torch has optimisers that update all parameters in one pass over memory.
 FUSED = ("cpu", "cuda")
