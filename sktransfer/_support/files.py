@@ -156,11 +156,19 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     ----------
     parent : Path or None, default=None
         The folder in which it is made; None stands for that of :mod:`tempfile`.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_stale(parent)
     folder, pid = parent / temporary_name(), os.getpid()
-    folder.mkdir(mode=0o700)
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise explained(error, "temporary files must have a folder to be in", parent) from error
     try:
         yield folder
     finally:

@@ -82,23 +82,23 @@ class FineTuneEstimator(
             The other arguments of ``fit``, by their names in :class:`sktransfer.training.Request`.
         """
         unfitted, request = self._request(X, y, **others)
-        with (
-            plan_fit(request) as plan,
-            report_fit(self, plan.n_epochs, X, y, "epoch") as step,
-            progress_bar(plan.n_epochs, type(self).__name__, self.verbose, "epoch") as advance,
-        ):
-            n_done = 0
+        with plan_fit(request) as plan:
+            with (
+                report_fit(self, plan.n_epochs, X, y, "epoch") as step,
+                progress_bar(plan.n_epochs, type(self).__name__, self.verbose, "epoch") as advance,
+            ):
+                n_done = 0
 
-            def report_epoch(net):
-                nonlocal n_done
-                n_before, n_done = n_done, net.first_epoch + len(net.history)
-                advance(n_done - n_before)  # several epochs if the fit resumes from a checkpoint
-                attributes = partial(_describe_so_far, plan, net)
-                return step(X=X, y=y, reconstruction_attributes=attributes)
+                def report_epoch(net):
+                    nonlocal n_done
+                    n_before, n_done = n_done, net.first_epoch + len(net.history)
+                    advance(n_done - n_before)  # several epochs if the fit was resumed
+                    attributes = partial(_describe_so_far, plan, net)
+                    return step(X=X, y=y, reconstruction_attributes=attributes)
 
-            fitted = run_fit(plan, report_epoch)
-        set_fitted(self, get_columns(unfitted), fitted)
-        remove_checkpoint(plan, fitted)
+                fitted = run_fit(plan, report_epoch)
+            set_fitted(self, get_columns(unfitted), fitted)
+            remove_checkpoint(plan, fitted)
         return self
 
     def _request(self, X, y=None, **others):

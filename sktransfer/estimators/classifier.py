@@ -163,8 +163,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         candidates and processes share it.  With None, the output is kept for one fit only.
     checkpoint : str, path-like or None, default=None
         Folder in which every epoch is saved.  If a fit was killed and is run again with the same
-        parameters and data, it resumes from its last complete epoch.  The files of a fit are
-        deleted when it is complete.  None saves nothing.
+        parameters and data, it resumes from its last complete epoch.  Fits that run at the same
+        time use separate files.  If a file is damaged or cannot be written, a warning is issued and
+        the fit continues.  The files of a fit are deleted when it is complete.  None saves nothing.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         Type in which the stages compute.  Their weights are float32.  "auto" means bfloat16 on a
         device with hardware support for it, and float32 otherwise.  For a float64 table on a CPU,
@@ -369,7 +370,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         FreezeError
             If a frozen stage changed, or a trainable stage got no gradient.
         OSError
-            If the folder of ``cache`` or ``checkpoint`` cannot be created or read.
+            If the folder of ``cache`` cannot be created or read, or ``checkpoint`` is not a folder.
         """
         return self._fit(
             X,

@@ -1,24 +1,39 @@
 """Save a fit on disk after each epoch, so that it can be resumed after it was killed.
 
-A checkpoint is one file, which is written atomically and contains no code.  Every random draw of a
-fit is a function of its seed, the epoch and the step, so no generator has to be saved.
+A checkpoint is one file, which is written atomically, has a digest, and contains no code.  Every
+random draw of a fit is a function of its seed, the epoch and the step, so no generator has to be
+saved.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import pickle
+import re
 import shutil
-from collections.abc import Mapping
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
 
-from .._support.files import remove_stale, write_file
+from .._support.files import (
+    STALE_SECONDS,
+    BrokenSealError,
+    explained,
+    read_sealed,
+    remove_stale,
+    write_sealed,
+)
 from .._support.hashing import described, hash_parts
 from .._support.plain import keep_plain, to_plain
+from .._support.processes import TOKEN, is_alive, token
 from .._version import __version__
 from ..backbones import Backbone
 from ..cache import check_cache
@@ -26,14 +41,18 @@ from .data import Data, compute_digests
 from .settings import is_seeded, starts_pretrained
 from .user_callbacks import describe_callbacks
 
-FILE = "last.pt"
+FILE = "last.checkpoint"
 
 # Parameters that do not change the result of a fit, or are in its key in another form.
 NOT_IN_KEY = {"device", "n_jobs", "verbose", "cache", "checkpoint", "random_state", "backbone"}
 
 
 class Checkpoint:
-    """The checkpoint of one fit, in a folder of its own.
+    """The checkpoint of one fit, in a folder that no other fit uses at the same time.
+
+    The name of the folder is ``KEY.NUMBER.OWNER`` while a process uses it, and ``KEY.NUMBER``
+    otherwise.  A fit takes over the folder of a dead owner by renaming it, which only one process
+    can do.  If it finds no such folder, it makes a new one.
 
     Parameters
     ----------
@@ -41,26 +60,56 @@ class Checkpoint:
         The folder that contains the folders of all fits.
     key : str
         The name of the fit: a hash of its parameters and its data.
+    seeded : bool, default=True
+        True if all fits with this key have the same result.  Then the folder of an owner on another
+        machine, which may be running, is taken over at once.  Otherwise it is taken over if no
+        epoch was saved for STALE_SECONDS, because two fits must not become the same model.
+
+    Raises
+    ------
+    OSError
+        If ``dir`` is not a folder.
     """
 
-    def __init__(self, dir: str | os.PathLike[str], key: str):  # noqa: A002 - as in ActivationCache
-        self.folder = Path(dir).expanduser() / key
+    def __init__(self, dir: str | os.PathLike[str], key: str, seeded: bool = True):  # noqa: A002 - as in ActivationCache
+        self._dir = Path(dir).expanduser()
+        self._key = key
+        self._seeded = seeded
+        self._warned = False
+        try:
+            self._dir.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise explained(error, "checkpoint must be a folder", self._dir) from error
+        except OSError:
+            pass  # save() warns
+        self.folder = self._claim()
 
     def load(self) -> dict[str, Any] | None:
-        """Load the state after the last complete epoch; None if no epoch was saved."""
+        """Load the state after the last complete epoch.
+
+        None means that no epoch was saved, or that the file is damaged, about which a warning is
+        issued.
+        """
         path = self.folder / FILE
-        if not path.exists():
-            return None
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
-        except Exception as error:  # torch raises nearly anything for a damaged file
-            raise ValueError(
+            content = io.BytesIO(read_sealed(path, self._key.encode()))
+            return torch.load(content, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            return None
+        except (OSError, BrokenSealError, RuntimeError, pickle.UnpicklingError) as error:
+            warnings.warn(
                 f"checkpoint must be a folder with files that fit wrote; {str(path)!r} cannot be "
-                f"read: {error} Delete this file to start the fit from the beginning."
-            ) from error
+                f"used, so the fit starts from the beginning: {error}.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the saved state by that of a later epoch, atomically."""
+        """Replace the saved state by that of a later epoch, atomically.
+
+        If the disk does not take it, this warns once.
+        """
         callbacks = state.get("callbacks", {})
         parts = {name: part for name, part in state.items() if name != "callbacks"} | callbacks
         for name in parts.keys() - keep_plain(parts).keys():
@@ -70,13 +119,84 @@ class Checkpoint:
             )
         buffer = io.BytesIO()
         torch.save(to_plain(state), buffer)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        remove_stale(self.folder)
-        write_file(self.folder / FILE, buffer.getbuffer())
+        path = self.folder / FILE
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # someone may have deleted it
+            write_sealed(path, buffer.getbuffer(), key=self._key.encode(), durable=True)
+        except OSError as error:
+            self._warn(explained(error, "checkpoint must be a folder that can be written", path))
 
     def remove(self) -> None:
         """Delete the folder of a fit that is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def release(self) -> None:
+        """Leave the folder, if any epoch was saved, to the next fit with this key."""
+        released, _, owner = self.folder.name.rpartition(".")
+        if owner == token():  # not in a fork of the owner
+            with suppress(OSError):
+                self.folder.rename(self.folder.with_name(released))
+
+    def _claim(self) -> Path:
+        """Take over a folder that no process uses, or return the path of a new one."""
+        for folder in self._find_unused():
+            with suppress(OSError):  # another process has just taken it
+                claimed = folder.rename(self._dir / self._name(folder.name.split(".")[1]))
+                remove_stale(claimed)
+                return claimed
+        return self._dir / self._name(uuid4().hex[:8])
+
+    def _name(self, number: str) -> str:
+        return f"{self._key}.{number}.{token()}"
+
+    def _find_unused(self) -> list[Path]:
+        """List the folders of this fit that no process uses, the last saved one first."""
+        pattern = re.compile(rf"{self._key}\.[0-9a-f]{{8}}(\.({TOKEN.pattern}))?")
+        unused = {}
+        with suppress(OSError), os.scandir(self._dir) as entries:
+            for entry in entries:
+                name = pattern.fullmatch(entry.name)
+                if name and entry.is_dir(follow_symlinks=False):
+                    saved = entry.stat().st_mtime
+                    if self._is_unused(name[2], saved):
+                        unused[self._dir / entry.name] = saved
+        return sorted(unused, key=lambda folder: unused[folder], reverse=True)
+
+    def _is_unused(self, owner: str | None, saved: float) -> bool:
+        alive = is_alive(owner) if owner else False
+        if alive is None:
+            return self._seeded or saved < time.time() - STALE_SECONDS
+        return not alive
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{error}. The fit continues. If it is killed, it can be resumed from the last "
+                "epoch that could be saved.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
+@contextmanager
+def open_checkpoint(
+    given: Mapping[str, Any], groups: Any, backbone: Backbone, data: Data
+) -> Iterator[Checkpoint | None]:
+    """Open the checkpoint of a fit, and leave it to other fits at the end; a context manager.
+
+    It is None if the parameter ``checkpoint`` is None.  The arguments are those of
+    :func:`compute_fit_key`.
+    """
+    if given["checkpoint"] is None:
+        yield None
+        return
+    key = compute_fit_key(given, groups, backbone, data)
+    checkpoint = Checkpoint(given["checkpoint"], key, is_seeded(given["random_state"]))
+    try:
+        yield checkpoint
+    finally:
+        checkpoint.release()
 
 
 def compute_fit_key(given: Mapping[str, Any], groups: Any, backbone: Backbone, data: Data) -> str:

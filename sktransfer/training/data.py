@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from .._support.files import temporary_folder
 from .._support.progress import progress_bar
 from .._support.validation import first_ten
 from ..backbones import Backbone
@@ -104,7 +105,8 @@ def open_fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCach
     """Open the cache of a fit; a context manager.
 
     This is the user's cache.  Without one, it is a temporary folder, if several epochs read the
-    same activations at the cut.
+    same activations at the cut.  If this folder cannot be made, it warns, and the activations stay
+    in memory.
     """
     augment = settings.augment
     # Random augmentation changes the training rows in every epoch, but not the validation rows.
@@ -112,8 +114,19 @@ def open_fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCach
     if settings.cache is not None or not (fixed and settings.tunes and settings.cut):
         yield settings.cache
         return
-    with TemporaryDirectory(prefix="sktransfer-", ignore_cleanup_errors=True) as folder:
-        yield ActivationCache(folder, cuts=1)  # no other fit reads it
+    with ExitStack() as stack:
+        cache = None
+        try:
+            folder = stack.enter_context(temporary_folder())
+            cache = ActivationCache(folder, cuts=1)  # no other fit reads it
+        except OSError as error:
+            warnings.warn(
+                f"{error}. The activations of this fit stay in memory. Pass cache=, or set the "
+                "environment variable TMPDIR, to keep them in another folder.",
+                UserWarning,
+                stacklevel=2,
+            )
+        yield cache
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ..callbacks import GradualUnfreeze, Scheduled
 from ..data import Items, Preset, adapt, smallest_preset
 from ..tasks import Task, make_targets
 from .batches import FixedRows, Samples, Source
-from .checkpoint import Checkpoint, compute_fit_key
+from .checkpoint import Checkpoint, open_checkpoint
 from .data import (
     Data,
     FrozenStages,
@@ -120,30 +120,34 @@ def plan_fit(request: Request) -> Iterator[Plan]:
         validation = (request.check_items(backbone.preset, request.X_val), request.y_val)
     targets = make_targets(task.encode(request.y, len(items)), request.sample_weight)
     data = collect_data(items, task, task.weigh(targets, settings.class_weight), validation)
-    checkpoint, state = None, None
-    if given["checkpoint"] is not None:
-        checkpoint = Checkpoint(
-            given["checkpoint"], compute_fit_key(given, request.groups, backbone, data)
-        )
-        state = checkpoint.load()
-        # Without an integer random_state, a resumed fit has the seed with which it began.
+    with open_checkpoint(given, request.groups, backbone, data) as checkpoint:
+        state = None if checkpoint is None else checkpoint.load()
         if state is not None and state["seed"] != seed:
-            seed, preset = state["seed"], backbone.preset
-            if not starts_pretrained(given, backbone):  # its random weights depend on the seed
-                backbone = _load_backbone(given, seed)
-                backbone.preset = preset
-    if settings.early_stopping and not len(data.valid):
-        data = hold_out_validation(data, settings, request.groups, seed)
-    with open_fit_cache(settings, data) as cache:
-        stages = FrozenStages(backbone, settings, cache)
-        data, features, rows = run_first_pass(stages, data)
-        head_rows = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
-        known_seed = seed if is_seeded(given["random_state"]) else None
-        shared = SharedHeads(settings, data.task, known_seed, request.watched, head_rows)
-        tail = build_tail(settings, backbone, data.task, *head_rows[0], seed, shared)
-        phases = _make_phases(stages, data, features, rows, seed)
-        run, origin = Run(settings, data.task, seed), (given["backbone"], given["weights"])
-        yield Plan(tail, phases, run, data, origin, checkpoint, state, shared)
+            seed, backbone = state["seed"], _continue_with_seed(given, backbone, state["seed"])
+        if settings.early_stopping and not len(data.valid):
+            data = hold_out_validation(data, settings, request.groups, seed)
+        with open_fit_cache(settings, data) as cache:
+            stages = FrozenStages(backbone, settings, cache)
+            data, features, rows = run_first_pass(stages, data)
+            head_rows = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
+            known_seed = seed if is_seeded(given["random_state"]) else None
+            shared = SharedHeads(settings, data.task, known_seed, request.watched, head_rows)
+            tail = build_tail(settings, backbone, data.task, *head_rows[0], seed, shared)
+            phases = _make_phases(stages, data, features, rows, seed)
+            run, origin = Run(settings, data.task, seed), (given["backbone"], given["weights"])
+            yield Plan(tail, phases, run, data, origin, checkpoint, state, shared)
+
+
+def _continue_with_seed(given: Mapping[str, Any], backbone: Backbone, seed: int) -> Backbone:
+    """Return the network of a fit that is resumed with the seed that it drew when it began.
+
+    Only a network with random weights depends on the seed.
+    """
+    if starts_pretrained(given, backbone):
+        return backbone
+    again = _load_backbone(given, seed)
+    again.preset = backbone.preset
+    return again
 
 
 def find_augmentation(request: Request) -> tuple[Preset, Any]:

@@ -202,6 +202,7 @@ def test_a_temporary_folder_is_deleted_at_the_end(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # of os.fork
 def test_a_fork_does_not_delete_the_temporary_folder_of_its_parent(tmp_path):
     with temporary_folder(tmp_path) as folder:
         pid = os.fork()

@@ -43,6 +43,7 @@ def test_a_child_is_alive_until_it_is_killed(child):
     assert is_alive(name) is False
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # of os.fork
 def test_a_fork_has_a_token_of_its_own():
     parent = token()
     read, write = os.pipe()

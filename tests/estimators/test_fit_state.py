@@ -17,6 +17,7 @@ from skorch.callbacks import Callback
 from sktransfer import Backbone, FineTuneClassifier, ImagePreset, PretrainedFeatureExtractor
 from sktransfer.backbones import registry
 from sktransfer.estimators import _base, feature_extractor
+from sktransfer.training.checkpoint import FILE
 
 
 class Nameless:
@@ -98,7 +99,7 @@ def test_a_checkpoint_outlives_an_error_after_training(photos, tmp_path, monkeyp
     monkeypatch.setattr(_base, "set_fitted", fail)
     with pytest.raises(KeyboardInterrupt):
         model.fit(*photos)
-    assert list(tmp_path.rglob("*.pt"))
+    assert list(tmp_path.rglob(FILE))
 
 
 def test_an_error_at_the_end_of_fit_leaves_the_last_fit_of_an_extractor(images, monkeypatch):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.killed import killed_after
 from helpers.tiny import coloured_photos, tiny_backbone
 from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
@@ -119,6 +120,15 @@ def test_a_fit_without_a_phase_has_no_learning_rate_to_find(photos):
 def test_another_estimator_has_no_learning_rate(photos):
     with pytest.raises(TypeError, match="estimator must be a FineTuneClassifier; got Logistic"):
         find_lr(LogisticRegression(), *photos)
+
+
+def test_the_range_test_leaves_the_checkpoint_of_a_killed_fit_alone(photos, tmp_path):
+    model = FineTuneClassifier(tiny_backbone, max_epochs=3, random_state=0, checkpoint=tmp_path)
+    with killed_after(1):
+        model.fit(*photos)
+    before = [(path, path.stat().st_ctime_ns) for path in tmp_path.rglob("*")]
+    find_lr(model, *photos, n_steps=5)
+    assert [(path, path.stat().st_ctime_ns) for path in tmp_path.rglob("*")] == before
 
 
 def test_a_curve_has_the_suggestion_of_its_losses():

@@ -1,0 +1,115 @@
+"""A fit without a cache keeps its activations in a temporary folder, and leaves none behind."""
+
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from helpers.fine_tuning import classifier, equal, weights
+from helpers.tokens import dead_token, temporary
+
+from sktransfer._support.files import TEMPORARY
+from sktransfer.training.net import TailNet
+
+# A fit that reads the same activations in each epoch.
+FIXED = {"unfreeze": 1, "augment": None}
+
+WAITING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from skorch.callbacks import Callback
+from helpers.fine_tuning import classifier
+from helpers.tiny import coloured_photos
+
+class Waiting(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        print("trained", flush=True)
+        input()
+
+classifier(unfreeze=1, augment=None, skorch_callbacks=[Waiting()]).fit(*coloured_photos())
+"""
+
+
+def ours(root):
+    """List the temporary folders of this package; torch makes some of its own."""
+    return [path for path in root.iterdir() if TEMPORARY.fullmatch(path.name)]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """The folder of temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def seen(root, monkeypatch):
+    """The temporary folders at the end of each epoch of a fit."""
+    seen = []
+    run_single_epoch = TailNet.run_single_epoch
+
+    def run_epoch(*args, **options):
+        run_single_epoch(*args, **options)
+        seen.append(ours(root))
+
+    monkeypatch.setattr(TailNet, "run_single_epoch", run_epoch)
+    return seen
+
+
+def test_the_temporary_folder_is_deleted_after_a_fit(root, seen, photos):
+    classifier(**FIXED).fit(*photos)
+    ((folder,),) = set(map(tuple, seen))
+    assert folder.parent == root
+    assert ours(root) == []
+
+
+def test_the_temporary_folder_is_deleted_after_an_error(root, photos, monkeypatch):
+    def fail(*args, **options):
+        assert len(ours(root)) == 1
+        raise KeyError
+
+    monkeypatch.setattr(TailNet, "run_single_epoch", fail)
+    with pytest.raises(KeyError):
+        classifier(**FIXED).fit(*photos)
+    assert ours(root) == []
+
+
+def test_a_fit_deletes_the_folders_of_dead_processes_only(root, seen, photos):
+    tests = str(Path(__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING, tests],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(root)},
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "trained\n"
+        (folder,) = ours(root)
+        classifier(**FIXED).fit(*photos)
+        assert all(folder in folders for folders in seen)  # its process is alive
+        assert ours(root) == [folder]
+        process.kill()
+    assert any(folder.rglob("*.safetensors"))
+    seen.clear()
+    classifier(**FIXED).fit(*photos)
+    assert not any(folder in folders for folders in seen)
+    assert ours(root) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_temporary_folder_that_cannot_be_made_is_one_warning(root, photos, monkeypatch, number):
+    def fail(path, *args, **options):
+        raise OSError(number, os.strerror(number), str(path))
+
+    whole = classifier(**FIXED).fit(*photos)
+    (root / temporary(dead_token(), "")).mkdir()
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.warns(UserWarning, match="temporary files must have a folder") as caught:
+        model = classifier(**FIXED).fit(*photos)
+    (message,) = [str(each.message) for each in caught]
+    assert os.strerror(number) in message
+    assert f"{str(root)!r}. The activations of this fit stay in memory. Pass cache=" in message
+    assert equal(weights(model), weights(whole))
