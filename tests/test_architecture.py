@@ -35,8 +35,8 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 ORDER = {
     "_support": "text plain validation processes files progress hashing random threads device",
     "schedules": "base cycles named",
-    "data": "depths decoding tables items image_sizes presets adaptation variants augmentation "
-    "digests folders image_check",
+    "data": "depths naming decoding tables items image_sizes presets adaptation variants "
+    "augmentation digests folders image_check",
     "tasks": "targets base heads classification",
     "backbones": "backbone pooling fx_lock download tensor_files weights registry fusion tracing "
     "export",

@@ -1,22 +1,31 @@
 """Decode one item, given as a path, bytes, a PIL image or an array, to upright pixels.
 
 Images of eight bits per channel stay so.  Images of more bits become floats, without a loss of
-precision.  No global state is changed: neither settings of Pillow nor warning filters.
+precision.  Neither settings of Pillow nor warning filters are changed.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+import PIL
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    Image,
+    ImageFile,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    features,
+)
 
 from ..exceptions import DecodeError
 from .depths import black_and_white
+from .naming import named, named_warnings
 
 # EXIF orientation -> the operation that turns the image upright
 UPRIGHT = {
@@ -40,6 +49,17 @@ EIGHT_BITS = (0, 255)
 
 # Floats may leave [0, 1] by this much, from rounding.
 TOLERANCE = 1e-6
+
+# Libraries whose version can change the pixels of a file
+LOSSY = ("libjpeg_turbo", "jpg_2000", "webp", "avif")
+
+# Switches of Pillow, for the whole process, that change the pixels of some files.  They are off by
+# default.
+SWITCHES = (
+    (ImageFile, "LOAD_TRUNCATED_IMAGES"),
+    (TiffImagePlugin, "READ_LIBTIFF"),
+    (BmpImagePlugin, "USE_RAW_ALPHA"),
+)
 
 # X may hold the same PIL image twice, and Pillow cannot load an image in two threads at once.
 _loading = threading.Lock()
@@ -81,14 +101,25 @@ def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
     try:
         if isinstance(item, np.ndarray):
             return _array_planes(item)
-        if isinstance(item, Image.Image):
-            with _loading:
-                item.load()
-                upright = _upright(item)
-            return _planes(upright, black_and_white(item))
-        return _file_planes(item, draft)
+        with named_warnings(item):
+            return _pil_planes(item) if isinstance(item, Image.Image) else _file_planes(item, draft)
     except Exception as error:  # a broken file makes Pillow raise nearly anything
-        raise DecodeError(f"{_named(item)} {_cause(item, error)}") from error
+        raise DecodeError(f"{named(item)} {_cause(item, error)}") from error
+
+
+def decoders() -> str:
+    """Return a text that describes all that changes the pixels of a file, besides the file."""
+    versions = [f"{name} {features.version(name)}" for name in LOSSY]
+    switches = [name for module, name in SWITCHES if getattr(module, name, False)]
+    return " ".join((f"pillow {PIL.__version__}", *versions, *switches))
+
+
+def _pil_planes(image: Image.Image) -> list[Image.Image]:
+    """Convert a PIL image, which is loaded but not changed otherwise."""
+    with _loading:
+        image.load()
+        upright = _upright(image)
+    return _planes(upright, black_and_white(image))
 
 
 def _file_planes(item: Any, draft: int | None) -> list[Image.Image]:
@@ -182,23 +213,12 @@ def _floats(pixels: np.ndarray) -> np.ndarray:
     return floats / (DEPTH_16 if is_uint16(pixels) else DEPTH_8)
 
 
-def _named(item: Any) -> str:
-    """Describe an item for the start of an error message."""
-    if isinstance(item, (str, os.PathLike)):
-        return repr(str(os.fspath(item)))  # NumPy's strings have a repr of their own
-    if isinstance(item, bytes):
-        return f"an image of {len(item)} bytes"
-    if isinstance(item, Image.Image):
-        return f"a PIL image of mode {item.mode}"
-    return f"an array of {item.dtype} of shape {item.shape}"
-
-
 def _cause(item: Any, error: Exception) -> str:
     """Describe why an item could not be decoded, for the rest of the error message."""
     cause = f"cannot be decoded: {type(error).__name__}: {error}"
     if isinstance(error, DecodeError):
         cause = str(error)
-    elif isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+    elif isinstance(error, Image.DecompressionBombError):
         cause = (
             f"is too large, perhaps a decompression bomb: {error}; the limit is "
             f"PIL.Image.MAX_IMAGE_PIXELS, {Image.MAX_IMAGE_PIXELS}."

@@ -13,6 +13,7 @@ from PIL import Image
 
 from .._support.hashing import hash_parts
 from .depths import black_and_white
+from .naming import named_warnings
 
 # A file that changed less than this ago may change again without a new time stamp.
 RACY_SECONDS = 2
@@ -61,8 +62,9 @@ def digest(item: Any) -> bytes:
     if isinstance(item, (bytes, bytearray, memoryview)):
         return hash_parts("bytes", item)
     if isinstance(item, Image.Image):
-        pixels = item.tobytes()  # has to be first, because it loads the attributes read below
-        turned, clear = item.getexif().get(ORIENTATION), item.info.get("transparency")
+        with named_warnings(item):
+            pixels = item.tobytes()  # has to be first, because it loads the attributes read below
+            turned, clear = item.getexif().get(ORIENTATION), item.info.get("transparency")
         span = black_and_white(item)
         look = repr((item.mode, item.size, span, turned, clear, item.getpalette(None)))
         return hash_parts("image", look, pixels)

@@ -21,6 +21,7 @@ from .decoding import decode, is_uint16
 from .depths import n_bits
 from .digests import digest
 from .items import check_items
+from .naming import named_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,6 +178,12 @@ def _looks(items: Sequence[Any], verbose: int) -> list[_Look]:
 
 
 def _examine(item: Any) -> _Look:
+    """Examine one item; Pillow's warnings about it are shown once, with its name."""
+    with named_warnings(item):
+        return _look(item)
+
+
+def _look(item: Any) -> _Look:
     """Decode one item and measure its properties."""
     try:
         planes = decode(item)

@@ -8,13 +8,12 @@ from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import PIL
 import torch
-from PIL import Image, features
+from PIL import Image
 from torch import Tensor
 
 from .._support.validation import check_choice, check_int
-from .decoding import decode
+from .decoding import decode, decoders
 from .image_sizes import ImageSizes
 from .items import Items, check_items, is_image_shape
 
@@ -242,8 +241,7 @@ class ImagePreset:
         """Return a text that is equal for two presets only if they give equal inputs."""
         return (
             f"image {RULES} {self.size} of {self.short_side} {self.interpolation} mean {self.mean} "
-            f"std {self.std} draft {self.draft} pillow {PIL.__version__} "
-            f"jpeg {features.version('libjpeg_turbo')}"
+            f"std {self.std} draft {self.draft} {decoders()}"
         )
 
     def at(self, image_size: int) -> ImagePreset:

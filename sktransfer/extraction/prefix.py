@@ -89,7 +89,7 @@ class Prefix:
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
-        self._names: dict[tuple[Tap, int], str] = {}
+        self._names: dict[tuple[Tap, int, str], str] = {}
         # The copied stages and classifier, in one list that copies of the prefix share.
         self._fast: list[tuple[list[nn.Module], nn.Module | None]] = []
 
@@ -119,7 +119,8 @@ class Prefix:
 
     def fingerprint(self, tap: Tap) -> str:
         """Return a text that stands for weights, preset and numerics of the rows at ``tap``."""
-        key = (tap, self.batch_size)
+        # Switches of Pillow may change the preset's fingerprint while the prefix lives.
+        key = (tap, self.batch_size, self.preset.fingerprint())
         if key not in self._names:  # computed once, as it reads every weight
             self._names[key] = self._fingerprint(tap)
         return self._names[key]

@@ -286,10 +286,11 @@ def test_equal_presets_have_equal_fingerprints():
     assert spelt.fingerprint() == ImagePreset().fingerprint()
 
 
-def test_the_versions_of_the_decoders_are_in_the_fingerprint():
+@pytest.mark.parametrize("library", ["libjpeg_turbo", "jpg_2000", "webp", "avif"])
+def test_the_versions_of_the_decoders_are_in_the_fingerprint(library):
     fingerprint = ImagePreset().fingerprint()
     assert f"pillow {Image.__version__}" in fingerprint
-    assert f"jpeg {features.version('libjpeg_turbo')}" in fingerprint
+    assert f"{library} {features.version(library)}" in fingerprint
 
 
 def test_a_preset_is_hashable_and_survives_pickling():
