@@ -33,13 +33,14 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 
 # Inside a package, a module imports only from modules that stand before it.
 ORDER = {
-    "_support": "text plain validation processes files progress hashing random threads device",
+    "_support": "text plain validation processes files progress hashing locks random forks threads "
+    "device",
     "schedules": "base cycles named",
     "data": "depths naming decoding tables items image_sizes presets adaptation variants "
     "augmentation digests folders image_check",
     "tasks": "targets base heads classification",
-    "backbones": "backbone pooling fx_lock download tensor_files weights registry fusion tracing "
-    "export",
+    "backbones": "backbone pooling network_lock download tensor_files weights registry fusion "
+    "tracing export",
     "cache": "shard rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .forks import check_process, has_lost_cuda
 from .validation import check_choice
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -16,6 +17,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
         device = str(device)
     if not (isinstance(device, str) and device.startswith("cuda:")):
         check_choice("device", device, DEVICES)
+    if device == "cpu":  # a process that asks for CUDA cannot use it after a fork
+        return torch.device(device)
+    if has_lost_cuda() and device != "mps":  # it is an error to run a network there
+        return torch.device("cuda" if device == "auto" else device)
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -34,6 +39,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype; "auto" is bfloat16 if the device computes in it, else float32."""
     check_choice("precision", precision, PRECISIONS)
+    check_process(device)
     if precision == "auto":
         precision = "bfloat16" if _computes_bfloat16(device) else "float32"
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

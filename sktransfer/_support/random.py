@@ -10,15 +10,16 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
-from threading import RLock
 from typing import Any
 
 import numpy as np
 import torch
 
 from .hashing import hash_int
+from .locks import SharedLock
 
-_lock = RLock()
+# One thread at a time has the global generators.
+generators = SharedLock()
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def seeded_globals(seed: int) -> Iterator[None]:
     ...     bool((first == torch.rand(2)).all())
     True
     """
-    with _lock:
+    with generators.alone():
         states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - users draw from it
         try:
             # torch.manual_seed would also seed every accelerator.

@@ -10,6 +10,8 @@ from typing import TypeVar
 import torch
 from joblib import effective_n_jobs
 
+from .forks import check_process
+
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 
@@ -51,6 +53,7 @@ def map_ahead(
     >>> list(map_ahead(abs, [-3, -1, -2], n_jobs=2, ahead=1))
     [3, 1, 2]
     """
+    check_process()
     if len(values) == 1:
         yield function(values[0])
         return

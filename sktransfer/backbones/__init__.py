@@ -3,7 +3,7 @@
 from .backbone import Backbone, split
 from .export import fetch
 from .fusion import fast_training, fuse_conv_bn, unpatched
-from .fx_lock import running
+from .network_lock import running
 from .pooling import check_pooling, pool
 from .registry import Provider, get_backbone, list_backbones, register_provider
 from .weights import fill, read_weights

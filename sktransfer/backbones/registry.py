@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 
+from .._support.forks import check_process
 from .._support.random import seeded_globals
 from .._support.validation import did_you_mean
 from .backbone import Backbone
@@ -72,6 +73,7 @@ def get_backbone(
     >>> get_backbone("torchvision/resnet18", weights=None).names
     ['stem', 'layer1', 'layer2', 'layer3', 'layer4']
     """
+    check_process()
     load = _factory(backbone, weights)
     with seeded_globals(seed), offline_mode(offline):
         loaded = load()

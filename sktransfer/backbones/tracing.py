@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from ..exceptions import NotAChainError
-from .fx_lock import tracing
+from .network_lock import tracing
 
 # Number of images in a run on the meta device.  It is a large prime, so that no side of a feature
 # map has the same value.

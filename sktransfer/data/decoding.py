@@ -6,7 +6,6 @@ precision.  Neither settings of Pillow nor warning filters are changed.
 
 from __future__ import annotations
 
-import threading
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from PIL import (
     features,
 )
 
+from .._support.forks import renewed_in_children
+from .._support.locks import SharedLock
 from ..exceptions import DecodeError
 from .depths import black_and_white
 from .naming import named, named_warnings
@@ -62,7 +63,7 @@ SWITCHES = (
 )
 
 # X may hold the same PIL image twice, and Pillow cannot load an image in two threads at once.
-_loading = threading.Lock()
+_loading = renewed_in_children(SharedLock())
 
 
 def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
@@ -116,7 +117,7 @@ def decoders() -> str:
 
 def _pil_planes(image: Image.Image) -> list[Image.Image]:
     """Convert a PIL image, which is loaded but not changed otherwise."""
-    with _loading:
+    with _loading.alone():
         image.load()
         upright = _upright(image)
     return _planes(upright, black_and_white(image))

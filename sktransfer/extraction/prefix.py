@@ -140,10 +140,9 @@ class Prefix:
 
     def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:
         """Return the rows of ``batch`` at each tap, or at ``taps``, none of them after the last."""
-        if not self._fast:
-            with running():
+        with running(self.device):
+            if not self._fast:
                 self._fast.append(self._prepare(batch))
-        with running():
             rows = self._run(
                 *self._fast[0],
                 _move(batch, self.device, self.dtype),

@@ -21,6 +21,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from .._support.forks import check_process
 from .._support.plain import NotPlainError
 from .._support.validation import first_ten
 from ..backbones import Backbone, check_pooling, get_backbone
@@ -136,6 +137,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> bool((load(path).predict(X) == model.predict(X)).all())
     True
     """
+    check_process()
     path = Path(path).expanduser()
     described, tensors = file_format.read(path)
     try:

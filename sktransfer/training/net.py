@@ -19,7 +19,7 @@ from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 
 from .._support.random import example_rows, rng_of, seed_of, seeded_globals
-from ..backbones import fast_training
+from ..backbones import fast_training, running
 from ..exceptions import TrainingDivergedError
 from ..tasks import Task
 from .batches import Samples, move_to_device, read_ahead, split_rows
@@ -132,7 +132,7 @@ class TailNet(NeuralNet):
         """Return the loss and the outputs of a batch, computed in evaluation mode."""
         X, _ = batch
         self._set_training(False)
-        with torch.inference_mode():
+        with running(), torch.inference_mode():
             parts = self._move_to_device(X)
             outputs = self._compute_outputs(parts["x"], self.valid_entry_)
             return {"loss": self._compute_losses(outputs, parts, False).mean(), "y_pred": outputs}
@@ -239,10 +239,11 @@ class TailNet(NeuralNet):
         total, found = torch.zeros(()), []
         for part in range(n_parts):
             parts = self._move_to_device({name: values[part] for name, values in split.items()})
-            with self._seed_step(part):
+            with self._seed_step(part), running():
                 outputs = self._compute_outputs(parts["x"], self.entry_)
-            loss = self._compute_losses(outputs, parts, True).sum() / n
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+            with running():
+                loss = self._compute_losses(outputs, parts, True).sum() / n
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own
             total = total + loss.detach().cpu()
             found.append(outputs.detach())
         return {"loss": total, "y_pred": torch.cat(found)}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .._support.device import resolve_device
+from ..backbones import running
 from ..cache import ActivationCache
 from ..data import Views
 from ..extraction import Prefix, Tap, resolve_batch_size, run_frozen, run_rows, spare_taps
@@ -126,7 +127,7 @@ class Predictor:
         # alignment affect the last bits of a matrix product.
         block = torch.zeros(HEAD_ROWS, scaled.shape[1], dtype=torch.float64)
         outputs = []
-        with torch.inference_mode():
+        with running(), torch.inference_mode():
             for start in range(0, len(scaled), HEAD_ROWS):
                 part = scaled[start : start + HEAD_ROWS]
                 block[: len(part)] = torch.from_numpy(part)

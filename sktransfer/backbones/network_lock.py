@@ -1,0 +1,36 @@
+"""A lock between running networks, tracing a network, and forking the process.
+
+While torch.fx traces, it replaces ``nn.Module.__call__`` in the whole process: a network that ran
+in another thread meanwhile would become part of the trace.  Any number of threads may run networks
+at once, or a single thread may trace.  A fork waits for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .._support.forks import check_process, networks
+
+
+@contextmanager
+def running(device: torch.device | None = None) -> Iterator[None]:
+    """Keep other threads from tracing, and the process from forking; a context manager.
+
+    Raises
+    ------
+    RuntimeError
+        If no network can run in this process, which was forked; see :func:`check_process`.
+    """
+    check_process(device)
+    with networks.shared():
+        yield
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Keep other threads from tracing, and from running networks within :func:`running`."""
+    with networks.alone():
+        yield
