@@ -46,8 +46,8 @@ ORDER = {
     "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",
     "extraction": "prefix sinks run",
     "training": "user_callbacks optim tail standardisation parameters settings batches data "
-    "validation_split net early_stopping checkpoint records phase lr_range head_cache head_init "
-    "predictor plan fit",
+    "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "
+    "head_init predictor plan fit",
     "estimators": "_callbacks _columns _fitted _base _extraction feature_extractor classifier "
     "snapshots lr_finder",
     "persistence": "codec file_format save_load",

@@ -28,6 +28,7 @@ from ..training import (
     Predictor,
     Request,
     check_parameters,
+    check_validation,
     copy_callbacks,
     find_augmentation,
     plan_fit,
@@ -82,6 +83,7 @@ class FineTuneEstimator(
             The other arguments of ``fit``, by their names in :class:`sktransfer.training.Request`.
         """
         unfitted, request = self._request(X, y, **others)
+        check_validation(self.skorch_callbacks, self.early_stopping or request.X_val is not None)
         with plan_fit(request) as plan:
             with (
                 report_fit(self, plan.n_epochs, X, y, "epoch") as step,
@@ -226,7 +228,9 @@ class FineTuneEstimator(
         other.__dict__.update(vars(self))
         tail = deepcopy(self._fitted.tail)
         tail.load_state_dict(state, strict=False)
-        parts = deepcopy(self._fitted.parts()) | {"phase": None, "best_epoch": None}
+        parts = self._fitted.parts() | {"phase": None, "best_epoch": None}
+        for name in ("history", "report"):  # copies, which share what callbacks recorded
+            parts[name] = type(parts[name])(map(dict, parts[name]))
         other._fitted = Fitted.from_parts(tail, parts)
         return other
 

@@ -201,9 +201,11 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
     head_ : torch.nn.Module
         The trained head.
     net_ : skorch.NeuralNet or None
-        The skorch net of the last phase.  None if no phase trained.
+        The skorch net of the last phase.  None if no phase trained.  Its ``predict`` and
+        ``predict_proba`` take inputs of the network, as the preset makes them.
     history_ : History
-        A list with one dict for each epoch.  ``to_frame()`` returns it as a DataFrame.
+        A list with one dict for each epoch, which includes the values that callbacks recorded.
+        ``to_frame()`` returns it as a DataFrame.
     report_ : Report
         A list with one dict for each stage: if it was frozen, the mode of its batch norm, its
         minimum and maximum learning rate, and how far its weights moved.  ``to_frame()`` returns

@@ -16,6 +16,9 @@ class Task(Protocol):
     A task contains what ``fit`` learned from ``y`` alone, such as the classes.  Tasks are frozen
     dataclasses.  In the shapes below, ``n`` is the number of items, ``b`` the number of items of a
     batch, ``d`` the number of features, and ``k`` the number of outputs of the network.
+
+    A task with labels also has ``classes``, ``decision`` and ``probabilities``; see
+    :class:`~sktransfer.tasks.Classification`.  For scorers, every other task is a regression.
     """
 
     @property
@@ -37,6 +40,9 @@ class Task(Protocol):
         ValueError
             If ``y`` is not a target of this task.
         """
+
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        """Return encoded targets, (n, ...), in the form of ``predict``."""
 
     def weigh(self, targets: Targets, class_weight: Any) -> Targets:
         """Multiply the weights of the items by those of their classes, if the task has classes.

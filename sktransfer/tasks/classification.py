@@ -122,6 +122,10 @@ class Classification(_LabelTask):
         table[np.arange(n_items), np.searchsorted(self.classes, labels)] = 1
         return table
 
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        """Return the labels of one-hot rows."""
+        return self.decide(values)
+
     def weigh(self, targets: Targets, class_weight: Any) -> Targets:
         """Multiply the weights of the items by those of their classes."""
         if class_weight is None:
@@ -270,6 +274,10 @@ class MultiLabel(_LabelTask):
             raise ValueError(f"{name} must be of shape {shape}; got {table.shape}.")
         encoded: np.ndarray = table.astype(float)
         return encoded
+
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        """Return the indicators as integers."""
+        return self.decide(values)
 
     def weigh(self, targets: Targets, class_weight: Any) -> Targets:
         """Return the targets unchanged; labels have no weights."""

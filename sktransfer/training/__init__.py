@@ -9,7 +9,7 @@ from .predictor import Predictor
 from .records import History, Report
 from .settings import Numerics, is_pretrained
 from .tail import Tail
-from .user_callbacks import copy_callbacks
+from .user_callbacks import check_validation, copy_callbacks
 
 __all__ = [
     "PARAMETERS",
@@ -24,6 +24,7 @@ __all__ = [
     "Tail",
     "TailNet",
     "check_parameters",
+    "check_validation",
     "copy_callbacks",
     "find_augmentation",
     "is_pretrained",

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from skorch.dataset import Dataset
 from torch import Tensor
 
 from .._support.random import rng_of, seed_of
@@ -169,27 +170,53 @@ class DecodedItems:
         return batch
 
 
+class Batch(dict[str, Tensor]):
+    """The tensors of a batch by name, and the entry of its rows ``"x"`` into the tail."""
+
+    def __init__(self, parts: dict[str, Tensor], entry: Entry):
+        super().__init__(parts)
+        self.entry = entry
+
+
 @dataclass(frozen=True)
-class Samples:
-    """Rows and their targets.
+class Samples(Dataset):
+    """Rows and their targets, as a dataset of skorch.
 
     Parameters
     ----------
     source : Source
     targets : Targets
+    labels : ndarray of shape (n, ...)
+        The targets in the form of ``predict``, for scorers.
     dtype : torch.dtype, default=torch.float32
         The type in which the tail computes; integers, such as the ids of words, stay integers.
     """
 
     source: Source
     targets: Targets
+    labels: np.ndarray
     dtype: torch.dtype = torch.float32
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def batch(self, rows: np.ndarray, epoch: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Return a batch for skorch: a dict of inputs, targets and weights, and the targets.
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        """Return a row as it enters the tail in the first epoch, and its label."""
+        label = self.labels[index]
+        return self.batch(np.array([index]), 0)[0]["x"][0], label
+
+    @property
+    def X(self) -> Samples:  # noqa: N802 - the name in skorch
+        """The samples, from which the net computes predictions."""
+        return self
+
+    @property
+    def y(self) -> np.ndarray:
+        """The labels."""
+        return self.labels
+
+    def batch(self, rows: np.ndarray, epoch: int) -> tuple[Batch, np.ndarray]:
+        """Return a batch for skorch: a dict of inputs, encoded targets and weights; and the labels.
 
         Over the whole epoch, the weights have a mean of 1.
         """
@@ -202,7 +229,7 @@ class Samples:
             "target": torch.from_numpy(values[rows]).to(self.dtype),
             "weight": torch.from_numpy(weight[rows] / weight.mean()).to(self.dtype),
         }
-        return parts, parts["target"]
+        return Batch(parts, self.source.entry), self.labels[rows]
 
 
 def split_rows(n: int, batch_size: int, seed: int | None, epoch: int) -> list[np.ndarray]:
@@ -235,7 +262,7 @@ def split_rows(n: int, batch_size: int, seed: int | None, epoch: int) -> list[np
 
 def read_ahead(
     samples: Samples, parts: Sequence[np.ndarray], epoch: int
-) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+) -> Iterator[tuple[Batch, np.ndarray]]:
     """Yield the batches of an epoch; a thread loads the next one during each training step."""
     if isinstance(getattr(samples.source, "rows", None), (np.ndarray, Tensor)):
         yield from (samples.batch(rows, epoch) for rows in parts)  # in memory, so loading is fast

@@ -115,7 +115,7 @@ class Checkpoint:
         for name in parts.keys() - keep_plain(parts).keys():
             raise TypeError(
                 f"checkpoint must be None if the state of {name!r} contains other values than "
-                "tensors and plain values. If possible, return only these from state_dict."
+                "tensors, arrays and plain values. If possible, return only these from state_dict."
             )
         buffer = io.BytesIO()
         torch.save(to_plain(state), buffer)

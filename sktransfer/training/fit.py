@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._support.plain import unpack_arrays
 from ..backbones import unpatched
 from ..tasks import Task
 from .early_stopping import KeepBest
 from .lr_range import resolve_learning_rate
-from .net import TailNet, copy_weights, free_memory, wrap_trained_tail
+from .net import TailNet, copy_weights, end_training, wrap_trained_tail
 from .phase import Phase, Run, run_phase
 from .plan import Plan
 from .predictor import Predictor
@@ -127,7 +128,7 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool]) -> Fitted:
     report = make_report(before, tail.backbone, tail.head, audit, settings.freeze_bn)
     best_epoch = best.best_epoch_ if best is not None else None
     if net is not None:
-        free_memory(net)
+        end_training(net)
     if best is not None:
         best.weights_ = {}
     return Fitted(
@@ -159,7 +160,7 @@ def _run_phases(
     state = plan.state
     names = [phase.name for phase in plan.phases]
     n_complete = names.index(state["phase"]) if state is not None else 0
-    history = History(state["earlier"] if state is not None else [])
+    history = History(unpack_arrays(state["earlier"]) if state is not None else [])
     net = None
     for phase in plan.phases[n_complete:]:
         net = _train_phase(plan, phase, run, state, audit=audit, best=best, earlier=history)

@@ -7,23 +7,24 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 
 from .._support.random import example_rows, rng_of, seed_of, seeded_globals
-from ..backbones import fast_training, running
+from ..backbones import fast_training, running, unpatched
 from ..exceptions import TrainingDivergedError
 from ..tasks import Task
-from .batches import Samples, move_to_device, read_ahead, split_rows
+from .batches import Batch, Samples, move_to_device, read_ahead, split_rows
 from .optim import read_learning_rates
+from .scorable import ScorableNet
 from .tail import Entry, Pooled, Tail
 
 
@@ -34,7 +35,7 @@ class StopPhase(KeyboardInterrupt):
     """
 
 
-class TailNet(NeuralNet):
+class TailNet(ScorableNet):
     """The skorch net of one phase.
 
     Parameters
@@ -74,7 +75,7 @@ class TailNet(NeuralNet):
         first_epoch: int = 0,
         **kwargs: Any,
     ):
-        super().__init__(module, criterion, train_split=None, verbose=0, **kwargs)
+        super().__init__(module, criterion, train_split=None, **kwargs)
         self.make_optimizer = make_optimizer
         self.task = task
         self.phase = phase
@@ -85,6 +86,9 @@ class TailNet(NeuralNet):
         self.step_ = 0  # steps done in this phase
         self.epoch_ = 0  # epochs done in this phase
         self.n_steps_ = 0  # steps of the whole phase
+        # The places where training rows and validation rows enter the module.
+        self.entry_: Entry = 0
+        self.valid_entry_: Entry = 0
         self.max_rows_: int | None = None  # maximum number of rows that fit in memory, if known
         self.interrupted_ = False  # by Ctrl-C
         self.asked_to_stop_ = False  # by the caller of the fit
@@ -114,8 +118,10 @@ class TailNet(NeuralNet):
         """Return the pair of training samples and validation samples that ``fit`` got as X."""
         return X
 
-    def get_iterator(self, dataset: Samples, training: bool = False) -> Any:
-        """Return an iterable over the batches of the current epoch."""
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return an iterable over the batches; those of samples are drawn for the current epoch."""
+        if not isinstance(dataset, Samples):
+            return super().get_iterator(dataset, training)
         return _Batches(self, dataset, seed_of(self.seed, self.phase) if training else None)
 
     def get_loss(
@@ -134,7 +140,7 @@ class TailNet(NeuralNet):
         self._set_training(False)
         with running(), torch.inference_mode():
             parts = self._move_to_device(X)
-            outputs = self._compute_outputs(parts["x"], self.valid_entry_)
+            outputs = self._compute_outputs(parts["x"], X.entry)
             return {"loss": self._compute_losses(outputs, parts, False).mean(), "y_pred": outputs}
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, Tensor]:
@@ -182,6 +188,11 @@ class TailNet(NeuralNet):
             self.interrupted_ = True
             raise
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # skorch's Checkpoint pickles the net in a step, where parts of it cannot be pickled.
+        module: Any = unpatched(deepcopy(self.module_))
+        return wrap_trained_tail, (module.to("cpu"), self.task, self.phase)
 
     def train_on(self, train: Samples, valid: Samples | None, epochs: int) -> None:
         """Train for a number of epochs, on the training samples."""
@@ -231,7 +242,7 @@ class TailNet(NeuralNet):
             target = self.task.smooth(target, self.label_smoothing)
         return self.task.loss(outputs, target) * X["weight"].to(outputs.device)
 
-    def _accumulate(self, X: Mapping[str, Tensor], n: int, n_rows: int) -> dict[str, Tensor]:
+    def _accumulate(self, X: Batch, n: int, n_rows: int) -> dict[str, Tensor]:
         self._zero_grad_optimizer()
         # Equal parts of at least two rows: batch norm cannot compute the statistics of one row.
         n_parts = min(math.ceil(n / n_rows), max(n // 2, 1))
@@ -240,7 +251,7 @@ class TailNet(NeuralNet):
         for part in range(n_parts):
             parts = self._move_to_device({name: values[part] for name, values in split.items()})
             with self._seed_step(part), running():
-                outputs = self._compute_outputs(parts["x"], self.entry_)
+                outputs = self._compute_outputs(parts["x"], X.entry)
             with running():
                 loss = self._compute_losses(outputs, parts, True).sum() / n
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own
@@ -262,21 +273,6 @@ class TailNet(NeuralNet):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return self.max_rows_
-
-    def _move_to_device(self, X: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        moved = {name: value.to(self.device, non_blocking=True) for name, value in X.items()}
-        if moved["x"].ndim == 4:
-            moved["x"] = moved["x"].contiguous(memory_format=torch.channels_last)
-        return moved
-
-    def _compute_outputs(self, x: Tensor, entry: Entry) -> Tensor:
-        """Return the outputs; the stages compute in ``precision``, the head in its own type."""
-        low = self.precision not in (torch.float32, torch.float64)
-        device = torch.device(self.device).type
-        with torch.autocast(device, self.precision) if low else nullcontext():
-            features = self.module_.features(x, entry)
-        outputs: Tensor = self.module_.outputs(features)
-        return outputs
 
     @contextmanager
     def _seed_step(self, part: int) -> Iterator[None]:
@@ -307,7 +303,14 @@ class _Batches:
 
 
 class _Record(Callback):
-    """Record the phase, the cut, the learning rates and the validation score of an epoch."""
+    """Record the epoch, the cut, the learning rates and the validation score.
+
+    The history of skorch gets numbers only, as its loggers require: of the learning rates, that of
+    the head.  ``rates_`` has those of all stages, with one dict for each epoch.
+    """
+
+    def __init__(self) -> None:
+        self.rates_: list[dict[str, float]] = []
 
     def on_epoch_begin(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002
         self.correct_, self.seen_ = 0.0, 0.0
@@ -322,10 +325,10 @@ class _Record(Callback):
 
     def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002
         record = net.history.record
-        record("phase", net.phase)
+        self.rates_.append(read_learning_rates(net.optimizer_))
         record("epoch", net.first_epoch + net.epoch_ + 1)
         record("cut", net.module_.backbone.cut)
-        record("lr", read_learning_rates(net.optimizer_))
+        record("lr", list(self.rates_[-1].values())[-1])
         if self.seen_:
             record("valid_score", self.correct_ / self.seen_)
         net.epoch_ += 1
@@ -366,10 +369,14 @@ def wrap_trained_tail(tail: Tail, task: Task, phase: str) -> TailNet:
     return net
 
 
-def free_memory(net: TailNet) -> None:
-    """Delete the gradients and the state of the optimiser, which are larger than the weights."""
+def end_training(net: TailNet) -> None:
+    """Prepare the net of a module that is on the CPU now for predictions.
+
+    The gradients and the state of the optimiser, which are larger than the weights, are deleted.
+    """
     net.optimizer_.zero_grad()
     net.optimizer_.state.clear()
+    net.device = "cpu"
 
 
 def copy_weights(module: nn.Module) -> dict[str, Tensor]:

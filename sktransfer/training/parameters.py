@@ -9,6 +9,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import has_fit_parameter
+from skorch.callbacks import LRScheduler
 
 from .._support.device import PRECISIONS
 from .._support.validation import check_choice, check_int, check_range
@@ -16,9 +17,10 @@ from ..backbones import check_pooling
 from ..cache import check_cache
 from ..data import check_augment
 from ..extraction import DECODE_ERRORS
-from ..schedules import resolve_schedule
+from ..schedules import Constant, resolve_schedule
 from ..tasks import HEADS, LinearHead
 from .optim import check_optimizer
+from .user_callbacks import check_callbacks, contains
 
 HEAD_INITS = ("auto", "logistic", "prior")
 
@@ -105,15 +107,6 @@ def _check_head_init(name: str, init: Any) -> None:
         )
 
 
-def _check_callbacks(name: str, callbacks: Any) -> None:
-    wrong = [callbacks]
-    if isinstance(callbacks, (list, tuple)):
-        alone = [each[-1] if isinstance(each, tuple) and each else each for each in callbacks]
-        wrong = [each for each in alone if not hasattr(each, "on_train_begin")]
-    if callbacks is not None and wrong:
-        raise TypeError(f"{name} must be a list of skorch callbacks, or None; got {wrong[0]!r}.")
-
-
 def _check_checkpoint(name: str, checkpoint: Any) -> None:
     if not (checkpoint is None or (isinstance(checkpoint, (str, PathLike)) and str(checkpoint))):
         raise TypeError(f"{name} must be the path of a folder, or None; got {checkpoint!r}.")
@@ -180,7 +173,7 @@ PARAMETERS: dict[str, Parameter] = {
     "image_size": Parameter(_check_integer(1, None)),
     "precision": Parameter(_check_choice(*PRECISIONS)),
     "optimizer": Parameter(lambda _, optimizer: check_optimizer(optimizer)),
-    "skorch_callbacks": Parameter(_check_callbacks),
+    "skorch_callbacks": Parameter(check_callbacks),
     "checkpoint": Parameter(_check_checkpoint),
     "store_weights_in_pickle": Parameter(_check_choice(True, False)),
     **RUNNING,
@@ -205,4 +198,10 @@ def check_parameters(given: Mapping[str, Any], declared: Iterable[str] = PARAMET
         raise ValueError(
             f"head_init must be 'prior' if head is not 'linear'; got {init!r}. Only a linear head "
             "can have the coefficients of a linear classifier."
+        )
+    schedule = resolve_schedule(given.get("lr_schedule", "constant"))
+    if contains(given.get("skorch_callbacks"), LRScheduler) and not isinstance(schedule, Constant):
+        raise ValueError(
+            "lr_schedule must be 'constant' if skorch_callbacks contains LRScheduler; got "
+            f"{given['lr_schedule']!r}. Otherwise both set the learning rates."
         )

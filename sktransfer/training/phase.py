@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback
 
-from .._support.plain import keep_plain
+from .._support.plain import keep_plain, pack_arrays, unpack_arrays
 from ..tasks import Task
 from .batches import Samples
 from .checkpoint import Checkpoint
@@ -20,7 +20,12 @@ from .optim import make_optimizer, stage_groups
 from .records import Audit
 from .settings import FitSettings
 from .tail import Tail
-from .user_callbacks import collect_callback_states, copy_callbacks, restore_callbacks
+from .user_callbacks import (
+    collect_callback_states,
+    copy_callbacks,
+    restore_callbacks,
+    warn_of_loss,
+)
 
 # Kinds of device on which torch has optimisers that update all parameters in one pass over memory.
 FUSED = ("cpu", "cuda")
@@ -100,6 +105,8 @@ class _EpochDone(Callback):
         # Other callbacks reset their state when training begins; this one runs after them.
         if self.resumed is not None:
             restore_callbacks(net.callbacks_, self.resumed["callbacks"])
+            # A scheduler of torch sets the learning rates when it is made.
+            net.optimizer_.load_state_dict(self.resumed["optimizer"])
 
     def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         if self.checkpoint is not None:
@@ -177,6 +184,8 @@ def run_phase(
         batch_size=settings.batch_size,
         callbacks=callbacks,
         device=str(device),
+        lr=phase.lr,
+        verbose=settings.verbose,
     )
     net.initialize()
     if resumed is not None:
@@ -192,10 +201,6 @@ def run_phase(
 
 def collect_state(net: TailNet) -> dict[str, Any]:
     """Return everything that is needed to continue a phase after the current epoch."""
-    rows = [
-        keep_plain({name: value for name, value in row.items() if name != "batches"})
-        for row in net.history.to_list()
-    ]
     return {
         "seed": net.seed,
         "phase": net.phase,
@@ -203,9 +208,18 @@ def collect_state(net: TailNet) -> dict[str, Any]:
         "tail": net.module_.state_dict(),
         "optimizer": net.optimizer_.state_dict(),
         "callbacks": collect_callback_states(net.callbacks_),
-        "history": rows,
-        "earlier": net.earlier_,
+        "history": _pack_rows(net.history.to_list()),
+        "earlier": _pack_rows(net.earlier_),
     }
+
+
+def _pack_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the recorded values that a checkpoint can save, without those of the batches."""
+    recorded = [{name: row[name] for name in row if name != "batches"} for row in rows]
+    kept = [keep_plain(pack_arrays(row)) for row in recorded]
+    lost = {name for row, saved in zip(recorded, kept, strict=True) for name in row.keys() - saved}
+    warn_of_loss(lost, "the history")
+    return kept
 
 
 def _restore(net: TailNet, state: dict[str, Any]) -> None:
@@ -215,4 +229,4 @@ def _restore(net: TailNet, state: dict[str, Any]) -> None:
     net.epoch_, net.step_ = state["counters"]
     restore_callbacks(net.callbacks_, state["callbacks"])
     for row in state["history"]:
-        net.history.append({**row, "batches": []})
+        net.history.append({**unpack_arrays(row), "batches": []})

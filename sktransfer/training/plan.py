@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from ..backbones import Backbone, check_pooling, get_backbone
 from ..callbacks import GradualUnfreeze, Scheduled
 from ..data import Items, Preset, adapt, smallest_preset
+from ..schedules import Constant
 from ..tasks import Task, make_targets
 from .batches import FixedRows, Samples, Source
 from .checkpoint import Checkpoint, open_checkpoint
@@ -201,13 +202,16 @@ def _make_phase(
     settings: FitSettings, data: Data, sources: tuple[Source, Source], name: str, cut: int
 ) -> Phase:
     """Make one phase, with the callbacks that change its learning rates and its cut."""
+    labels = data.task.decode(data.targets.values)
     train, valid = (
-        Samples(source, data.targets[part], settings.numerics.dtype)
+        Samples(source, data.targets[part], labels[part], settings.numerics.dtype)
         for source, part in zip(sources, (data.train, data.valid), strict=True)
     )
     schedule = settings.lr_schedule
     # Some schedules, such as one cycle, also have schedules of other settings.
     schedules = {"lr": schedule, **getattr(schedule, "companions", {})}
+    if isinstance(schedule, Constant):  # then a callback of the user may set the learning rates
+        del schedules["lr"]
     callbacks: list[tuple[str, Any]] = [
         (f"scheduled_{setting}", Scheduled(setting, each)) for setting, each in schedules.items()
     ]

@@ -9,7 +9,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .._support.plain import to_plain
+from .._support.plain import NotPlainError, to_plain
 from .._support.validation import require
 from ..backbones import Backbone
 from ..exceptions import FreezeError
@@ -156,14 +156,38 @@ def _find_batch_norm_mode(module: nn.Module, frozen: bool) -> str:
     return "eval" if frozen else "train"
 
 
+# Names that the default callbacks record, in the order in which the history lists them.
+LISTED = ("epoch", "cut", "train_loss", "valid_loss", "valid_score")
+
+# Further names that they record, which the history does not list.
+UNLISTED = {
+    *("batches", "dur", "lr", "train_batch_count", "valid_batch_count"),
+    *("train_loss_best", "valid_loss_best"),
+}
+
+
 def list_epochs(net: Any) -> list[dict[str, Any]]:
     """Return the epochs of a phase, as :class:`History` lists them."""
-    names = ("phase", "epoch", "cut", "train_loss", "valid_loss", "valid_score", "lr")
-    return [
-        {name: to_plain(row[name]) for name in names if name in row} | {"seconds": row["dur"]}
-        for row in net.history.to_list()
-        if "lr" in row  # an interrupted epoch has no learning rates
-    ]
+    complete = [row for row in net.history.to_list() if "lr" in row]  # not an interrupted epoch
+    rates = dict(net.callbacks_)["record"].rates_
+    return [_list_epoch(net.phase, row, lr) for row, lr in zip(complete, rates, strict=False)]
+
+
+def _list_epoch(phase: str, row: dict[str, Any], lr: dict[str, float]) -> dict[str, Any]:
+    others = [name for name in row if name not in {*LISTED, *UNLISTED}]
+    values = {name: _to_value(row[name]) for name in (*LISTED, *others) if name in row}
+    return {"phase": phase} | values | {"lr": dict(lr), "seconds": row["dur"]}
+
+
+def _to_value(value: Any) -> Any:
+    """Return a recorded value as a plain value or an array, if it is a number or a tensor."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()[()]
+    try:
+        return to_plain(value)
+    except NotPlainError:
+        return value
 
 
 class History(list[dict[str, Any]]):
@@ -177,7 +201,8 @@ class History(list[dict[str, Any]]):
     - ``"train_loss"``,
     - ``"lr"``, a dict of the learning rates of the stages and the head at the end of the epoch,
     - ``"seconds"``, the duration of the epoch,
-    - with validation data, ``"valid_loss"`` and ``"valid_score"``.
+    - with validation data, ``"valid_loss"`` and ``"valid_score"``,
+    - the names of other values that callbacks recorded with ``net.history.record``.
 
     Examples
     --------

@@ -1,10 +1,18 @@
 """Plain values lose NumPy's types; others are refused."""
 
+from collections import namedtuple
+
 import numpy as np
 import pytest
 import torch
 
-from sktransfer._support.plain import NotPlainError, keep_plain, to_plain
+from sktransfer._support.plain import (
+    NotPlainError,
+    keep_plain,
+    pack_arrays,
+    to_plain,
+    unpack_arrays,
+)
 
 
 def test_plain_values_lose_the_types_of_numpy():
@@ -27,3 +35,35 @@ def test_other_values_are_refused(value):
 
 def test_values_that_are_not_plain_are_left_out():
     assert keep_plain({"a": np.int64(1), "b": object(), "c": [np.zeros(1)]}) == {"a": 1}
+
+
+def test_a_named_tuple_becomes_a_tuple():
+    assert to_plain(namedtuple("Pair", "a b")(1, np.int64(2))) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=">i2").reshape(2, 3),
+        np.zeros((0, 4), np.float32),
+        np.array(0.5),
+        np.array(["ant", "bee"]),
+        np.array(["2026-01-01"], "datetime64[D]"),
+        np.arange(6).reshape(2, 3).T,
+        np.array([1 + 2j]),
+    ],
+    ids=lambda array: array.dtype.name,
+)
+def test_packed_arrays_are_plain_and_restored_with_their_dtype_and_shape(array):
+    packed = pack_arrays({"a": [(array, 1)]})
+    assert to_plain(packed) == packed
+    ((restored, one),) = unpack_arrays(packed)["a"]
+    assert one == 1
+    assert restored.dtype == array.dtype
+    assert restored.flags.writeable
+    np.testing.assert_array_equal(restored, array, strict=True)
+
+
+def test_an_array_of_objects_is_not_packed():
+    array = np.array([object()])
+    assert pack_arrays(array) is array

@@ -67,11 +67,24 @@ def test_a_variant_depends_on_no_neighbour_and_no_thread(rng, n_jobs):
 
 def test_weights_have_a_mean_of_one_over_all_rows():
     targets = targets_of("abab", [1, 2, 3, 2])
-    samples = Samples(FixedRows(np.zeros((4, 3), np.float32), Pooled()), targets)
-    parts, target = samples.batch(np.array([2, 0]), 0)
+    samples = Samples(
+        FixedRows(np.zeros((4, 3), np.float32), Pooled()), targets, np.array([*"abab"])
+    )
+    parts, labels = samples.batch(np.array([2, 0]), 0)
     assert parts["weight"].tolist() == [1.5, 0.5]
     assert parts["target"].tolist() == [[1, 0], [1, 0]]
-    assert torch.equal(target, parts["target"])
+    assert labels.tolist() == ["a", "a"]
+    assert parts.entry == Pooled()
+
+
+def test_samples_are_a_dataset_of_rows_and_labels():
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    samples = Samples(FixedRows(rows, 0), targets_of("ab"), np.array([*"ab"]))
+    assert samples.X is samples
+    assert [(x.tolist(), str(label)) for x, label in samples] == [
+        ([0, 1, 2], "a"),
+        ([3, 4, 5], "b"),
+    ]
 
 
 CPU = torch.device("cpu")
@@ -85,7 +98,7 @@ def test_rows_that_stay_on_the_device_are_the_same_rows(rng):
     assert moved.entry == 2
     part = np.array([7, 0, 7])
     assert torch.equal(moved.load(part, 1), source.load(part, 1))
-    samples = Samples(moved, targets_of("ab" * 5))
+    samples = Samples(moved, targets_of("ab" * 5), np.array([*"ab" * 5]))
     assert_array_equal(next(iter(read_ahead(samples, [part], 0)))[0]["x"], rows[part])
 
 
@@ -106,14 +119,14 @@ def test_rows_of_a_cpu_and_random_views_are_not_moved():
 def test_reading_ahead_changes_no_batch(rng, in_memory):
     rows = rng.normal(size=(10, 4)).astype(np.float32)
     source = FixedRows(rows if in_memory else Lazy(rows), None)
-    samples = Samples(source, targets_of("ab" * 5))
+    samples = Samples(source, targets_of("ab" * 5), np.array([*"ab" * 5]))
     parts = split_rows(10, 3, 0, 0)
     for (batch, _), part in zip(read_ahead(samples, parts, 0), parts, strict=True):
         assert_array_equal(batch["x"], rows[part])
 
 
 def test_an_error_while_reading_ahead_is_raised():
-    samples = Samples(FixedRows(Lazy(None), Pooled()), targets_of("ab"))
+    samples = Samples(FixedRows(Lazy(None), Pooled()), targets_of("ab"), np.array([*"ab"]))
     with pytest.raises(TypeError):
         list(read_ahead(samples, [np.array([0]), np.array([1])], 0))
 

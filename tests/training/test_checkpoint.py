@@ -111,41 +111,55 @@ class Recording(Callback):
         pass
 
 
-def test_a_checkpoint_leaves_arrays_out_of_the_history(photos, tmp_path):
-    whole = classifier(Recording(0)).fit(*photos)
-    model = classifier(Recording(0), checkpoint=tmp_path)
-    with killed_after(4):
+@pytest.mark.parametrize("epoch", [1, 4])
+def test_a_checkpoint_keeps_the_arrays_of_callbacks_and_of_the_history(photos, tmp_path, epoch):
+    whole = classifier(Recording(np.zeros(2))).fit(*photos)
+    model = classifier(Recording(np.zeros(2)), checkpoint=tmp_path)
+    with killed_after(epoch):
         model.fit(*photos)
     assert_same_fit(model.fit(*photos), whole)
+    assert all(row["confusion"].shape == (2, 2) for row in model.history_)
 
 
-def test_a_callback_whose_state_holds_an_array_is_an_error(photos, tmp_path):
+def test_a_callback_whose_state_holds_an_object_is_an_error(photos, tmp_path):
     with pytest.raises(TypeError, match="checkpoint must be None if the state of 'Recording'"):
-        classifier(Recording(np.zeros(2)), checkpoint=tmp_path).fit(*photos)
+        classifier(Recording(object()), checkpoint=tmp_path).fit(*photos)
     assert list(tmp_path.iterdir()) == []
 
 
 class Counting(Callback):
-    """A callback that counts in a number, which a checkpoint keeps, and in an array."""
+    """A callback that counts in a number and an array, which a checkpoint keeps, and in a set."""
 
     def on_train_begin(self, net, **kwargs):
-        self.plain_, self.array_, self.add_ = 0, np.zeros(1), np.add
+        self.plain_, self.array_, self.set_, self.add_ = 0, np.zeros(1), set(), np.add
 
     def on_epoch_end(self, net, **kwargs):
         self.plain_ += 1
         self.array_ = self.add_(self.array_, 1)
+        self.set_ = self.set_ | {self.plain_}
 
 
 def test_attributes_of_a_callback_that_a_checkpoint_loses_are_named_in_a_warning(photos, tmp_path):
     model = classifier(Counting(), checkpoint=tmp_path)
-    warning = r"plain values; array_ of the callback 'Counting' will be lost"
+    warning = r"plain values; set_ of the callback 'Counting' will be lost"
     with pytest.warns(UserWarning, match=warning), killed_after(4):
         model.fit(*photos)
     with pytest.warns(UserWarning, match=warning):
         model.fit(*photos)
     counted = dict(model.net_.callbacks_)["Counting"]
     assert counted.plain_ == 3
-    assert counted.array_.item() == 1
+    assert counted.array_.item() == 3
+    assert counted.set_ == {3}
+
+
+def test_a_value_of_the_history_that_a_checkpoint_loses_is_named_in_a_warning(photos, tmp_path):
+    class Figure(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("figure", object())
+
+    with pytest.warns(UserWarning, match="figure of the history will be lost"):
+        model = classifier(Figure(), checkpoint=tmp_path).fit(*photos)
+    assert type(model.history_[0]["figure"]) is object
 
 
 def test_a_fit_without_a_seed_continues_with_the_one_it_drew(photos, tmp_path):
