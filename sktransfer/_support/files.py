@@ -165,10 +165,7 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_stale(parent)
     folder, pid = parent / temporary_name(), os.getpid()
-    try:
-        folder.mkdir(mode=0o700)
-    except OSError as error:
-        raise explained(error, "temporary files must have a folder to be in", parent) from error
+    folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:
@@ -220,7 +217,7 @@ def _is_old(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def explained(error: OSError, sentence: str, path: Path) -> OSError:
+def explained(error: OSError, sentence: str, path: str | Path | None) -> OSError:
     """Return an error of the same type and number that names the path and, if known, a remedy.
 
     Parameters
@@ -228,8 +225,11 @@ def explained(error: OSError, sentence: str, path: Path) -> OSError:
     error : OSError
     sentence : str
         States what must be the case, without a full stop.
-    path : Path
+    path : str, Path or None
+        None names no path.
     """
     remedy = REMEDIES.get(error.errno or 0)
     cause = f"{sentence}; {error.strerror or error}" + (f" ({remedy})" if remedy else "")
-    return OSError(error.errno, cause, str(path))
+    if error.errno is None:
+        return OSError(cause)
+    return OSError(error.errno, cause, None if path is None else str(path))

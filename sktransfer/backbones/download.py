@@ -1,4 +1,8 @@
-"""Downloads: atomic, compared with a hash, one process at a time, and none in offline mode."""
+"""Downloads: atomic, compared with a hash, one process at a time, and none in offline mode.
+
+A download has a minimum speed, and so a time limit: a server that sends a byte now and then would
+otherwise keep a process for ever.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
+from time import monotonic
 from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from .._support.files import REMEDIES, explained, remove_stale, temporary_name
 from .._support.validation import check_choice
 
 # The maximum size of a file of weights, in bytes, on disk or while it is downloaded.
@@ -21,6 +27,8 @@ LARGEST = 32 * 2**30
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 30  # seconds without an answer, or without a byte
+_PERIOD = 60  # seconds in which the speed is measured
+_SLOWEST = 1024  # bytes per second
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _offline: ContextVar[bool | None] = ContextVar("offline", default=None)
@@ -51,8 +59,12 @@ def download(
     address: str,
     tag: str | None = None,
     sha256_prefix: str | None = None,
+    again: bool = False,
 ) -> Path:
     """Download a file unless it is in the folder already, and return its path.
+
+    The hash of a file that is there already is compared by :func:`read_weights`, which reads the
+    whole file in any case.
 
     Parameters
     ----------
@@ -68,6 +80,9 @@ def download(
         The tag of the weights, for error messages; None for the default weights.
     sha256_prefix : str or None, default=None
         The first hexadecimal digits of the file's hash; None does not check it.
+    again : bool, default=False
+        If True, the file in the folder has another hash.  It is replaced, unless another process
+        has just replaced it.
 
     Returns
     -------
@@ -76,23 +91,25 @@ def download(
     Raises
     ------
     ConnectionError
-        If the file cannot be downloaded, or if :func:`offline_mode` forbids it.  The message names
-        the file, its place, and how to copy it there.
+        If the file cannot be downloaded, if less than 1 kB per second arrives for a minute, or if
+        :func:`offline_mode` forbids it.  The message names the file, its place, and how to copy it
+        there.
     OSError
         If the file has another hash, is too large, or cannot be written.
 
     Notes
     -----
     If several processes need the file, one downloads it and the others wait.  An interrupted
-    download leaves no file.
+    download leaves no file.  What a process that was killed left is removed by the next download.
     """
     target = Path(folder) / filename
-    if target.exists():
+    if target.exists() and not again:
         return target
     instructions = _instructions(url, target, address, tag)
     if is_offline():
+        state = "damaged" if again else "not on this machine"
         raise ConnectionError(
-            f"weights of {address} are not on this machine, and downloads are forbidden "
+            f"weights of {address} are {state}, and downloads are forbidden "
             f"(offline=True, or SKTRANSFER_OFFLINE). {instructions}"
         )
     from filelock import FileLock
@@ -100,15 +117,24 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
-            if not target.exists():  # another process may have downloaded it meanwhile
+            # Another process may have downloaded it meanwhile.
+            if not target.exists() or (again and not _has_hash(target, sha256_prefix)):
                 _download_to(url, target, sha256_prefix)
     except (OSError, ValueError, HTTPException) as error:
         unreachable = (URLError, HTTPException, TimeoutError, ConnectionError)
         kind = ConnectionError if isinstance(error, unreachable) else OSError
         raise kind(
-            f"weights of {address} could not be downloaded from {url}: {error}. {instructions}"
+            f"weights of {address} could not be downloaded from {url}: "
+            f"{_describe(error, target)}. {instructions}"
         ) from error
     return target
+
+
+def _describe(error: Exception, target: Path) -> str:
+    """Describe an error; for one of the disk, the description contains the file and the remedy."""
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        return str(explained(error, "the folder must be one that can be written", target))
+    return str(error)
 
 
 def _instructions(url: str, target: Path, address: str, tag: str | None) -> str:
@@ -121,15 +147,13 @@ def _instructions(url: str, target: Path, address: str, tag: str | None) -> str:
 
 
 def _download_to(url: str, target: Path, sha256_prefix: str | None) -> None:
-    """Download to a temporary file, check its hash, and rename it.
-
-    The caller holds a lock, so that no other process uses the temporary file.
-    """
-    part = target.with_name(f"{target.name}.part")
+    """Download to a temporary file, check its hash, and rename it."""
+    remove_stale(target.parent)
+    part = target.with_name(f"{temporary_name()}.tmp")
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             digest = _receive(url, file, target.name)
-        if not digest.startswith((sha256_prefix or "").lower()):
+        if not _begins_with(digest, sha256_prefix):
             raise OSError(
                 f"the sha256 of the download must begin with {sha256_prefix}; got {digest}. "
                 "The file was removed; a proxy may have answered instead of the server"
@@ -137,6 +161,17 @@ def _download_to(url: str, target: Path, sha256_prefix: str | None) -> None:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _has_hash(path: Path, sha256_prefix: str | None) -> bool:
+    """Return True if the file is known to have the right hash."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_prefix is not None and _begins_with(digest, sha256_prefix)
+
+
+def _begins_with(digest: str, sha256_prefix: str | None) -> bool:
+    return digest.startswith((sha256_prefix or "").lower())
 
 
 def _receive(url: str, file: IO[bytes], label: str) -> str:
@@ -149,7 +184,7 @@ def _receive(url: str, file: IO[bytes], label: str) -> str:
         total = int(declared) if declared and declared.isdigit() else None
         _check_size(total or 0)
         with tqdm(total=total, desc=label, unit="B", unit_scale=True, disable=None) as bar:
-            while chunk := answer.read(_CHUNK):
+            for chunk in _chunks(answer):
                 received += len(chunk)
                 _check_size(received)
                 digest.update(chunk)
@@ -158,6 +193,27 @@ def _receive(url: str, file: IO[bytes], label: str) -> str:
     if total is not None and received != total:
         raise ConnectionError(f"the connection ended after {received} of {total} bytes")
     return digest.hexdigest()
+
+
+def _chunks(answer: HTTPResponse) -> Iterator[bytes]:
+    """Yield the body of an answer in parts, as they arrive.
+
+    Raises
+    ------
+    TimeoutError
+        If it arrives too slowly.
+    """
+    start, received = monotonic(), 0
+    while chunk := answer.read1(_CHUNK):  # read() would wait until the chunk is full
+        yield chunk
+        received += len(chunk)
+        seconds = monotonic() - start
+        if seconds > _PERIOD:
+            if received < _SLOWEST * seconds:
+                raise TimeoutError(
+                    f"the connection is too slow: {received} bytes in {seconds:.0f} seconds"
+                )
+            start, received = monotonic(), 0
 
 
 def _check_size(size: int) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
 
+from .._support.files import explained, temporary_folder, write_file
 from ..data import ImagePreset
 from .backbone import Backbone
 from .registry import get_backbone
-from .weights import recorded
+from .weights import DIGEST, hash_content, recorded
 
 
 def fetch(
@@ -43,7 +43,8 @@ def fetch(
         If the provider does not read exactly one file, or if the new file gives another backbone.
         Nothing is written then.
     OSError
-        If the weights cannot be downloaded, or the file cannot be written.
+        If the weights cannot be downloaded, or the file cannot be written.  The message names the
+        file and, if the disk is full or cannot be written, the remedy.
 
     Notes
     -----
@@ -65,14 +66,20 @@ def fetch(
             f"address must be of a backbone whose weights are one file; {address!r} with "
             f"weights={weights!r} read {len(files)} files with sktransfer.backbones.read_weights."
         )
-    folder = Path(to)
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
-        path = Path(temporary) / _filename(address, backbone.weights_info.get("tag"))
-        # safetensors' save_file would make a file that only its owner can read
-        path.write_bytes(save(_stored(files[0].state), _metadata(address, backbone)))
-        _check_same(address, weights, path, backbone)
-        return path.replace(folder / path.name)
+    folder, name = Path(to), _filename(address, backbone.weights_info.get("tag"))
+    state, metadata = _stored(files[0].state), _metadata(address, backbone)
+    # safetensors' save_file would make a file that only its owner can read
+    content = save(state, metadata | {DIGEST: hash_content(state, metadata)})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(folder) as temporary:
+            path = temporary / name
+            write_file(path, content, durable=True)
+            _check_same(address, weights, path, backbone)
+            return path.replace(folder / name)
+    except OSError as error:
+        sentence = "to must be a folder that can be written"
+        raise explained(error, sentence, folder / name) from error
 
 
 def _filename(address: str, tag: str | None) -> str:

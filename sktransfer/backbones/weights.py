@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,7 +31,14 @@ WRAPPERS = ("model_ema", "state_dict_ema", "state_dict", "model_state_dict", "mo
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 
 
+# The key of the hash of the content, in the metadata of files that fetch wrote.
+DIGEST = "sktransfer_digest"
+
 _recorded: ContextVar[list[WeightsFile] | None] = ContextVar("recorded", default=None)
+
+
+class DamagedWeightsError(ValueError):
+    """A file of weights does not have the hash that it had when it was written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +117,7 @@ def weights_info(
     return info
 
 
-def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
+def read_weights(path: str | os.PathLike[str], sha256_prefix: str | None = None) -> WeightsFile:
     """Read the tensors and the metadata of a file, without running code from it.
 
     Parameters
@@ -116,6 +125,9 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     path : str or path-like
         A .safetensors file, or one that ``torch.save`` wrote: a state dict, alone or in a
         checkpoint under "state_dict", "model" or the like.
+    sha256_prefix : str or None, default=None
+        The first hexadecimal digits of the hash that the file must have.  None compares no hash,
+        except that of a file that :func:`sktransfer.backbones.fetch` wrote, which contains it.
 
     Returns
     -------
@@ -126,7 +138,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     OSError
         If the file does not exist.
     ValueError
-        If the file is damaged, too large, or contains more than tensors.
+        If the file is damaged, has another hash, is too large, or contains more than tensors.
 
     Examples
     --------
@@ -139,14 +151,62 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """
     path = Path(path).expanduser()
     _check_file(path)
-    loaded, metadata = tensor_files.read(path)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not digest.startswith((sha256_prefix or "").lower()):
+        cause = f"its sha256 must begin with {sha256_prefix}; got {digest}"
+        raise DamagedWeightsError(_damaged(path, cause))
+    loaded, metadata = tensor_files.read(path)
+    if DIGEST in metadata and metadata[DIGEST] != hash_content(loaded, metadata):
+        raise DamagedWeightsError(_damaged(path, "its content has changed since fetch wrote it"))
     file = WeightsFile(_bare(_state(loaded, path)), metadata, digest, path)
     recorder = _recorded.get()
     if recorder is not None:
         recorder.append(file)
     return file
+
+
+def _damaged(path: Path, cause: str) -> str:
+    return (
+        f"weights must be a complete file; {str(path)!r} is damaged: {cause}. Use another copy of "
+        "the file."
+    )
+
+
+def read_download(fetch: Callable[[bool], tuple[Path, str | None]]) -> WeightsFile:
+    """Read a file of weights that was downloaded; if it is damaged, download it again.
+
+    Parameters
+    ----------
+    fetch : callable
+        Returns the path of the file, which it downloads if needed, and the first digits of its
+        sha256, or None.  Its argument is True if the file is damaged and must be replaced.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be downloaded.
+    ValueError
+        If the file cannot be read.
+    """
+    path, sha256_prefix = fetch(False)
+    try:
+        return read_weights(path, sha256_prefix)
+    except DamagedWeightsError:
+        path, sha256_prefix = fetch(True)
+        message = f"weights in {str(path)!r} were damaged, and have been downloaded again."
+        warnings.warn(message, UserWarning, stacklevel=2)
+    return read_weights(path, sha256_prefix)
+
+
+def hash_content(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return a hash of tensors and metadata, which fetch writes into its files."""
+    words = sorted((name, text) for name, text in metadata.items() if name != DIGEST)
+    forms = [(name, str(state[name].dtype), list(state[name].shape)) for name in sorted(state)]
+    digest = hashlib.sha256(json.dumps([words, forms]).encode())  # the fastest on most processors
+    for name in sorted(state):
+        digest.update(state[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -275,4 +275,9 @@ def test_an_error_of_the_disk_names_the_file_and_the_remedy(tmp_path, number, ki
 
 def test_an_error_without_a_number_keeps_its_text(tmp_path):
     error = explained(OSError("the disk is gone"), "path must be writable", tmp_path)
-    assert "path must be writable; the disk is gone" in str(error)
+    assert str(error) == "path must be writable; the disk is gone"
+
+
+def test_an_error_without_a_path_names_none():
+    error = explained(OSError(errno.EIO, "Input/output error"), "path must be writable", None)
+    assert str(error) == f"[Errno {errno.EIO}] path must be writable; Input/output error"

@@ -7,60 +7,19 @@ import subprocess
 import sys
 import threading
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.server import BODY
+from helpers.tokens import dead_token, temporary
 
+from sktransfer._support.processes import token
 from sktransfer.backbones import download as module
 from sktransfer.backbones.download import download, is_offline, offline_mode
 
-BODY = bytes(range(256)) * 5000
 HASH = sha256(BODY).hexdigest()
 ADDRESS = "acme/net"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers of a server on this machine, by path."""
-
-    def do_GET(self):
-        self.server.asked.append(self.path)
-        self.server.may_answer.wait()
-        if self.path == "/missing.pth":
-            self.send_error(404)
-        elif self.path.startswith("/moved"):
-            self.send_response(302)
-            self.send_header("Location", self.server.moved_to)
-            self.end_headers()
-        else:
-            self.send_response(200)
-            length = {"/cut.pth": len(BODY) + 7, "/huge.pth": 2**60}.get(self.path, len(BODY))
-            if self.path != "/unannounced.pth":
-                self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(BODY)
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """A server on this machine; it records requests, and can be made to wait."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.delenv("SKTRANSFER_OFFLINE", raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        server.asked, server.moved_to = [], "/net.pth"
-        server.handle_error = lambda *args: None  # the tests close connections on purpose
-        server.may_answer = threading.Event()
-        server.may_answer.set()
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -99,12 +58,14 @@ def test_a_file_that_exists_is_returned_unchanged(server, tmp_path):
     assert server.asked == []
 
 
-def test_the_rest_of_a_killed_download_is_overwritten(server, tmp_path):
-    (tmp_path / "net.pth.part").write_bytes(b"x" * 2 * len(BODY))
+def test_a_download_removes_what_killed_downloads_left(server, tmp_path):
+    alive, dead = (tmp_path / temporary(maker) for maker in (token(), dead_token()))
+    for path in (alive, dead):
+        path.write_bytes(b"half a file")
     (tmp_path / "net.pth.lock").touch()
     path = download(f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS)
     assert path.read_bytes() == BODY
-    assert kept(tmp_path) == ["net.pth"]
+    assert kept(tmp_path) == ["net.pth", alive.name]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +297,7 @@ def test_a_killed_process_does_not_block_others(server, tmp_path):
         assert killed.poll() is None
     killed.kill()
     killed.communicate()
-    assert kept(tmp_path) == ["net.pth.part"]
+    assert len(kept(tmp_path)) == 1
     server.may_answer.set()
     download(f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS)
     assert (tmp_path / "net.pth").read_bytes() == BODY

@@ -1,12 +1,16 @@
 """A fetched file contains weights and preprocessing for a machine that is offline."""
 
+import errno
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.hub import keep_squeezenet
 from helpers.tiny import tiny_backbone
+from helpers.tokens import dead_token, temporary
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -63,11 +67,7 @@ def acme(tmp_path, monkeypatch):
 def hub(tmp_path, monkeypatch):
     """torchvision's cache with one file of random weights."""
     torch.manual_seed(1)
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    torch.save(squeezenet1_1().state_dict(), folder / "squeezenet1_1-b8a52dc0.pth")
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    return folder
+    return keep_squeezenet(monkeypatch, tmp_path / "hub", squeezenet1_1())
 
 
 def metadata(path):
@@ -79,8 +79,7 @@ def test_a_fetched_file_gives_the_same_features_offline(hub, tmp_path, rng):
     path = fetch("torchvision/squeezenet1_1", tmp_path / "to")
     images = rng.integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
     near = PretrainedFeatureExtractor("torchvision/squeezenet1_1").fit_transform(images)
-    for file in hub.iterdir():
-        file.unlink()
+    hub.unlink()
     far = PretrainedFeatureExtractor("torchvision/squeezenet1_1", weights=path)
     assert np.array_equal(far.fit_transform(images), near)
     assert path.name == "torchvision_squeezenet1_1_IMAGENET1K_V1.safetensors"
@@ -90,7 +89,9 @@ def test_a_fetched_file_describes_itself_in_its_metadata(acme, tmp_path):
     path = fetch("acme/net", tmp_path / "to")
     assert list(path.parent.iterdir()) == [path]
     assert path.name == "acme_net_v1_b.safetensors"
-    assert metadata(path) == {
+    stated = metadata(path)
+    assert len(stated.pop("sktransfer_digest")) == 64
+    assert stated == {
         "address": "acme/net",
         "tag": "v1/b",
         "source": "acme.pth",
@@ -198,3 +199,45 @@ def test_random_weights_cannot_be_fetched(tmp_path):
     ):
         fetch("builtin/mini", tmp_path / "to", weights=None)
     assert not (tmp_path / "to").exists()
+
+
+# The disk
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space, or choose a folder on another disk"),
+        (errno.EACCES, "change the permissions, or choose another folder"),
+    ],
+)
+@pytest.mark.parametrize("method", ["mkdir", "open", "replace"])
+def test_a_folder_that_cannot_be_written_is_an_error_with_the_remedy(
+    acme, tmp_path, monkeypatch, number, remedy, method
+):
+    def fail(path, *args, **options):
+        raise OSError(number, os.strerror(number), str(path))
+
+    original = Path.open
+
+    def open_or_fail(path, mode="r", **options):
+        return fail(path) if mode == "xb" else original(path, mode, **options)
+
+    fetch("acme/net", tmp_path / "to")
+    before = metadata(tmp_path / "to" / "acme_net_v1_b.safetensors")
+    monkeypatch.setattr(Path, method, open_or_fail if method == "open" else fail)
+    message = rf"to must be a folder that can be written; .* \({remedy}\): '.*/acme_net_v1_b"
+    with pytest.raises(OSError, match=message) as caught:
+        fetch("acme/net", tmp_path / "to")
+    monkeypatch.undo()
+    assert caught.value.errno == number
+    (path,) = (tmp_path / "to").iterdir()
+    assert metadata(path) == before
+
+
+def test_what_a_killed_process_left_is_removed(acme, tmp_path):
+    dead = tmp_path / "to" / temporary(dead_token(), "")
+    dead.mkdir(parents=True)
+    (dead / "acme_net.safetensors").write_bytes(b"half a file")
+    path = fetch("acme/net", tmp_path / "to")
+    assert list(path.parent.iterdir()) == [path]

@@ -107,9 +107,23 @@ def test_a_temporary_folder_that_cannot_be_made_is_one_warning(root, photos, mon
     whole = classifier(**FIXED).fit(*photos)
     (root / temporary(dead_token(), "")).mkdir()
     monkeypatch.setattr(Path, "mkdir", fail)
-    with pytest.warns(UserWarning, match="temporary files must have a folder") as caught:
+    with pytest.warns(UserWarning, match="the folder of temporary files must be one") as caught:
         model = classifier(**FIXED).fit(*photos)
     (message,) = [str(each.message) for each in caught]
     assert os.strerror(number) in message
-    assert f"{str(root)!r}. The activations of this fit stay in memory. Pass cache=" in message
+    assert f": '{root}/sktransfer-" in message
+    assert ". The activations of this fit stay in memory. Pass cache=" in message
+    assert equal(weights(model), weights(whole))
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_one_warning(photos, monkeypatch):
+    def fail():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    whole = classifier(**FIXED).fit(*photos)
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
+    with pytest.warns(
+        UserWarning, match=r"; No usable temporary directory found in \['/tmp'\]\. The"
+    ):
+        model = classifier(**FIXED).fit(*photos)
     assert equal(weights(model), weights(whole))

@@ -25,6 +25,7 @@ class Model:
     preset: Any
     layout: str = "NCHW"
     file: Path | None = None  # None: the default weights are random, from a fixed seed
+    sha256: str | None = None  # of the file
 
 
 MODELS = {
@@ -32,6 +33,7 @@ MODELS = {
         mini_stages,
         ImagePreset(size=80, crop=1.0, sizes=ImageSizes(minimum=32)),
         file=Path(__file__).with_name("mini.safetensors"),
+        sha256="6fe9c043417cc3690ab2bc46c20f5062b1f9f8c7124832571cff7405f1d2481d",
     ),
     "small_cnn": Model(small_cnn_stages, PRESET),
 }
@@ -46,12 +48,13 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
     """Build the network ``name``; without a file of weights, the default weights are random."""
     model = MODELS[name]
     backbone = Backbone(model.stages(), model.preset, layout=model.layout)
+    sha256 = model.sha256 if weights == "default" else None
     if weights == "default":
         weights = model.file
     if weights is None:
         info = weights_info(None, "random, seeded", None, "BSD-3-Clause", model.preset)
     elif is_path(weights):
-        file = read_weights(weights)
+        file = read_weights(weights, sha256)
         fill(backbone.stages, file.state, str(weights))
         if isinstance(model.preset, ImagePreset):
             backbone.preset = model.preset.with_metadata(file.metadata)

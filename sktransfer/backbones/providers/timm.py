@@ -8,8 +8,10 @@ become part of the stages.  A network that cannot be divided is refused with the
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from math import floor
 from os import PathLike
 from pathlib import Path
@@ -26,7 +28,14 @@ from ...exceptions import NotAChainError
 from ..backbone import Backbone
 from ..download import download, is_offline
 from ..tracing import Run, Trace
-from ..weights import WeightsFile, fill, is_path, read_weights, weights_info
+from ..weights import (
+    WeightsFile,
+    fill,
+    is_path,
+    read_download,
+    read_weights,
+    weights_info,
+)
 from ._fx_stages import Grid, known_nothing, stages
 
 # Options of timm's builders that let a network take other image sizes; not all builders know them.
@@ -38,6 +47,8 @@ _LEAST = (32, 64, 96, 128, 160, 192, 224, 256)
 
 # Names of files of weights in a repository of the hub; the first that exists is used.
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def names() -> list[str]:
@@ -89,7 +100,7 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
         return _chained(architecture, lambda **options: _create(cfg, **options), preset, info)
     if is_path(weights):
         return _from_file(architecture, cfg, read_weights(Path(weights)), preset)
-    file = read_weights(_fetched(architecture, cfg))
+    file = read_download(partial(_fetched, architecture, cfg))
     info = weights_info(cfg.tag or None, _source(cfg), file.sha256, cfg.license, preset)
     return _chained(architecture, lambda **options: _read(cfg, file.path, **options), preset, info)
 
@@ -208,36 +219,48 @@ def _from_file(architecture: str, cfg: Any, file: WeightsFile, preset: ImagePres
     return backbone
 
 
-def _fetched(architecture: str, cfg: Any) -> Path:
-    """Return the file of weights in the cache of the hub or of torch; download it if needed."""
+def _fetched(architecture: str, cfg: Any, again: bool) -> tuple[Path, str | None]:
+    """Return the file of weights in the cache of the hub or of torch, and its hash if known."""
     address = f"timm/{architecture}.{cfg.tag}" if cfg.tag else f"timm/{architecture}"
     if cfg.hf_hub_id:
-        return _from_hub(address, cfg)
+        path = _from_hub(address, cfg, again)
+        # The hub's cache names large files by their hash, and links to them.
+        name = path.resolve().name
+        return path, name if _SHA256.fullmatch(name) else None
     filename = cfg.url.rpartition("/")[2]
     prefix = torch.hub.HASH_REGEX.search(filename)
-    return download(
+    sha256_prefix = prefix[1] if prefix else None
+    path = download(
         cfg.url,
         Path(torch.hub.get_dir()) / "checkpoints",
         filename,
         address=address,
-        sha256_prefix=prefix[1] if prefix else None,
+        sha256_prefix=sha256_prefix,
+        again=again,
     )
+    return path, sha256_prefix
 
 
-def _from_hub(address: str, cfg: Any) -> Path:
-    """Return a file of the hub; if the hub's cache contains it, the hub is not asked."""
+def _from_hub(address: str, cfg: Any, again: bool) -> Path:
+    """Return a file of the hub; if the hub's cache contains it, the hub is not asked.
+
+    If ``again`` is True, the file in the cache is damaged, and is replaced.
+    """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     repository, _, revision = cfg.hf_hub_id.partition("@")
-    for filename in _hub_files(cfg):
-        cached = try_to_load_from_cache(repository, filename, revision=revision or None)
+    place: dict[str, Any] = {"revision": revision or None}
+    for filename in () if again else _hub_files(cfg):
+        cached = try_to_load_from_cache(repository, filename, **place)
         if isinstance(cached, str):
             return Path(cached)
     cause: object = "downloads are forbidden (offline=True, or SKTRANSFER_OFFLINE)"
+    if again:
+        cause = f"the file on this machine is damaged, and {cause}"
     for filename in () if is_offline() else _hub_files(cfg):
         try:
-            return Path(hf_hub_download(repository, filename, revision=revision or None))
+            return Path(hf_hub_download(repository, filename, force_download=again, **place))
         except LocalEntryNotFoundError as error:
             cause = error.__cause__ or error
             break

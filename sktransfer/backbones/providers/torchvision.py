@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import isqrt
 from os import PathLike
 from pathlib import Path
@@ -26,7 +26,7 @@ from ..._support.validation import did_you_mean
 from ...data import ImagePreset, ImageSizes
 from ..backbone import Backbone, split
 from ..download import download
-from ..weights import fill, is_path, read_weights, weights_info
+from ..weights import fill, is_path, read_download, read_weights, weights_info
 from ._torchvision_layers import glue
 
 # The reason for each classification network that is not a chain of stages.  In torchvision 0.29,
@@ -260,7 +260,7 @@ def _from_file(name: str, family: Family, path: Path) -> Backbone:
 def _from_tag(name: str, family: Family, tag: object) -> Backbone:
     entry = _entry(name, tag)
     preset = _preset(entry, family)
-    file = read_weights(_download(name, entry))
+    file = read_download(partial(_download, name, entry))
     net, left_out = _filled(name, family, file.state, entry.url, preset.size)
     licence = entry.meta.get("license", "not stated by torchvision")
     info = weights_info(entry.name, entry.url, file.sha256, licence, preset, left_out)
@@ -301,18 +301,21 @@ def _preset(entry: models.WeightsEnum, family: Family) -> ImagePreset:
     )
 
 
-def _download(name: str, entry: models.WeightsEnum) -> Path:
-    """Return the file of weights in torchvision's cache; download it if needed."""
+def _download(name: str, entry: models.WeightsEnum, again: bool) -> tuple[Path, str | None]:
+    """Return the file of weights in torchvision's cache, and the first digits of its hash."""
     filename = entry.url.rpartition("/")[2]
     prefix = re.search(r"-([0-9a-f]+)\.", filename)  # as torch.hub reads it
-    return download(
+    sha256_prefix = prefix[1] if prefix else None
+    path = download(
         entry.url,
         Path(torch.hub.get_dir()) / "checkpoints",
         filename,
-        sha256_prefix=prefix[1] if prefix else None,
+        sha256_prefix=sha256_prefix,
         address=f"torchvision/{name}",
         tag=None if entry is type(entry)["DEFAULT"] else entry.name,
+        again=again,
     )
+    return path, sha256_prefix
 
 
 def _config(name: str, size: int, *, transform_input: bool = False) -> dict[str, Any]:

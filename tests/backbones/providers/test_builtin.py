@@ -1,10 +1,14 @@
 """The small networks of this package: the pretrained one and the baseline."""
 
 import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.hub import flip_a_bit
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -16,7 +20,7 @@ from sktransfer.backbones.providers.builtin import MODELS
 from sktransfer.testing import check_backbone
 
 FILE = MODELS["mini"].file
-SHA256 = "6fe9c043417cc3690ab2bc46c20f5062b1f9f8c7124832571cff7405f1d2481d"
+SHA256 = MODELS["mini"].sha256
 # Features of the picture below: means of 128 features each, because most are zero, and the maximum.
 FEATURES = [0.09611, 0.11557, 0.11876, 0.09465, 0.06504, 0.11367, 0.12106, 0.0956]
 LARGEST = 2.4963
@@ -33,6 +37,15 @@ def picture():
 
 def test_the_file_is_the_one_that_was_measured():
     assert hashlib.sha256(FILE.read_bytes()).hexdigest() == SHA256
+
+
+def test_a_damaged_file_of_the_package_is_an_error(tmp_path, monkeypatch):
+    damaged = Path(shutil.copy(FILE, tmp_path))
+    flip_a_bit(damaged)
+    monkeypatch.setitem(MODELS, "mini", replace(MODELS["mini"], file=damaged))
+    message = f"weights must be a complete file; '{damaged}' is damaged: its sha256 must begin with"
+    with pytest.raises(ValueError, match=message):
+        get_backbone("builtin/mini")
 
 
 def test_the_features_of_a_fixed_image_are_those_that_were_measured(picture):

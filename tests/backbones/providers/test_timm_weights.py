@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 import torch
+from helpers.hub import flip_a_bit
 from helpers.timm_nets import images, lively, timm
 from safetensors.torch import save_file
 
@@ -119,6 +120,33 @@ def test_the_environment_variable_forbids_a_download(hub_cache, cut_off, monkeyp
     with pytest.raises(ConnectionError, match="downloads are forbidden"):
         get_backbone("timm/test_resnet")
     assert not cut_off
+
+
+def as_blob(path):
+    """Move a file to where the hub keeps files by their hash, with a link in its place."""
+    blobs = path.parents[2] / "blobs"
+    blobs.mkdir(exist_ok=True)
+    blob = path.rename(blobs / hashlib.sha256(path.read_bytes()).hexdigest())
+    path.symlink_to(blob)
+    return blob
+
+
+def test_a_damaged_file_of_the_hub_is_downloaded_again(hub_cache, monkeypatch):
+    path = keep(hub_cache, "timm/test_resnet.r160_in1k", "model.safetensors", lively("test_resnet"))
+    blob = as_blob(path)
+    content, fingerprint = blob.read_bytes(), get_backbone("timm/test_resnet").fingerprint()
+    flip_a_bit(blob)
+    with pytest.raises(ConnectionError, match="the file on this machine is damaged, and downloads"):
+        get_backbone("timm/test_resnet", offline=True)
+
+    def hf_hub_download(repository, filename, *, revision, force_download):
+        assert force_download
+        blob.write_bytes(content)
+        return str(path)
+
+    monkeypatch.setattr(hub, "hf_hub_download", hf_hub_download)
+    with pytest.warns(UserWarning, match=r"safetensors' were damaged, and have been downloaded"):
+        assert get_backbone("timm/test_resnet").fingerprint() == fingerprint
 
 
 @pytest.mark.parametrize("there", ["model.safetensors", "pytorch_model.bin", None])

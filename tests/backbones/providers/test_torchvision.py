@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from helpers.hub import keep_squeezenet
 from PIL import Image
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
@@ -101,11 +102,12 @@ def without_values(patch):
         asked.append((url, options))
         return folder / filename
 
-    def read_weights(path):
+    def read_weights(path, sha256_prefix=None):
         return WeightsFile(files.get(path.name, {}), {}, "0" * 64, path)
 
     patch.setattr(provider, "download", download)
     patch.setattr(provider, "read_weights", read_weights)
+    patch.setattr(provider, "read_download", lambda fetch: read_weights(*fetch(False)))
     patch.setattr(provider, "fill", lambda net, state, source, optional=(): [])
     return asked, files
 
@@ -252,10 +254,9 @@ def test_the_image_size_of_a_vit_is_read_from_its_file(no_values):
     assert backbone.stages["stem"].pos_embedding.shape == (1, 145, 768)
 
 
-def test_a_file_in_the_cache_of_torchvision_is_used(hub):
-    entry = models.SqueezeNet1_1_Weights.DEFAULT
-    net = lively("squeezenet1_1")
-    torch.save(net.state_dict(), hub / entry.url.rpartition("/")[2])
+def test_a_file_in_the_cache_of_torchvision_is_used(tmp_path, monkeypatch):
+    entry, net = models.SqueezeNet1_1_Weights.DEFAULT, lively("squeezenet1_1")
+    keep_squeezenet(monkeypatch, tmp_path, net)
     backbone = get_backbone("torchvision/squeezenet1_1", offline=True)
     check_backbone(backbone, images(backbone), net)
     info = backbone.weights_info
