@@ -50,7 +50,7 @@ ORDER = {
     "head_init predictor plan fit",
     "estimators": "_callbacks _columns _fitted _base _extraction feature_extractor classifier "
     "snapshots lr_finder",
-    "persistence": "codec file_format save_load",
+    "persistence": "rules codec schema file_format structure description rebuild save_load",
     "cli": "models demo app",
 }
 # Providers are found by entry point, as a stranger's are.  They import from their package and the

@@ -1,7 +1,7 @@
 """The activations of frozen stages, kept on disk."""
 
-from .activations import ActivationCache, cache_here, check_cache
+from .activations import ActivationCache, check_cache
 from .blobs import Blobs
 from .table import SHARD_BYTES, Table
 
-__all__ = ["SHARD_BYTES", "ActivationCache", "Blobs", "Table", "cache_here", "check_cache"]
+__all__ = ["SHARD_BYTES", "ActivationCache", "Blobs", "Table", "check_cache"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +49,6 @@ def check_cache(cache: Any) -> ActivationCache | None:
         "cache must be None, the path of a folder, or an ActivationCache; "
         f"got {type(cache).__name__}.{hint}"
     )
-
-
-def cache_here(cache: Any) -> Any:
-    """Return ``cache`` if its folder exists on this machine, otherwise None."""
-    found = check_cache(cache)
-    with suppress(PermissionError):  # it lies below a folder of another user
-        if found is not None and Path(found.dir).expanduser().is_dir():
-            return cache
-    return None
 
 
 class ActivationCache:

@@ -6,6 +6,7 @@ the table is called, so a file cannot run code of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import isfinite
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._support.plain import NotPlainError
-from ..cache import ActivationCache
+from .._support.plain import PLAIN, NotPlainError
+from ..backbones import check_pooling
 from ..data import ImagePreset, ImageSizes, Views
-from ..extraction import Tap
+from ..extraction import LOGITS, Tap
 from ..schedules import (
     SGDR,
     Constant,
@@ -31,20 +32,31 @@ from ..schedules import (
 )
 from ..tasks import Classification, LinearHead, MLPHead, MultiLabel
 from ..training import History, Numerics, Report
+from .rules import (
+    INFINITY,
+    Rule,
+    any_of,
+    anything,
+    attributes,
+    integer,
+    is_a,
+    list_of,
+    matching,
+    one_of,
+)
 
 TAG = "!"
-DATACLASSES = (
-    *(Constant, Cosine, Cyclic, OneCycle, OneCycleMomentum, SGDR, SlantedTriangular, Warmup),
-    *(ImagePreset, ImageSizes, LinearHead, MLPHead, Numerics, Tap, Views),
-    *(Classification, MultiLabel),
-)
+
+# Limits, so that a small file cannot fill the memory: the size of all arrays in bytes, the depth to
+# which values are nested, the short side of an image in pixels, and the hidden layers of a head.
+MOST_BYTES, MOST_DEPTH, MOST_PIXELS, MOST_LAYERS = 2**25, 40, 2**13, 100
+
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
-    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    for dtype in (torch.float64, torch.float32, torch.bfloat16)
 }
-# Kinds of arrays: bool, integers, floats, text, and objects whose elements are plain.
-KINDS = "biufUO"
-MOST_BYTES = 2**30  # the maximum size of an array, so that a bad file cannot fill the memory
+# Arrays contain bools, integers, floats, text, or objects whose elements are plain.
+ARRAY_DTYPE = re.compile(r"\|b1|[<>|][iu][1248]|[<>]f[248]|[<>]U[0-9]{1,8}|\|O")
 
 
 def pack(value: Any) -> Any:
@@ -80,18 +92,48 @@ def pack(value: Any) -> Any:
 def unpack(value: Any) -> Any:
     """Convert the result of :func:`pack` back to the value.
 
+    The memory of the result is at most a small multiple of the size of the JSON text.
+
     Raises
     ------
-    ValueError, TypeError, KeyError
-        If ``value`` is not a result of :func:`pack`.
+    ValueError, TypeError, LookupError
+        If ``value`` is not a result of :func:`pack`, or one of its parts is too large.
     """
+    n_bytes = _count_bytes(value, 0)
+    if n_bytes > MOST_BYTES:
+        raise ValueError(f"arrays must have at most {MOST_BYTES} bytes in total; got {n_bytes}")
+    return _unpacked(value)
+
+
+def _count_bytes(value: Any, depth: int) -> int:
+    """Return the size of all arrays, and check the depth of the nesting and the integers."""
+    if depth > MOST_DEPTH:
+        raise ValueError(f"values must be nested at most {MOST_DEPTH} times")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError("integers must have at most 64 bits")
+    if isinstance(value, dict):
+        if value.get(TAG) == "array":
+            dtype, values = value["of"]
+            return _dtype(dtype).itemsize * len(values)
+        value = value.values()
+    elif not isinstance(value, list):
+        return 0
+    return sum(_count_bytes(part, depth + 1) for part in value)
+
+
+def _unpacked(value: Any) -> Any:
     if isinstance(value, list):
-        return [unpack(part) for part in value]
+        return [_unpacked(part) for part in value]
     if not isinstance(value, dict):
         return value
     if TAG not in value:
-        return {key: unpack(part) for key, part in value.items()}
-    return FORMS[value[TAG]].make(unpack(value["of"]))
+        return {key: _unpacked(part) for key, part in value.items()}
+    if value.keys() != {TAG, "of"}:
+        raise ValueError(f"an object must have the keys {TAG!r} and 'of'; got {list(value)}")
+    form = FORMS[value[TAG]]
+    made = form.make(_unpacked(value["of"]))
+    form.rule(f"a {value[TAG]}", made)
+    return made
 
 
 def parts_of(thing: Any) -> dict[str, Any]:
@@ -105,48 +147,126 @@ def _is_finite(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Form:
-    """How objects of one class are taken apart into values that ``pack`` knows, and rebuilt."""
+    """How objects of one class are taken apart into values that ``pack`` knows, and rebuilt.
+
+    Parameters
+    ----------
+    kind : type
+    take_apart : callable
+        Returns a value that ``pack`` knows.
+    make : callable
+        Rebuilds the object from this value, which may be any value that ``unpack`` returns.
+    rule : Rule, default=anything
+        States which objects a file may contain, beyond the checks of their class.
+    """
 
     kind: type
     take_apart: Callable[[Any], Any]
     make: Callable[[Any], Any]
+    rule: Rule = anything
 
 
 def _array_parts(array: np.ndarray) -> list[Any]:
-    if array.dtype.kind not in KINDS:
-        raise NotPlainError(f"an array must contain numbers or text; got dtype {array.dtype}.")
-    return [array.dtype.str, list(array.shape), array.ravel().tolist()]
+    values: Any = array.tolist()
+    # Arrays have one axis, and the elements of an array of objects are plain.
+    is_plain = array.ndim == 1 and all(type(part) in PLAIN for part in values)
+    if not is_plain or not ARRAY_DTYPE.fullmatch(array.dtype.str):
+        raise NotPlainError(
+            "an array must have one axis, and contain numbers or text; got shape "
+            f"{array.shape} and dtype {array.dtype}."
+        )
+    return [array.dtype.str, values]
 
 
 def _array(parts: Any) -> np.ndarray:
-    text, shape, values = parts
-    dtype = np.dtype(str(text))
-    if dtype.kind not in KINDS or dtype.itemsize * len(values) > MOST_BYTES:
+    text, values = parts
+    if not isinstance(values, list) or not all(type(part) in PLAIN for part in values):
+        raise ValueError("an array must contain a list of numbers or texts")
+    array = np.empty(len(values), _dtype(text))
+    array[:] = values
+    return array
+
+
+def _dtype(text: Any) -> np.dtype[Any]:
+    if not isinstance(text, str) or not ARRAY_DTYPE.fullmatch(text):
         raise ValueError(
-            f"an array must contain numbers or text and be small; got {len(values)} of {text!r}."
+            f"the dtype of an array must match {ARRAY_DTYPE.pattern}; got {str(text)[:80]!r}"
         )
-    flat = np.empty(len(values), dtype)
-    flat[:] = values
-    return flat.reshape(shape)
+    return np.dtype(text)
 
 
-def _of_fields(kind: Any) -> Form:
-    return Form(kind, parts_of, lambda parts: kind(**parts))
+def _list(parts: Any) -> list[Any]:
+    if not isinstance(parts, list):
+        raise TypeError(f"the parts of an object must be a list; got {type(parts).__name__}")
+    return parts
 
 
-# The form of each class, by the tag that stands for it in JSON.
+def _dict_parts(value: dict[Any, Any]) -> list[list[Any]]:
+    if not all(type(key) in PLAIN for key in value):
+        raise NotPlainError("the keys of a dict must be numbers or texts.")
+    return [list(pair) for pair in value.items()]
+
+
+def _dict(pairs: Any) -> dict[Any, Any]:
+    # Keys are scalars: a file can contain many tuples with the same hash.
+    if not all(type(key) in PLAIN for key, _ in _list(pairs)):
+        raise TypeError("the keys of a dict must be numbers or texts")
+    return dict(pairs)
+
+
+def _of_fields(kind: Any, **rules: Rule) -> Form:
+    return Form(kind, parts_of, lambda parts: kind(**parts), attributes(rules))
+
+
+def device(name: str, value: Any) -> None:
+    """Accept the devices that the library knows, as an object or a string."""
+    matching("auto|(cpu|cuda|mps)(:[0-9]{1,3})?")(name, str(value))
+
+
+def pooling(name: str, value: Any) -> None:  # noqa: ARG001 - the message of check_pooling names it
+    """Accept the names of poolings."""
+    check_pooling(value)
+
+
+def _numerics(name: str, value: Numerics) -> None:
+    """Accept the types with which a fit can compute."""
+    device(f"device of {name}", value.device)
+    double, single, half = torch.float64, torch.float32, torch.bfloat16
+    pair = (value.precision, value.dtype)
+    one_of((single, single), (half, single), (double, double))(f"the types of {name}", pair)
+
+
+# The form of each class, by the tag that stands for it in JSON.  Classes without a rule check
+# their fields when they are created.
 FORMS: dict[str, Form] = {
-    "float": Form(float, repr, float),  # NaN and infinity, which JSON does not support
-    "tuple": Form(tuple, list, tuple),
-    "dict": Form(dict, lambda value: [list(pair) for pair in value.items()], dict),
+    "float": Form(float, repr, {repr(x): x for x in (np.nan, INFINITY, -INFINITY)}.__getitem__),
+    "tuple": Form(tuple, list, lambda parts: tuple(_list(parts))),
+    "dict": Form(dict, _dict_parts, _dict),
     "array": Form(np.ndarray, _array_parts, _array),
     "path": Form(type(Path()), str, Path),
-    "device": Form(torch.device, str, torch.device),
+    "device": Form(torch.device, str, torch.device, device),
     "dtype": Form(torch.dtype, lambda dtype: str(dtype).removeprefix("torch."), DTYPES.__getitem__),
-    "History": Form(History, list, History),
-    "Report": Form(Report, list, Report),
-    "ActivationCache": Form(
-        ActivationCache, lambda cache: dict(vars(cache)), lambda parts: ActivationCache(**parts)
+    "History": Form(History, list, lambda parts: History(_list(parts))),
+    "Report": Form(Report, list, lambda parts: Report(_list(parts))),
+    "Numerics": Form(Numerics, parts_of, lambda parts: Numerics(**parts), _numerics),
+    **{
+        kind.__name__: _of_fields(kind)
+        for kind in (Constant, Cosine, Cyclic, OneCycle, OneCycleMomentum, SGDR)
+    },
+    **{
+        kind.__name__: _of_fields(kind)
+        for kind in (SlantedTriangular, Warmup, LinearHead, Views, Classification)
+    },
+    "ImagePreset": _of_fields(
+        ImagePreset,
+        short_side=integer(1, MOST_PIXELS),
+        draft=is_a(bool),
+        sizes=is_a(ImageSizes),
     ),
-    **{kind.__name__: _of_fields(kind) for kind in DATACLASSES},
+    "ImageSizes": _of_fields(
+        ImageSizes, minimum=integer(1), multiple=integer(1), only=list_of(integer(1), tuple)
+    ),
+    "MLPHead": _of_fields(MLPHead, hidden_sizes=list_of(integer(1), tuple, MOST_LAYERS)),
+    "MultiLabel": _of_fields(MultiLabel, n_outputs=integer(1)),
+    "Tap": _of_fields(Tap, cut=integer(1), reduce=any_of(one_of(*LOGITS), pooling)),
 }

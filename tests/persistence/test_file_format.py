@@ -1,14 +1,21 @@
 """A file that is damaged, or that save did not write, is refused."""
 
+import errno
+import os
 import pickle
+import random
+import re
 import struct
+from pathlib import Path
 
 import pytest
 import torch
-from helpers.saved import parts, write
+from helpers.saved import parts, replaced, write
+from helpers.tokens import dead_token, temporary
 from safetensors.torch import save as to_bytes
 
-from sktransfer.persistence import load
+from sktransfer.persistence import file_format, load, save
+from sktransfer.persistence.file_format import FORMAT
 
 
 def test_a_missing_file_raises_an_error(path):
@@ -50,7 +57,7 @@ def test_a_changed_tensor_is_named(saved):
     whole = bytearray(saved.read_bytes())
     whole[-1] ^= 1
     saved.write_bytes(whole)
-    with pytest.raises(ValueError, match=r"1 have changed:\n  [a-z_.0-9]+\nUse another copy"):
+    with pytest.raises(ValueError, match=r"1 of its tensors have changed:\n  [a-z_.0-9]+\nUse"):
         load(saved)
 
 
@@ -74,10 +81,76 @@ def test_a_changed_text_is_refused(saved):
 
 def test_a_newer_format_is_refused_and_both_versions_are_named(saved):
     description, tensors = parts(saved)
-    description |= {"format": 2}
+    description |= {"format": FORMAT + 1}
     description["versions"]["sktransfer"] = "9.9"
     write(saved, description, tensors)
     with pytest.raises(
-        ValueError, match=r"format 1 or lower; got format 2, .*sktransfer 9\.9.*pip install -U"
+        ValueError,
+        match=rf"must have format {FORMAT}, .*got format {FORMAT + 1}, .*r 9\.9.*pip install -U",
     ):
         load(saved)
+
+
+def test_an_older_format_is_refused_with_what_to_do(saved):
+    description, tensors = parts(saved)
+    write(saved, {"format": 1, "versions": description["versions"]}, tensors)
+    with pytest.raises(ValueError, match=r"got format 1.*fit the model again"):
+        load(saved)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist or is no file"):
+        load(tmp_path)
+
+
+def test_each_flipped_bit_is_found(saved):
+    whole, draw = saved.read_bytes(), random.Random(0)
+    header = struct.unpack("<Q", whole[:8])[0] + 8
+    places = [*range(8), *draw.choices(range(8, header), k=300)]
+    places += draw.choices(range(header, len(whole)), k=100)
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << draw.randrange(8)
+        saved.write_bytes(damaged)
+        with pytest.raises(ValueError, match=re.escape(repr(str(saved)))):
+            file_format.read(saved)
+
+
+def test_a_message_cannot_control_a_terminal(saved):
+    description, tensors = parts(saved)
+    tensors["\x1b[31mred"] = torch.zeros(1)
+    write(saved, description, tensors)
+    with pytest.raises(ValueError, match=r"\\x1b\[31mred"):
+        load(saved)
+
+
+def test_a_message_is_short(saved):
+    description, tensors = parts(saved)
+    write(saved, replaced(description, ("parts", "phase"), "x" * 10**6), tensors)
+    with pytest.raises(ValueError, match=r"parts\.phase must be one of") as caught:
+        load(saved)
+    assert len(str(caught.value)) < 3000
+
+
+def test_a_file_reaches_the_disk_before_it_gets_its_name(make, path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append(path.exists()))
+    save(make(unfreeze=0), path)
+    assert calls[:1] == [False]
+
+
+def test_a_full_disk_is_named_with_a_remedy(make, path, monkeypatch):
+    def replace(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OSError, match=r"No space left on device \(free some space.*model\.saf"):
+        save(make(unfreeze=0), path)
+    assert not list(path.parent.iterdir())
+
+
+def test_saving_removes_what_a_killed_save_left(make, path):
+    left = path.with_name(temporary(dead_token()))
+    left.write_bytes(b"half")
+    save(make(unfreeze=0), path)
+    assert list(path.parent.iterdir()) == [path]

@@ -1,10 +1,8 @@
 """A loaded model gives the same bits as the saved one, also on another machine."""
 
-import errno
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ import torch
 from helpers import vector
 from helpers.saved import parts, write
 from sklearn.datasets import load_digits
+from torch import nn
 
 from sktransfer import (
     ActivationCache,
@@ -129,6 +128,35 @@ def test_an_extractor_gives_the_same_features_after_loading(images, path, layer)
     assert loaded.weights_info_ == model.weights_info_
 
 
+@pytest.mark.parametrize(
+    ("fitted", "later"), [("linear", "mlp"), (MLPHead((5,), 0.1), "linear"), (nn.Linear, "mlp")]
+)
+def test_the_fitted_head_is_saved_if_the_parameter_has_changed(make, images, path, fitted, later):
+    model = make(unfreeze=0, head=fitted, head_init="prior")
+    expected = model.predict_proba(images)
+    model.set_params(head=later, pooling="max", dropout=0.3, preset={"size": 20}, unfreeze="all")
+    save(model, path)
+    loaded = load(path)
+    assert (loaded.head, loaded.pooling, loaded.dropout) == (later, "max", 0.3)
+    np.testing.assert_array_equal(loaded.predict_proba(images), expected)
+
+
+def test_a_head_of_the_library_is_saved_if_the_parameter_is_code(make, images, path):
+    model = make(unfreeze=0, head=nn.Linear, head_init="prior")
+    with pytest.warns(UserWarning, match="left out of .*: head"):
+        save(model, path)
+    np.testing.assert_array_equal(load(path).predict_proba(images), model.predict_proba(images))
+
+
+@pytest.mark.parametrize("name", ["layer", "pooling", "image_size"])
+def test_the_features_of_the_fit_are_saved_if_a_parameter_has_changed(images, path, name):
+    model = PretrainedFeatureExtractor("tiny/net", layer=["stem", "last"])
+    expected = model.fit_transform(images)
+    model.set_params(**{name: {"layer": "layer1", "pooling": "max", "image_size": 64}[name]})
+    save(model, path)
+    np.testing.assert_array_equal(load(path).transform(images), expected)
+
+
 def test_a_torchvision_network_gives_the_same_features_after_loading(path, rng):
     X = rng.integers(0, 256, (2, 64, 64, 3), np.uint8)
     model = PretrainedFeatureExtractor(
@@ -182,31 +210,32 @@ def test_a_model_loads_without_its_device(make, images, path):
     assert loaded.predict(images).shape == (12,)
 
 
-def test_a_model_loads_if_its_cache_is_not_accessible(make, images, path, tmp_path, monkeypatch):
-    model = make(unfreeze=1, cache=str(tmp_path / "cache"), augment=None)
-    save(model, path)
-    real = Path.is_dir
-
-    def is_dir(folder):
-        if folder == tmp_path / "cache":
-            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
-        return real(folder)
-
-    monkeypatch.setattr(Path, "is_dir", is_dir)
-    assert load(path).cache is None
-
-
-def test_a_model_loads_without_its_cache(make, images, path, tmp_path):
+def test_a_model_loads_without_the_folders_of_the_other_machine(make, images, path, tmp_path):
     cache = ActivationCache(tmp_path / "cache", dtype="float32")
-    model = make(unfreeze=1, cache=cache, augment=None)
+    model = make(unfreeze=1, cache=cache, checkpoint=tmp_path / "fits", augment=None)
     save(model, path)
-    assert load(path).cache == cache
-    expected = model.decision_function(images)
-    (tmp_path / "cache").rename(tmp_path / "elsewhere")
+    assert str(tmp_path).encode() not in path.read_bytes()
     loaded = load(path)
-    assert loaded.cache is None
-    assert not (tmp_path / "cache").exists()
+    assert (loaded.cache, loaded.checkpoint) == (None, None)
+    n_bytes = cache.n_bytes
+    expected = model.decision_function(images)
     np.testing.assert_allclose(loaded.decision_function(images), expected, rtol=1e-5, atol=1e-6)
+    assert cache.n_bytes == n_bytes
+
+
+@pytest.mark.parametrize("kind", [str, ActivationCache])
+def test_a_model_loads_with_a_cache_on_request(make, images, path, tmp_path, kind):
+    save(make(unfreeze=1), path)
+    cache = kind(tmp_path / "cache")
+    loaded = load(path, cache=cache)
+    assert loaded.cache is cache
+    loaded.predict(images)
+    assert (tmp_path / "cache").is_dir()
+
+
+def test_an_invalid_cache_is_refused_before_the_file_is_read(path):
+    with pytest.raises(TypeError, match="cache must be None, the path of a folder"):
+        load(path, cache=3)
 
 
 def test_a_model_loads_without_its_file_of_weights(make, images, path, tmp_path):

@@ -1,0 +1,119 @@
+"""Describe a fitted estimator in plain values, and collect its tensors."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import is_dataclass
+from typing import Any
+
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from .._support.plain import NotPlainError
+from ..backbones import Backbone
+from ..training import Tail
+from . import file_format
+from .codec import pack, parts_of
+from .schema import CLASSES, NOT_SAVED
+from .structure import backbone_of, describe_head, structure
+
+JOBLIB = "joblib.dump(model, path) can save it as a pickle."
+
+
+def describe(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return a description of a fitted estimator in plain values, and its tensors by name.
+
+    Everything but the parameters is read from the result of the fit: the parameters may have been
+    changed since.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is of another class, or prediction needs code.
+    """
+    if type(model) not in CLASSES.values():
+        raise TypeError(
+            f"model must be a {' or a '.join(CLASSES)}; got {type(model).__name__}. {JOBLIB}"
+        )
+    check_is_fitted(model)
+    parameters, left_out = _parameters(model)
+    parts, module = model._parts()
+    address = parts["origin"][0]
+    if not isinstance(address, str):
+        raise TypeError(
+            "backbone must be an address, 'provider/model', to be saved without code; got the "
+            f"factory {address!r}. register_provider gives a factory an address; {JOBLIB}"
+        )
+    tensors = _tensors(module)
+    described = {
+        "format": file_format.FORMAT,
+        "class": type(model).__name__,
+        "versions": file_format.versions(address),
+        "backbone": _describe_backbone(address, backbone_of(module)),
+        "tail": _describe_tail(module) if isinstance(module, Tail) else None,
+        "parameters": parameters,
+        "parts": pack(parts),
+        "left out": left_out,
+        "tensors": {name: file_format.digest_of(tensor) for name, tensor in tensors.items()},
+    }
+    return described, tensors
+
+
+def _parameters(model: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the parameters in plain values, and the names of those that are not plain."""
+    packed, left_out = {}, []
+    for name, value in model.get_params(deep=False).items():
+        if name in NOT_SAVED:
+            continue
+        try:
+            packed[name] = pack(value)
+        except NotPlainError:
+            left_out.append(name)
+    if "augment" in left_out and model.tta:  # predictions use the current values of both
+        raise TypeError(_code("augment", model.augment))
+    return packed, left_out
+
+
+def _code(name: str, value: Any) -> str:
+    """Return the message about a part of a model that is code."""
+    return (
+        f"{name} must be one of the library's own, a name or an object, to be saved without "
+        f"code; got {value!r}. {JOBLIB}"
+    )
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the tensors by name."""
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _describe_backbone(address: str, backbone: Backbone) -> dict[str, Any]:
+    preset, described = backbone.preset, None
+    if is_dataclass(preset):
+        with suppress(NotPlainError):
+            described = {"class": type(preset).__name__, "fields": pack(parts_of(preset))}
+    return {
+        "address": address,
+        "stages": len(backbone.names),
+        "classifier": backbone.classifier is not None,
+        "preset": described,  # None stands for the preset of the provider
+        "structure": structure(backbone),
+        "fingerprint": backbone.weights_fingerprint(),
+    }
+
+
+def _describe_tail(tail: Tail) -> dict[str, Any]:
+    head = describe_head(tail.head)
+    if head is None:
+        raise TypeError(_code("head", tail.head))
+    return {
+        "pooling": tail.pooling,
+        "dropout": tail.dropout.p,
+        "freeze_bn": tail.freeze_bn,
+        "cut": tail.cut,
+        "head": pack(head),
+    }

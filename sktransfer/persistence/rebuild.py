@@ -1,0 +1,175 @@
+"""Rebuild an estimator from the description and the tensors of a file.
+
+The network is built from its address, compared with the description, and filled with the tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..backbones import Backbone, check_pooling, get_backbone
+from ..data import ImagePreset
+from ..extraction import LOGITS, Prefix, Tap
+from ..tasks import build_head
+from ..training import Tail
+from .codec import FORMS
+from .schema import CLASSES
+from .structure import backbone_of, compare, forms, structure
+
+
+def rebuild(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    """Return the fitted estimator.
+
+    Parameters
+    ----------
+    described : mapping
+        A description that :func:`check_description` accepts.
+    tensors : mapping of str to Tensor
+        They become the weights of the estimator, without a copy.
+
+    Raises
+    ------
+    OtherNetworkError
+        If the address gives another network on this machine.
+    """
+    module, own = _network(described, tensors, _build_without_values)
+    if _lacks_values(module):
+        module, own = _network(described, tensors, _build)
+    # The fingerprint also covers what neither the tensors nor the texts of the modules show.
+    compare(
+        {"fingerprint": described["backbone"]["fingerprint"]},
+        {"fingerprint": backbone_of(module).weights_fingerprint()},
+    )
+    _check_widths(backbone_of(module), _taps_and_widths(described, module), own)
+    model = CLASSES[described["class"]](**described["parameters"])
+    model._set_parts(described["parts"], module)
+    return model
+
+
+# The methods with which layers fill their weights.
+FILLS = {
+    *(Tensor.add_, Tensor.clamp_, Tensor.copy_, Tensor.div_, Tensor.erfinv_, Tensor.fill_),
+    *(Tensor.mul_, Tensor.normal_, Tensor.sub_, Tensor.uniform_, Tensor.zero_),
+}
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Make ``torch.empty`` use the meta device, and leave out filling its tensors."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.empty:
+            kwargs = {**kwargs, "device": "meta"}
+        if func in FILLS and args[0].is_meta:
+            return args[0]
+        return func(*args, **kwargs)
+
+
+def _build(address: str) -> Backbone:
+    return get_backbone(address, None)
+
+
+def _build_without_values(address: str) -> Backbone:
+    """Build a network on the meta device, where tensors have no values, as far as possible.
+
+    The tensors of the file take the place of its weights.  So random weights would be a waste of
+    time, and a small file could fill the memory with the address of a large network.
+    """
+    # The first keeps the values of small tensors that a network computes; it suits most networks.
+    for mode in (_WithoutValues(), torch.device("meta")):
+        with suppress(RuntimeError), mode:  # the network computes with values
+            return _build(address)
+    return _build(address)
+
+
+def _lacks_values(module: nn.Module) -> bool:
+    """Return True if a tensor of a module, which the file does not contain, has no values."""
+    inside = [value for part in module.modules() for value in vars(part).values()]
+    tensors = [*module.parameters(), *module.buffers(), *inside]
+    return any(isinstance(tensor, Tensor) and tensor.is_meta for tensor in tensors)
+
+
+def _network(
+    described: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    build: Callable[[str], Backbone],
+) -> tuple[Any, Any]:
+    """Return the module of the estimator with its weights, and the preset of the provider."""
+    wanted = described["backbone"]
+    backbone = build(wanted["address"])
+    own = backbone.preset
+    if not wanted["classifier"]:
+        backbone.truncate(wanted["stages"])
+    if wanted["preset"] is not None:
+        backbone.preset = _preset(wanted["preset"], own)
+    compare(wanted["structure"], structure(backbone))
+    module = _blank_tail(described, tensors, backbone) if described["tail"] else backbone
+    compare(forms(tensors), forms(module.state_dict()))
+    module.load_state_dict(dict(tensors), assign=True)
+    backbone.freeze_to(len(backbone.names))
+    return module.eval(), own
+
+
+def _preset(described: Mapping[str, Any], own: Any) -> Any:
+    """Rebuild the preset; its class must be ``ImagePreset`` or the class of the provider's own."""
+    kinds = {"ImagePreset": ImagePreset(), type(own).__name__: own}
+    if described["class"] not in kinds:
+        compare({"preset": described["class"]}, {"preset": type(own).__name__})
+    preset = replace(kinds[described["class"]], **described["fields"])
+    if isinstance(preset, ImagePreset):
+        FORMS["ImagePreset"].rule("the preset", preset)
+    return preset
+
+
+def _blank_tail(
+    described: Mapping[str, Any], tensors: Mapping[str, Tensor], backbone: Backbone
+) -> Tail:
+    """Return a tail whose head has no values, so that a large one takes no memory."""
+    how, parts = dict(described["tail"]), described["parts"]
+    n_features = tensors["mean"].numel()
+    with torch.device("meta"):
+        head = build_head(how.pop("head"), n_features, parts["task"].n_outputs)
+    blank = np.zeros(n_features, np.float32)
+    return Tail(backbone, head, mean=blank, scale=blank, **how).to(parts["numerics"].dtype)
+
+
+def _taps_and_widths(described: Mapping[str, Any], module: Any) -> list[tuple[Tap, int]]:
+    """Return the places at which the features of the estimator are taken, with their widths."""
+    if isinstance(module, Tail):
+        return [(Tap(len(module.backbone.names), module.pooling), len(module.mean))]
+    parts = described["parts"]
+    return list(zip(parts["taps"], parts["widths"], strict=True))
+
+
+def _check_widths(backbone: Backbone, found: list[tuple[Tap, int]], own: Any) -> None:
+    """Raise an error if the features of the network do not have the widths that the file states.
+
+    The network runs on a blank image of the smallest size that it accepts.  Networks of a single
+    size, for which this takes longer, and networks of other items are not checked.
+    """
+    for tap, _ in found:
+        if tap.reduce not in LOGITS:
+            check_pooling(str(tap.reduce), backbone, "the saved network")
+        elif backbone.classifier is None:
+            raise ValueError(f"the network must have a classifier, which gives {tap.reduce}")
+    if not isinstance(own, ImagePreset) or own.sizes.only:
+        return
+    side = -(-own.sizes.minimum // own.sizes.multiple) * own.sizes.multiple
+    dtype = next((p.dtype for p in backbone.parameters()), torch.float32)
+    # The number of positions, all of which "flatten" keeps, depends on the size.
+    taps = [Tap(tap.cut, "avg") if tap.reduce == "flatten" else tap for tap, _ in found]
+    prefix = Prefix(backbone, taps, torch.device("cpu"), dtype, 1)
+    shapes = prefix.measure(torch.zeros(1, 3, side, side, dtype=dtype))
+    for (tap, width), (measured,) in zip(found, shapes, strict=True):
+        if width % measured if tap.reduce == "flatten" else width != measured:
+            raise ValueError(
+                f"features must have the width of the network, {measured}; got {width}"
+            )

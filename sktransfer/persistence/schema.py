@@ -1,0 +1,212 @@
+"""The contents of a saved model: every key of its description, with the rule of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._support.device import PRECISIONS
+from ..data import Views
+from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
+from ..extraction import Tap
+from ..schedules import Schedule
+from ..tasks import HEADS, Classification, LinearHead, MLPHead, MultiLabel
+from ..training import History, Numerics, Report, check_parameters
+from .codec import DTYPES, MOST_PIXELS, device, pooling
+from .rules import (
+    Rule,
+    any_of,
+    anything,
+    array,
+    dict_of,
+    integer,
+    is_a,
+    list_of,
+    matching,
+    number,
+    one_of,
+    optional,
+    record,
+    text,
+)
+
+CLASSES: dict[str, Any] = {
+    kind.__name__: kind for kind in (FineTuneClassifier, PretrainedFeatureExtractor)
+}
+
+# Limits of the parameters that predictions use: the rows of a batch, the views of an item, and the
+# threads that decode.
+MOST_ROWS, MOST_VIEWS, MOST_THREADS = 2**14, 2**10, 2**10
+
+# Parameters that name folders of the author's machine are not part of a file.
+NOT_SAVED = ("cache", "checkpoint")
+
+ADDRESS = matching(r"[^/\s]{1,100}/\S{1,200}")
+HASH = matching("[0-9a-f]{8,64}")
+WEIGHTS = optional(any_of(text, is_a(Path)))
+ROWS = any_of(one_of("auto"), integer(1, MOST_ROWS))
+HEAD = any_of(is_a(LinearHead), is_a(MLPHead))
+
+# Rules in addition to those that training.PARAMETERS declares, which also accept code.
+PARAMETERS: dict[str, Rule] = {
+    "augment": any_of(optional(text), is_a(Views)),
+    "backbone": text,
+    "batch_size": ROWS,
+    "class_weight": optional(any_of(one_of("balanced"), is_a(dict))),
+    "device": device,
+    "head": any_of(one_of(*HEADS), HEAD),
+    "head_init": text,
+    "image_shape": optional(any_of(list_of(integer(1)), list_of(integer(1), tuple))),
+    "image_size": optional(integer(1, MOST_PIXELS)),
+    "inference_batch_size": ROWS,
+    "layer": any_of(text, list_of(text), list_of(text, tuple)),
+    "lr_schedule": any_of(text, is_a(Schedule)),
+    "n_jobs": optional(integer(-1, MOST_THREADS)),
+    "optimizer": text,
+    "precision": one_of(*PRECISIONS),
+    "random_state": optional(integer(0)),
+    "skorch_callbacks": optional(any_of(list_of(text, high=0), list_of(text, tuple, 0))),
+    "tta": integer(0, MOST_VIEWS),
+    "unfreeze": any_of(integer(0), text),
+    "weights": WEIGHTS,
+}
+
+EPOCH = record(
+    {
+        "phase": one_of("head", "fine-tune"),
+        "epoch": integer(1),
+        "cut": integer(0),
+        "train_loss": number,
+        "lr": dict_of(number),
+        "seconds": number,
+    },
+    others=anything,  # such as the losses of validation data
+)
+STAGE = record(
+    {
+        "stage": text,
+        "frozen": is_a(bool),
+        "batch_norm": one_of("", "eval", "train"),
+        "lr_min": number,
+        "lr_max": number,
+        "moved": number,
+        "note": text,
+    }
+)
+COLUMNS = record({}, {"n_features_in_": integer(1), "feature_names_in_": array("O")})
+ORIGIN = {"weights_info": dict_of(anything), "origin": list_of(WEIGHTS, tuple), "columns": COLUMNS}
+
+
+def _classes(name: str, task: Any) -> None:
+    """Accept at least two classes, sorted and different, as ``fit`` finds them."""
+    is_a(Classification)(name, task)
+    array("biufUO")(f"classes of {name}", task.classes)
+    if len(task.classes) < 2 or not np.array_equal(np.unique(task.classes), task.classes):
+        raise ValueError(f"classes of {name} must be at least two sorted labels")
+
+
+def _skipped(name: str, value: Any) -> None:
+    array("iu")(name, value)
+    if len(value) and value.min() < 0:
+        raise ValueError(f"{name} must be positions of items; got {value.min()}")
+
+
+# The parts of the result of a fit, as ``_parts`` of each class returns them.
+PARTS: dict[str, Rule] = {
+    "FineTuneClassifier": record(
+        {
+            "task": any_of(is_a(MultiLabel), _classes),
+            "numerics": is_a(Numerics),
+            "history": list_of(EPOCH, History),
+            "report": list_of(STAGE, Report),
+            "best_epoch": optional(integer(0)),
+            "skipped": _skipped,
+            "phase": one_of(None, "head", "fine-tune"),
+            **ORIGIN,
+        }
+    ),
+    "PretrainedFeatureExtractor": record(
+        {
+            "layers": list_of(text),
+            "widths": list_of(integer(1)),
+            "taps": list_of(is_a(Tap)),
+            "device": device,
+            "dtype": one_of(*DTYPES.values()),
+            **ORIGIN,
+        }
+    ),
+}
+
+TAIL = record(
+    {
+        "pooling": pooling,
+        "dropout": number,
+        "freeze_bn": is_a(bool),
+        "cut": integer(0),
+        "head": HEAD,
+    }
+)
+
+DESCRIPTION: dict[str, Rule] = {
+    "format": integer(),
+    "class": one_of(*CLASSES),
+    "versions": dict_of(matching(r"[\w.+!-]{1,100}")),
+    "backbone": record(
+        {
+            "address": ADDRESS,
+            "stages": integer(1),
+            "classifier": is_a(bool),
+            "preset": optional(record({"class": text, "fields": dict_of(anything)})),
+            "structure": dict_of(text),
+            "fingerprint": HASH,
+        }
+    ),
+    "tail": anything,
+    "parameters": dict_of(anything),
+    "parts": anything,
+    "left out": list_of(text),
+    "tensors": dict_of(HASH),
+}
+
+
+def check_description(described: Any) -> None:
+    """Raise an error if a description contains something that ``save`` does not write.
+
+    Parameters
+    ----------
+    described : object
+        The description, as the codec reads it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The message names the part.
+    """
+    record(DESCRIPTION)("its description", described)
+    kind, parameters = described["class"], described["parameters"]
+    PARTS[kind]("parts", described["parts"])
+    allowed = set(CLASSES[kind]().get_params(deep=False)) - set(NOT_SAVED)
+    record({}, {name: PARAMETERS.get(name, anything) for name in allowed})("parameters", parameters)
+    check_parameters(parameters)
+    _check_counts(described)
+
+
+def _check_counts(described: Mapping[str, Any]) -> None:
+    """Raise an error if counts in different parts of a description do not agree."""
+    parts, backbone = described["parts"], described["backbone"]
+    n_stages = backbone["stages"]
+    if len(parts["origin"]) != 2 or parts["origin"][0] != backbone["address"]:
+        raise ValueError("parts.origin must be the address of the network and its weights")
+    if described["class"] == "FineTuneClassifier":
+        TAIL("tail", described["tail"])
+        integer(0, n_stages)("tail.cut", described["tail"]["cut"])
+        optional(integer(0, len(parts["history"])))("parts.best_epoch", parts["best_epoch"])
+        return
+    one_of(None)("tail", described["tail"])
+    if not len(parts["layers"]) == len(parts["widths"]) == len(parts["taps"]) >= 1:
+        raise ValueError("parts must have as many layers as widths and taps, at least one")
+    for tap in parts["taps"]:
+        integer(1, n_stages)("the cut of a tap", tap.cut)
