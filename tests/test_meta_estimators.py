@@ -103,7 +103,7 @@ def build(name, inner, X, y):
 
 
 def is_selector(name):
-    return name.startswith("Se") and "Feature" in name or name == "SelectFromModel"
+    return (name.startswith("Se") and "Feature" in name) or name == "SelectFromModel"
 
 
 def fit(name, inner, X, y):

@@ -252,6 +252,11 @@ class FineTuneEstimator(
         return self._fitted.tail.head
 
     @property
+    def module_(self):
+        """The whole network, from inputs as the preset makes them to outputs."""
+        return self._fitted.module
+
+    @property
     def net_(self):
         """The skorch net of the last phase; None if no phase trained."""
         return self._fitted.net

@@ -199,7 +199,11 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
     backbone_ : Backbone
         The fine-tuned network, with all stages frozen.
     head_ : torch.nn.Module
-        The trained head.
+        The trained head.  Its inputs are features with the mean and scale of ``module_``.
+    module_ : torch.nn.Module
+        The whole network, to deploy, export or explain: it takes a batch of inputs as the preset
+        makes them, and returns logits of shape (n, n_classes).  A copy in evaluation mode, on the
+        CPU, in which all parameters require gradients.
     net_ : skorch.NeuralNet or None
         The skorch net of the last phase.  None if no phase trained.  Its ``predict`` and
         ``predict_proba`` take inputs of the network, as the preset makes them.

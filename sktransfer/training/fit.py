@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,13 @@ class Fitted:
     def tail(self) -> Tail:
         """The trained tail."""
         return self.predictor.tail
+
+    @cached_property
+    def module(self) -> Tail:
+        """A copy of the tail that is an ordinary module: no parameter is frozen."""
+        module = deepcopy(self.tail)
+        module.backbone.freeze_to(0)
+        return module.requires_grad_(True).eval()
 
     def parts(self) -> dict[str, Any]:
         """Return all parts of the result except the tail, by name."""

@@ -101,4 +101,6 @@ class Tail(nn.Module):
 
     def forward(self, x: Tensor, entry: Entry = 0) -> Tensor:
         """Return the outputs for rows that enter at ``entry``, (b, n_outputs)."""
+        if x.is_floating_point():
+            x = x.to(self.mean.dtype)
         return self.outputs(self.features(x, entry))
