@@ -23,6 +23,7 @@ from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
 
 PAGE = Path(__file__).parents[1] / "docs" / "processes.md"
 ANY, FRAME, FEATURES = "any form", "a data frame with one column", "features"
+SELECTORS = ("SelectFromModel", "SequentialFeatureSelector")
 PASSTHROUGH = "StackingClassifier(passthrough=True)"
 INNER = {"estimator", "estimators", "steps", "transformer_list", "transformers", "regressor"}
 FOUND = {
@@ -34,7 +35,7 @@ def rows():
     """The rows of the table: a form of X, and the names of meta-estimators."""
     table = PAGE.read_text().partition("## Meta-estimators")[2].partition("\n## ")[0]
     for line in table.splitlines():
-        form, names = (line.split("|") + ["", ""])[1:3]
+        form, names = [*line.split("|"), "", ""][1:3]
         if "`" in names:
             yield form.strip(), re.findall(r"`([^`]+)`", names)
 
@@ -99,11 +100,7 @@ def build(name, inner, X, y):
     if name == "StackingRegressor":
         wanted.pop("final_estimator")
     model = cls(**wanted, **({"passthrough": True} if name == PASSTHROUGH else {}))
-    return make_pipeline(model, LogisticRegression()) if is_selector(name) else model
-
-
-def is_selector(name):
-    return (name.startswith("Se") and "Feature" in name) or name == "SelectFromModel"
+    return make_pipeline(model, LogisticRegression()) if name in SELECTORS else model
 
 
 def fit(name, inner, X, y):
