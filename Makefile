@@ -8,9 +8,10 @@ QUALITY := benchmarks/fine_tune_quality.py
 MEASURED := $(filter-out $(QUALITY),$(wildcard benchmarks/[a-z]*.py))
 RESULTS := build/bench
 SOURCES := $(filter-out %/_report.py,$(shell find sktransfer -name '*.py') $(wildcard benchmarks/_*.py))
+INTEROP := .venv-interop
 PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
-.PHONY: demo test test-slow coverage lint format types bench-quick bench bench-quality wheel docs clean
+.PHONY: demo test test-slow test-interop coverage lint format types bench-quick bench bench-quality wheel docs clean
 
 demo: $(VENV)/.demo        ## set up, then run the demo
 	mkdir -p demo
@@ -21,6 +22,9 @@ test: $(VENV)/.test        ## set up, then every test but the slow ones
 
 test-slow: $(VENV)/.test   ## every registered network
 	$(PYTEST) -n auto -m slow
+
+test-interop: $(INTEROP)/.installed  ## dask, ray, optuna and other libraries, in a separate environment
+	$(INTEROP)/bin/python -m pytest tests/interoperability
 
 coverage: $(VENV)/.test    ## the tests, with the lines that they do not reach
 	$(PYTEST) -n auto -m "not slow" --cov --cov-report=term-missing
@@ -59,7 +63,7 @@ docs: $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning docs build/docs
 
 clean:
-	rm -rf $(VENV) $(BENCH) .venv-wheel build dist *.egg-info
+	rm -rf $(VENV) $(BENCH) $(INTEROP) .venv-wheel build dist *.egg-info
 
 # One stamp for each set of extras: they are installed again only if the package files change.
 $(VENV)/.demo: EXTRAS := cli,plot
@@ -68,6 +72,11 @@ $(VENV)/.docs: EXTRAS := docs
 $(VENV)/.%: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --editable ".[$(EXTRAS)]"
+	touch $@
+
+$(INTEROP)/.installed: setup.cfg pyproject.toml
+	test -x $(INTEROP)/bin/python || $(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --editable ".[interop]"
 	touch $@
 
 # The peers of the benchmarks and the package, in a separate environment.

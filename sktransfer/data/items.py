@@ -149,8 +149,9 @@ def _kind_of(cls: type) -> str:
 
 
 def _is_frame(X: Any) -> bool:
-    # pyarrow's tables have columns too, but become an array
-    return hasattr(X, "columns") and not hasattr(X, "column_names")
+    # pyarrow's tables and dask's series have columns too, but become an array
+    is_series = getattr(X, "ndim", 2) == 1
+    return hasattr(X, "columns") and not hasattr(X, "column_names") and not is_series
 
 
 def _frame_column(X: Any) -> list[Any] | None:

@@ -100,6 +100,17 @@ def test_a_column_transformer_picks_the_column_of_paths(images, paths):
         assert np.array_equal(chosen.transform(pl.from_pandas(frame)), expected)
 
 
+def test_a_series_may_have_columns_as_that_of_dask(pixels, images, paths):
+    class Series:
+        columns, ndim = ["path"], 1
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array(paths, object)
+
+    expected = pixels.fit_transform(images)
+    assert np.array_equal(pixels.transform(Series()), expected)
+
+
 def test_ambiguous_axes_are_read_with_channels_last():
     items = ImagePreset().check(np.zeros((2, 3, 5, 4), np.uint8))
     assert items[0].shape == (3, 5, 4)
