@@ -13,12 +13,13 @@ from sklearn.pipeline import Pipeline
 
 from sktransfer import PretrainedFeatureExtractor, load_image_folder
 
-train, test = map(load_image_folder, sys.argv[1:3])
+train = load_image_folder(sys.argv[1])
+test = load_image_folder(sys.argv[2], classes=train.target_names)
 weights = sys.argv[3] if len(sys.argv) > 3 else "default"
 model = Pipeline(
     [
         ("feat", PretrainedFeatureExtractor("torchvision/mobilenet_v2", weights=weights)),
         ("clf", LogisticRegression(max_iter=1000)),
     ]
-).fit(train.data, train.target)
-print(f"accuracy on {len(test.data)} photos: {model.score(test.data, test.target):.3f}")
+).fit(train.data, train.labels)
+print(f"accuracy on {len(test.data)} photos: {model.score(test.data, test.labels):.3f}")

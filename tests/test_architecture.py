@@ -38,7 +38,7 @@ ORDER = {
     "schedules": "base cycles named",
     "data": "depths naming decoding tables items image_sizes presets adaptation variants "
     "augmentation digests folders image_check",
-    "tasks": "targets base heads classification",
+    "tasks": "targets base heads labels classification",
     "backbones": "backbone pooling network_lock download tensor_files weights registry fusion "
     "tracing export",
     "cache": "shard rows blobs folder table digest_memo activations",

@@ -60,7 +60,7 @@ def test_the_examples_of_the_readme_run_in_order(folder, capsys):
     # the first example prints the mean accuracy of 500 digits, rounded to two digits
     assert f"# {capsys.readouterr().out.splitlines()[0]}" in examples[0]
     assert names["photos"].data.shape == (8,)
-    assert 0 <= names["model"].score(names["test"].data, names["test"].target) <= 1
+    assert 0 <= names["model"].score(names["test"].data, names["test"].labels) <= 1
     assert (folder / "activations").is_dir()  # the cache of the second example
 
 

@@ -170,7 +170,7 @@ def _photos(folder: Path) -> Split:
     if train and test:
         return _given(folder.name, train, test)
     photos = load_image_folder(folder)
-    y = photos.target_names[photos.target]
+    y = photos.labels
     counts = np.bincount(photos.target)
     few = [f"{photos.target_names[i]!r}: {counts[i]}" for i in np.flatnonzero(counts < 2)]
     if few or len(counts) < 2:
@@ -190,15 +190,9 @@ def _titled(folder: Path) -> str:
 
 
 def _given(title: str, train: Path, test: Path) -> Split:
-    learned, tested = load_image_folder(train), load_image_folder(test)
-    new = sorted(set(tested.target_names) - set(learned.target_names))
-    if new:
-        raise ValueError(
-            f"images must contain the same classes in {train.name!r} and in {test.name!r}; only "
-            f"{test.name!r} contains {', '.join(map(repr, new))}."
-        )
-    labels = [photos.target_names[photos.target] for photos in (learned, tested)]
-    return Split(title, learned.data, tested.data, *labels)
+    learned = load_image_folder(train)
+    tested = load_image_folder(test, classes=learned.target_names)
+    return Split(title, learned.data, tested.data, learned.labels, tested.labels)
 
 
 def _divided(title: str, X: np.ndarray, y: np.ndarray, **sizes: float) -> Split:

@@ -63,6 +63,8 @@ def fit(
     """Fine-tune a network on labelled images and save the model."""
     if output.is_dir() or not output.parent.is_dir():
         raise ValueError(f"output must be a file in an existing folder; got {str(output)!r}.")
+    import numpy as np
+
     from ..persistence import save
 
     paths, labels = _labelled(source, path_column, label_column)
@@ -88,8 +90,8 @@ def fit(
         if share is not None:
             model.set_params(validation_fraction=share)
         else:
-            held_out["X_val"], held_out["y_val"] = _labelled(
-                Path(validation), path_column, label_column
+            held_out["X_val"], held_out["y_val"] = _labelled_as(
+                "validation", Path(validation), path_column, label_column, np.unique(labels)
             )
     model.fit(paths, labels, **held_out)
     save(model, output)
@@ -143,14 +145,15 @@ def evaluate(
     decode_error: DecodeError = "raise",
 ) -> None:
     """Compare predictions with labels: accuracy, precision, recall and the confusion matrix."""
-    paths, labels = _labelled(source, path_column, label_column)
+    import numpy as np
+
     classifier = _loaded(model, n_jobs, decode_error)
-    predicted = classifier.predict(paths)
-    if predicted.ndim > 1:
+    if classifier.task_.decide(np.zeros((1, len(classifier.classes_)))).ndim > 1:
         raise ValueError(
             f"model must predict one label for each image; {str(model)!r} predicts several."
         )
-    labels = _as_known(labels, classifier.classes_)
+    paths, labels = _labelled_as("source", source, path_column, label_column, classifier.classes_)
+    predicted = classifier.predict(paths)
     kept = [index for index, label in enumerate(predicted) if not _is_nan(label)]
     _print_skipped([path for path, label in zip(paths, predicted, strict=True) if _is_nan(label)])
     if not kept:
@@ -236,11 +239,13 @@ def _share(validation: str) -> float | None:
         return None
 
 
-def _labelled(source: Path, path_column: str, label_column: str) -> tuple[list[str], Any]:
-    """Return the paths of images and their labels."""
+def _labelled(
+    source: Path, path_column: str, label_column: str, classes: Sequence[str] | None = None
+) -> tuple[list[str], Any]:
+    """Return the paths of images and their labels; ``classes`` allows class folders to be empty."""
     from ..data import image_table
 
-    table = image_table(source, path_column)
+    table = image_table(source, path_column, classes)
     column = "label" if source.is_dir() else label_column
     if column not in table:
         others = table.columns[1:]
@@ -284,16 +289,22 @@ def _labels(model: Any, probabilities: Any) -> list[str | None]:
     ]
 
 
-def _as_known(labels: Any, classes: Any) -> Any:
-    """Convert labels to classes of the model; an unknown label is an error."""
-    positions = {str(name): position for position, name in enumerate(classes)}
-    unknown = sorted({str(label) for label in labels} - set(positions))
+def _labelled_as(
+    name: str, source: Path, path_column: str, label_column: str, classes: Any
+) -> tuple[list[str], Any]:
+    """Return the paths of images and their labels, each of which must be one of ``classes``.
+
+    A label is compared as text: a CSV file may hold numbers that are names of folders.
+    """
+    known = {str(label): position for position, label in enumerate(classes)}
+    paths, labels = _labelled(source, path_column, label_column, list(known))
+    unknown = sorted({str(label) for label in labels} - set(known))
     if unknown:
         raise ValueError(
-            f"source must contain only labels that the model knows, {', '.join(positions)}; it "
-            f"also contains\n{first_ten(unknown)}"
+            f"{name} must contain only labels that the model knows, {', '.join(known)}; it also "
+            f"contains\n{first_ten(unknown)}"
         )
-    return classes[[positions[str(label)] for label in labels]]
+    return paths, classes[[known[str(label)] for label in labels]]
 
 
 # Output

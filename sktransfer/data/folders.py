@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ HIDDEN = "__MACOSX"
 def load_image_folder(
     dir: str | os.PathLike[str],  # noqa: A002 - the word that users know
     *,
+    classes: Sequence[str] | None = None,
     extensions: Collection[str] | None = None,
 ) -> Bunch:
     """Load the paths and labels of images from a folder with one subfolder for each class.
@@ -45,6 +46,10 @@ def load_image_folder(
     ----------
     dir : str or path-like
         The folder.  Each folder in it is a class, and may hold images in folders of its own.
+    classes : sequence of str or None, default=None
+        Names of all classes, such as ``target_names`` of the training images.  Their order is that
+        of the integers in ``target``.  The folder of a class may be empty or missing.  None stands
+        for the sorted names of the folders, each of which must hold an image.
     extensions : collection of str or None, default=None
         File name extensions of images, such as ``[".jpg", ".png"]``, in upper or lower case.
         None stands for JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000 and netpbm files.
@@ -54,12 +59,16 @@ def load_image_folder(
     Bunch
         data : ndarray of str objects of shape (n_images,)
             Paths of the images, the input X of the estimators.  Sorted by class, then by name.
+        labels : ndarray of str objects of shape (n_images,)
+            Label of each image, the name of its class.  It means the same in every folder, so it
+            is the target y to use.
         target : ndarray of int of shape (n_images,)
-            Class of each image, an index of ``target_names``.
+            Class of each image, an index of ``target_names``.  Another folder may have other
+            classes, and then other integers.
         target_names : ndarray of str objects of shape (n_classes,)
-            Sorted names of the class folders; ``target_names[target]`` are the names of labels.
+            ``classes``, or the sorted names of the class folders.
         frame : DataFrame of shape (n_images, 2), or None if pandas is not installed
-            Columns ``path`` and ``label``; the label is the name of the class.
+            Columns ``path`` and ``label``.
         skipped : list of str
             Paths of files whose extension is not that of an image, without hidden files.
         n_hidden : int
@@ -72,9 +81,9 @@ def load_image_folder(
     NotADirectoryError
         If ``dir`` is not a folder.
     ValueError
-        If it holds no class folders, images outside of them, a class without images, class names
-        that differ only in upper and lower case, or the folders of a split, such as train and
-        val.
+        If it holds no class folders, images outside of them, a class without images or, with
+        ``classes``, a folder that is not one of them.  Also if class names differ only in upper
+        and lower case, or are those of the parts of a split, such as train and val.
 
     Notes
     -----
@@ -92,24 +101,25 @@ def load_image_folder(
     ...     (folder / name).mkdir()
     ...     Image.new("RGB", (64, 48)).save(folder / name / "photo.png")
     >>> photos = load_image_folder(folder)
-    >>> photos.target, photos.target_names
-    (array([0, 1]), array(['ants', 'bees'], dtype=object))
+    >>> photos.labels, photos.target
+    (array(['ants', 'bees'], dtype=object), array([0, 1]))
     >>> photos.DESCR.partition(" in ")[0]
     '2 images of 2 classes'
     """
     folder = Path(dir)
-    classes, outside = _class_folders(folder, _endings(extensions))
-    paths = [str(path) for found in classes.values() for path in found.images]
-    names = np.array(list(classes), dtype=object)
-    target = np.repeat(np.arange(len(names)), [len(found.images) for found in classes.values()])
-    skipped = [str(path) for found in (*classes.values(), outside) for path in found.foreign]
-    n_hidden = sum(found.n_hidden for found in (*classes.values(), outside))
-    data = np.array(paths, dtype=object)
+    contents, outside = _class_folders(folder, _names(classes), _endings(extensions))
+    paths = [str(path) for found in contents.values() for path in found.images]
+    names = np.array(list(contents), dtype=object)
+    target = np.repeat(np.arange(len(names)), [len(found.images) for found in contents.values()])
+    skipped = [str(path) for found in (*contents.values(), outside) for path in found.foreign]
+    n_hidden = sum(found.n_hidden for found in (*contents.values(), outside))
+    data, labels = np.array(paths, dtype=object), names[target]
     return Bunch(
         data=data,
+        labels=labels,
         target=target,
         target_names=names,
-        frame=_frame(data, names[target]),
+        frame=_frame(data, labels),
         skipped=skipped,
         n_hidden=n_hidden,
         DESCR=(
@@ -161,32 +171,61 @@ def _look_deep(folder: Path, endings: Collection[str], above: tuple[Path, ...] =
     return found
 
 
-def _class_folders(folder: Path, endings: Collection[str]) -> tuple[dict[str, _Found], _Found]:
-    """Return the content of each class folder, by name, and of ``folder`` itself."""
+def _class_folders(
+    folder: Path, classes: list[str] | None, endings: Collection[str]
+) -> tuple[dict[str, _Found], _Found]:
+    """Return the content of each class, by name, and that of ``folder`` itself."""
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"
         raise NotADirectoryError(f"dir must be a folder; got {str(folder)!r}, which {state}.")
     outside = _look(folder, endings)
     names = [path.name for path in outside.folders]
-    _check_layout(folder, names, outside.images)
-    classes = {path.name: _look_deep(path, endings) for path in outside.folders}
-    empty = [f"{name!r}: {_content(found)}" for name, found in classes.items() if not found.images]
+    _check_layout(folder, names, outside.images, classes or ())
+    contents = {path.name: _look_deep(path, endings) for path in outside.folders}
+    if classes is None:
+        _check_full(folder, contents)
+        return contents, outside
+    _check_among(folder, contents, classes)
+    return {name: contents.get(name, _Found()) for name in classes}, outside
+
+
+def _check_full(folder: Path, contents: dict[str, _Found]) -> None:
+    """Raise an error if a class folder holds no image."""
+    empty = [f"{name!r}: {_content(found)}" for name, found in contents.items() if not found.images]
     if empty:
         raise ValueError(
             f"dir must hold images in each class folder; in {str(folder)!r} these have no images:\n"
-            f"{first_ten(empty)}\nRemove them, or pass extensions=."
+            f"{first_ten(empty)}\n"
+            "To keep these classes, pass the names of all classes as classes=, such as "
+            "target_names of the training images. To load other files, pass extensions=."
         )
-    return classes, outside
 
 
-def _check_layout(folder: Path, names: list[str], images: list[Path]) -> None:
+def _check_among(folder: Path, contents: dict[str, _Found], classes: list[str]) -> None:
+    """Raise an error if a class folder is not one of ``classes``, or if there are no images."""
+    others = [f"{name!r}.{did_you_mean(name, classes)}" for name in contents if name not in classes]
+    if others:
+        raise ValueError(
+            f"dir must hold folders of the given classes only, {', '.join(map(repr, classes))}; "
+            f"{str(folder)!r} also holds:\n{first_ten(others)}"
+        )
+    if not any(found.images for found in contents.values()):
+        raise ValueError(
+            f"dir must hold images; the class folders in {str(folder)!r} hold none. To load other "
+            "files, pass extensions=."
+        )
+
+
+def _check_layout(
+    folder: Path, names: list[str], images: list[Path], classes: Collection[str]
+) -> None:
     """Raise an error if ``folder`` does not hold one folder for each class, and only those."""
     if not names:
         raise ValueError(
             f"dir must hold one folder for each class; {str(folder)!r} holds no folder and "
             f"{len(images)} images."
         )
-    if all(name.lower() in TRAIN + TEST for name in names):
+    if all(name.lower() in TRAIN + TEST and name not in classes for name in names):
         part = min(names, key=lambda name: name.lower() not in TRAIN)
         raise ValueError(
             f"dir must hold one folder for each class; {str(folder)!r} holds "
@@ -215,6 +254,24 @@ def _content(found: _Found) -> str:
     return ", ".join(f"{n} of {ending}" for ending, n in endings.most_common(3))
 
 
+def _names(classes: Sequence[str] | None) -> list[str] | None:
+    """Return the names of classes as a list, after checks."""
+    if classes is None:
+        return None
+    names = [] if isinstance(classes, str) else list(classes)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(
+            "classes must be a sequence of str, such as target_names of the training images; got "
+            f"{classes!r}."
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"classes must hold each name once; got {', '.join(map(repr, twice))} twice."
+        )
+    return [str(name) for name in names]  # NumPy's strings have a repr of their own
+
+
 def _endings(extensions: Collection[str] | None) -> Collection[str]:
     """Return the extensions in lower case, with a dot."""
     if extensions is None:
@@ -235,7 +292,11 @@ def _frame(paths: np.ndarray, labels: np.ndarray) -> pd.DataFrame | None:
     return pd.DataFrame({"path": paths, "label": labels})
 
 
-def image_table(source: str | os.PathLike[str], path_column: str = "path") -> pd.DataFrame:
+def image_table(
+    source: str | os.PathLike[str],
+    path_column: str = "path",
+    classes: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """Return a table of the images of a folder or a CSV file, with their paths and labels.
 
     Parameters
@@ -245,6 +306,8 @@ def image_table(source: str | os.PathLike[str], path_column: str = "path") -> pd
         a CSV file are relative to its folder.
     path_column : str, default="path"
         Name of the column of paths in a CSV file.
+    classes : sequence of str or None, default=None
+        Names of the class folders, which may then be empty or missing.
 
     Returns
     -------
@@ -266,7 +329,7 @@ def image_table(source: str | os.PathLike[str], path_column: str = "path") -> pd
         found = _look(source, EXTENSIONS)
         if found.images and not found.folders:
             return pd.DataFrame({"path": [str(path) for path in found.images]})
-        return load_image_folder(source).frame
+        return load_image_folder(source, classes=classes).frame
     if source.suffix.lower() != ".csv":
         raise ValueError(f"source must be a folder or a .csv file; got {str(source)!r}.")
     table = pd.read_csv(source, dtype={path_column: str})

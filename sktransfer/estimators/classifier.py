@@ -354,14 +354,15 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
             The training items.
         y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
-            The labels of the items: strings, bools or integers, or multi-label indicators.
+            The labels of the items: strings, bools or integers, or multi-label indicators.  Names
+            are safer than integers, which mean something in one data set only.
         sample_weight : array-like of shape (n_items,) or None, default=None
             Weight of each item in the loss, at least 0.  None means 1 for each.
         groups : array-like of shape (n_items,) or None, default=None
             Items of one group stay together when ``early_stopping`` holds out a part of them.
         X_val, y_val : like X and y, or None, default=None
             Validation data.  If given, no training data is held out, and the weights of the epoch
-            with the lowest validation loss are kept.
+            with the lowest validation loss are kept.  Each label must be one of ``y``.
 
         Returns
         -------
@@ -425,7 +426,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         ----------
         X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
         y : array-like of shape (n_items,) or (n_items, n_classes) of 0 and 1
-            The true labels.
+            The true labels.  Items with a label that the classifier does not know count as wrong,
+            with a warning; in cross-validation, a rare class may be missing from a training part.
         sample_weight : array-like of shape (n_items,) or None, default=None
             Weight of each item in the mean.  None means 1 for each.
 
@@ -438,7 +440,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Raises
         ------
         ValueError
-            If the shape of ``y`` differs from that of the predictions.
+            If the shape of ``y`` differs from that of the predictions, or if the classifier knows
+            none of its labels, such as integers instead of names.
         """
         return self.task_.score(self.predict(X), y, sample_weight)
 

@@ -140,6 +140,11 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         float in [0, 1]
             An image that cannot be decoded counts as wrong.
+
+        Raises
+        ------
+        ValueError
+            As for the classifier's ``score``.
         """
         return self.estimators_[0].task_.score(self.predict(X), y, sample_weight)
 

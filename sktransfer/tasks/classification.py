@@ -10,14 +10,15 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import assert_all_finite, check_array
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_array
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
 from .._support.validation import check_range
 from .base import Task
 from .heads import fit_linear
+from .labels import as_array, check_known, check_labels, check_scored, is_matrix
 from .targets import Targets
 
 # The parameter C of the exact head.  It is low, because there are often fewer items than features,
@@ -44,10 +45,10 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
     """
     if y is None:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
-    y = _as_array(y)
-    if _is_matrix(y):
+    y = as_array(y)
+    if is_matrix(y):
         return MultiLabel(y.shape[1])
-    return Classification(np.unique(_check_labels(y, n_items, "y", warn=False)))
+    return Classification(np.unique(check_labels(y, n_items, "y", warn=False)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,7 @@ class _LabelTask:
         if y.shape != predicted.shape:
             shape = predicted.shape
             raise ValueError(f"y must be of shape {shape}, a row for each item; got {y.shape}.")
+        self._check_scored(y)
         correct = predicted == y
         if correct.ndim == 2:
             correct = correct.all(axis=1)  # (n,)
@@ -72,6 +74,9 @@ class _LabelTask:
     def _as_predicted(self, y: np.ndarray) -> np.ndarray:
         """Return ``y`` in the form of predictions."""
         return y
+
+    def _check_scored(self, y: np.ndarray) -> None:
+        """Raise an error if ``y`` cannot be compared with predictions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +113,13 @@ class Classification(_LabelTask):
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
         """Return one-hot rows, (n, n_classes)."""
-        y = _as_array(y)
-        if _is_matrix(y):
+        y = as_array(y)
+        if is_matrix(y):
             raise ValueError(
                 f"{name} must have one label for each item, as y has; got columns of 0 and 1."
             )
-        labels = _check_labels(y, n_items, name)
-        unknown = np.setdiff1d(labels, self.classes)
-        if len(unknown):
-            shown = ", ".join(map(repr, unknown[:10].tolist()))
-            raise ValueError(f"{name} must contain only labels of y; got {shown}.")
+        labels = check_labels(y, n_items, name)
+        check_known(labels, self.classes, name)
         table = np.zeros((n_items, self.n_outputs))
         table[np.arange(n_items), np.searchsorted(self.classes, labels)] = 1
         return table
@@ -238,6 +240,9 @@ class Classification(_LabelTask):
         labels: np.ndarray = column_or_1d(y)
         return labels
 
+    def _check_scored(self, y: np.ndarray) -> None:
+        check_scored(y, self.classes)
+
 
 @dataclass(frozen=True, eq=False)
 class MultiLabel(_LabelTask):
@@ -258,8 +263,8 @@ class MultiLabel(_LabelTask):
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
         """Return the indicators as floats, (n, n_outputs)."""
-        y = _as_array(y)
-        if not _is_matrix(y):
+        y = as_array(y)
+        if not is_matrix(y):
             raise ValueError(
                 f"{name} must have columns of 0 and 1 for each item, as y has; got one label."
             )
@@ -355,24 +360,6 @@ class MultiLabel(_LabelTask):
         labels: np.ndarray = np.flatnonzero(self.decide_probabilities(probabilities))
         return labels
 
-
-def _as_array(y: Any) -> Any:
-    """Convert ``y`` to an array, unless it has two axes: scikit-learn checks those."""
-    return y if len(getattr(y, "shape", ())) == 2 else np.asarray(y)
-
-
-def _is_matrix(y: Any) -> bool:
-    """Return True if ``y`` has several columns."""
-    return len(y.shape) == 2 and y.shape[1] > 1
-
-
-def _check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarray:
-    """Check labels, and return them as an array of shape (n_items,)."""
-    labels: np.ndarray = column_or_1d(y, warn=warn)
-    assert_all_finite(labels, input_name=name)
-    check_classification_targets(labels)
-    if len(labels) != n_items:
-        raise ValueError(
-            f"{name} must have one label for each of {n_items} items; got {len(labels)}."
-        )
-    return labels
+    def _check_scored(self, y: np.ndarray) -> None:
+        if not np.isin(y, (0, 1)).all():
+            raise ValueError("y must have columns of 0 and 1; got other values.")

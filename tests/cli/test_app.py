@@ -6,51 +6,15 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from helpers.command_line import rows
 
 import sktransfer
 from sktransfer import ActivationCache, PretrainedFeatureExtractor, cli, load_image_folder
 
 
 @pytest.fixture
-def run(capsys):
-    """A function that runs a command line: its exit status, stdout and stderr."""
-
-    def ran(*arguments):
-        with pytest.raises(SystemExit) as done:
-            cli.main([*map(str, arguments)])
-        captured = capsys.readouterr()
-        code = done.value.code
-        if isinstance(code, str):  # the interpreter prints it, and exits with 1
-            return 1, captured.out, f"{captured.err}{code}\n"
-        return code or 0, captured.out, captured.err
-
-    return ran
-
-
-@pytest.fixture
-def folder(tmp_path, rng):
-    """Two classes of three images."""
-    for name in ("ants", "bees"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for index in range(3):
-            pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def extractor():
-    return PretrainedFeatureExtractor(weights=None)
-
-
-@pytest.fixture
 def features(extractor, folder):
     return extractor.fit_transform(load_image_folder(folder).data)
-
-
-def rows(out):
-    return [line.split("\t") for line in out.splitlines()]
 
 
 # All commands

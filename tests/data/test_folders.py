@@ -49,9 +49,10 @@ def test_the_data_are_an_array_of_str(folder):
     assert {type(path) for path in data} == {str}
 
 
-def test_a_target_is_an_index_of_the_names(folder):
+def test_the_labels_are_the_names_of_the_classes(folder):
     photos = load_image_folder(str(folder))
-    assert photos.target_names[photos.target].tolist() == ["ants", "bees", "bees", "bees"]
+    assert photos.labels.tolist() == ["ants", "bees", "bees", "bees"]
+    assert photos.target_names[photos.target].tolist() == photos.labels.tolist()
 
 
 def test_the_frame_holds_paths_and_names(folder):
@@ -158,7 +159,7 @@ def test_a_class_without_an_image_is_refused(tmp_path):
     message = (
         r"(?s)dir must hold images in each class folder; in .* these have no images:\n"
         r"  'bees': 2 of \.heic, 1 of no extension\n  'wasps': empty\n"
-        r"Remove them, or pass extensions=\."
+        r"To keep these classes, .* classes=, such as target_names .* pass extensions=\."
     )
     with pytest.raises(ValueError, match=message):
         load_image_folder(tmp_path)

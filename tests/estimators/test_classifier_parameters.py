@@ -157,7 +157,7 @@ def test_a_wrong_parameter_is_named(photos, parameters, message):
         ({"y_val": ["red"]}, "X_val and y_val must be given together; X_val is missing"),
         (
             {"X_val": np.zeros((1, 8, 8, 3), "u1"), "y_val": ["pink"]},
-            "y_val must contain only labels of y; got 'pink'",
+            "y_val must contain only labels that the classifier knows; got 'pink'",
         ),
     ],
     ids=["none", "one", "short", "weightless", "negative", "no y_val", "no X_val", "unseen"],

@@ -96,7 +96,11 @@ def test_indicators_must_have_a_row_for_each_item():
     [
         (list("ab"), np.eye(2, dtype=int), "y_val must have one label for each item, as y has"),
         (np.eye(2, dtype=int), list("ab"), "y_val must have columns of 0 and 1 for each item"),
-        (list("ab"), list("ac"), "y_val must contain only labels of y; got 'c'"),
+        (
+            list("ab"),
+            list("ac"),
+            "y_val must contain only labels that the classifier knows; got 'c'",
+        ),
     ],
 )
 def test_validation_labels_of_another_kind_are_an_error(y, other, message):

@@ -1,0 +1,100 @@
+"""Labels: checks of y, and labels that a classifier does not know."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite
+
+from .._support.validation import did_you_mean
+
+
+def as_array(y: Any) -> Any:
+    """Convert ``y`` to an array, unless it has two axes: scikit-learn checks those."""
+    return y if len(getattr(y, "shape", ())) == 2 else np.asarray(y)
+
+
+def is_matrix(y: Any) -> bool:
+    """Return True if ``y`` has several columns."""
+    return len(y.shape) == 2 and y.shape[1] > 1
+
+
+def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarray:
+    """Check labels, and return them as an array of shape (n_items,)."""
+    labels: np.ndarray = column_or_1d(y, warn=warn)
+    assert_all_finite(labels, input_name=name)
+    check_classification_targets(labels)
+    if len(labels) != n_items:
+        raise ValueError(
+            f"{name} must have one label for each of {n_items} items; got {len(labels)}."
+        )
+    return labels
+
+
+def check_known(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
+    """Raise an error if a label is not one of ``classes``."""
+    unknown = _unknown(labels, classes)
+    if unknown:
+        raise ValueError(
+            f"{name} must contain only labels that the classifier knows; got {_listed(unknown)}. "
+            f"It knows {_listed(classes.tolist())}.{_likely_cause(unknown, classes.tolist())}"
+        )
+
+
+def check_scored(labels: np.ndarray, classes: np.ndarray) -> None:
+    """Raise an error if no label is one of ``classes``, and warn if only some are.
+
+    In cross-validation, a class with few items may be missing from the training part.
+    scikit-learn scores these folds too, and counts the items of the class as wrong.
+    """
+    unknown = _unknown(labels, classes)
+    if len(unknown) == len(set(labels.tolist())):
+        check_known(labels, classes, "y")
+    elif unknown:
+        warnings.warn(
+            f"y contains labels that the classifier does not know, and their items count as "
+            f"wrong: {_listed(unknown)}. It knows {_listed(classes.tolist())}."
+            f"{_likely_cause(unknown, classes.tolist())}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _unknown(labels: np.ndarray, classes: np.ndarray) -> list[Any]:
+    """Return the distinct labels that are not classes, sorted."""
+    # NumPy would compare numbers and text as text.
+    return sorted(set(labels.tolist()) - set(classes.tolist()), key=str)
+
+
+def _listed(labels: list[Any]) -> str:
+    """Join the first ten labels, and count the others."""
+    shown = ", ".join(map(repr, labels[:10]))
+    return shown + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
+
+
+def _likely_cause(unknown: list[Any], classes: list[Any]) -> str:
+    """Suggest why labels are unknown, in a sentence with a leading space."""
+    knows_names, has_names = (
+        any(isinstance(label, str) for label in labels) for labels in (classes, unknown)
+    )
+    if knows_names and has_names:
+        guess = did_you_mean(unknown[0], classes)
+        return guess or " Perhaps they come from a folder whose classes have other names."
+    if knows_names:
+        return (
+            " It was fitted to names, and these are numbers: pass names, such as the labels of "
+            "load_image_folder."
+        )
+    if has_names:
+        return (
+            " It was fitted to numbers, and these are names: fit it to names, such as the labels "
+            "of load_image_folder."
+        )
+    return (
+        " Perhaps they come from another folder, which numbers its own classes: use names, such "
+        "as the labels of load_image_folder."
+    )

@@ -1,0 +1,64 @@
+"""Labels that a classifier does not know."""
+
+import numpy as np
+import pytest
+
+from sktransfer.tasks.classification import find_classification
+
+NAMES = ("ant", "bee", "wasp")
+CAUSES = [
+    (NAMES, [0, 1], "0, 1. It knows 'ant', 'bee', 'wasp'. It was fitted to names, and these are"),
+    ((0, 1), ["ant"], "'ant'. It knows 0, 1. It was fitted to numbers, and these are names"),
+    (NAMES, ["moth"], "'moth'. .* Perhaps they come from a folder whose classes have other names"),
+    (NAMES, ["bees"], "'bees'. .* Did you mean 'bee'"),
+    ((0, 1), [2, 3], "2, 3. .* another folder, which numbers its own classes: use names"),
+    (("0", "1"), [0, 1], "0, 1. It knows '0', '1'. It was fitted to names, and these are numbers"),
+    (range(15), list("abcdefghijkl"), "'j' and 2 more. It knows 0, .* 9 and 5 more"),
+]
+
+
+def task_of(classes):
+    return find_classification(list(classes), len(classes), "FineTuneClassifier")
+
+
+@pytest.mark.parametrize(("classes", "labels", "message"), CAUSES)
+def test_labels_none_of_which_is_known_cannot_be_scored(classes, labels, message):
+    task = task_of(classes)
+    predicted = np.repeat(task.classes[:1], len(labels))
+    with pytest.raises(ValueError, match=f"y must contain only labels .* knows; got .*{message}"):
+        task.score(predicted, labels)
+
+
+@pytest.mark.parametrize(("classes", "labels", "message"), CAUSES)
+def test_unknown_validation_labels_are_listed_with_the_likely_cause(classes, labels, message):
+    with pytest.raises(ValueError, match=f"y_val must contain only labels .*got .*{message}"):
+        task_of(classes).encode(labels, len(labels), "y_val")
+
+
+def test_a_few_unknown_labels_count_as_wrong_with_a_warning():
+    task = task_of(NAMES)
+    message = "does not know, and their items count as wrong: 'moth'. It knows 'ant', 'bee'"
+    with pytest.warns(UserWarning, match=message):
+        score = task.score(np.array(["ant", "ant"]), ["ant", "moth"])
+    assert score == 0.5
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [
+        (NAMES, np.array(["bee", "bee"], object)),
+        ((False, True), [1, 0]),
+        ((0, 1), [1.0, 0.0]),
+        ((1, 2), np.array([2], np.uint8)),
+    ],
+)
+def test_equal_labels_of_another_type_are_known(classes, labels):
+    task = task_of(classes)
+    assert task.score(np.asarray(labels), labels) == 1
+    assert task.encode(labels, len(labels)).sum() == len(labels)
+
+
+def test_indicators_that_are_scored_must_be_zero_and_one():
+    task = find_classification(np.eye(2, dtype=int), 2, "FineTuneClassifier")
+    with pytest.raises(ValueError, match="y must have columns of 0 and 1; got other values"):
+        task.score(np.eye(2, dtype=int), np.eye(2) * 2)
