@@ -81,6 +81,11 @@ def test_the_examples_of_a_page_run(folder, page):
         ),
         ("which_layer.py", [], r"stem +0\.\d{3}"),
         (
+            "prune.py",
+            [],
+            r"(.|\n)*PRUNED +0\.\d\d(.|\n)*best learning rate 0\.\d{5}, score 0\.[89]",
+        ),
+        (
             "tutorial.py",
             ["hymenoptera/train", "hymenoptera/val", "--image-size", "64", "--epochs", "1"],
             r"8 photos of ants, bees(.|\n)*1\. from scratch +[01]\.\d{3}\n(.|\n)*best depth: \d",

@@ -142,6 +142,27 @@ def test_fits_do_not_disturb_each_other_through_the_callbacks_they_share(photos)
     assert vars(stop) == before
 
 
+def test_a_study_in_memory_prunes_the_candidates_of_a_search(photos):
+    optuna = pytest.importorskip("optuna")
+    integration = pytest.importorskip("optuna_integration")
+    model = classifier(max_epochs=3, early_stopping=True, validation_fraction=0.3)
+
+    def score(trial):
+        callback = integration.SkorchPruningCallback(trial, monitor="valid_loss")
+        lr = trial.suggest_categorical("fine_tune_lr", [1e-3, 0.3])
+        fitted = clone(model).set_params(fine_tune_lr=lr, skorch_callbacks=[callback]).fit(*photos)
+        return fitted.history_[-1]["valid_loss"]
+
+    pruner = optuna.pruners.ThresholdPruner(upper=1.0)
+    study = optuna.create_study(
+        sampler=optuna.samplers.GridSampler({"fine_tune_lr": [1e-3, 0.3]}, seed=0), pruner=pruner
+    )
+    study.optimize(score, n_trials=2)
+    states = {trial.params["fine_tune_lr"]: trial.state.name for trial in study.trials}
+    assert states == {1e-3: "COMPLETE", 0.3: "PRUNED"}
+    assert len(study.best_trial.intermediate_values) == 3
+
+
 # scikit-learn's clones
 
 
