@@ -217,6 +217,15 @@ def _is_old(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+@contextmanager
+def explaining(sentence: str, path: Path) -> Iterator[None]:
+    """Explain the errors of the disk in a block with :func:`explained`; a context manager."""
+    try:
+        yield
+    except OSError as error:
+        raise explained(error, sentence, path) from error
+
+
 def explained(error: OSError, sentence: str, path: str | Path | None) -> OSError:
     """Return an error of the same type and number that names the path and, if known, a remedy.
 
@@ -231,5 +240,5 @@ def explained(error: OSError, sentence: str, path: str | Path | None) -> OSError
     remedy = REMEDIES.get(error.errno or 0)
     cause = f"{sentence}; {error.strerror or error}" + (f" ({remedy})" if remedy else "")
     if error.errno is None:
-        return OSError(cause)
+        return OSError(cause if path is None else f"{cause}: {str(path)!r}")
     return OSError(error.errno, cause, None if path is None else str(path))

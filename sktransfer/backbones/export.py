@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from .._support.files import explained, temporary_folder, write_file
+from .._support.files import explaining, temporary_folder, write_file
 from ..data import ImagePreset
 from .backbone import Backbone
 from .registry import get_backbone
@@ -70,16 +70,13 @@ def fetch(
     state, metadata = _stored(files[0].state), _metadata(address, backbone)
     # safetensors' save_file would make a file that only its owner can read
     content = save(state, metadata | {DIGEST: hash_content(state, metadata)})
-    try:
+    with explaining("to must be a folder that can be written", folder / name):
         folder.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder) as temporary:
             path = temporary / name
             write_file(path, content, durable=True)
             _check_same(address, weights, path, backbone)
             return path.replace(folder / name)
-    except OSError as error:
-        sentence = "to must be a folder that can be written"
-        raise explained(error, sentence, folder / name) from error
 
 
 def _filename(address: str, tag: str | None) -> str:

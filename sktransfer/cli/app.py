@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from .._support.files import explaining
 from .._support.validation import require
 from .._version import __version__
 
@@ -178,7 +179,8 @@ def extract(
     names = extractor.fit(table["path"]).get_feature_names_out()
     _check_columns(output, table, names)
     features = extractor.transform(table["path"])  # type: ignore[no-untyped-call]
-    _write(output, table, features, names)
+    with explaining("output must be a file that can be written", output):
+        _write(output, table, features, names)
     print(f"{output}: {len(features)} rows of {features.shape[1]} features")
 
 

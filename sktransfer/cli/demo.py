@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from .._support.files import explaining
 from .._support.validation import check_int, first_ten, require
 from ..backbones import get_backbone
 from ..data import TEST, TRAIN, ImagePreset, load_image_folder
@@ -294,7 +295,8 @@ def draw_demo(comparison: Comparison, file: str | os.PathLike[str]) -> None:
         axes = figure.add_subplot(grid[divmod(place, N_COLUMNS)])
         _draw_image(axes, split, int(index), last.predicted[index])
     _draw_bars(figure.add_axes((0.70, 0.085, 0.27, 0.79)), comparison)
-    figure.savefig(file, dpi=120)
+    with explaining("the picture must be a file that can be written", Path(file)):
+        figure.savefig(file, dpi=120)
 
 
 def _draw_image(axes: Any, split: Split, index: int, predicted: str) -> None:

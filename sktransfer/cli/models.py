@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from .._support.files import explaining
 from .._support.validation import did_you_mean, first_ten, require
 
 # Arguments and options of several commands
@@ -130,7 +131,8 @@ def predict(
     table.insert(0, "label", _labels(classifier, probabilities))
     table.insert(0, "path", paths)
     if output is not None:
-        table.to_csv(sys.stdout if str(output) == "-" else output, index=False)
+        with explaining("output must be a file that can be written", output):
+            table.to_csv(sys.stdout if str(output) == "-" else output, index=False)
     else:
         print_table(list(table), [[_shown(cell) for cell in row] for row in table.to_numpy()])
 
@@ -206,7 +208,8 @@ def find_lr(
     )
     curve = tested(model, paths, labels)
     if plot is not None:
-        curve.plot().figure_.savefig(plot)
+        with explaining("plot must be a file that can be written", plot):
+            curve.plot().figure_.savefig(plot)
     pairs = zip(curve.rates, curve.losses, strict=True)
     print_table(("learning rate", "loss"), [(f"{rate:.3g}", f"{loss:.4f}") for rate, loss in pairs])
     print(f"suggestion: {curve.suggestion:.3g}")

@@ -20,6 +20,7 @@ from sktransfer._support.files import (
     STALE_SECONDS,
     BrokenSealError,
     explained,
+    explaining,
     read_sealed,
     remove_stale,
     temporary_folder,
@@ -275,9 +276,17 @@ def test_an_error_of_the_disk_names_the_file_and_the_remedy(tmp_path, number, ki
 
 def test_an_error_without_a_number_keeps_its_text(tmp_path):
     error = explained(OSError("the disk is gone"), "path must be writable", tmp_path)
-    assert str(error) == "path must be writable; the disk is gone"
+    assert str(error) == f"path must be writable; the disk is gone: {str(tmp_path)!r}"
 
 
 def test_an_error_without_a_path_names_none():
     error = explained(OSError(errno.EIO, "Input/output error"), "path must be writable", None)
     assert str(error) == f"[Errno {errno.EIO}] path must be writable; Input/output error"
+
+
+def test_errors_in_a_block_are_explained(tmp_path):
+    with (
+        pytest.raises(PermissionError, match="path must be writable; Permission denied"),
+        explaining("path must be writable", tmp_path),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied")
