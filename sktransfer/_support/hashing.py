@@ -58,13 +58,13 @@ def hash_parts(kind: str, *parts: Any) -> bytes:
 
 def hash_int(text: str) -> int:
     """Return a hash of ``text`` as an integer of 64 bits."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())
 
 
 def _form_and_content(part: Any) -> tuple[str, Any]:
     """Return the form of a part as text, and its content as a buffer of bytes."""
     if isinstance(part, str):
-        return "str", part.encode()
+        return "str", part.encode(errors="surrogatepass")
     if isinstance(part, Tensor):
         values = part.detach().cpu().reshape(-1).contiguous()
         return f"{part.dtype} {tuple(part.shape)}", values.view(torch.uint8).numpy()

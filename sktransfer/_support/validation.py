@@ -10,6 +10,8 @@ from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, TypeVar
 
+from .text import printable
+
 T = TypeVar("T")
 
 
@@ -68,8 +70,11 @@ def did_you_mean(value: object, choices: Iterable[object]) -> str:
 
 
 def first_ten(lines: Collection[str]) -> str:
-    """Join the first ten of ``lines``, indented, and count the others in one more line."""
-    shown = "\n".join(f"  {line}" for line in list(lines)[:10])
+    """Join the first ten of ``lines``, indented, and count the others in one more line.
+
+    Characters that cannot be printed are escaped, because the lines may contain names of files.
+    """
+    shown = "\n".join(f"  {printable(line)}" for line in list(lines)[:10])
     return shown + (f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else "")
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils import Bunch
 
+from .._support.text import printable
 from .._support.validation import did_you_mean, first_ten, require
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def load_image_folder(
     Bunch
         data : ndarray of str objects of shape (n_images,)
             Paths of the images, the input X of the estimators.  Sorted by class, then by name.
+            Bytes of a name that are not UTF-8 are surrogates, as in :func:`os.fsdecode`.
         labels : ndarray of str objects of shape (n_images,)
             Label of each image, the name of its class.  It means the same in every folder, so it
             is the target y to use.
@@ -123,8 +125,9 @@ def load_image_folder(
         skipped=skipped,
         n_hidden=n_hidden,
         DESCR=(
-            f"{len(paths)} images of {len(names)} classes in {folder}; skipped {len(skipped)} "
-            f"files that are not images by their extension, and {n_hidden} hidden ones."
+            f"{len(paths)} images of {len(names)} classes in {printable(folder)}; skipped "
+            f"{len(skipped)} files that are not images by their extension, and {n_hidden} hidden "
+            "ones."
         ),
     )
 
@@ -289,7 +292,8 @@ def _frame(paths: np.ndarray, labels: np.ndarray) -> pd.DataFrame | None:
         import pandas as pd
     except ModuleNotFoundError:
         return None
-    return pd.DataFrame({"path": paths, "label": labels})
+    # Columns of pandas' own strings cannot hold names that are not UTF-8.
+    return pd.DataFrame({"path": paths, "label": labels}, dtype=object)
 
 
 def image_table(
@@ -328,11 +332,11 @@ def image_table(
     if source.is_dir():
         found = _look(source, EXTENSIONS)
         if found.images and not found.folders:
-            return pd.DataFrame({"path": [str(path) for path in found.images]})
+            return pd.DataFrame({"path": [str(path) for path in found.images]}, dtype=object)
         return load_image_folder(source, classes=classes).frame
     if source.suffix.lower() != ".csv":
         raise ValueError(f"source must be a folder or a .csv file; got {str(source)!r}.")
-    table = pd.read_csv(source, dtype={path_column: str})
+    table = _read_csv(source, path_column)
     if path_column not in table:
         raise ValueError(
             f"{str(source)!r} must have a column {path_column!r}; it has "
@@ -346,5 +350,18 @@ def image_table(
     if table[path_column].isna().any():
         raise ValueError(f"{str(source)!r} must hold a path in each row; some are missing.")
     paths = [str(source.parent / path) for path in table.pop(path_column)]
-    table.insert(0, "path", paths)
+    table.insert(0, "path", pd.Series(paths, dtype=object))
     return table
+
+
+def _read_csv(source: Path, path_column: str) -> pd.DataFrame:
+    """Read a CSV file; paths may contain bytes that are not UTF-8, as names of files may."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(source, dtype={path_column: object}, encoding_errors="surrogateescape")
+    except UnicodeError as error:
+        raise ValueError(
+            f"{str(source)!r} must be encoded in UTF-8, except for its paths: {error}. Save it as "
+            "UTF-8."
+        ) from error

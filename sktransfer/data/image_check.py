@@ -119,7 +119,8 @@ def check_images(X: Any, y: Any = None, *, min_side: int = 32, verbose: int = 1)
     table = pd.DataFrame(rows, columns=["index", "problem", "detail", "same_as"])
     table = table.sort_values("index", kind="stable", ignore_index=True)
     paths = [str(x) if isinstance(x, (str, os.PathLike)) else None for x in items]
-    table.insert(1, "path", [paths[index] for index in table["index"]])
+    # Columns of pandas' own strings cannot hold names that are not UTF-8.
+    table.insert(1, "path", pd.Series([paths[index] for index in table["index"]], dtype=object))
     table["same_as"] = table["same_as"].astype("Int64")
     table.attrs["n_images"] = len(items)
     return table

@@ -86,3 +86,7 @@ def test_the_error_for_a_missing_package_names_the_extra():
     )
     with pytest.raises(ModuleNotFoundError, match=f"^{re.escape(message)}$"):
         require("no_such_package", "timm")
+
+
+def test_a_list_in_a_message_has_one_line_for_each_entry():
+    assert first_ten(["a\nb", "caf\udce9"]) == "  a\\nb\n  caf\\udce9"
