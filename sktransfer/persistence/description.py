@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import is_dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from .._support.plain import NotPlainError
 from ..backbones import Backbone
-from ..training import Tail
+from ..training import History, Tail
 from . import file_format
 from .codec import pack, parts_of
 from .schema import CLASSES, NOT_SAVED
@@ -39,6 +40,12 @@ def describe(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     check_is_fitted(model)
     parameters, left_out = _parameters(model)
     parts, module = model._parts()
+    recorded = _find_unsaved(parts.get("history", ()))
+    if recorded:
+        rows = parts["history"]
+        rows = [{key: row[key] for key in row if key not in recorded} for row in rows]
+        parts["history"] = History(rows)
+        left_out += [f"{name!r} of history_" for name in recorded]
     address = parts["origin"][0]
     if not isinstance(address, str):
         raise TypeError(
@@ -73,6 +80,18 @@ def _parameters(model: Any) -> tuple[dict[str, Any], list[str]]:
     if "augment" in left_out and model.tta:  # predictions use the current values of both
         raise TypeError(_code("augment", model.augment))
     return packed, left_out
+
+
+def _find_unsaved(history: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of values that callbacks recorded and that cannot be saved."""
+    names = set()
+    for row in history:
+        for name, value in row.items():
+            try:
+                pack({name: value})
+            except NotPlainError:
+                names.add(name)
+    return sorted(names)
 
 
 def _code(name: str, value: Any) -> str:

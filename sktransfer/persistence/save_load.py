@@ -32,7 +32,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     model : FineTuneClassifier or PretrainedFeatureExtractor
         A fitted estimator.  Its ``backbone`` must be an address, and its ``head`` one of the
         library's own.  Parameters that are not plain values, such as callbacks, are left out if
-        prediction does not need them.
+        prediction does not need them, and so are such values that callbacks recorded.
     path : str or path-like
         The file to write, usually with the suffix ``.safetensors``.  It is written atomically.
 
@@ -47,7 +47,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     Warns
     -----
     UserWarning
-        If parameters are left out.  A loaded model has their default values.
+        If values are left out.  A loaded model has the default values of parameters.
 
     Examples
     --------
@@ -68,9 +68,9 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     left_out = described["left out"]
     if left_out:
         warnings.warn(
-            f"Parameters that are not plain values are left out of {str(path)!r}: "
-            f"{', '.join(left_out)}. Predictions do not need them; a loaded model has their "
-            f"default values. {JOBLIB}",
+            f"Values that are not plain are left out of {str(path)!r}: {', '.join(left_out)}. "
+            "Predictions do not need them; a loaded model has the default values of parameters. "
+            f"{JOBLIB}",
             UserWarning,
             stacklevel=2,
         )

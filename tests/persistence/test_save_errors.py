@@ -11,6 +11,7 @@ from helpers.tiny import tiny_backbone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
 from torch import nn
 
 from sktransfer import (
@@ -160,3 +161,19 @@ def test_a_save_that_fails_leaves_the_last_file(make, saved, monkeypatch):
         save(make(unfreeze=1), saved)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_recorded_values_that_are_not_plain_are_left_out_with_a_warning(make, path):
+    class Recorder(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("matrix", np.eye(2))
+            net.history.record("object", self)
+            net.history.record("counts", np.arange(3))
+
+    model = make(max_epochs=1, skorch_callbacks=[Recorder()])
+    with pytest.warns(UserWarning, match="skorch_callbacks, 'matrix' of history_, 'object'"):
+        save(model, path)
+    row = load(path).history_[-1]
+    assert row["counts"].tolist() == [0, 1, 2]
+    assert not {"matrix", "object"} & row.keys()
+    assert {"matrix", "object"} < model.history_[-1].keys()  # the model is unchanged
