@@ -1,0 +1,94 @@
+"""Processes that are killed at random instants leave whole files, and nothing else for long."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Forks of one process are killed, because a new process would import torch each time.
+FORKS = """
+import os, random, signal, sys, tempfile, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from helpers.fine_tuning import classifier, equal, weights
+from helpers.tiny import coloured_photos
+from sktransfer import FineTuneClassifier, load, save
+from sktransfer._support.files import TEMPORARY
+
+root, rng = Path(sys.argv[2]), random.Random(0)
+photos = coloured_photos()
+tempfile.tempdir = str(root)
+
+def start(act):
+    pid = os.fork()
+    if not pid:
+        act()
+        os._exit(0)
+    return pid
+
+def kill(pid, longest):
+    time.sleep(rng.random() * longest)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+def left():
+    return [path for path in root.rglob("*") if TEMPORARY.fullmatch(path.name)]
+"""
+
+FITS = """
+how = {"max_epochs": 8, "freeze_epochs": 2, "head_init": "prior", "unfreeze": 1, "augment": None}
+whole = classifier(**how).fit(*photos)
+begun = time.monotonic()
+os.waitpid(start(lambda: classifier(**how).fit(*photos)), 0)
+seconds = time.monotonic() - begun
+n_resumed = 0
+for number in range(15):
+    model = classifier(**how, checkpoint=root / "checkpoints")
+    for _ in range(2):
+        kill(start(lambda: model.fit(*photos)), seconds)
+    n_resumed += any(root.rglob("*.checkpoint"))
+    assert equal(weights(model.fit(*photos)), weights(whole))
+    assert not list((root / "checkpoints").iterdir())
+    assert not left()
+print(n_resumed)
+"""
+
+SAVES = """
+model = FineTuneClassifier(weights=None, image_size=32, max_epochs=0, random_state=0).fit(*photos)
+path = root / "model"
+save(model, path)
+expected = model.decision_function(photos[0])
+n_left = 0
+
+def save_for_ever():
+    while True:
+        save(model, path)
+
+for number in range(30):
+    pid = start(save_for_ever)
+    while not left():  # wait until it is writing
+        time.sleep(0.0005)
+    kill(pid, 0.02)
+    n_left += len(left())
+    assert (load(path).decision_function(photos[0]) == expected).all()
+    save(model, path)
+    assert not left()
+print(n_left)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs forks")
+@pytest.mark.parametrize("script", [FITS, SAVES], ids=["fit", "save"])
+def test_killed_processes_leave_whole_files(tmp_path, script):
+    tests = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS + script, tests, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) > 0  # some kills came in the middle of the work
