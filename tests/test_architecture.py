@@ -36,7 +36,7 @@ ORDER = {
     "_support": "text plain validation processes files progress hashing locks random forks threads "
     "device",
     "schedules": "base cycles named",
-    "data": "depths naming decoding tables items image_sizes presets adaptation variants "
+    "data": "depths naming decoding tables advice items image_sizes presets adaptation variants "
     "augmentation digests folders image_check",
     "tasks": "targets base heads labels classification",
     "backbones": "backbone pooling network_lock download tensor_files weights registry fusion "

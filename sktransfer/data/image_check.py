@@ -20,7 +20,7 @@ from ..exceptions import DecodeError
 from .decoding import decode, is_uint16
 from .depths import n_bits
 from .digests import digest
-from .items import check_items
+from .items import check_items, refuse_other_forms
 from .naming import named_warnings
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ class _Look:
 
 def _listed(X: Any) -> Sequence[Any]:
     """Return the items of ``X``, without an error for missing files, which are reported."""
+    refuse_other_forms(X)
     if len(getattr(X, "columns", ())) == 1:
         X = X[X.columns[0]]
     if hasattr(X, "to_list"):  # a pandas or polars column

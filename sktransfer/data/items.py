@@ -19,6 +19,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_array
 
 from .._support.validation import first_ten
+from .advice import instead_of, instead_of_items, instead_of_paths, is_accepted_form
 from .decoding import CHANNELS, TOLERANCE, channels_last, is_uint16
 from .tables import unflattened
 
@@ -113,8 +114,7 @@ def check_items(X: Any, image_shape: tuple[int, ...] | None = None) -> Items:
     TypeError
         If X is sparse, or a single image.
     """
-    if (kind := _kind(X)) and kind != "array":
-        raise TypeError(f"{SEQUENCE}; got one {kind}. Pass a list of one: [{_short(X)}].")
+    refuse_other_forms(X)
     X = X if _is_frame(X) or issparse(X) else _array_or_list(X)
     column = _frame_column(X) if _is_frame(X) else _column(X)
     two_axes = _is_frame(X) or issparse(X) or (isinstance(X, np.ndarray) and X.ndim < 3)
@@ -124,6 +124,17 @@ def check_items(X: Any, image_shape: tuple[int, ...] | None = None) -> Items:
         return Items(_check_images(X), "array")
     table = check_array(X, dtype="numeric", input_name="X")
     return Items(unflattened(table, image_shape), "table", columns=True)
+
+
+def refuse_other_forms(X: Any) -> None:
+    """Raise an error if ``X`` is one image, or an object that holds images in another form."""
+    kind = _kind(X)
+    if kind == "path":
+        raise TypeError(f"{SEQUENCE}; got one path. {instead_of(X)}")
+    if kind and kind != "array":
+        raise TypeError(f"{SEQUENCE}; got one {kind}. Pass a list of one: [{_short(X)}].")
+    if not kind and not issparse(X) and not is_accepted_form(X):  # some sparse arrays are mappings
+        raise TypeError(f"{SEQUENCE}; got {type(X).__name__}. {instead_of(X)}")
 
 
 # The kind of X
@@ -180,7 +191,7 @@ def _array_or_list(X: Any) -> Any:
     except ValueError as error:
         raise ValueError(f"{SEQUENCE}; got lists of unequal lengths: {error}") from error
     if array.ndim == 0 and array.dtype == object:
-        raise TypeError(f"{SEQUENCE}; got {type(X).__name__}.")
+        raise TypeError(f"{SEQUENCE}; got {type(X).__name__}. {instead_of(X)}".rstrip())
     return array
 
 
@@ -225,6 +236,7 @@ def _check_column(column: list[Any], columns: bool) -> Items:
             for i, (item, kind) in enumerate(zip(column, kinds, strict=True))
             if not kind or (isinstance(item, (str, bytes)) and not item)
         ),
+        advice=instead_of_items(item for item, kind in zip(column, kinds, strict=True) if not kind),
     )
     other = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None)
     if other is not None:
@@ -243,11 +255,10 @@ def _check_paths(items: list[Any]) -> list[str]:
         for i, path in enumerate(paths)
         if not os.path.isfile(path)  # noqa: PTH113 - as above
     ]
-    _refuse(
-        "X must hold paths of existing files",
-        missing,
-        advice=f"Relative paths start from {str(Path.cwd())!r}; web addresses are not downloaded.",
-    )
+    if missing:
+        advice = instead_of_paths(paths[i] for i, _ in missing[:10])
+        advice = advice or f"Relative paths start from {str(Path.cwd())!r}."
+        _refuse("X must hold paths of existing files", missing, advice=advice)
     return paths
 
 

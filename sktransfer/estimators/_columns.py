@@ -29,7 +29,8 @@ def check_items(estimator: Any, preset: Preset, X: Any, *, reset: bool = False) 
         If True, as in ``fit``, the columns of X replace those of an earlier fit; if X has no
         columns, those of the earlier fit are deleted.  If False, the columns are compared.
     """
-    is_frame = hasattr(X, "columns")
+    # A lazy frame of polars has no length, and warns if it has to find its columns.
+    is_frame = hasattr(type(X), "columns") and hasattr(X, "__len__")
     if is_frame and not reset:  # wrong column names explain more than an error about their items
         _compare_columns(estimator, X)
     items = preset.check(X)

@@ -90,7 +90,7 @@ BAD = {
         r"one kind; X\[0\] is of kind path, X\[2\] of kind bytes\. Convert",
     ),
     "missing files": (["no/a.jpg", "no/b.jpg"], r"2 do not:\n  X\[0\]: 'no/a\.jpg'\n  X\[1\]"),
-    "address": (["http://a.b/c.jpg"], r"web addresses are not downloaded"),
+    "address": (["http://a.b/c.jpg"], r"Web addresses are not downloaded: pass the bytes"),
     "relative path": (["no/a.jpg"], rf"Relative paths start from '{Path.cwd()}'"),
     "folder": (["."], r"X\[0\]: '\.' is a folder"),
     "path that cannot be": (["a\0.jpg"], r"X\[0\]: 'a\\x00\.jpg'"),

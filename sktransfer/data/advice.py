@@ -1,0 +1,105 @@
+"""Advice on what to pass instead of an object that is not accepted as X or as an item."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+# The beginning of an address, such as "https://" or "s3://"
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    """Return a function that tests for attributes."""
+    return lambda thing: all(hasattr(thing, name) for name in names)
+
+
+def _is(*classes: type) -> Callable[[Any], bool]:
+    """Return a function that tests for classes."""
+    return lambda thing: isinstance(thing, classes)
+
+
+# Objects that hold images but are not a sequence of them, and what to pass instead.  The first
+# test that holds decides.
+INSTEAD: list[tuple[Callable[[Any], bool], str]] = [
+    (lambda thing: isinstance(thing, Mapping) and "data" in thing, "Pass its data: X['data']."),
+    (_is(Mapping), "Pass the images that it contains: one of its values."),
+    (_has("collect", "lazy"), "Pass X.collect()."),  # polars
+    (
+        lambda thing: isinstance(thing, Dataset) and hasattr(thing, "samples"),
+        "Pass its paths, [path for path, _ in X.samples], and as y their labels.",
+    ),
+    (_is(Dataset), "Pass its images, [image for image, _ in X], and as y their labels."),
+    (_is(DataLoader), "Pass the images of its data set: a list of paths, PIL images or arrays."),
+    (_has("namelist", "read"), "Pass the bytes of its files: [X.read(name) for name in names]."),
+    (_has("read"), "Pass its bytes: [X.read()]."),
+    (_has("read_bytes"), "Pass its bytes: [X.read_bytes()]."),
+    (_is(Iterable), "Pass list(X)."),
+]
+
+
+def instead_of(X: Any) -> str:
+    """Return what to pass instead of ``X``, in a sentence; "" if nothing is known.
+
+    Examples
+    --------
+    >>> import io
+    >>> from sktransfer.data.advice import instead_of
+    >>> instead_of(io.BytesIO(b"the bytes of a photo"))
+    'Pass its bytes: [X.read()].'
+    """
+    if isinstance(X, (str, os.PathLike)):
+        path = os.fsdecode(X)
+        if path.lower().endswith(".csv"):
+            return f"Pass its column of paths, such as pandas.read_csv({path!r})['path']."
+        return instead_of_paths([path]) or f"Pass a list of one: [{X!r}]."
+    return next((advice for holds, advice in INSTEAD if holds(X)), "")
+
+
+def is_accepted_form(X: Any) -> bool:
+    """Return False for an object that would be read in the wrong way, or with a poor message."""
+    if isinstance(X, (list, tuple, np.ndarray)):
+        return True
+    return not any(holds(X) for holds, _ in INSTEAD[:-1])
+
+
+def instead_of_items(items: Iterable[Any]) -> str:
+    """Return what to pass instead of items that are no images, in a sentence; "" if not known."""
+    items = list(items)
+    if any(hasattr(item, "read") for item in items):
+        return "Pass the bytes of an opened file: file.read()."
+    if any(hasattr(item, "read_bytes") for item in items):
+        return "Pass the bytes of a file in an archive: path.read_bytes()."
+    return ""
+
+
+def instead_of_paths(paths: Iterable[str]) -> str:
+    """Return what to pass instead of paths that are not those of files; "" if not known."""
+    return next(filter(None, map(_instead_of_path, paths)), "")
+
+
+def _instead_of_path(path: str) -> str:
+    if ADDRESS.match(path):
+        return (
+            "Web addresses are not downloaded: pass the bytes of the files, such as "
+            f"urllib.request.urlopen({path!r}).read()."
+        )
+    if os.path.isdir(path):  # noqa: PTH112 - a name that cannot be is False, not an error
+        return (
+            f"Pass the paths of the images in the folder: load_image_folder({path!r}).data if it "
+            "has a folder for each class."
+        )
+    archive = next((str(part) for part in Path(path).parents if os.path.isfile(part)), None)  # noqa: PTH113 - as above
+    if archive is None:
+        return ""
+    inside = Path(path).relative_to(archive).as_posix()
+    return (
+        "Paths inside of a file cannot be opened: pass the bytes of the files, such as "
+        f"zipfile.ZipFile({archive!r}).read({inside!r})."
+    )
