@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from .._support.files import explaining
+from .._support.text import printable
 from .._support.validation import require
 from .._version import __version__
 
@@ -22,7 +23,8 @@ except ModuleNotFoundError as missing:  # the installed script imports this modu
 from typer import Argument, Exit, Option, Typer
 
 from . import models
-from .models import Backbone, Weights, print_table, weights_of
+from .models import Backbone, Weights, weights_of
+from .output import print_line, print_table, printable_lines
 
 PICTURE = "sktransfer-demo.png"
 OUTPUTS = (".parquet", ".npz")
@@ -46,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments, prog_name="sktransfer")
     except (ValueError, OSError, ModuleNotFoundError) as error:  # errors about wrong input
-        raise SystemExit(f"sktransfer: {error}") from None
+        raise SystemExit(f"sktransfer: {printable_lines(error)}") from None
 
 
 def _version(asked: bool) -> None:
@@ -80,15 +82,16 @@ def demo(
     picture.parent.mkdir(parents=True, exist_ok=True)
     comparison = run_demo(images, backbone=backbone, weights=weights_of(weights))
     split = comparison.split
-    print(f"{split.title}: {len(split.y_train)} training images, {len(split.y_test)} test images")
+    counts = f"{len(split.y_train)} training images, {len(split.y_test)} test images"
+    print_line(f"{split.title}: {counts}")
     rows = [(r.name, f"{r.accuracy:.3f}", f"{r.seconds:.1f}") for r in comparison.results]
     print_table(("method", "accuracy", "seconds"), rows)
     try:
         draw_demo(comparison, picture)
     except ModuleNotFoundError as error:
-        print(f"no picture: {error}", file=sys.stderr)
+        print_line(f"no picture: {error}", error=True)
     else:
-        print(f"picture: {picture}")
+        print_line(f"picture: {picture}")
 
 
 @app.command()
@@ -119,7 +122,7 @@ def fetch(
     """Download the weights of a backbone, for a machine without internet access."""
     from ..backbones import fetch as fetch_weights
 
-    print(fetch_weights(address, to, weights))
+    print_line(fetch_weights(address, to, weights))
 
 
 @app.command()
@@ -181,7 +184,7 @@ def extract(
     features = extractor.transform(table["path"])  # type: ignore[no-untyped-call]
     with explaining("output must be a file that can be written", output):
         _write(output, table, features, names)
-    print(f"{output}: {len(features)} rows of {features.shape[1]} features")
+    print_line(f"{output}: {len(features)} rows of {features.shape[1]} features")
 
 
 @app.command()
@@ -200,10 +203,12 @@ def check(
     labelled = "label" in images and images["label"].notna().all()
     labels = images["label"] if labelled else None
     report = check_images(images["path"], labels, min_side=min_side)
-    report["same as"] = report["same_as"].map(images["path"]).fillna("")
-    columns = ["path", "problem", "detail", "same as"]
+    paths = images["path"].tolist()
+    others = ["" if pd.isna(index) else paths[index] for index in report["same_as"]]
     if len(report):
-        print_table(columns, report[columns].to_numpy())
+        columns = [report[name] for name in ("path", "problem", "detail")]
+        rows = zip(*columns, others, strict=True)
+        print_table(("path", "problem", "detail", "same as"), list(rows))
     counts = report["problem"].value_counts()
     summary = ", ".join(f"{n} {problem}" for problem, n in counts.items())
     print(f"{len(images)} images: {summary or 'no problem'}", file=sys.stderr)
@@ -256,4 +261,14 @@ def _write(output: Path, table: Any, features: Any, names: Sequence[str]) -> Non
         np.savez(output, features=features, feature_names=np.array(names, str), **columns)
     else:
         frame = pd.DataFrame(features, columns=list(names))
-        pd.concat([table, frame], axis=1).to_parquet(output)
+        # Text in a parquet file is UTF-8, so bytes of names that are not are escaped.
+        pd.concat([table.map(as_utf8), frame], axis=1).to_parquet(output)
+
+
+def as_utf8(cell: Any) -> Any:
+    """Return a cell of a table; a text that is not UTF-8 is escaped."""
+    try:
+        str(cell).encode()
+    except UnicodeEncodeError:
+        return printable(cell)
+    return cell

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from .._support.files import explaining
+from .._support.text import printable
 from .._support.validation import check_int, first_ten, require
 from ..backbones import get_backbone
 from ..data import TEST, TRAIN, ImagePreset, load_image_folder
@@ -276,14 +277,14 @@ def draw_demo(comparison: Comparison, file: str | os.PathLike[str]) -> None:
 
     split, last = comparison.split, comparison.results[-1]
     figure = Figure(figsize=(13, 7), facecolor="white")
-    figure.text(0.03, 0.94, split.title, size=19, weight="bold", color=INK)
+    figure.text(0.03, 0.94, _plain(split.title), size=19, weight="bold", color=INK)
     figure.text(
         0.03, 0.895, f"Test images with the predictions of the {last.name}", size=12, color=MUTED
     )
     figure.text(0.70, 0.895, "Accuracy", size=12, color=MUTED)
     counts = (
         f"{len(split.y_train):,} training images, {len(split.y_test):,} test images; "
-        f"backbone {comparison.backbone}"
+        f"backbone {_plain(comparison.backbone)}"
     )
     figure.text(0.03, 0.022, counts, size=10, color=MUTED)
     grid = figure.add_gridspec(
@@ -312,7 +313,12 @@ def _draw_image(axes: Any, split: Split, index: int, predicted: str) -> None:
 
 
 def _short(caption: str) -> str:
-    return caption if len(caption) <= 20 else f"{caption[:19]}…"
+    return _plain(caption if len(caption) <= 20 else f"{caption[:19]}…")
+
+
+def _plain(text: str) -> str:
+    """Return a text without formulas, which matplotlib reads between dollar signs."""
+    return printable(text).replace("$", r"\$")
 
 
 def _draw_bars(axes: Any, comparison: Comparison) -> None:

@@ -1,7 +1,7 @@
 """The commands that fit models and use them, and the options that commands share."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from .._support.files import explaining
 from .._support.validation import did_you_mean, first_ten, require
+from .output import as_objects, print_line, print_table, safe_path, write_csv
 
 # Arguments and options of several commands
 
@@ -98,7 +99,7 @@ def fit(
     save(model, output)
     _print_skipped([paths[index] for index in model.skipped_])
     _print_fit(model)
-    print(f"model: {output}")
+    print_line(f"model: {output}")
 
 
 def predict(
@@ -128,11 +129,11 @@ def predict(
     classifier = _loaded(model, n_jobs, decode_error)
     probabilities = classifier.predict_proba(paths)
     table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classifier.classes_])
-    table.insert(0, "label", _labels(classifier, probabilities))
-    table.insert(0, "path", paths)
+    table.insert(0, "label", as_objects(_labels(classifier, probabilities)))
+    table.insert(0, "path", as_objects(paths))
     if output is not None:
         with explaining("output must be a file that can be written", output):
-            table.to_csv(sys.stdout if str(output) == "-" else output, index=False)
+            write_csv(table.assign(path=as_objects(map(safe_path, paths))), output)
     else:
         print_table(list(table), [[_shown(cell) for cell in row] for row in table.to_numpy()])
 
@@ -311,21 +312,6 @@ def _labelled_as(
 
 
 # Output
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal, tab-separated in a pipe."""
-    if not sys.stdout.isatty():
-        print(*("\t".join(row) for row in (columns, *rows)), sep="\n")
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 def _is_nan(value: Any) -> bool:

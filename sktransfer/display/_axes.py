@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.text import printable
 from .._support.validation import require
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish, and greys.
@@ -47,9 +48,21 @@ def style_axes(ax: Any, x: str, y: str) -> None:
     ax.set_ylabel(y, color=INK)
 
 
+def as_text(name: object) -> str:
+    r"""Return a name as matplotlib shows it as it is, without formulas between dollar signs.
+
+    Examples
+    --------
+    >>> from sktransfer.display._axes import as_text
+    >>> print(as_text("$x_1$"))
+    \$x_1\$
+    """
+    return printable(name).replace("$", r"\$")
+
+
 def line_style(color: Any, label: str) -> dict[str, Any]:
     """Return the style of a line with few points."""
-    return {"color": color, "label": label, "lw": 1.8, "ms": 5, "mec": "white", "mew": 0.8}
+    return {"color": color, "label": as_text(label), "lw": 1.8, "ms": 5, "mec": "white", "mew": 0.8}
 
 
 def add_legend(ax: Any) -> None:

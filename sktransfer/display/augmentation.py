@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from .._support.random import seed_of
 from .._support.validation import check_int
 from ..data import Views, digest, resolve_augment
-from ._axes import GAP, MUTED, ImageArea, draw_image, get_axes, import_pyplot, value_range
+from ._axes import GAP, MUTED, ImageArea, as_text, draw_image, get_axes, import_pyplot, value_range
 
 # The side of an image and the maximum width of a row, in inches.
 SIDE, WIDEST = 1.1, 9.0
@@ -194,7 +194,7 @@ class AugmentationDisplay:
             draw_image(ax, photo, 0, row * step, span)
             for place, variant in enumerate(variants, start=1):
                 draw_image(ax, variant, place * step + apart, row * step, span)
-        of_name = "" if self.name is None else f": {self.name}"
+        of_name = "" if self.name is None else f": {as_text(self.name)}"
         ax.text(0, -0.08, "photo", color=MUTED)
         ax.text(step + apart, -0.08, f"variants{of_name}", color=MUTED)
         area.set_limits(ax)

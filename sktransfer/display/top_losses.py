@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .._support.text import printable
 from .._support.validation import check_int, first_ten
 from ..data import ImagePreset
 from ._axes import (
@@ -18,6 +19,7 @@ from ._axes import (
     MUTED,
     RED,
     ImageArea,
+    as_text,
     draw_image,
     get_axes,
     import_pyplot,
@@ -238,8 +240,8 @@ class TopLossesDisplay:
 
 def _short(label: Any) -> str:
     """Shorten a label to the width of an image."""
-    text = str(label)
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    text = printable(label)
+    return as_text(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
 
 
 def _least(shares: np.ndarray, k: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from ._axes import (
     ORANGE,
     RED,
     add_legend,
+    as_text,
     get_axes,
     import_pyplot,
     line_style,
@@ -304,7 +305,9 @@ def mark_phases(history: Sequence[Mapping[str, Any]], *axes: Any) -> None:
             ax.axvspan(first - 0.5, last + 0.5, color=BAND, lw=0, zorder=0)
     if spans:
         names = axes[0].secondary_xaxis("top")
-        names.set_xticks([(first + last) / 2 for first, last in spans.values()], list(spans))
+        names.set_xticks(
+            [(first + last) / 2 for first, last in spans.values()], [*map(as_text, spans)]
+        )
         names.tick_params(length=0, labelcolor=MUTED)
         names.spines[:].set_visible(False)
 

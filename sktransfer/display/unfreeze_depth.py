@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._support.validation import check_choice
-from ._axes import BLUE, MUTED, RED, check_numbers, get_axes, line_style, style_axes
+from ._axes import BLUE, MUTED, RED, as_text, check_numbers, get_axes, line_style, style_axes
 
 
 class UnfreezeDepthDisplay:
@@ -164,12 +164,19 @@ class UnfreezeDepthDisplay:
         self.figure_ = ax.figure
         of_best = f", best of {self.n_candidates}" if self.n_candidates > 1 else ""
         name = self.name.replace("_", " ")
-        style_axes(ax, "stages that train", f"test {name}{of_best}")
+        style_axes(ax, "stages that train", as_text(f"test {name}{of_best}"))
         ax.grid(visible=False, axis="x")
         places = np.arange(len(scores))
         self._draw_times(places, times)
         bars = {"capsize": 3, "elinewidth": 1.2, "zorder": 3}
-        ax.errorbar(places, scores, stds, fmt="o-", **line_style(BLUE, f"test {name}"), **bars)
+        ax.errorbar(
+            places,
+            scores,
+            stds,
+            fmt="o-",
+            **line_style(BLUE, f"test {name}"),
+            **bars,
+        )
         ax.yaxis.label.set_color(BLUE)
         if np.isfinite(scores).any():
             best = int(np.nanargmax(scores))
@@ -177,7 +184,7 @@ class UnfreezeDepthDisplay:
             ax.plot([best], [scores[best]], "o", **ring, label="best")
             offset = {"xytext": (8, 5), "textcoords": "offset points", "zorder": 4}
             ax.annotate("best", (best, scores[best]), **offset, color=RED, fontsize="small")
-        ax.set_xticks(places, [str(depth) for depth in self.depths])
+        ax.set_xticks(places, [as_text(depth) for depth in self.depths])
         ax.set_xlim(-0.6, len(places) - 0.4)
         return self
 

@@ -167,9 +167,9 @@ def _check_digests(tensors: Mapping[str, Tensor], digests: Mapping[str, str]) ->
     wrong = [name for name in digests if name not in tensors]
     wrong += [name for name in tensors if digest_of(tensors[name]) != digests.get(name)]
     if wrong:
-        lines = first_ten([printable(name) for name in wrong])
         raise ValueError(
-            f"{len(wrong)} of its tensors have changed:\n{lines}\nUse another copy of the file"
+            f"{len(wrong)} of its tensors have changed:\n{first_ten(wrong)}\n"
+            "Use another copy of the file"
         )
 
 
