@@ -18,7 +18,7 @@ from sktransfer import FineTuneClassifier, load, save
 from sktransfer.backbones import registry
 from sktransfer.estimators._base import FineTuneEstimator
 from sktransfer.estimators._callbacks import with_callbacks
-from sktransfer.persistence import codec, save_load
+from sktransfer.persistence import codec, rules, schema
 from sktransfer.tasks import Task
 from sktransfer.training.net import TailNet
 
@@ -88,9 +88,10 @@ class CountRegressor(FineTuneEstimator):
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch):
-    """A file names its backbone, its estimator and its task; a new task adds its two."""
+    """A file names its backbone, its estimator and its task; a new task adds its own."""
     monkeypatch.setitem(registry._registered, "tiny", TinyProvider())
-    monkeypatch.setitem(save_load.CLASSES, "CountRegressor", CountRegressor)
+    monkeypatch.setitem(schema.CLASSES, "CountRegressor", CountRegressor)
+    monkeypatch.setitem(schema.PARTS, "CountRegressor", rules.anything)
     monkeypatch.setitem(codec.FORMS, "Counting", codec._of_fields(Counting))
 
 
