@@ -48,7 +48,7 @@ def check_known(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
 def check_scored(labels: np.ndarray, classes: np.ndarray) -> None:
     """Raise an error if no label is one of ``classes``, and warn if only some are.
 
-    In cross-validation, a class with few items may be missing from the training part.
+    In cross-validation and in halving searches, a class may be missing from the training part.
     scikit-learn scores these folds too, and counts the items of the class as wrong.
     """
     unknown = _unknown(labels, classes)
@@ -58,7 +58,8 @@ def check_scored(labels: np.ndarray, classes: np.ndarray) -> None:
         warnings.warn(
             f"y contains labels that the classifier does not know, and their items count as "
             f"wrong: {_listed(unknown)}. It knows {_listed(classes.tolist())}."
-            f"{_likely_cause(unknown, classes.tolist())}",
+            f"{_likely_cause(unknown, classes.tolist())} In cross-validation, a class may be "
+            "missing from the training part.",
             UserWarning,
             stacklevel=4,
         )
