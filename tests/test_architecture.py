@@ -41,7 +41,7 @@ ORDER = {
     "tasks": "targets base heads labels classification",
     "backbones": "backbone pooling network_lock download tensor_files weights registry fusion "
     "tracing export",
-    "cache": "shard rows blobs folder table digest_memo activations",
+    "cache": "columns shard rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",
     "extraction": "prefix sinks run",

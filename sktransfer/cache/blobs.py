@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import os
 import re
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from .._support.files import remove_file, remove_stale, write_file
+from .._support.files import (
+    MARK,
+    SEAL,
+    BrokenSealError,
+    read_sealed,
+    remove_file,
+    remove_stale,
+    write_sealed,
+)
 from .._support.hashing import hash_parts
 
 BLOB_NAME = re.compile(r"[0-9a-f]{32}\.blob")
-
-# A blob begins with a mark, the length of its content and a checksum.
-HEAD = struct.Struct("<8sQ16s")
-MARK = b"sktblob1"
 
 
 class Blobs:
     """Content of any kind, kept by key in one file each.
 
-    Files are written atomically.  The name of a file is a hash of its key, and its checksum covers
-    the key and the content.  So a file that is damaged, or that belongs to another key, reads as
-    absent and is removed.  No error of the disk reaches the caller: content that cannot be kept is
-    computed again by whoever needs it.
+    Files are written atomically.  The name of a file is a hash of its key, and its digest covers
+    the name of the folder, the key and the content.  So a file that is damaged, or that belongs to
+    another key or folder, reads as absent and is removed.  No error of the disk reaches the caller:
+    content that cannot be kept is computed again by whoever needs it.
 
     Parameters
     ----------
     folder : Path
         It need not exist.
-    admit : callable
-        Called with a number of bytes before they are written.  Makes the folder and returns whether
-        they may be written.
+    keep : callable
+        Called with a number of bytes and a function that writes them.  If they may be written, it
+        makes the folder and calls the function.
 
     Examples
     --------
@@ -41,27 +44,27 @@ class Blobs:
     >>> from tempfile import TemporaryDirectory
     >>> from sktransfer.cache.blobs import Blobs
     >>> with TemporaryDirectory() as folder:
-    ...     blobs = Blobs(Path(folder), admit=lambda n_bytes: True)
+    ...     blobs = Blobs(Path(folder), keep=lambda n_bytes, write: write())
     ...     blobs.put(b"key", b"content")
     ...     blobs.get(b"key"), blobs.get(b"another key")
     (b'content', None)
     """
 
-    def __init__(self, folder: Path, admit: Callable[[int], bool]):
+    def __init__(self, folder: Path, keep: Callable[[int, Callable[[], None]], None]):
         self._folder = folder
-        self._admit = admit
+        self._keep = keep
 
     def get(self, key: bytes) -> bytes | None:
         """Return the content kept under ``key``; None if it is missing or damaged."""
-        name = _name(key)
-        path = self._path(name)
-        try:
-            content = path.read_bytes()
-        except OSError:
+        path = self._path(key)
+        if not path.is_file():
             return None
-        data = content[HEAD.size :]
-        if content[: HEAD.size] != _head(name, data):
+        try:
+            data = read_sealed(path, self._owner(key))
+        except BrokenSealError:
             remove_file(path)
+            return None
+        except OSError:
             return None
         with suppress(OSError):  # a read-only folder works too
             os.utime(path)  # the least recently used files are removed first
@@ -72,32 +75,31 @@ class Blobs:
 
         Content that was kept under the same key is replaced.
         """
-        name = _name(key)
+        path, owner = self._path(key), self._owner(key)
         with suppress(OSError):
-            if self._admit(HEAD.size + len(data)):
-                remove_stale(self._folder)
-                write_file(self._path(name), _head(name, data), data)
+            remove_stale(self._folder)
+            self._keep(SEAL.size + len(data), lambda: write_sealed(path, data, key=owner))
 
-    def _path(self, name: bytes) -> Path:
-        return self._folder / f"{name.hex()}.blob"
+    def _path(self, key: bytes) -> Path:
+        return self._folder / f"{hash_parts('blob key', key).hex()}.blob"
 
-
-def _name(key: bytes) -> bytes:
-    return hash_parts("blob key", key)
-
-
-def _head(name: bytes, data: bytes | memoryview) -> bytes:
-    return HEAD.pack(MARK, len(data), hash_parts("blob", name, data))
+    def _owner(self, key: bytes) -> bytes:
+        """Return the key that the digest of a file covers."""
+        return hash_parts("blob owner", self._folder.name, key)
 
 
-def whole_blobs(paths: Iterable[Path]) -> Iterator[tuple[Path, int]]:
-    """Yield the path and size of the files that are blobs of the right length.
+def sort_blobs(paths: Iterable[Path]) -> tuple[list[int], list[Path]]:
+    """Return the sizes of the files that are blobs of the right length, and the other files.
 
-    Their content is not read; :meth:`Blobs.get` checks it.
+    Files that vanish or cannot be read are in neither list.  The content is not read;
+    :meth:`Blobs.get` checks it.
     """
+    sizes, torn = [], []
     for path in paths:
-        with suppress(OSError, struct.error), path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            mark, length, _ = HEAD.unpack(file.read(HEAD.size))
-            if (mark, HEAD.size + length) == (MARK, size):
-                yield path, size
+        with suppress(OSError), path.open("rb") as file:
+            size, head = os.fstat(file.fileno()).st_size, file.read(SEAL.size)
+            if size >= SEAL.size and SEAL.unpack(head)[:2] == (MARK, size - SEAL.size):
+                sizes.append(size)
+            else:
+                torn.append(path)
+    return sizes, torn

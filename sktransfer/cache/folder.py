@@ -7,25 +7,36 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from .._support.files import explained, find_files, remove_file, remove_stale, write_file
+from .._support.files import MARK, explained, find_files, remove_file, remove_stale, write_file
 from .._support.hashing import hash_parts
 from .._version import __version__
-from .blobs import BLOB_NAME, Blobs, whole_blobs
-from .shard import SHARD_NAME, TornShardError, whole_shards
+from .blobs import BLOB_NAME, Blobs, sort_blobs
+from .columns import TornShardError
+from .shard import SHARD_NAME, sort_shards
 
 # Space left free on the disk: a gigabyte, or a twentieth of a small disk.
 FREE_BYTES = 2**30
 
+# How often a file is written if other processes remove its folder again and again.
+N_ATTEMPTS = 10
+
 SUBFOLDER = re.compile(r"[0-9a-f]{32}")
 ABOUT = "about.json"
 
+# A longer description is not one of ours.
+ABOUT_BYTES = 2**16
+
 # All files that count towards the limit.
 CONTENT = re.compile(f"{SHARD_NAME.pattern}|{BLOB_NAME.pattern}")
+
+T = TypeVar("T")
 
 
 class CacheFolder:
@@ -52,12 +63,12 @@ class CacheFolder:
         """Return the number of rows, bytes and files by fingerprint; each blob counts as a row."""
         counts = {}
         for folder in self._subfolders():
-            shards = list(whole_shards(_readable(folder, SHARD_NAME)))
-            blobs = list(whole_blobs(_readable(folder, BLOB_NAME)))
+            shards, _ = sort_shards(find_files(folder, SHARD_NAME))
+            sizes, _ = sort_blobs(find_files(folder, BLOB_NAME))
             counts[_fingerprint(folder)] = {
-                "rows": sum(map(len, shards)) + len(blobs),
-                "bytes": sum(shard.size for shard in shards) + sum(size for _, size in blobs),
-                "shards": len(shards) + len(blobs),
+                "rows": sum(map(len, shards)) + len(sizes),
+                "bytes": sum(shard.size for shard in shards) + sum(sizes),
+                "shards": len(shards) + len(sizes),
             }
         return counts
 
@@ -82,15 +93,13 @@ class CacheFolder:
         name : str
             Name of the kind, under which :meth:`info` counts them.
         """
-        folder = self.root / hash_parts("blobs", name).hex()
+        folder = self.root / hash_parts("blobs", MARK, name).hex()
 
-        def admit(n_bytes: int) -> bool:
-            if not self.make_space(n_bytes, evict=False):
-                return False
-            describe(folder, name)
-            return True
+        def keep(n_bytes: int, write: Callable[[], None]) -> None:
+            if self.make_space(n_bytes, evict=False):
+                write_in(folder, name, write)
 
-        return Blobs(folder, admit)
+        return Blobs(folder, keep)
 
     def make_space(self, n_bytes: int, evict: bool) -> bool:
         """Return whether ``n_bytes`` more are within the limit, after removing old files for them.
@@ -149,37 +158,62 @@ class CacheFolder:
             raise explained(error, sentence, self.root) from error
 
 
-def describe(folder: Path, fingerprint: str) -> None:
-    """Make a subfolder if it does not exist, and write down what it holds."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / ABOUT).exists():
-        made = {"sktransfer": __version__, "numpy": np.__version__}
-        about = {"fingerprint": fingerprint, "made with": made}
-        write_file(folder / ABOUT, json.dumps(about, indent=2).encode())
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents if they do not exist."""
+    # Not with exist_ok: this raises an error if another process removes the folder meanwhile.
+    with suppress(FileExistsError):
+        folder.mkdir(parents=True)
+
+
+def write_in(folder: Path, fingerprint: str, write: Callable[[], T]) -> T:
+    """Return ``write()``, which writes a file into a subfolder, and describe the subfolder there.
+
+    Parameters
+    ----------
+    folder : Path
+        It is made if it does not exist.
+    fingerprint : str
+        What the subfolder holds.
+    write : callable
+        Called again if another process removes the folder before the file is in it.
+    """
+    for attempt in range(N_ATTEMPTS):
+        make_folder(folder)
+        try:
+            written = write()
+            break
+        except FileNotFoundError:
+            if attempt == N_ATTEMPTS - 1:
+                raise
+    with suppress(OSError):  # only info() needs it
+        if not (folder / ABOUT).exists():
+            made = {"sktransfer": __version__, "numpy": np.__version__}
+            about = {"fingerprint": fingerprint, "made with": made}
+            write_file(folder / ABOUT, json.dumps(about, indent=2).encode())
+    return written
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return what ``folder`` holds, or its name if the file that describes it is lost."""
+    """Return what ``folder`` holds, or its name if its description is lost or damaged."""
     try:
-        return str(json.loads((folder / ABOUT).read_bytes())["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
+        (about,) = find_files(folder, re.compile(re.escape(ABOUT)))
+        with about.open("rb") as file:
+            fingerprint = json.loads(file.read(ABOUT_BYTES))["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return folder.name
-
-
-def _readable(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    """Return the files in ``folder`` that this user may read."""
-    return [path for path in find_files(folder, pattern) if os.access(path, os.R_OK)]
+    is_name = isinstance(fingerprint, str) and fingerprint.isprintable()
+    return fingerprint if is_name else folder.name
 
 
 def _tidy(folder: Path) -> int:
     """Remove damaged files, second copies and temporary files; return the bytes freed."""
-    shards, blobs = _readable(folder, SHARD_NAME), _readable(folder, BLOB_NAME)
-    kept: set[Path | None] = {path for path, _ in whole_blobs(blobs)}
+    shards, torn_shards = sort_shards(find_files(folder, SHARD_NAME))
+    _, torn_blobs = sort_blobs(find_files(folder, BLOB_NAME))
+    freed = sum(map(remove_file, torn_shards + torn_blobs))
     seen: set[bytes] = set()
-    for shard in sorted(whole_shards(shards), key=lambda shard: shard.used, reverse=True):
-        with suppress(FileNotFoundError, TornShardError):  # another process has just removed it
-            if not seen.issuperset(shard.digests):
-                kept.add(shard.path)
-                seen.update(shard.digests)
-    freed = sum(remove_file(path) for path in (*shards, *blobs) if path not in kept)
+    for shard in sorted(shards, key=lambda shard: shard.used, reverse=True):
+        with suppress(OSError, TornShardError):  # it has just been removed, or cannot be read
+            if seen.issuperset(shard.digests):
+                freed += shard.remove()
+            seen.update(shard.digests)
     return freed + remove_stale(folder)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .columns import TornShardError
 from .shard import BFLOAT16, Shard
 
 
@@ -15,7 +17,9 @@ class Rows:
 
     They are indexed along the first axis as an array is: by an integer, a slice, or an array of
     integers or booleans.  The result is a new array in memory, of the type that is on disk; rows in
-    bfloat16 become float32.
+    bfloat16 become float32.  The checksum of each row is compared whenever it is read.
+
+    Indexing raises an OSError if a row cannot be read, or was damaged while it was in use.
 
     Attributes
     ----------
@@ -46,8 +50,15 @@ class Rows:
         out = np.empty((len(flat), *self.shape[1:]), self._stored)
         holders = np.searchsorted(self._starts, flat, side="right") - 1
         for holder in np.unique(holders):
-            at = np.flatnonzero(holders == holder)
-            self._shards[holder].copy(flat[at] - self._starts[holder], out, at)
+            at, shard = np.flatnonzero(holders == holder), self._shards[holder]
+            try:
+                shard.copy(flat[at] - self._starts[holder], out, at)
+            except (OSError, TornShardError) as error:
+                sentence = (
+                    "rows of the cache must stay readable while they are in use; this file was "
+                    "damaged. Run again: its rows are computed again"
+                )
+                raise OSError(errno.EIO, sentence, str(shard.path)) from error
         return out.reshape(positions.shape + self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

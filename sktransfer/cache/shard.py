@@ -2,33 +2,44 @@
 
 A shard is a safetensors file of rows, with a checksum and a digest for each row.  It is written
 under a temporary name and then renamed, so a process killed at any instant leaves whole shards
-only.  Damage that happens all the same, for example in a power cut, is detected in two ways: the
-length of the file does not match its header, or, when a process first reads a row, the checksum of
-the row is wrong.  Therefore no write has to wait for the disk.
+only.  Damage that happens all the same, for example in a power cut, is detected in three ways: the
+header must name the folder of the table, so that no file of another table is taken for a shard of
+this one; the length of the file must match the header; and each row must have its checksum, which
+covers the header too.  The checksum is compared when a process first looks a row up, and again in
+every read.  Therefore no write has to wait for the disk.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import re
 import struct
 import time
-from bisect import bisect_left
+import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property, lru_cache
+from io import FileIO
 from math import prod
 from operator import index
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, cast
 from uuid import uuid4
 from zlib import crc32
 
 import numpy as np
 
 from .._support.files import remove_file, write_file
+from .columns import (
+    BLOCK_BYTES,
+    KEY,
+    Column,
+    Columns,
+    TornShardError,
+    column_of,
+    search_keys,
+)
 
 # The types that rows may have on disk, by their names in safetensors.
 DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8", "U8": "|u1"}
@@ -39,8 +50,7 @@ BFLOAT16 = np.dtype("<u2")
 # Maximum length of a header.
 HEAD_BYTES = 4096
 
-# Smaller files are read whole, larger ones are mapped.  A map keeps a file open, and the number of
-# open files is limited.
+# Smaller files are read whole, larger ones stay open.  The number of open files is limited.
 SMALL_BYTES = 2**20
 
 SHARD_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
@@ -51,31 +61,13 @@ Like = tuple[tuple[int, ...], np.dtype]  # shape and type of one row
 _checked: dict[Path, tuple[int, np.ndarray]] = {}
 
 
-class TornShardError(Exception):
-    """A file is not a whole shard."""
-
-
-class Columns(NamedTuple):
-    """The content of a shard of n rows.
-
-    ``order`` lists the rows by increasing digest, so that one digest is found in log(n) steps.
-    """
-
-    rows: np.ndarray  # (n, ...)
-    checksums: np.ndarray  # (n,) of 4 bytes
-    order: np.ndarray  # (n,) of 4 bytes
-    digests: np.ndarray  # (n, 16) bytes
-
-
-# Bytes of a row in the columns behind the rows.
-TAIL_BYTES = 4 + 4 + 16
-
-
 class Shard:
     """Rows and their digests, first in memory and then in one immutable file.
 
     Parameters
     ----------
+    folder : Path
+        The folder of the table that the rows belong to.
     n : int
         Number of rows.
     like : tuple
@@ -90,29 +82,34 @@ class Shard:
     used : int
         Time of the last use before the file was read, in nanoseconds since 1970.
     checked : ndarray of bool
-        The rows that are known to be whole.
+        The rows that were whole when they were last read.
     """
 
-    def __init__(self, n: int, like: Like):
+    def __init__(self, folder: Path, n: int, like: Like):
         self.like = like
         self.path: Path | None = None
         self.used = 0
         self.checked = np.zeros(n, dtype=bool)
+        self._folder = folder
         self._n = n
-        self._head = _head(like, n)
-        self.size = len(self._head) + n * (_row_bytes(like) + TAIL_BYTES)
+        self._head = _head(like, n, folder.name)
+        self.size = len(self._head) + n * (_row_bytes(like) + KEY.itemsize)
 
     def __len__(self) -> int:
         return self._n
 
     @classmethod
-    def of(cls, digests: list[bytes], rows: np.ndarray) -> Shard:
+    def of(cls, folder: Path, digests: list[bytes], rows: np.ndarray) -> Shard:
         """Return a shard in memory."""
-        shard = cls(len(digests), (rows.shape[1:], rows.dtype))
+        shard = cls(folder, len(digests), (rows.shape[1:], rows.dtype))
         shard.checked[:] = True
-        joined = np.frombuffer(b"".join(digests), "u1").reshape(-1, 16)
-        order = np.argsort(joined.view("S16").reshape(-1), kind="stable").astype("<u4")
-        shard.columns = Columns(rows, np.zeros(len(digests), "<u4"), order, joined)
+        keys = np.empty(len(digests), KEY)
+        joined = np.frombuffer(b"".join(digests), "S16")
+        keys["digest"] = joined.view("u1").reshape(-1, 16)
+        keys["order"] = np.argsort(joined, kind="stable")
+        # Now, because a folder that is made for the file may be removed before the file is in it.
+        keys["checksum"] = shard._sums(keys, rows)
+        shard.columns = Columns(rows, keys)
         return shard
 
     @classmethod
@@ -120,42 +117,51 @@ class Shard:
         """Return the shard in the file ``path``; its content stays there until it is needed."""
         stat = path.stat()
         like, n = _read_head(path, stat.st_size, stat.st_mtime_ns)
-        shard = cls(n, like)
+        shard = cls(path.parent, n, like)
         shard.path, shard.used = path, stat.st_mtime_ns
         return shard
 
-    def written(self, folder: Path) -> Shard:
-        """Write the shard to a file in ``folder`` and return it without the rows in memory."""
-        path = folder / f"{uuid4().hex}.safetensors"
-        rows, _, order, digests = self.columns
-        checksums = np.fromiter(self._sums(np.arange(len(self))), "<u4")
-        write_file(path, self._head, rows.data, checksums.data, order.data, digests.data)
-        shard = Shard.read(path).opened()
+    def written(self) -> Shard:
+        """Write the shard to a file of its folder and return it without the rows in memory.
+
+        If another process removes the file at once, the rows stay in memory.
+        """
+        path = self._folder / f"{uuid4().hex}.safetensors"
+        write_file(path, self._head, *(column[:].data for column in self.columns))
+        try:
+            shard = Shard.read(path).opened()
+        except FileNotFoundError:
+            return self.detached()
         shard.checked = np.ones(len(self), dtype=bool)
         return shard
 
+    def detached(self) -> Shard:
+        """Return a copy in memory, which does not change if the given rows change."""
+        return Shard.of(self._folder, self.digests, self.columns.rows[:].copy())
+
     @cached_property
     def columns(self) -> Columns:
-        """The content, read-only; large files are mapped, so that processes share the memory."""
-        with self._file() as file:
-            self.checked = _mark_used(file, cast(Path, self.path), len(self))
-            return self._columns_in(file.read() if self.size < SMALL_BYTES else _mapped(file))
-
-    @property
-    def rows(self) -> np.ndarray:
-        """All rows, of shape (n, ...)."""
-        return self.columns.rows
+        """The content; that of a large file stays there until it is indexed."""
+        file = self._file()
+        self.checked = _mark_used(file, cast(Path, self.path), len(self))
+        if self.size >= SMALL_BYTES:
+            weakref.finalize(self, file.close)
+            return self._columns_in(file)
+        with file:
+            content = file.read()
+        if len(content) != self.size:
+            raise TornShardError(self.path)
+        return self._columns_in(content)
 
     @cached_property
     def digests(self) -> list[bytes]:
         """The digest of each row."""
         if self.is_open():
-            joined = self.columns.digests.tobytes()
+            keys = self.columns.keys[:]
         else:
             with self._file() as file:
-                file.seek(-16 * len(self), os.SEEK_END)
-                joined = file.read()
-        digests: list[bytes] = np.frombuffer(joined, "V16").tolist()
+                keys = self._keys_in(file)[:]
+        digests: list[bytes] = keys["digest"].copy().view("V16").reshape(-1).tolist()
         return digests
 
     def find(self, digests: Iterable[bytes]) -> dict[bytes, int]:
@@ -163,13 +169,13 @@ class Shard:
 
         Raises
         ------
-        FileNotFoundError, TornShardError
-            If the file has vanished or is damaged.
+        OSError, TornShardError
+            If the file has vanished, cannot be read, or is damaged.
         """
         if self.is_open():
-            return _search(self.columns.order, self.columns.digests, digests)
-        with self._file() as file:  # mapped for the search only, and not marked as used
-            return _search(*self._keys_in(_mapped(file)), digests)
+            return search_keys(self.columns.keys, list(digests))
+        with self._file() as file:  # open for the search only, and not marked as used
+            return search_keys(self._keys_in(file), list(digests))
 
     def opened(self) -> Shard:
         """Open the file and return the shard: the rows stay readable if the file is removed."""
@@ -177,114 +183,135 @@ class Shard:
         return self
 
     def is_open(self) -> bool:
-        """Return whether the content is in memory or mapped."""
+        """Return whether the content is in memory, or the file is open."""
         return "columns" in vars(self)
 
     def is_gone(self) -> bool:
         """Return whether the rows are in use here although others find no file."""
         return self.is_open() and not (self.path and self.path.exists())
 
-    def is_readable(self) -> bool:
-        """Return whether the content is open, or in a readable file of the right size."""
-        if self.is_open():
-            return True
-        path = cast(Path, self.path)
-        try:
-            return path.stat().st_size == self.size and os.access(path, os.R_OK)
-        except OSError:
-            return False
-
     def is_whole(self, rows: np.ndarray) -> bool:
         """Return whether each of ``rows`` is as it was written.
 
         A process reads every row once for this.
+
+        Raises
+        ------
+        OSError, TornShardError
+            If the file has vanished, cannot be read, or has become too short.
         """
-        try:
-            new = rows[~self.opened().checked[rows]]
-        except (FileNotFoundError, TornShardError):
-            return False
-        if len(new):
-            self.checked[new] = np.fromiter(self._sums(new), "<u4") == self.columns.checksums[new]
-            self._release_pages()
+        for part in self._blocks(rows[~self.opened().checked[rows]]):
+            self.checked[part] = self._compare(part, self.columns.rows[part])
         return bool(self.checked[rows].all())
 
     def salvaged(self) -> Shard:
         """Return the rows that are whole as a shard in memory."""
-        self.is_whole(np.arange(len(self)))
-        rows = np.flatnonzero(self.checked)
-        if not len(rows):
-            return Shard.of([], np.empty((0, *self.like[0]), self.like[1]))
-        return Shard.of([self.digests[row] for row in rows], self.rows[rows])
+        shape, dtype = self.like
+        self.checked[:] = False
+        try:
+            self.is_whole(np.arange(len(self)))
+            rows = np.flatnonzero(self.checked)
+            values = np.empty((len(rows), *shape), dtype)
+            self.copy(rows, values, np.arange(len(rows)))
+            return Shard.of(self._folder, [self.digests[row] for row in rows], values)
+        except (OSError, TornShardError):  # nothing can be read
+            return Shard.of(self._folder, [], np.empty((0, *shape), dtype))
 
     def copy(self, rows: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
-        """Copy ``rows`` to the increasing positions ``at`` of ``out``."""
-        if len(at) == at[-1] - at[0] + 1:  # adjacent positions: one copy without a check of each
-            np.take(self.rows, rows, axis=0, out=out[at[0] : at[-1] + 1], mode="clip")
-        else:
-            out[at] = self.rows[rows]
-        self._release_pages()
+        """Copy ``rows`` to the positions ``at`` of ``out``.
+
+        Raises
+        ------
+        OSError, TornShardError
+            If a row cannot be read, or is no longer as it was written.
+        """
+        for part, to in zip(self._blocks(rows), self._blocks(at), strict=True):
+            if self.path is None:
+                out[to] = self.columns.rows[part]
+                continue
+            self.checked[part] = False  # also if they cannot be read
+            values = self.columns.rows[part]
+            self.checked[part] = self._compare(part, values)
+            if not self.checked[part].all():
+                raise TornShardError(self.path)
+            out[to] = values
 
     def remove(self) -> int:
         """Remove the file and return the bytes freed."""
         return remove_file(self.path) if self.path else 0
 
-    def _release_pages(self) -> None:
-        """Give mapped pages back: the system caches them, and this process does not grow."""
-        buffer: object = self.rows.base
-        if isinstance(buffer, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            buffer.madvise(mmap.MADV_DONTNEED)
-
-    def _file(self) -> BinaryIO:
+    def _file(self) -> FileIO:
         """Open the file, which must have the right size."""
         path = cast(Path, self.path)  # a shard without a file has its columns in memory
-        file = path.open("rb")
+        file = path.open("rb", buffering=0)
         if os.fstat(file.fileno()).st_size != self.size:
             file.close()
             raise TornShardError(path)
         return file
 
-    def _columns_in(self, buffer: bytes | mmap.mmap) -> Columns:
+    def _columns_in(self, content: bytes | FileIO) -> Columns:
         shape, dtype = self.like
-        n = len(self)
-        rows = np.ndarray((n, *shape), dtype, buffer, len(self._head))
-        checksums = np.ndarray(n, "<u4", buffer, self.size - TAIL_BYTES * n)
-        return Columns(rows, checksums, *self._keys_in(buffer))
+        rows = column_of(content, (len(self), *shape), dtype, len(self._head))
+        return Columns(rows, self._keys_in(content))
 
-    def _keys_in(self, buffer: bytes | mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
-        n = len(self)
-        order = np.ndarray(n, "<u4", buffer, self.size - 20 * n)
-        return order, np.ndarray((n, 16), "u1", buffer, self.size - 16 * n)
+    def _keys_in(self, content: bytes | FileIO) -> Column:
+        return column_of(content, (len(self),), KEY, self.size - KEY.itemsize * len(self))
 
-    def _sums(self, rows: np.ndarray) -> Iterator[int]:
-        """Yield the checksum of each of ``rows``.
+    def _blocks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Divide ``rows`` into parts that are read at once."""
+        step = max(1, BLOCK_BYTES // max(1, _row_bytes(self.like)))
+        return (rows[start : start + step] for start in range(0, len(rows), step))
 
-        It covers the header and the digest too, so that no row is read as another row or in
-        another shape, and one entry of the order, so that all entries are covered.
+    def _compare(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return whether the ``values`` of each of ``rows`` have its checksum."""
+        keys = self.columns.keys[rows]
+        are_equal: np.ndarray = keys["checksum"] == self._sums(keys, values)
+        return are_equal
+
+    def _sums(self, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return the checksums of some rows, of which the keys and values are given.
+
+        They cover the header and the digest too, so that no row is read as another row, in another
+        shape or in another table, and one entry of the order, so that all entries are covered.
         """
         seed = crc32(self._head)
-        values = self.rows.reshape(len(self), -1).view("u1")  # (n, bytes of a row)
-        order = self.columns.order[rows, None].view("u1")  # (len(rows), 4)
-        marks = np.hstack([order, self.columns.digests[rows]])  # (len(rows), 20)
-        for row, mark in zip(rows.tolist(), marks, strict=True):
-            yield crc32(values[row], crc32(mark, seed))
+        marks = keys.view("u1").reshape(len(keys), KEY.itemsize)[:, 4:]  # (n, 20)
+        values = values.reshape(len(keys), prod(self.like[0])).view("u1")  # (n, bytes of a row)
+        sums = [crc32(v.data, crc32(m.data, seed)) for v, m in zip(values, marks, strict=True)]
+        return np.array(sums, "<u4")
 
 
-def _search(order: np.ndarray, held: np.ndarray, digests: Iterable[bytes]) -> dict[bytes, int]:
-    """Return the row of each of the ``digests`` that is among those ``held``."""
-    found = {}
-    with suppress(IndexError):  # a damaged order finds nothing, or finds rows that have the digest
-        for digest in digests:
-            at = bisect_left(order, digest, key=lambda row: held[row].tobytes())
-            if at < len(order) and held[order[at]].tobytes() == digest:
-                found[digest] = int(order[at])
-    return found
+class BadShards:
+    """The shards that a lookup could not use.
+
+    Attributes
+    ----------
+    torn : list of Shard
+        Those whose file is damaged.
+    lost : list of Shard
+        Those whose file has vanished, or cannot be read.
+    """
+
+    def __init__(self) -> None:
+        self.torn: list[Shard] = []
+        self.lost: list[Shard] = []
+
+    @contextmanager
+    def noting(self, shard: Shard) -> Iterator[None]:
+        """Note an error of ``shard`` instead of raising it."""
+        try:
+            yield
+        except TornShardError:
+            self.torn.append(shard)
+        except OSError:
+            self.lost.append(shard)
 
 
-def _mark_used(file: BinaryIO, path: Path, n: int) -> np.ndarray:
+def _mark_used(file: FileIO, path: Path, n: int) -> np.ndarray:
     """Renew the file's time stamp and return which of its ``n`` rows are known to be whole."""
     stamp, whole = _checked.get(path, (None, np.zeros(n, dtype=bool)))
     # Another stamp means that other processes have used the file, or that it has changed.
-    if stamp != os.fstat(file.fileno()).st_mtime_ns:
+    if stamp != os.fstat(file.fileno()).st_mtime_ns or len(whole) != n:
         whole = np.zeros(n, dtype=bool)
     # Finer than the stamps that the system gives, so that no later change has the same stamp.
     now = time.time_ns()
@@ -294,25 +321,20 @@ def _mark_used(file: BinaryIO, path: Path, n: int) -> np.ndarray:
     return whole
 
 
-def _mapped(file: BinaryIO) -> mmap.mmap:
-    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
 @lru_cache(maxsize=256)
-def _head(like: Like, n: int) -> bytes:
+def _head(like: Like, n: int, table: str) -> bytes:
     """Return the header of a shard; the rows after it are aligned to 64 bytes."""
     shape, dtype = like
     of_rows = next(kind for kind, text in DTYPES.items() if text == dtype.str)
-    table, end = {}, 0
+    head: dict[str, Any] = {"__metadata__": {"table": table}}
+    end = 0
     for column, kind, full, size in (
         ("rows", of_rows, (n, *shape), _row_bytes(like)),
-        ("checksums", "U32", (n,), 4),
-        ("order", "U32", (n,), 4),
-        ("digests", "U8", (n, 16), 16),
+        ("keys", "U8", (n, KEY.itemsize), KEY.itemsize),
     ):
-        table[column] = {"dtype": kind, "shape": full, "data_offsets": (end, end + n * size)}
+        head[column] = {"dtype": kind, "shape": full, "data_offsets": (end, end + n * size)}
         end += n * size
-    text = json.dumps(table).encode()
+    text = json.dumps(head).encode()
     text += b" " * (-(8 + len(text)) % 64)
     return struct.pack("<Q", len(text)) + text
 
@@ -326,7 +348,8 @@ def _read_head(path: Path, size: int, stamp: int) -> tuple[Like, int]:  # noqa: 
     Raises
     ------
     TornShardError
-        If the header is not that of a shard, or the file is not as long as the header demands.
+        If the header is not that of a shard in this folder, or the file is not as long as the
+        header demands.
     """
     with path.open("rb") as file:
         start = file.read(8 + HEAD_BYTES)
@@ -335,10 +358,11 @@ def _read_head(path: Path, size: int, stamp: int) -> tuple[Like, int]:  # noqa: 
         described = json.loads(start[8 : 8 + length])["rows"]
         n, *shape = map(index, described["shape"])
         like = tuple(shape), np.dtype(DTYPES[described["dtype"]])
-        head = _head(like, n)
-    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        np.empty((0, *shape), like[1])  # an error if no array has this shape
+        head = _head(like, n, path.parent.name)
+    except (struct.error, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise TornShardError(path) from error
-    expected_size = len(head) + n * (_row_bytes(like) + TAIL_BYTES)
+    expected_size = len(head) + n * (_row_bytes(like) + KEY.itemsize)
     if n < 1 or start[: 8 + length] != head or size != expected_size:
         raise TornShardError(path)
     return like, n
@@ -348,8 +372,16 @@ def _row_bytes(like: Like) -> int:
     return prod(like[0]) * like[1].itemsize
 
 
-def whole_shards(paths: Iterable[Path]) -> Iterator[Shard]:
-    """Yield the shards in the files ``paths`` that exist and are as long as they must be."""
+def sort_shards(paths: Iterable[Path]) -> tuple[list[Shard], list[Path]]:
+    """Return the shards in files that are as long as they must be, and the other files.
+
+    Files that vanish or cannot be read are in neither list.
+    """
+    shards, torn = [], []
     for path in paths:
-        with suppress(FileNotFoundError, TornShardError):
-            yield Shard.read(path)
+        with suppress(OSError):
+            try:
+                shards.append(Shard.read(path))
+            except TornShardError:
+                torn.append(path)
+    return shards, torn

@@ -18,12 +18,13 @@ import numpy as np
 
 from .._support.files import explained, find_files, remove_file, remove_stale
 from .._support.hashing import hash_parts
-from .folder import CacheFolder, describe
+from .columns import TornShardError
+from .folder import CacheFolder, make_folder, write_in
 from .rows import Rows, to_bfloat16
-from .shard import BFLOAT16, DTYPES, SHARD_NAME, SMALL_BYTES, Like, Shard, TornShardError
+from .shard import BFLOAT16, DTYPES, SHARD_NAME, SMALL_BYTES, BadShards, Like, Shard
 
 # Part of the name of every folder: files in another layout go to other folders.
-FORMAT = b"2"
+FORMAT = b"3"
 
 # Approximate size of a shard, and the number of small shards that are joined to one.
 SHARD_BYTES, MANY = 64 * 2**20, 16
@@ -71,7 +72,7 @@ class Table:
         try:
             with _unless_refused():  # append() warns
                 if not spare:
-                    self._folder.mkdir(parents=True, exist_ok=True)
+                    make_folder(self._folder)
                 remove_stale(self._folder)
             self._refresh()
         except OSError as error:
@@ -138,7 +139,7 @@ class Table:
         Returns
         -------
         Rows
-            A sequence of n rows.
+            A sequence of n rows.  Indexing it raises an OSError if a row was damaged meanwhile.
 
         Raises
         ------
@@ -156,10 +157,13 @@ class Table:
         return Rows(self._shards, self._starts, positions)
 
     def find(self, digests: Iterable[bytes]) -> tuple[list[bytes], np.ndarray]:
-        """Return the digests that have a row, each once, and these rows in memory."""
-        positions = self._found(list(dict.fromkeys(digests)))
-        rows = Rows(self._shards, self._starts, np.array(list(positions.values()), dtype=np.int64))
-        return list(positions), rows[:]
+        """Return the digests that have a row, each once, and these rows as they are on disk."""
+        wanted = list(dict.fromkeys(digests))
+        for _ in range(3):  # again if a row was damaged after it was found
+            found = list(self._found(wanted))
+            with suppress(OSError):
+                return found, self.rows(found).stored(slice(None))
+        return [], self.rows([]).stored(slice(None))
 
     def store(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
         """Keep rows as :meth:`append` does, but raise the errors of the disk."""
@@ -219,17 +223,19 @@ class Table:
         n_bytes = rows.nbytes + sum(shard.size for shard in small)
         if not (self._on and len(small) >= MANY and rows.nbytes < SMALL_BYTES and n_bytes < most):
             small = []
-        if small and (found := self._found(_digests_in(small))):
-            digests = [*found, *digests]
-            rows = np.concatenate([self.rows(list(found)).stored(slice(None)), rows])
-        shard = Shard.of(digests, rows)
+        if small:
+            found, before = self.find(_digests_in(small))
+            if found:
+                digests, rows = [*found, *digests], np.concatenate([before, rows])
+            else:
+                small = []
+        shard = Shard.of(self._folder, digests, rows)
         if self._on and self._cache.make_space(shard.size, evict=not self._spare):
-            describe(self._folder, self._fingerprint)
-            shard = shard.written(self._folder)
+            shard = write_in(self._folder, self._fingerprint, shard.written)
         elif self._spare:
             return
         else:
-            shard = Shard.of(digests, rows.copy())  # the caller may write to its own
+            shard = shard.detached()  # the caller may write to its own rows
         if small:
             self._keep([kept for kept in self._shards if kept not in small])
         self._add(shard)
@@ -247,7 +253,7 @@ class Table:
                     self._add(Shard.read(path))
                 except FileNotFoundError:
                     vanished = True
-                except PermissionError:  # it belongs to another user
+                except OSError:  # it belongs to another user, or the disk fails
                     self._seen.add(path)
                 except TornShardError:
                     remove_file(path)
@@ -265,28 +271,23 @@ class Table:
 
         Rows that were found whole once stay, even if their file is removed.
         """
-        while True:
-            positions = self._positions(digests)
-            rows_by_shard = self._by_shard(positions.values())
-            torn = [shard for shard, rows in rows_by_shard if not shard.is_whole(rows)]
-            if not torn:
+        while True:  # each turn removes shards for good
+            bad = BadShards()
+            positions = self._looked_up(digests, bad)
+            for shard, at in self._by_shard(positions.values()):
+                with bad.noting(shard):
+                    if not shard.is_whole(at):
+                        raise TornShardError(shard.path)
+            if not bad.torn and not bad.lost:
                 return positions
-            for shard in torn:
+            for shard in bad.torn:
                 shard.remove()
-            self._keep([self._saved(s.salvaged()) if s in torn else s for s in self._shards])
+            usable = [shard for shard in self._shards if shard not in bad.lost]
+            shards = [self._saved(s.salvaged()) if s in bad.torn else s for s in usable]
+            self._keep([shard for shard in shards if len(shard)])
             self._refresh()  # another process may have joined them to one
 
-    def _positions(self, digests: Collection[bytes]) -> dict[bytes, int]:
-        """Return the position of each of the ``digests`` that a shard has, whole or not."""
-        while True:
-            try:
-                return self._looked_up(digests)
-            except (FileNotFoundError, PermissionError, TornShardError):
-                # The files have changed since the shards were added.
-                self._keep([shard for shard in self._shards if shard.is_readable()])
-                self._refresh()
-
-    def _looked_up(self, digests: Collection[bytes]) -> dict[bytes, int]:
+    def _looked_up(self, digests: Collection[bytes], bad: BadShards) -> dict[bytes, int]:
         """Search the shards, or enter all digests into the index if there are many to look up.
 
         Only the index takes longer the more rows there are.
@@ -296,18 +297,20 @@ class Table:
             n_searches = len(self._shards) * (len(new) + 2)  # opening a shard counts as two
             complete = n_searches * SEARCH_COST > self._starts[-1]
             for shard, start in zip(self._shards, self._starts, strict=False):
-                if complete:
-                    _enter(self._index, shard, start)
-                else:
-                    rows = shard.find(name for name in new if name not in self._index)
-                    self._index |= {name: start + row for name, row in rows.items()}
+                with bad.noting(shard):
+                    if complete:
+                        _enter(self._index, shard, start)
+                    else:
+                        rows = shard.find(name for name in new if name not in self._index)
+                        self._index |= {name: start + row for name, row in rows.items()}
             self._is_complete = complete
         return {name: self._index[name] for name in digests if name in self._index}
 
     def _saved(self, shard: Shard) -> Shard:
         """Write a shard to disk and return it; return it as it is if that fails."""
         with suppress(OSError):
-            return shard.written(self._folder) if len(shard) and self._on else shard
+            if self._on and len(shard):
+                return write_in(self._folder, self._fingerprint, shard.written)
         return shard
 
     def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[Shard, np.ndarray]]:
@@ -347,7 +350,7 @@ def _digests_in(shards: Iterable[Shard]) -> list[bytes]:
     """Return the digests of the shards that other processes have not removed meanwhile."""
     digests: list[bytes] = []
     for shard in shards:
-        with suppress(FileNotFoundError, TornShardError):
+        with suppress(OSError, TornShardError):
             digests += shard.digests
     return digests
 

@@ -34,8 +34,7 @@ class Frozen:
     Parameters
     ----------
     rows : list of sequences
-        For each tap, one row for each item that could be decoded: an array, or memory-mapped rows
-        of the cache.
+        For each tap, one row for each item that could be decoded: an array, or rows of the cache.
     kept : ndarray of int
         Positions of the items that could be decoded.
     failed : dict of int to DecodeError

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktransfer import ActivationCache
-from sktransfer.cache import folder as folders
-from sktransfer.cache.blobs import HEAD, Blobs
+from sktransfer._support import files as support
+from sktransfer._support.files import SEAL
+from sktransfer.cache.blobs import Blobs
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 CONTENT = b"the weights of a head"
-SIZE = HEAD.size + len(CONTENT)
+SIZE = SEAL.size + len(CONTENT)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_lookup_makes_no_folder(cache):
 # Damage
 
 
-@pytest.mark.parametrize("length", [0, 5, HEAD.size, SIZE - 1])
+@pytest.mark.parametrize("length", [0, 5, SEAL.size, SIZE - 1])
 def test_a_truncated_blob_is_absent_and_removed(filled, length):
     (path,) = files(filled)
     path.write_bytes(path.read_bytes()[:length])
@@ -135,7 +136,7 @@ def test_pruning_everything_leaves_an_empty_folder(filled):
     assert list(Path(filled.dir).iterdir()) == []
 
 
-@pytest.mark.parametrize("owner", [Path, folders], ids=["no folder", "no space"])
+@pytest.mark.parametrize("owner", [Path, support], ids=["no folder", "no space"])
 def test_a_disk_that_takes_nothing_is_no_error(cache, monkeypatch, owner):
     name = "mkdir" if owner is Path else "write_file"
     monkeypatch.setattr(owner, name, refuse)
@@ -144,7 +145,7 @@ def test_a_disk_that_takes_nothing_is_no_error(cache, monkeypatch, owner):
 
 
 def test_a_file_that_cannot_be_read_is_absent(filled, monkeypatch):
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert filled.blobs("heads").get(b"key") is None
     assert len(files(filled)) == 1
 
@@ -155,7 +156,7 @@ def test_a_folder_that_can_only_be_read_serves(filled, monkeypatch):
 
 
 def test_blobs_need_no_cache_around_them(tmp_path):
-    blobs = Blobs(tmp_path, admit=lambda n_bytes: n_bytes <= SIZE)
+    blobs = Blobs(tmp_path, keep=lambda n_bytes, write: write() if n_bytes <= SIZE else None)
     blobs.put(b"key", CONTENT)
     blobs.put(b"another key", CONTENT + b"!")
     assert blobs.get(b"key") == CONTENT

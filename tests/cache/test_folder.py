@@ -320,7 +320,7 @@ def test_a_limit_holds_at_every_instant(tmp_path, rows, monkeypatch):
 
 
 def test_rows_that_exceed_the_limit_are_kept_in_part(tmp_path, rows):
-    cache = ActivationCache(tmp_path, max_bytes=800)
+    cache = ActivationCache(tmp_path, max_bytes=700)
     with pytest.warns(UserWarning, match="max_bytes must be more than the rows of one run take"):
         cache.table("prefix").append(names(10), rows)
     assert cache.table("prefix").missing(names(10)) == list(range(8))
@@ -335,14 +335,14 @@ def test_a_row_larger_than_the_limit_stays_in_memory(tmp_path, rows):
     assert shards(tmp_path) == []
 
 
-@pytest.mark.parametrize("small_bytes", [0, 2**20], ids=["mapped", "read"])
+@pytest.mark.parametrize("small_bytes", [0, 2**20], ids=["large", "small"])
 def test_rows_in_use_stay_readable_after_their_removal(tmp_path, rows, monkeypatch, small_bytes):
     monkeypatch.setattr("sktransfer.cache.shard.SMALL_BYTES", small_bytes)
-    cache = ActivationCache(tmp_path, max_bytes=900)
+    cache = ActivationCache(tmp_path, max_bytes=1000)
     table = cache.table("prefix")
     table.append(names(3), rows[:3])
     with pytest.warns(
-        UserWarning, match=r"max_bytes must be more than the rows of one run take; got 900"
+        UserWarning, match=r"max_bytes must be more than the rows of one run take; got 1000"
     ):
         table.append(names(3, 3), rows[3:6])
     table.append(names(3, 6), rows[6:9])  # the warning comes once
@@ -357,8 +357,40 @@ def test_a_folder_describes_its_content(filled):
     assert '"made with"' in about
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "\xff"])
-def test_rows_are_counted_even_if_their_description_is_lost(filled, text):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 100_000,  # nested too deeply
+        b'{"fingerprint": ' + b"[" * 100_000,
+        b'{"fingerprint": ["prefix"]}',
+        b'{"fingerprint": 5}',
+        b'{"fingerprint": null}',
+        b'{"fingerprint": "\\ud800"}',  # half a character
+        b'{"fingerprint": "\\u001b[31m"}',  # a colour for the terminal
+        b'{"fingerprint": ' + b"9" * 5000 + b"}",
+        b'{"fingerprint": "prefix"' + b" " * folders.ABOUT_BYTES + b"}",
+    ],
+    ids=range(13),
+)
+def test_rows_are_counted_even_if_their_description_is_damaged(filled, content):
     (folder,) = filled.dir.iterdir()
-    (folder / folders.ABOUT).write_bytes(text.encode("latin-1"))
+    (folder / folders.ABOUT).write_bytes(content)
     assert filled.info()[folder.name]["rows"] == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize("lost", ["description", "shard", "blob"])
+def test_a_pipe_instead_of_a_file_does_not_block(filled, lost):
+    filled.blobs("heads").put(b"key", b"content")
+    name = {"description": folders.ABOUT, "shard": "*.safetensors", "blob": "*.blob"}[lost]
+    for path in list(filled.dir.glob(f"*/{name}")):
+        path.unlink()
+        os.mkfifo(path)
+    assert filled.table("prefix").missing(names(10)) == (list(range(10)) if lost == "shard" else [])
+    assert filled.blobs("heads").get(b"key") == (None if lost == "blob" else b"content")
+    filled.info()
+    filled.prune()

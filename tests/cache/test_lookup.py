@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktransfer import ActivationCache
+from sktransfer.cache.columns import KEY
 from sktransfer.cache.shard import Shard
 from sktransfer.data.digests import digest
 
@@ -38,9 +39,9 @@ def test_a_lookup_of_one_digest_does_not_go_through_all(cache, monkeypatch, is_o
 def test_a_search_finds_what_a_list_of_all_digests_finds(held, data):
     asked = data.draw(st.lists(st.sampled_from(held) | digests_))
     expected = {name: held.index(name) for name in asked if name in held}
-    shard = Shard.of(held, np.zeros((len(held), 2)))
     with TemporaryDirectory() as folder:
-        for searched in (shard, Shard.read(shard.written(Path(folder)).path)):
+        shard = Shard.of(Path(folder), held, np.zeros((len(held), 2)))
+        for searched in (shard, Shard.read(shard.written().path)):
             assert searched.find(asked) == expected
             assert searched.digests == held
 
@@ -53,7 +54,7 @@ def test_a_damaged_order_never_finds_a_wrong_row(entry, bit):
         ActivationCache(folder).table("prefix").append(held, rows)
         (path,) = Path(folder).glob("*/*.safetensors")
         content = bytearray(path.read_bytes())
-        content[-5 * 20 + 4 * entry] ^= 1 << bit
+        content[-5 * KEY.itemsize + KEY.itemsize * entry + KEY.fields["order"][1]] ^= 1 << bit
         path.write_bytes(content)
         found = Shard.read(path).find(held)
         assert found.items() <= {name: at for at, name in enumerate(held)}.items()

@@ -3,6 +3,7 @@
 import os
 import struct
 import time
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from sktransfer import ActivationCache
+from sktransfer.cache import table as tables
+from sktransfer.cache.columns import KEY
+from sktransfer.cache.shard import _head
 from sktransfer.data.digests import digest
 
 NAMES = [digest(bytes([i])) for i in range(5)]
 ROWS = np.random.default_rng(0).standard_normal((5, 2, 3), dtype=np.float32)
-SIZE = 5 * (24 + 24) + 320  # rows, checksums, order and digests behind a header
+SIZE = 5 * (24 + 24) + 256  # rows and keys behind a header
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -52,11 +56,11 @@ def shard(tmp_path):
 
 def test_a_shard_is_a_safetensors_file(shard):
     columns = load_file(shard)
-    assert set(columns) == {"rows", "checksums", "order", "digests"}
+    assert set(columns) == {"rows", "keys"}
     np.testing.assert_array_equal(columns["rows"], ROWS)
-    assert [bytes(name) for name in columns["digests"]] == NAMES
-    assert columns["checksums"].shape == (5,)
-    assert [NAMES[row] for row in columns["order"]] == sorted(NAMES)
+    keys = columns["keys"].view(KEY).reshape(-1)
+    assert [bytes(name) for name in keys["digest"]] == NAMES
+    assert [NAMES[row] for row in keys["order"]] == sorted(NAMES)
 
 
 def test_rows_lie_at_a_multiple_of_64_bytes(shard):
@@ -94,7 +98,7 @@ def test_a_flipped_bit_never_changes_a_row(position, bit):
             np.testing.assert_array_equal(row, ROWS[i])
 
 
-@pytest.mark.parametrize("small_bytes", [0, 2**20], ids=["mapped", "read"])
+@pytest.mark.parametrize("small_bytes", [0, 2**20], ids=["large", "small"])
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-1], lambda b: b + b"\0"])
 def test_a_shard_damaged_after_a_table_was_opened_is_missing(
     shard, monkeypatch, small_bytes, damage
@@ -128,7 +132,7 @@ def flip(path, row):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("small_bytes", [0, 2**20], ids=["mapped", "read"])
+@pytest.mark.parametrize("small_bytes", [0, 2**20], ids=["large", "small"])
 def test_whole_rows_stay_when_others_are_not(shard, monkeypatch, small_bytes):
     monkeypatch.setattr("sktransfer.cache.shard.SMALL_BYTES", small_bytes)
     flip(shard, 3)
@@ -163,17 +167,17 @@ def test_a_file_that_changes_is_checked_again(shard, tmp_path):
 
 
 def test_swapped_digests_do_not_swap_rows(shard, tmp_path):
-    content = shard.read_bytes()
-    swapped = content.replace(NAMES[0] + NAMES[1], NAMES[1] + NAMES[0])
-    shard.write_bytes(swapped)
-    assert swapped != content
+    content = bytearray(shard.read_bytes())
+    keys = np.frombuffer(content, KEY, offset=len(content) - 5 * KEY.itemsize)
+    keys["digest"][:2] = keys["digest"][1::-1].copy()
+    shard.write_bytes(content)
     assert list(found_rows(tmp_path)) == [2, 3, 4]
 
 
-def test_a_row_is_checked_once_in_a_process(shard, tmp_path, monkeypatch):
+def test_a_lookup_checks_a_row_once_in_a_process(shard, tmp_path, monkeypatch):
     found_rows(tmp_path)
     monkeypatch.setattr("sktransfer.cache.shard.crc32", lambda *args: 0)  # would find damage now
-    assert len(found_rows(tmp_path)) == 5
+    assert ActivationCache(tmp_path).table("prefix").missing(NAMES) == []
 
 
 def test_a_copy_serves_for_a_damaged_row(tmp_path):
@@ -221,9 +225,34 @@ def test_a_file_that_is_no_shard_is_removed(shard, tmp_path, content):
     assert not impostor.exists()
 
 
+@pytest.mark.parametrize("shape", [(1,) * 99, (-6,), (0, 10**30)], ids=str)
+def test_a_file_of_a_shape_that_no_array_has_is_removed(shard, tmp_path, shape):
+    impostor = shard.with_name(f"{'a' * 32}.safetensors")
+    head = _head((shape, np.dtype("<f4")), 1, shard.parent.name)
+    impostor.write_bytes(head + bytes(4 * prod(shape) + KEY.itemsize))
+    assert len(found_rows(tmp_path)) == 5
+    assert not impostor.exists()
+
+
+@pytest.mark.parametrize("search_cost", [0, 10**9], ids=["searched", "indexed"])
+@pytest.mark.parametrize("error", [PermissionError, OSError])
+def test_a_shard_that_can_no_longer_be_opened_is_missing(
+    shard, tmp_path, monkeypatch, error, search_cost
+):
+    def fail(*args, **options):
+        raise error
+
+    table = ActivationCache(tmp_path).table("prefix")
+    monkeypatch.setattr(tables, "SEARCH_COST", search_cost)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fail)  # os.access would report that the file is readable
+        assert table.missing(NAMES) == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(list(found_rows(tmp_path).values()), ROWS)
+
+
 def test_shards_of_another_shape_are_skipped(shard, tmp_path):
     other = ActivationCache(tmp_path / "other")
-    other.table("prefix").append(NAMES[:1], np.ones((1, 7)))
+    other.table("prefix").append(NAMES[:1], np.ones((1, 7)))  # two prefixes with one fingerprint
     path = only_shard(other.dir)
     path.rename(shard.with_name(f"{'f' * 32}.safetensors"))
     table = ActivationCache(tmp_path).table("prefix")

@@ -54,10 +54,10 @@ def test_rows_are_returned_as_they_were_appended(data, dtype, shape):
             np.testing.assert_array_equal(found, values[wanted])
 
 
-@pytest.fixture(params=["in memory", "read", "mapped"])
+@pytest.fixture(params=["in memory", "small files", "large files"])
 def kept(request, cache, rows, monkeypatch):
-    """Rows of three shards, in memory, read or mapped."""
-    if request.param != "read":
+    """Rows of three shards, in memory, in small files or in large ones."""
+    if request.param == "large files":
         monkeypatch.setattr("sktransfer.cache.shard.SMALL_BYTES", 0)
     table = cache.table("prefix")
     table._on = request.param != "in memory"
