@@ -216,14 +216,14 @@ def check(
 
 @cache_app.command()
 def info(folder: CacheDir) -> None:
-    """Show the number of rows, bytes and files of each fingerprint in a cache."""
+    """Show the number of rows, bytes and files of each kind of content in a cache."""
     from ..cache import ActivationCache
 
     tables = ActivationCache(folder).info()
     rows = [(name, *map(str, stored.values())) for name, stored in tables.items()]
-    print_table(("fingerprint", "rows", "bytes", "shards"), rows)
+    print_table(("content", "rows", "bytes", "shards"), rows)
     n_bytes = sum(stored["bytes"] for stored in tables.values())
-    print(f"{len(tables)} fingerprints, {n_bytes} bytes", file=sys.stderr)
+    print(f"{len(tables)} kinds of content, {n_bytes} bytes", file=sys.stderr)
 
 
 @cache_app.command()

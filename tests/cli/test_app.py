@@ -198,8 +198,8 @@ def test_the_cache_of_extract_can_be_shown_and_pruned(run, folder, tmp_path):
     code, out, error = run("cache", "info", cache)
     head, *table = rows(out)
     n_bytes = sum(stored["bytes"] for stored in tables.values())
-    assert error == f"{len(tables)} fingerprints, {n_bytes} bytes\n"
-    assert (code, head) == (0, ["fingerprint", "rows", "bytes", "shards"])
+    assert error == f"{len(tables)} kinds of content, {n_bytes} bytes\n"
+    assert (code, head) == (0, ["content", "rows", "bytes", "shards"])
     assert {name: int(n) for name, n, *_ in table} == {k: v["rows"] for k, v in tables.items()}
     code, out, _ = run("cache", "prune", cache, "--max-bytes", 0)
     assert code == 0
