@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from sklearn.utils import Bunch
 
 from .._support.text import printable
 from .._support.validation import did_you_mean, first_ten, require
+from .walk import Found, identity, look, look_deep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +30,6 @@ EXTENSIONS = frozenset(
 
 # Usual names of the folders of a split.  A data set whose classes all have such names is unlikely.
 TRAIN, TEST = ("train", "training"), ("val", "valid", "validation", "test", "testing")
-
-# macOS adds this folder to archives, with a file for each image that is not an image itself.
-HIDDEN = "__MACOSX"
 
 
 def load_image_folder(
@@ -89,8 +86,9 @@ def load_image_folder(
 
     Notes
     -----
-    Links are followed, except for links to a folder that contains them.  No image is opened;
-    use :func:`check_images` to find broken ones.
+    Links to folders are followed, except for those that lead to a folder that contains them, or to
+    the folder of another class.  In each class, a folder is listed once, however many links lead
+    to it.  No image is opened; use :func:`check_images` to find broken ones.
 
     Examples
     --------
@@ -132,67 +130,31 @@ def load_image_folder(
     )
 
 
-@dataclass
-class _Found:
-    """The content of a folder."""
-
-    images: list[Path] = field(default_factory=list)
-    foreign: list[Path] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
-    n_hidden: int = 0
-
-
-def _look(folder: Path, endings: Collection[str]) -> _Found:
-    """List the content of ``folder``, without that of its subfolders, sorted by name."""
-    found = _Found()
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.name.startswith(".") or path.name == HIDDEN:
-            found.n_hidden += 1
-        elif path.is_dir():
-            found.folders.append(path)
-        elif path.suffix.lower() in endings:
-            found.images.append(path)
-        else:
-            found.foreign.append(path)
-    return found
-
-
-def _look_deep(folder: Path, endings: Collection[str], above: tuple[Path, ...] = ()) -> _Found:
-    """List the content of ``folder`` and of all its subfolders.
-
-    ``above`` holds the folders that contain it, to end at a link to one of them.
-    """
-    real = folder.resolve()
-    if real in above:
-        return _Found()
-    found = _look(folder, endings)
-    for inner in found.folders:
-        below = _look_deep(inner, endings, (*above, real))
-        found.images += below.images
-        found.foreign += below.foreign
-        found.n_hidden += below.n_hidden
-    return found
-
-
 def _class_folders(
     folder: Path, classes: list[str] | None, endings: Collection[str]
-) -> tuple[dict[str, _Found], _Found]:
+) -> tuple[dict[str, Found], Found]:
     """Return the content of each class, by name, and that of ``folder`` itself."""
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"
         raise NotADirectoryError(f"dir must be a folder; got {str(folder)!r}, which {state}.")
-    outside = _look(folder, endings)
+    outside = look(folder, endings)
     names = [path.name for path in outside.folders]
     _check_layout(folder, names, outside.images, classes or ())
-    contents = {path.name: _look_deep(path, endings) for path in outside.folders}
+    # A link must not bring the images of one class into another one.
+    tops = {path: identity(path) for path in outside.folders}
+    around, others = identity(folder), set(tops.values())
+    contents = {
+        path.name: look_deep(path, endings, {around} | (others - {own}))
+        for path, own in tops.items()
+    }
     if classes is None:
         _check_full(folder, contents)
         return contents, outside
     _check_among(folder, contents, classes)
-    return {name: contents.get(name, _Found()) for name in classes}, outside
+    return {name: contents.get(name, Found()) for name in classes}, outside
 
 
-def _check_full(folder: Path, contents: dict[str, _Found]) -> None:
+def _check_full(folder: Path, contents: dict[str, Found]) -> None:
     """Raise an error if a class folder holds no image."""
     empty = [f"{name!r}: {_content(found)}" for name, found in contents.items() if not found.images]
     if empty:
@@ -204,7 +166,7 @@ def _check_full(folder: Path, contents: dict[str, _Found]) -> None:
         )
 
 
-def _check_among(folder: Path, contents: dict[str, _Found], classes: list[str]) -> None:
+def _check_among(folder: Path, contents: dict[str, Found], classes: list[str]) -> None:
     """Raise an error if a class folder is not one of ``classes``, or if there are no images."""
     others = [f"{name!r}.{did_you_mean(name, classes)}" for name in contents if name not in classes]
     if others:
@@ -249,7 +211,7 @@ def _check_layout(
         )
 
 
-def _content(found: _Found) -> str:
+def _content(found: Found) -> str:
     """Describe the content of a folder without images, for an error message."""
     if not found.foreign:
         return "empty"
@@ -330,7 +292,7 @@ def image_table(
     pd = require("pandas", "cli")
     source = Path(source)
     if source.is_dir():
-        found = _look(source, EXTENSIONS)
+        found = look(source, EXTENSIONS)
         if found.images and not found.folders:
             return pd.DataFrame({"path": [str(path) for path in found.images]}, dtype=object)
         return load_image_folder(source, classes=classes).frame

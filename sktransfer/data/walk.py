@@ -1,0 +1,92 @@
+"""List the files of a folder and of its subfolders, following links."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# macOS adds this folder to archives, with a file for each image that is not an image itself.
+HIDDEN = "__MACOSX"
+
+# The device and the number of a folder
+Identity = tuple[int, int]
+
+
+@dataclass
+class Found:
+    """The content of a folder."""
+
+    images: list[Path] = field(default_factory=list)
+    foreign: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)
+    n_hidden: int = 0
+
+
+def look(folder: Path, endings: Collection[str]) -> Found:
+    """List the content of ``folder``, without that of its subfolders, sorted by name.
+
+    A link to a folder is in ``folders`` and in ``links``.
+    """
+    found = Found()
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        path = folder / entry.name
+        if entry.name.startswith(".") or entry.name == HIDDEN:
+            found.n_hidden += 1
+        elif path.is_dir():
+            found.folders.append(path)
+            if entry.is_symlink():
+                found.links.append(path)
+        elif path.suffix.lower() in endings:
+            found.images.append(path)
+        else:
+            found.foreign.append(path)
+    return found
+
+
+def look_deep(top: Path, endings: Collection[str], seen: set[Identity]) -> Found:
+    """List the content of ``top`` and of all its subfolders, each real folder once.
+
+    ``seen`` holds the folders that are left out, and takes up those that are listed.
+    """
+    total, stack, links = Found(), [top], deque[Path]()
+    while stack or links:
+        # Links come last, so that a folder inside of ``top`` keeps its own path.
+        folder = stack.pop() if stack else links.popleft()
+        own = identity(folder)
+        if own in seen:
+            continue
+        seen.add(own)
+        found = look(folder, endings)
+        total.images += found.images
+        total.foreign += found.foreign
+        total.n_hidden += found.n_hidden
+        total.links += found.links
+        linked = set(found.links)
+        stack += [inner for inner in reversed(found.folders) if inner not in linked]
+        links += [link for link in found.links if not _leads_up(link)]
+    if total.links:
+        total.images.sort(key=_position)
+        total.foreign.sort(key=_position)
+    return total
+
+
+def identity(folder: Path) -> Identity:
+    """Return numbers that are equal for two paths of the same folder."""
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def _leads_up(link: Path) -> bool:
+    """Return True for a link to a folder that contains it."""
+    return Path(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(link))
+
+
+def _position(path: Path) -> list[tuple[bool, str]]:
+    """Return a key that sorts the files of a folder before those of its subfolders."""
+    return [*((True, part) for part in path.parts[:-1]), (False, path.name)]
