@@ -89,7 +89,7 @@ def test_an_array_is_unpacked_unchanged(array):
         np.array(["2026-01-01"], "M8[D]"),
         OddPreset(),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_a_value_that_is_not_plain_is_refused(value):
     with pytest.raises(NotPlainError):

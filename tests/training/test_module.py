@@ -43,7 +43,7 @@ def logits_of(model, X):
         {"skorch_callbacks": [ModelEMA(0.8)]},
         {"backbone": "builtin/mini", "image_size": 32},
     ],
-    ids=str,
+    ids=lambda parameters: ", ".join(parameters) or "defaults",
 )
 def test_the_module_agrees_with_predict(photos, parameters):
     X, y = photos
