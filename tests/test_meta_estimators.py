@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.tiny import coloured_photos, tiny_backbone
-from PIL import Image
+from helpers.tiny import coloured_files, coloured_photos, tiny_backbone
 from sklearn.compose import make_column_transformer
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - makes it importable
 from sklearn.frozen import FrozenEstimator
@@ -46,11 +45,7 @@ DOCUMENTED = {name: form for form, names in rows() for name in names}
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Paths in a data frame, with labels."""
-    folder = tmp_path_factory.mktemp("photos")
-    photos, y = coloured_photos(n_each=10)
-    paths = [str(folder / f"{index}.png") for index in range(len(y))]
-    for path, photo in zip(paths, photos, strict=True):
-        Image.fromarray(photo).save(path)
+    paths, y = coloured_files(tmp_path_factory.mktemp("photos"))
     return pd.DataFrame({"path": paths}), y
 
 

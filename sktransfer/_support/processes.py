@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def token() -> str:
 
     It consists of the machine, the boot, the process namespace, the process ID, and the start time
     of the process.  On systems without ``/proc`` the start time is 0, so a later process can have
-    the same name.  The name is computed in every call, because a fork changes it.
+    the same name.  A fork has another name than its parent.
 
     Examples
     --------
@@ -31,7 +32,7 @@ def token() -> str:
     True
     """
     pid = os.getpid()
-    return "-".join([*_place(), str(pid), _state_and_start(pid)[1]])
+    return "-".join([*_place(pid), str(pid), _state_and_start(pid)[1]])
 
 
 def is_alive(name: str) -> bool | None:
@@ -46,7 +47,7 @@ def is_alive(name: str) -> bool | None:
         A name that :func:`token` returned in this process or in another one.
     """
     machine, boot, namespace, pid, start = name.split("-")
-    here = _place()
+    here = _place(os.getpid())
     if machine != here[0]:
         return None
     if boot != here[1]:  # the machine has been started again
@@ -86,7 +87,8 @@ def _state_and_start(pid: int) -> tuple[str, str]:
     return fields[0].decode(), fields[19].decode()
 
 
-def _place() -> tuple[str, str, str]:
+@lru_cache(maxsize=1)
+def _place(pid: int) -> tuple[str, str, str]:  # noqa: ARG001 - a fork may be in another namespace
     """Return hashes of this machine, of its last boot, and of the namespace of the processes."""
     boot, machine, namespace = "", "", ""
     with suppress(OSError):

@@ -3,9 +3,9 @@
 import errno
 import os
 from itertools import count
-from pathlib import Path
 
 import pytest
+from helpers.disk import refuse_files
 from helpers.server import BODY
 
 from sktransfer.backbones import download as module
@@ -60,15 +60,7 @@ def test_a_slow_download_that_is_fast_enough_is_completed(
 def test_an_error_of_the_disk_names_the_file_and_the_remedy(
     server, tmp_path, monkeypatch, number, remedy, method
 ):
-    def fail(path, *args, **options):
-        raise OSError(number, os.strerror(number), str(path))
-
-    original = Path.open
-
-    def open_or_fail(path, mode="r", **options):
-        return fail(path) if mode == "xb" else original(path, mode, **options)
-
-    monkeypatch.setattr(Path, method, open_or_fail if method == "open" else fail)
+    refuse_files(monkeypatch, method, number)
     message = rf"could not be downloaded from .*{os.strerror(number)}{remedy}: .*net\.pth'?\. The "
     with pytest.raises(OSError, match=message) as caught:
         download(f"{server.url}/net.pth", tmp_path, "net.pth", address=ADDRESS)

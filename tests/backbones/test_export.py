@@ -3,11 +3,11 @@
 import errno
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.disk import refuse_files
 from helpers.hub import keep_squeezenet
 from helpers.tiny import tiny_backbone
 from helpers.tokens import dead_token, temporary
@@ -215,17 +215,9 @@ def test_random_weights_cannot_be_fetched(tmp_path):
 def test_a_folder_that_cannot_be_written_is_an_error_with_the_remedy(
     acme, tmp_path, monkeypatch, number, remedy, method
 ):
-    def fail(path, *args, **options):
-        raise OSError(number, os.strerror(number), str(path))
-
-    original = Path.open
-
-    def open_or_fail(path, mode="r", **options):
-        return fail(path) if mode == "xb" else original(path, mode, **options)
-
     fetch("acme/net", tmp_path / "to")
     before = metadata(tmp_path / "to" / "acme_net_v1_b.safetensors")
-    monkeypatch.setattr(Path, method, open_or_fail if method == "open" else fail)
+    refuse_files(monkeypatch, method, number)
     message = rf"to must be a folder that can be written; .* \({remedy}\): '.*/acme_net_v1_b"
     with pytest.raises(OSError, match=message) as caught:
         fetch("acme/net", tmp_path / "to")

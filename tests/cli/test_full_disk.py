@@ -2,9 +2,7 @@
 
 import errno
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from sktransfer import FineTuneClassifier, cli
 from sktransfer.persistence import save
@@ -12,17 +10,6 @@ from sktransfer.persistence import save
 resource = pytest.importorskip("resource", reason="needs limits on the size of files")
 
 SMALL = ("--weights", "none", "--image-size", 32)
-
-
-@pytest.fixture
-def folder(tmp_path, rng):
-    """Two classes of three images."""
-    for name in ("ants", "bees"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for index in range(3):
-            pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
-    return tmp_path / "photos"
 
 
 @pytest.fixture

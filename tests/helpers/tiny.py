@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from sktransfer import Backbone, ImagePreset
@@ -36,3 +37,12 @@ def coloured_photos(n_each=12, shape=(24, 20), seed=0, names=("blue", "green", "
     photos = np.clip(colours[index][:, None, None] + noise, 0, 255).astype(np.uint8)
     order = rng.permutation(len(index))
     return photos[order], np.array(names)[index[order]]
+
+
+def coloured_files(folder):
+    """Write ten photos of each colour to ``folder``; return their paths and labels."""
+    photos, y = coloured_photos(n_each=10)
+    paths = [str(folder / f"{index}.png") for index in range(len(y))]
+    for path, photo in zip(paths, photos, strict=True):
+        Image.fromarray(photo).save(path)
+    return paths, y

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.tiny import coloured_photos, tiny_backbone
-from PIL import Image
+from helpers.tiny import coloured_files, tiny_backbone
 
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
 
@@ -23,11 +22,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
     """Paths of images in an array, and labels."""
-    folder = tmp_path_factory.mktemp("photos")
-    photos, y = coloured_photos(n_each=10)
-    names = [str(folder / f"{index}.png") for index in range(len(y))]
-    for name, photo in zip(names, photos, strict=True):
-        Image.fromarray(photo).save(name)
+    names, y = coloured_files(tmp_path_factory.mktemp("photos"))
     return np.array(names), y
 
 
