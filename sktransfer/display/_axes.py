@@ -61,8 +61,11 @@ def as_text(name: object) -> str:
 
 
 def line_style(color: Any, label: str) -> dict[str, Any]:
-    """Return the style of a line with few points."""
-    return {"color": color, "label": as_text(label), "lw": 1.8, "ms": 5, "mec": "white", "mew": 0.8}
+    """Return the style of a line with few points, which legends show by its label."""
+    label = as_text(label)
+    if label.startswith("_"):  # matplotlib leaves such labels out of legends
+        label = f" {label}"
+    return {"color": color, "label": label, "lw": 1.8, "ms": 5, "mec": "white", "mew": 0.8}
 
 
 def add_legend(ax: Any) -> None:

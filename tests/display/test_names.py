@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sktransfer.display import TopLossesDisplay, UnfreezeDepthDisplay
+from sktransfer.display import LearningRatesDisplay, TopLossesDisplay, UnfreezeDepthDisplay
 from sktransfer.display._axes import as_text
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -41,4 +41,14 @@ def test_metrics_and_stages_are_no_formulas():
     display.figure_.canvas.draw()
     assert drawn(display.ax_.get_xticklabels()[0]) == ("$a$", False)
     assert drawn(display.ax_.yaxis.label) == ("test $y 2$", False)
+    plt.close(display.figure_)
+
+
+@pytest.mark.parametrize("name", ["_a", "__", "_nolegend_", "_child0", "_$x$"])
+def test_names_that_begin_with_an_underscore_are_in_the_legend(name):
+    rates = {name: 0.1, "b_": 0.2, "head": 0.3}
+    display = LearningRatesDisplay([{"phase": "all", "epoch": 1, "cut": 0, "lr": rates}]).plot()
+    for legend in (display.ax_.get_legend(), display.ax_.legend()):
+        shown = [drawn(text) for text in legend.get_texts()]
+        assert shown == [("head", False), ("b_", False), (f" {name}", False)]
     plt.close(display.figure_)
