@@ -1,6 +1,7 @@
 """The packages: layers, an order inside each, faces between them, fences around libraries."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -260,6 +261,21 @@ def test_a_test_file_has_at_most_400_lines(path):
 
 def test_a_file_has_at_most_400_lines(module):
     assert n_lines(MODULES[module], module) <= MOST_LINES
+
+
+@pytest.mark.parametrize("folder", ["sktransfer", "tests", "benchmarks", "pretraining"])
+def test_every_lint_exception_states_its_reason(folder):
+    exception = re.compile(r"# (noqa|type: ignore)")
+    reasoned = re.compile(
+        r"# (noqa: [A-Z0-9, ]+ - |type: ignore\[[a-z, -]+\]  # )(?!as above)\w\S* \w"
+    )
+    wrong = [
+        f"{path.name}: {line.strip()}"
+        for path in (Path(__file__).parents[1] / folder).rglob("*.py")
+        for line in path.read_text().splitlines()
+        if exception.search(line) and not reasoned.search(line)
+    ]
+    assert not wrong
 
 
 @pytest.mark.parametrize(

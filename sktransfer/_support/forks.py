@@ -69,7 +69,7 @@ class Process:
 
 
 _this = Process(os.getpid())
-_child = Process(0)  # the state of the next child; its pid is not 0 if it can use several threads
+_child = Process(0)  # the state of the next child, whose pid is not known before the fork
 _held = ExitStack()  # the locks that are held while the process forks
 
 
@@ -130,15 +130,14 @@ def has_lost_cuda() -> bool:
 def _before() -> None:
     _held.enter_context(generators.held(PATIENCE))
     _child.ran_networks = not _held.enter_context(networks.held(PATIENCE))
-    _child.used_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch's own
+    _child.used_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch does not annotate it
     # OpenMP cannot end threads that it has lost: it would wait for them.
-    has_threads = _this.pid == os.getpid() and not _this.lost_threads
-    _child.pid = int(has_threads and _close_pools())
+    has_lost_threads = _this.lost_threads or _this.pid != os.getpid()
+    _child.lost_threads = has_lost_threads or not _close_pools()
 
 
 def _after_in_parent() -> None:
     _held.close()
-    _child.pid = 0
 
 
 def _after_in_child() -> None:
@@ -147,9 +146,8 @@ def _after_in_child() -> None:
         lock.renew()
     _this.ran_networks |= _child.ran_networks
     _this.used_cuda |= _child.used_cuda
-    if _child.pid:
+    if not _child.lost_threads:  # otherwise check_process notices the new pid
         _this.pid = os.getpid()
-    _child.pid = 0
 
 
 def _close_pools() -> bool:

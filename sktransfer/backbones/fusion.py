@@ -101,10 +101,10 @@ def _is_fused(conv: nn.Module, norm: nn.Module) -> bool:
     return not (norm.training or any(hooks))
 
 
-def _convolve(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - torch's own word
+def _convolve(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - callers of a layer may pass it by this name
     """Run the convolution, and the batch norm with it if the two are fused."""
     if not _is_fused(conv, norm):
-        return conv._conv_forward(input, conv.weight, conv.bias)  # type: ignore[no-any-return]
+        return conv._conv_forward(input, conv.weight, conv.bias)  # type: ignore[no-any-return]  # a layer returns tensors
     scale = torch.rsqrt(norm.running_var + norm.eps)  # (c,)
     if norm.affine:
         scale = scale * norm.weight
@@ -113,13 +113,13 @@ def _convolve(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - to
     if norm.affine:
         bias = bias + norm.bias
     weight = conv.weight * scale[:, None, None, None]
-    return conv._conv_forward(input, weight, bias)  # type: ignore[no-any-return]
+    return conv._conv_forward(input, weight, bias)  # type: ignore[no-any-return]  # a layer returns tensors
 
 
-def _activate(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - torch's own word
+def _activate(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - callers of a layer may pass it by this name
     """Run the part of the batch norm that the convolution has not computed."""
     if not _is_fused(conv, norm):
-        return type(norm).forward(norm, input)  # type: ignore[no-any-return]
+        return type(norm).forward(norm, input)  # type: ignore[no-any-return]  # a layer returns tensors
     # timm's batch norms end with an activation; others have no children
     return reduce(lambda x, child: child(x), norm.children(), input)
 
@@ -139,7 +139,7 @@ def depthwise_in_float32(module: nn.Module) -> Iterator[None]:
         yield
 
 
-def _in_float32(forward: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:  # noqa: A002 - torch's own word
+def _in_float32(forward: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:  # noqa: A002 - callers of a layer may pass it by this name
     with torch.autocast(input.device.type, enabled=False):
         return forward(input.float()).to(input.dtype)
 
@@ -187,7 +187,7 @@ def fuse_conv_bn(module: nn.Module, x: Tensor, tolerance: float) -> nn.Module:
     expected: list[Tensor] = []
     for conv_name, norm_name in find_pairs(fused, lambda: expected.append(fused(x))):
         conv, norm = fused.get_submodule(conv_name), fused.get_submodule(norm_name)
-        _replace(fused, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var,arg-type]
+        _replace(fused, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var,arg-type]  # find_pairs checks the types
         # timm's batch norms end with an activation, which stays
         _replace(fused, norm_name, nn.Sequential(*norm.children()))
     if is_near(expected[0], fused(x), tolerance):

@@ -33,7 +33,7 @@ def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         # safetensors limits the size of the header, and compares it with the size of the file
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - it is no dict
     except SafetensorError as error:
         raise ValueError(_damaged(path, "safetensors", str(error))) from error
 

@@ -166,7 +166,7 @@ def extract(
     from ..estimators import PretrainedFeatureExtractor
 
     table = image_table(source, path_column)
-    extractor = PretrainedFeatureExtractor(  # type: ignore[no-untyped-call]
+    extractor = PretrainedFeatureExtractor(  # type: ignore[no-untyped-call]  # estimators have no types
         backbone,
         weights=weights_of(weights),
         layer=layer or "last",
@@ -181,7 +181,7 @@ def extract(
     )
     names = extractor.fit(table["path"]).get_feature_names_out()
     _check_columns(output, table, names)
-    features = extractor.transform(table["path"])  # type: ignore[no-untyped-call]
+    features = extractor.transform(table["path"])  # type: ignore[no-untyped-call]  # estimators have no types
     with explaining("output must be a file that can be written", output):
         _write(output, table, features, names)
     print_line(f"{output}: {len(features)} rows of {features.shape[1]} features")

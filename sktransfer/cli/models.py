@@ -228,7 +228,7 @@ def _classifier(*, weights: str, unfreeze: str, augment: str, **options: Any) ->
     """Return a classifier with the parameters that the options give."""
     from ..estimators import FineTuneClassifier
 
-    return FineTuneClassifier(  # type: ignore[no-untyped-call]
+    return FineTuneClassifier(  # type: ignore[no-untyped-call]  # estimators have no types
         weights=weights_of(weights),
         unfreeze=int(unfreeze) if unfreeze.isdecimal() else unfreeze,
         augment=None if augment.lower() == "none" else augment,

@@ -90,12 +90,12 @@ def _instead_of_path(path: str) -> str:
             "Web addresses are not downloaded: pass the bytes of the files, such as "
             f"urllib.request.urlopen({path!r}).read()."
         )
-    if os.path.isdir(path):  # noqa: PTH112 - a name that cannot be is False, not an error
+    if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is False, not an error
         return (
             f"Pass the paths of the images in the folder: load_image_folder({path!r}).data if it "
             "has a folder for each class."
         )
-    archive = next((str(part) for part in Path(path).parents if os.path.isfile(part)), None)  # noqa: PTH113 - as above
+    archive = next((str(part) for part in Path(path).parents if os.path.isfile(part)), None)  # noqa: PTH113 - a name that is too long is False, not an error
     if archive is None:
         return ""
     inside = Path(path).relative_to(archive).as_posix()

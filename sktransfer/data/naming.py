@@ -95,4 +95,4 @@ def _replace_in_pillow() -> None:
     Image.init()  # imports the modules of all formats
     for name, module in list(sys.modules.items()):
         if name.startswith("PIL.") and getattr(module, "warnings", None) is warnings:
-            module.warnings = _Warnings()  # type: ignore[attr-defined]
+            module.warnings = _Warnings()  # type: ignore[attr-defined]  # these modules have it

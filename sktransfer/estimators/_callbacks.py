@@ -13,7 +13,7 @@ try:  # experimental in scikit-learn 1.9, absent before
     with_callbacks = callback.with_callbacks
 except ImportError:  # pragma: no cover
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
+    class CallbackSupportMixin:  # type: ignore[no-redef]  # only one of the two is defined
         """A mixin without effect, for versions of scikit-learn without callbacks."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -52,7 +52,7 @@ class FixedRows:
     rows: Any
     entry: Entry
 
-    def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the same in each
+    def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the rows do not depend on it
         """Return the rows at some positions, as float32 or float64."""
         batch = torch.from_numpy(self.rows[rows])
         return batch.to(torch.promote_types(batch.dtype, torch.float32))
@@ -71,7 +71,7 @@ class ResidentRows:
     rows: Tensor
     entry: Entry
 
-    def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the same in each
+    def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the rows do not depend on it
         """Return the rows at some positions."""
         return self.rows[torch.from_numpy(rows).to(self.rows.device)]
 

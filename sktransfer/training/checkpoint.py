@@ -93,7 +93,7 @@ class Checkpoint:
         path = self.folder / FILE
         try:
             content = io.BytesIO(read_sealed(path, self._key.encode()))
-            return torch.load(content, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+            return torch.load(content, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]  # save wrote a dict
         except FileNotFoundError:
             return None
         except (OSError, BrokenSealError, RuntimeError, pickle.UnpicklingError) as error:

@@ -56,7 +56,7 @@ class _GrowingLearningRate(Callback):
                 group["lr"] = group["initial_lr"] * factor
             self.rates_.append(factor)
 
-    def on_batch_end(self, net: Any, training: bool = False, **step: Any) -> None:  # noqa: ARG002
+    def on_batch_end(self, net: Any, training: bool = False, **step: Any) -> None:  # noqa: ARG002 - skorch passes it
         if training:
             self.losses_.append(float(step["loss"]))
             smoothed = smooth(self.losses_)

@@ -104,7 +104,7 @@ class TailNet(ScorableNet):
             ("record", _Record()),
         ]
 
-    def initialize_optimizer(self, triggered_directly: bool | None = None) -> TailNet:  # noqa: ARG002
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> TailNet:  # noqa: ARG002 - skorch's signature
         """Build the optimiser from the parameter groups."""
         self.optimizer_ = self.make_optimizer()
         if any("name" not in group for group in self.optimizer_.param_groups):
@@ -114,7 +114,7 @@ class TailNet(ScorableNet):
             )
         return self
 
-    def get_split_datasets(self, X: Any, y: Any = None, **_: Any) -> Any:  # noqa: ARG002
+    def get_split_datasets(self, X: Any, y: Any = None, **_: Any) -> Any:  # noqa: ARG002 - skorch's signature
         """Return the pair of training samples and validation samples that ``fit`` got as X."""
         return X
 
@@ -254,7 +254,7 @@ class TailNet(ScorableNet):
                 outputs = self._compute_outputs(parts["x"], X.entry)
             with running():
                 loss = self._compute_losses(outputs, parts, True).sum() / n
-                loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+                loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
             total = total + loss.detach().cpu()
             found.append(outputs.detach())
         return {"loss": total, "y_pred": torch.cat(found)}
@@ -312,7 +312,7 @@ class _Record(Callback):
     def __init__(self) -> None:
         self.rates_: list[dict[str, float]] = []
 
-    def on_epoch_begin(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_epoch_begin(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         self.correct_, self.seen_ = 0.0, 0.0
 
     def on_batch_end(
@@ -323,7 +323,7 @@ class _Record(Callback):
             self.correct_ += float((net.task.correct(y_pred.cpu(), X["target"]) * weight).sum())
             self.seen_ += float(weight.sum())
 
-    def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         record = net.history.record
         self.rates_.append(read_learning_rates(net.optimizer_))
         record("epoch", net.first_epoch + net.epoch_ + 1)

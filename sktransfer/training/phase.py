@@ -63,7 +63,7 @@ class Phase:
     callbacks: Sequence[tuple[str, Callback]]
 
 
-def _never_stop(net: TailNet) -> bool:  # noqa: ARG001 - as a step
+def _never_stop(_net: TailNet) -> bool:
     return False
 
 

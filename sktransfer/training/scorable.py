@@ -55,16 +55,16 @@ class ScorableNet(NeuralNet):
         """Return the predictions in the form of the estimator's ``predict``."""
         return self.task.decide(self._outputs(X))
 
-    @_has("probabilities")  # type: ignore[untyped-decorator]  # scikit-learn's own
+    @_has("probabilities")  # type: ignore[untyped-decorator]  # scikit-learn does not annotate it
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities of the classes."""
-        found: np.ndarray = self.task.probabilities(self._outputs(X))  # type: ignore[attr-defined]
+        found: np.ndarray = self.task.probabilities(self._outputs(X))  # type: ignore[attr-defined]  # _has checks it
         return found
 
-    @_has("decision")  # type: ignore[untyped-decorator]  # scikit-learn's own
+    @_has("decision")  # type: ignore[untyped-decorator]  # scikit-learn does not annotate it
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the scores of the classes, as the estimator's ``decision_function`` does."""
-        found: np.ndarray = self.task.decision(self._outputs(X))  # type: ignore[attr-defined]
+        found: np.ndarray = self.task.decision(self._outputs(X))  # type: ignore[attr-defined]  # _has checks it
         return found
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -74,7 +74,7 @@ class ScorableNet(NeuralNet):
     @property
     def classes_(self) -> np.ndarray:
         """The labels; only if the task has classes."""
-        classes: np.ndarray = self.task.classes  # type: ignore[attr-defined]
+        classes: np.ndarray = self.task.classes  # type: ignore[attr-defined]  # _has checks it
         return classes
 
     def __sklearn_tags__(self) -> Any:

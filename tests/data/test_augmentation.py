@@ -29,7 +29,7 @@ def photo(rng):
 
 
 def states():
-    return (torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate())  # noqa: NPY002
+    return (torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate())  # noqa: NPY002 - the global generator is tested
 
 
 # Seeds

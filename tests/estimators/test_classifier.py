@@ -66,10 +66,10 @@ def halves(n):
 
 
 def test_a_fit_leaves_the_random_generators_of_the_caller_alone(photos):
-    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002 - the global generator is tested
     classifier(dropout=0.5, augment=v2.RandomHorizontalFlip()).fit(*photos).predict(photos[0])
     assert torch.equal(torch.get_rng_state(), states[0])
-    assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
+    assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002 - the global generator is tested
     assert random.getstate() == states[2]
 
 

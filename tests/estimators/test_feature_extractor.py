@@ -156,7 +156,7 @@ def test_a_fit_leaves_the_random_generators_of_the_caller_alone(images):
     numpys = np.random.get_state()[1].copy()  # noqa: NPY002 - the caller's is the global one
     PretrainedFeatureExtractor("builtin/mini").fit_transform(images)
     assert torch.equal(torch.get_rng_state(), before)
-    assert np.array_equal(np.random.get_state()[1], numpys)  # noqa: NPY002 - likewise
+    assert np.array_equal(np.random.get_state()[1], numpys)  # noqa: NPY002 - the caller's is the global one
 
 
 def test_a_fit_does_not_change_the_images(extractor, images):

@@ -20,7 +20,7 @@ def flipped(image):
 
 def jittered(image):
     """Scale the pixels by numbers from all three global generators."""
-    drawn = torch.rand(()).item() + np.random.rand() + random.random()  # noqa: NPY002
+    drawn = torch.rand(()).item() + np.random.rand() + random.random()  # noqa: NPY002 - users draw from it
     return (image * (drawn / 3)).to(image.dtype)
 
 

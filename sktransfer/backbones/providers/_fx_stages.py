@@ -225,7 +225,7 @@ def _keep_input(stage: nn.Module, shape: Sequence[int]) -> bool:
     inside = [module for module in stage.modules() if getattr(module, "inplace", False) is True]
     for module in [None, *inside]:
         if module is not None:
-            module.inplace = False  # type: ignore[assignment]
+            module.inplace = False  # type: ignore[assignment]  # a flag, no tensor or module
         x = torch.empty(BATCH, *shape, device="meta")
         with torch.no_grad():
             copy_to_meta(stage)(x)

@@ -366,7 +366,7 @@ def _grid(net: nn.Module, shape: tuple[int, ...]) -> Grid:
 
 def _sizes(net: nn.Module, features: Trace, size: int) -> tuple[ImageSizes, list[Run]]:
     """Find the image sizes that the network takes by trying some; also return a run of another."""
-    fixed = net.pretrained_cfg.get("fixed_input_size", False)  # type: ignore[union-attr, operator]
+    fixed = net.pretrained_cfg.get("fixed_input_size", False)  # type: ignore[union-attr, operator]  # a dict of timm's
     if fixed and not getattr(net, "dynamic_img_size", False):
         return ImageSizes(only=(size,)), []
     for multiple in _MULTIPLES:

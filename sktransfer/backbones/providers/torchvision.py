@@ -355,7 +355,7 @@ def _filled(
 def _build_on_meta(name: str, **config: Any) -> nn.Module:
     """Build a network on the meta device, which spares its random initialization."""
     if name.startswith("regnet_"):  # its builder computes widths with tensors, which needs a CPU
-        return models.get_model(name, weights=None, **config)  # type: ignore[no-any-return]
+        return models.get_model(name, weights=None, **config)  # type: ignore[no-any-return]  # torchvision has no types
     return deepcopy(_built(name, tuple(config.items())))
 
 
