@@ -69,7 +69,7 @@ clean:
 	rm -rf $(VENV) $(BENCH) $(INTEROP) .venv-wheel build dist *.egg-info
 
 # One stamp for each set of extras: they are installed again only if the package files change.
-$(VENV)/.demo: EXTRAS := cli,plot
+$(VENV)/.demo: EXTRAS := demo
 $(VENV)/.test: EXTRAS := test
 $(VENV)/.docs: EXTRAS := docs
 $(VENV)/.%: setup.cfg pyproject.toml

@@ -21,6 +21,7 @@ _HOMES = {
     "list_backbones": "backbones",
     "load": "persistence",
     "load_image_folder": "data",
+    "load_textures": "data",
     "register_provider": "backbones",
     "save": "persistence",
     "split": "backbones",

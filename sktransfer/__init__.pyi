@@ -15,6 +15,7 @@ from .data import ImagePreset as ImagePreset
 from .data import Views as Views
 from .data import check_images as check_images
 from .data import load_image_folder as load_image_folder
+from .data import load_textures as load_textures
 from .estimators import FineTuneClassifier as FineTuneClassifier
 from .estimators import PretrainedFeatureExtractor as PretrainedFeatureExtractor
 from .estimators import SnapshotEnsemble as SnapshotEnsemble

@@ -38,7 +38,7 @@ ORDER = {
     "device",
     "schedules": "base cycles named",
     "data": "depths naming decoding tables advice items image_sizes presets adaptation variants "
-    "augmentation digests walk folders image_check",
+    "augmentation digests walk folders image_check textures",
     "tasks": "targets base heads labels classification",
     "backbones": "backbone pooling network_lock download tensor_files weights registry fusion "
     "tracing export",

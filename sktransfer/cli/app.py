@@ -75,7 +75,7 @@ def demo(
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
 ) -> None:
-    """Compare raw pixels, pretrained features and fine-tuning, on digits or your own images."""
+    """Compare raw pixels, pretrained features and fine-tuning, on textures or your own images."""
     from .demo import draw_demo, run_demo
 
     picture = out if out.suffix and not out.is_dir() else out / PICTURE

@@ -10,7 +10,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -18,9 +17,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from .._support.files import explaining
 from .._support.text import printable
-from .._support.validation import check_int, first_ten, require
+from .._support.validation import first_ten, require
 from ..backbones import get_backbone
-from ..data import TEST, TRAIN, ImagePreset, load_image_folder
+from ..data import TEST, TRAIN, ImagePreset, load_image_folder, load_textures
 from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
 from ..tasks import MLPHead
 from ..training import is_pretrained
@@ -30,12 +29,11 @@ PIXELS = 16
 
 TEST_SHARE = 0.25
 
-# Number of test digits; more would only take more time.
-N_TESTED = 500
+# Number of test photos of each texture.
+N_TESTED = 40
 
-# Parameters of fine-tuning on digits.  Digits differ from the photos of pretraining, so the network
-# has more to learn.  There are no flips, because a mirrored digit is a different sign.
-DIGIT_PARAMETERS = {"augment": None, "fine_tune_lr": 0.001, "max_epochs": 20}
+# Parameters of fine-tuning on a hundred textures.  So few photos make few steps in an epoch.
+TEXTURE_PARAMETERS = {"fine_tune_lr": 0.001, "max_epochs": 20}
 
 # A network that starts from random weights needs many epochs; small images make them cheap.
 SCRATCH_SIZE, SCRATCH_EPOCHS = 64, 40
@@ -126,19 +124,21 @@ def run_demo(
     ----------
     images : str, path-like or None, default=None
         A folder with a subfolder for each class, of which a stratified quarter is the test set; or
-        a folder of two such folders, train and val or test.  None stands for scikit-learn's
-        handwritten digits.
+        a folder of two such folders, train and val or test.  None stands for the photos of
+        :func:`~sktransfer.load_textures`.
     backbone : str, default="builtin/mini"
         Address of the backbone.
     weights : str, path-like or None, default="default"
         The weights, as for :class:`PretrainedFeatureExtractor`.
     labels_per_class : int, default=10
-        Number of training digits of each class.  Folders are used as a whole.
+        Number of training photos of each texture.  Folders are used as a whole.
 
     Raises
     ------
     ValueError
         If the folder has another layout, or a class has too few images to split.
+    ModuleNotFoundError
+        If scikit-image, which contains the textures, is not installed.
 
     Examples
     --------
@@ -146,23 +146,19 @@ def run_demo(
     >>> [result.name for result in run_demo(labels_per_class=2).results]  # doctest: +SKIP
     ['raw pixels', 'network from scratch', 'pretrained features', 'new head', 'fine-tuned network']
     """
-    split = _digits(labels_per_class) if images is None else _photos(Path(images))
-    methods = _methods(backbone, weights, DIGIT_PARAMETERS if images is None else {})
+    split = _textures(labels_per_class) if images is None else _photos(Path(images))
+    methods = _methods(backbone, weights, TEXTURE_PARAMETERS if images is None else {})
     return Comparison(split, backbone, [_result(name, m, split) for name, m in methods.items()])
 
 
 # Data
 
 
-def _digits(labels_per_class: int) -> Split:
-    check_int("labels_per_class", labels_per_class, 1)
-    digits = load_digits()
-    X = digits.images / 16  # (n, 8, 8) in [0, 1]
-    y = digits.target.astype(str).astype(object)
-    title = f"Handwritten digits, {labels_per_class} labels per class"
-    n_train = labels_per_class * len(digits.target_names)
-    n_test = min(N_TESTED, len(X) - n_train)
-    return _divided(title, X, y, train_size=n_train, test_size=n_test)
+def _textures(labels_per_class: int) -> Split:
+    train = load_textures("train", n_per_class=labels_per_class)
+    test = load_textures("test", n_per_class=N_TESTED)
+    title = f"Ten textures, {labels_per_class} labels per class"
+    return Split(title, train.data, test.data, train.labels, test.labels)
 
 
 def _photos(folder: Path) -> Split:
@@ -238,9 +234,9 @@ def _methods(
 
 
 def _pixels(X: Any) -> np.ndarray:
-    """Return raw pixels in [0, 1], (n, PIXELS * PIXELS * 3); pixels of an array are not changed."""
-    rows = X if X.ndim > 1 else np.stack([_small(item, PIXELS) for item in X]) / 255
-    return np.reshape(rows, (len(X), -1)).astype(np.float32)
+    """Return raw pixels in [0, 1], (n, PIXELS * PIXELS * 3)."""
+    rows = np.stack([_small(item, PIXELS) for item in X]) / 255
+    return rows.reshape(len(X), -1).astype(np.float32)
 
 
 def _small(item: Any, size: int, interpolation: str = "bilinear") -> np.ndarray:

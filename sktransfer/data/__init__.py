@@ -8,6 +8,7 @@ from .image_check import check_images
 from .image_sizes import ImageSizes
 from .items import Items
 from .presets import ImagePreset, Preset, example_batch, input_info
+from .textures import load_textures
 
 __all__ = [
     "TEST",
@@ -28,6 +29,7 @@ __all__ = [
     "image_table",
     "input_info",
     "load_image_folder",
+    "load_textures",
     "resolve_augment",
     "smallest_preset",
 ]

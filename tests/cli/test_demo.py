@@ -51,7 +51,7 @@ def texts(monkeypatch, tmp_path):
     return drawn
 
 
-def test_the_demo_trains_on_ten_digits_of_each_class():
+def test_the_demo_trains_on_ten_photos_of_each_texture():
     demo = run_demo(weights=None)
     assert [result.name for result in demo.results] == [
         "raw pixels",
@@ -60,10 +60,9 @@ def test_the_demo_trains_on_ten_digits_of_each_class():
         "new head on a frozen network",
         "fine-tuned network",
     ]
-    assert demo.split.title == "Handwritten digits, 10 labels per class"
+    assert demo.split.title == "Ten textures, 10 labels per class"
     assert np.unique(demo.split.y_train, return_counts=True)[1].tolist() == [10] * 10
-    assert len(demo.split.y_test) == 500
-    assert demo.results[0].accuracy > 0.8
+    assert len(demo.split.y_test) == 400
 
 
 def test_the_accuracy_is_that_of_the_predictions(folder):
@@ -117,12 +116,6 @@ def test_a_class_of_one_image_is_refused(tmp_path, rng):
 def test_one_class_is_refused(tmp_path, rng):
     with pytest.raises(ValueError, match="images must contain at least two classes"):
         run_demo(write(tmp_path, rng, 4, ["alone"]))
-
-
-@pytest.mark.parametrize("labels_per_class", [0, 1.5, "many"])
-def test_labels_per_class_must_be_a_positive_integer(labels_per_class):
-    with pytest.raises(ValueError, match="labels_per_class must be an integer of at least 1"):
-        run_demo(labels_per_class=labels_per_class)
 
 
 def test_guessing_predicts_the_most_common_class(demo):
