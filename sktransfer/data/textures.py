@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from sklearn.utils import Bunch, check_random_state
 
+from .._support.files import explaining
 from .._support.validation import check_choice, check_int, require
 
 # Class -> the function of skimage.data that returns its picture, and a part of it in pixels.
@@ -29,7 +32,13 @@ PICTURES: dict[str, tuple[str, tuple[slice, slice]]] = {
 SIDE, LEAST, MOST = 64, 51, 80
 
 
-def load_textures(subset: str = "train", *, n_per_class: int = 10, random_state: Any = 0) -> Bunch:
+def load_textures(
+    subset: str = "train",
+    *,
+    n_per_class: int = 10,
+    folder: str | os.PathLike[str] | None = None,
+    random_state: Any = 0,
+) -> Bunch:
     """Load small photos of ten materials, without a download.
 
     They are random windows of one picture for each class: of its left half for training, and of its
@@ -42,6 +51,8 @@ def load_textures(subset: str = "train", *, n_per_class: int = 10, random_state:
         The half of the pictures.
     n_per_class : int, default=10
         Number of photos of each class, at least 1.
+    folder : str, path-like or None, default=None
+        Folder to which the photos are also written, as PNG files in a subfolder for each class.
     random_state : int, RandomState or None, default=0
         Seed of the positions and sizes of the windows.
 
@@ -65,6 +76,12 @@ def load_textures(subset: str = "train", *, n_per_class: int = 10, random_state:
         If a parameter is out of its range.
     ModuleNotFoundError
         If scikit-image is not installed; it comes with the extra ``demo``.
+    OSError
+        If ``folder`` cannot be written.
+
+    See Also
+    --------
+    load_image_folder : Find the photos of a folder with a subfolder for each class.
 
     Examples
     --------
@@ -83,6 +100,8 @@ def load_textures(subset: str = "train", *, n_per_class: int = 10, random_state:
         for _ in range(n_per_class)
     ]
     target = np.repeat(np.arange(len(names)), n_per_class)
+    if folder is not None:
+        _write(photos, names[target], Path(folder))
     return Bunch(
         data=np.stack(photos),
         target=target,
@@ -98,9 +117,12 @@ def _half(name: str, subset: str) -> np.ndarray:
     if source.endswith(".jpg"):
         picture = load_sample_image(source)[part]
     else:
-        picture = getattr(require("skimage.data", "demo"), source)()[part]
-    middle = picture.shape[1] // 2
-    return picture[:, :middle] if subset == "train" else picture[:, middle:]
+        require("skimage", "demo")
+        from skimage import data
+
+        picture = getattr(data, source)()[part]
+    left, right = np.array_split(picture, 2, axis=1)
+    return left if subset == "train" else right
 
 
 def _window(picture: np.ndarray, random: np.random.RandomState) -> np.ndarray:
@@ -109,3 +131,11 @@ def _window(picture: np.ndarray, random: np.random.RandomState) -> np.ndarray:
     top, left = (random.randint(length - side + 1) for length in picture.shape[:2])
     window = Image.fromarray(picture[top : top + side, left : left + side]).convert("RGB")
     return np.asarray(window.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def _write(photos: list[np.ndarray], labels: np.ndarray, folder: Path) -> None:
+    for index, (photo, label) in enumerate(zip(photos, labels, strict=True)):
+        path = folder / label / f"{index:04}.png"
+        with explaining("folder must be a folder that can be written", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(photo).save(path)

@@ -1,11 +1,12 @@
 """The textures are real photos of ten materials, the same for the same seed."""
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from sktransfer import load_textures
+from sktransfer import load_image_folder, load_textures
 
 
 def test_the_textures_are_small_photos_with_names():
@@ -29,6 +30,20 @@ def test_no_texture_is_a_blank():
         assert load_textures(subset, n_per_class=20).data.std(axis=(1, 2, 3)).min() > 1
 
 
+def test_the_textures_can_be_written_to_a_folder(tmp_path):
+    photos = load_textures(n_per_class=2, folder=tmp_path / "train")
+    written = load_image_folder(tmp_path / "train")
+    assert written.labels.tolist() == photos.labels.tolist()
+    pixels = [np.asarray(Image.open(path)) for path in written.data]
+    assert (np.stack(pixels) == photos.data).all()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "train").write_text("a file")
+    with pytest.raises(OSError, match=r"folder must be a folder that can be written(.|\n)*brick"):
+        load_textures(n_per_class=1, folder=tmp_path / "train")
+
+
 @pytest.mark.parametrize("n_per_class", [0, 1.5, "many"])
 def test_the_number_of_textures_must_be_a_positive_integer(n_per_class):
     with pytest.raises(ValueError, match="n_per_class must be an integer of at least 1"):
@@ -41,13 +56,6 @@ def test_an_unknown_half_of_the_textures_is_refused():
 
 
 def test_the_textures_name_the_extra_that_they_need(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name.startswith("skimage"):
-            raise ModuleNotFoundError(name=name.partition(".")[0])
-        return real(name, *rest)
-
-    monkeypatch.setattr("sktransfer._support.validation.import_module", without)
+    monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'sktransfer\[demo\]'"):
         load_textures()
