@@ -35,10 +35,10 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 # Inside a package, a module imports only from modules that stand before it.
 ORDER = {
     "_support": "text plain validation processes files progress hashing locks random forks threads "
-    "device",
+    "memory device",
     "schedules": "base cycles named",
-    "data": "depths naming decoding tables advice items image_sizes presets adaptation variants "
-    "augmentation digests walk folders image_check textures",
+    "data": "depths naming pictures decoding tables advice items image_sizes presets adaptation "
+    "variants augmentation digests walk folders image_check textures",
     "tasks": "targets base heads labels classification",
     "backbones": "backbone pooling network_lock download tensor_files weights registry fusion "
     "tracing export",

@@ -18,13 +18,23 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from threadpoolctl import ThreadpoolController
 
 from .locks import SharedLock
 from .random import generators
+
+
+class Renewable(Protocol):
+    """A lock that can be used in a forked process after :meth:`renew`."""
+
+    def renew(self) -> None:
+        """Forget the other threads, which do not exist in a forked process."""
+
+
+Lock = TypeVar("Lock", bound=Renewable)
 
 # Shared by threads that run networks.  A thread that traces a network has it alone.
 networks = SharedLock()
@@ -34,7 +44,7 @@ networks = SharedLock()
 LOCKS = (generators, networks)
 
 # Locks that a fork does not wait for.
-_renewed: list[SharedLock] = []
+_renewed: list[Renewable] = []
 
 # Maximum number of seconds that a fork waits for each lock.
 PATIENCE = 10.0
@@ -116,7 +126,7 @@ def check_process(device: torch.device | None = None) -> None:
         )
 
 
-def renewed_in_children(lock: SharedLock) -> SharedLock:
+def renewed_in_children(lock: Lock) -> Lock:
     """Return ``lock``, which will be free in forked processes although other threads have it."""
     _renewed.append(lock)
     return lock

@@ -6,6 +6,8 @@ precision.  Neither settings of Pillow nor warning filters are changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,32 +26,11 @@ from PIL import (
 
 from .._support.forks import renewed_in_children
 from .._support.locks import SharedLock
+from .._support.memory import MemoryBudget
 from ..exceptions import DecodeError
-from .depths import black_and_white
+from .depths import black_and_white, n_bits
 from .naming import named, named_warnings
-
-# EXIF orientation -> the operation that turns the image upright
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-# Pillow converts a mode with premultiplied alpha only to the same mode with plain alpha.
-PLAIN_ALPHA = {"La": "LA", "RGBa": "RGBA"}
-
-DEPTH_16 = np.float32(65535)
-DEPTH_8 = np.float32(255)
-
-# A pair of pixel values: black and white
-EIGHT_BITS = (0, 255)
-
-# Floats may leave [0, 1] by this much, from rounding.
-TOLERANCE = 1e-6
+from .pictures import UPRIGHT, PixelArray, StoredImage
 
 # Libraries whose version can change the pixels of a file
 LOSSY = ("libjpeg_turbo", "jpg_2000", "webp", "avif")
@@ -62,12 +43,28 @@ SWITCHES = (
     (BmpImagePlugin, "USE_RAW_ALPHA"),
 )
 
+# Bytes of a pixel of a converted image or float plane
+PLANE_BYTES = 4
+
+# Bytes that a pixel needs while a file is decoded and converted, at most.  They were measured for
+# formats whose decoders make copies of their own.
+PIXEL_BYTES, OWN_COPIES = 8, {"AVIF": 12, "WEBP": 16, "JPEG2000": 25}
+
+# Bytes of the coefficients of each pixel, which a progressive JPEG file needs even for a draft.
+COEFFICIENT_BYTES = 6
+
+# All threads of a process share a gigabyte for the large images that they decode.
+_budget = renewed_in_children(MemoryBudget(2**30, small=2**25))
+
 # X may hold the same PIL image twice, and Pillow cannot load an image in two threads at once.
 _loading = renewed_in_children(SharedLock())
 
 
-def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
-    """Decode ``item`` to one RGB or L image, or to float planes, and turn it upright.
+@contextmanager
+def decoded(item: Any, draft: int | None = None) -> Iterator[StoredImage | PixelArray]:
+    """Return a context manager that decodes ``item`` and yields its upright pixels.
+
+    Large images wait until other threads have left theirs.
 
     Parameters
     ----------
@@ -78,32 +75,43 @@ def decode(item: Any, draft: int | None = None) -> list[Image.Image]:
         Minimum length of both sides in pixels, down to which a JPEG file may be decoded at 1/2,
         1/4 or 1/8 of its size, which is faster.  None decodes the full size.
 
-    Returns
-    -------
-    list of PIL images
-        One image of mode RGB or L if the item has eight bits per channel.  Otherwise images of
-        mode F, one for grey and three for colour, with values in [0, 1]; float arrays keep
-        their values.
+    Yields
+    ------
+    Picture
+        Its planes are one image of mode RGB or L if the item has eight bits per channel.
+        Otherwise they are floats in [0, 1]; float arrays keep their values.
 
     Raises
     ------
     DecodeError
-        If the item is not an image, is truncated, is too large, or cannot be read correctly.
+        If the item is not an image, is truncated, is too large, or cannot be read; also for an
+        exception in the body of the ``with`` statement.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from sktransfer.data.decoding import decode
-    >>> [plane.mode for plane in decode(np.zeros((4, 6, 3), np.uint8))]
-    ['RGB']
-    >>> [plane.size for plane in decode(np.zeros((4, 6), np.uint16))]
-    [(6, 4)]
+    >>> from sktransfer.data.decoding import decoded
+    >>> with decoded(np.zeros((4, 6, 3), np.uint8)) as picture:
+    ...     print(picture.size, [plane.mode for plane in picture.planes()])
+    (6, 4) ['RGB']
     """
     try:
         if isinstance(item, np.ndarray):
-            return _array_planes(item)
+            with _budget.spend(item.size * PLANE_BYTES):
+                yield _checked(PixelArray(item))
+            return
         with named_warnings(item):
-            return _pil_planes(item) if isinstance(item, Image.Image) else _file_planes(item, draft)
+            if isinstance(item, Image.Image):
+                with _budget.spend(_n_needed(item)):
+                    yield _checked(_loaded(item))
+                return
+            image, n_bytes = _opened(item, draft)
+            # The pixels are dropped before another thread may spend their bytes.
+            with _budget.spend(n_bytes), closing(image):
+                # The header can be read only until load(), which closes the file.
+                depth = n_bits(image), black_and_white(image)
+                image.load()
+                yield _checked(StoredImage(image, _orientation(image), *depth))
     except Exception as error:  # a broken file makes Pillow raise nearly anything
         raise DecodeError(f"{named(item)} {_cause(item, error)}") from error
 
@@ -115,103 +123,50 @@ def decoders() -> str:
     return " ".join((f"pillow {PIL.__version__}", *versions, *switches))
 
 
-def _pil_planes(image: Image.Image) -> list[Image.Image]:
-    """Convert a PIL image, which is loaded but not changed otherwise."""
+def _opened(item: Any, draft: int | None) -> tuple[Image.Image, int]:
+    """Open a path or the bytes of a file, and return the bytes that decoding it needs."""
+    image = Image.open(BytesIO(item) if isinstance(item, bytes) else item)
+    width, height = image.size
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        image.close()
+        raise Image.DecompressionBombError(f"{width} x {height} pixels")
+    n_bytes = COEFFICIENT_BYTES * width * height if "progressive" in image.info else 0
+    if draft is not None:
+        # Pillow keeps both sides at least this long.  The limit is the same for both, so an EXIF
+        # orientation that swaps them does not matter.
+        image.draft(None, (draft, draft))
+    return image, n_bytes + _n_needed(image)
+
+
+def _loaded(image: Image.Image) -> StoredImage:
+    """Load a PIL image, which is not changed otherwise."""
     with _loading.alone():
         image.load()
-        upright = _upright(image)
-    return _planes(upright, black_and_white(image))
+        orientation = _orientation(image)
+    return StoredImage(image, orientation, n_bits(image), black_and_white(image))
 
 
-def _file_planes(item: Any, draft: int | None) -> list[Image.Image]:
-    """Decode a path or the bytes of a file."""
-    with Image.open(BytesIO(item) if isinstance(item, bytes) else item) as image:
-        limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and image.width * image.height > limit:
-            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-        if draft is not None:
-            # Pillow keeps both sides at least this long.  The limit is the same for both, so an
-            # EXIF orientation that swaps them does not matter.
-            image.draft(None, (draft, draft))
-        span = black_and_white(image)  # before load(), which closes the file
-        image.load()
-        return _planes(_upright(image), span)
+def _n_needed(image: Image.Image) -> int:
+    """Return the number of bytes that decoding an image needs, at most."""
+    width, height = image.size
+    return width * height * OWN_COPIES.get(image.format or "", PIXEL_BYTES)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Rotate and flip ``image`` as its EXIF orientation requires."""
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of a loaded image; 1 is upright."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return int(orientation) if orientation in UPRIGHT else 1
     except Exception:  # noqa: BLE001 - broken metadata raises many errors; the pixels are fine
-        return image
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+        return 1
 
 
-def _planes(image: Image.Image, span: tuple[int, int] = EIGHT_BITS) -> list[Image.Image]:
-    """Convert ``image`` to mode RGB or L, or to float planes if it has more than eight bits.
-
-    ``span`` holds the pixel values of black and white.
-    """
-    if 0 in image.size:
-        raise DecodeError(f"has no pixels: it is {image.width} x {image.height}.")
-    if image.mode.startswith("I") or image.mode == "F":
-        return _array_planes(_deep(image, *span))
-    if span != EIGHT_BITS:
-        image = image.point(lambda value: min(255, round(value * 255 / span[1])))
-    if image.has_transparency_data:
-        image = image.convert(PLAIN_ALPHA.get(image.mode, image.mode)).convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return [Image.alpha_composite(white, image).convert("RGB")]
-    if image.mode == "1":
-        return [image.convert("L")]
-    return [image if image.mode in ("RGB", "L") else image.convert("RGB")]
-
-
-def _deep(image: Image.Image, black: int, white: int) -> np.ndarray:
-    """Return the pixels of an image of mode I;16, I or F as uint16 or as floats in [0, 1]."""
-    pixels = np.asarray(image)
-    top, slack = (1, TOLERANCE) if image.mode == "F" else (max(black, white), 0)
-    if not (pixels.min() >= -slack and pixels.max() <= top + slack):
-        raise DecodeError(
-            f"must have pixels from 0 to {top}, because its mode is {image.mode}; got "
-            f"{pixels.min():g} to {pixels.max():g}. Rescale them."
-        )
-    if image.mode == "F":
-        return pixels
-    if (black, white) == (0, 65535):
-        return pixels.astype(np.uint16)
-    return (pixels.astype(np.float32) - np.float32(black)) / np.float32(white - black)
-
-
-def _array_planes(pixels: np.ndarray) -> list[Image.Image]:
-    """Convert an array (h, w) or (h, w, c) to an RGB or L image, or to float planes."""
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]  # (h, w)
-    if pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.dtype == np.uint8:
-        return _planes(Image.fromarray(np.ascontiguousarray(pixels)))
-    floats = _floats(pixels)
-    if floats.ndim == 2:
-        return [Image.fromarray(np.ascontiguousarray(floats))]
-    if floats.shape[2] in (2, 4):
-        colours, alpha = floats[:, :, :-1], floats[:, :, -1:]
-        floats = colours * alpha + (1 - alpha)  # on a white background
-    bands = np.ascontiguousarray(np.moveaxis(floats, 2, 0))  # (c, h, w)
-    return [Image.fromarray(band) for band in bands]
-
-
-def is_uint16(pixels: np.ndarray) -> bool:
-    """Return True if the pixels are unsigned integers of 16 bits, in either byte order."""
-    return pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2
-
-
-def _floats(pixels: np.ndarray) -> np.ndarray:
-    """Convert pixels to float32.  The scale depends on their dtype, never on their values."""
-    floats = pixels.astype(np.float32)
-    if pixels.dtype.kind == "f":
-        return floats
-    return floats / (DEPTH_16 if is_uint16(pixels) else DEPTH_8)
+def _checked(picture: StoredImage | PixelArray) -> StoredImage | PixelArray:
+    """Return ``picture`` if it has pixels."""
+    if 0 in picture.size:
+        raise DecodeError("has no pixels: it is {} x {}.".format(*picture.size))
+    return picture
 
 
 def _cause(item: Any, error: Exception) -> str:

@@ -7,21 +7,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from .._support.progress import progress_bar
 from .._support.threads import map_ahead
 from .._support.validation import check_int, require
 from ..exceptions import DecodeError
-from .decoding import decode, is_uint16
-from .depths import n_bits
+from .decoding import decoded
 from .digests import digest
 from .items import check_items, refuse_other_forms
 from .naming import named_warnings
+from .pictures import Picture, PixelArray, StoredImage, is_uint16
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,19 +187,20 @@ def _examine(item: Any) -> _Look:
 def _look(item: Any) -> _Look:
     """Decode one item and measure its properties."""
     try:
-        planes = decode(item)
+        with decoded(item) as picture:
+            cells = _cells(picture)  # (SIDE, SIDE, c)
+            colour, mode, orientation = _stored(picture)
+            size, name = picture.size, digest(item)
     except DecodeError as error:
         return _Look(error=str(error))
-    cells = _cells(planes)  # (SIDE, SIDE, c)
-    colour, mode, orientation = _stored(item)
     if colour == "colour" and np.ptp(cells, axis=2).max() <= GREY:
         colour, mode = "grey", f"{mode} of equal channels"
     grey = cells.mean(axis=2).ravel()  # (SIDE * SIDE,)
     grey -= grey.mean()
     flat = grey.std() < FLAT
     return _Look(
-        digest=digest(item),
-        size=planes[0].size,
+        digest=name,
+        size=size,
         colour=colour,
         mode=mode,
         orientation=orientation,
@@ -208,8 +208,9 @@ def _look(item: Any) -> _Look:
     )
 
 
-def _cells(planes: list[Image.Image]) -> np.ndarray:
+def _cells(picture: Picture) -> np.ndarray:
     """Return the mean values of SIDE x SIDE cells, (SIDE, SIDE, c) in [0, 255]."""
+    planes = picture.planes()
     small = [
         np.asarray(plane.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0))
         for plane in planes
@@ -218,43 +219,28 @@ def _cells(planes: list[Image.Image]) -> np.ndarray:
     return cells * 255 if planes[0].mode == "F" else cells
 
 
-def _stored(item: Any) -> tuple[str, str, int]:
+def _stored(picture: StoredImage | PixelArray) -> tuple[str, str, int]:
     """Return the kind of colour, the mode and the EXIF orientation of a stored image."""
-    if isinstance(item, np.ndarray):
-        channels = item.shape[2] if item.ndim == 3 else 1
-        name = "grey" if channels < 3 else "colour"
-        if is_uint16(item) or item.dtype == bool:
-            name = "1-bit" if item.dtype == bool else "16-bit"
-        return name, f"{item.dtype}, {channels} channels", 1
-    if isinstance(item, Image.Image):
-        return _colour(item), item.mode, _orientation(item)
-    with Image.open(BytesIO(item) if isinstance(item, bytes) else item) as image:
-        return _colour(image), image.mode, _orientation(image)
+    if isinstance(picture, StoredImage):
+        return _colour(picture), picture.image.mode, picture.orientation
+    pixels = picture.pixels
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    name = "grey" if channels < 3 else "colour"
+    if is_uint16(pixels) or pixels.dtype == bool:
+        name = "1-bit" if pixels.dtype == bool else "16-bit"
+    return name, f"{pixels.dtype}, {channels} channels", 1
 
 
-def _colour(image: Image.Image) -> str:
+def _colour(picture: StoredImage) -> str:
     """Return the kind of colour of an image, one of the problems of :func:`check_images`."""
-    if image.has_transparency_data and _alpha(image) < 255:
+    if picture.opacity() < 255:
         return "transparent"
-    if image.mode.startswith("I"):
-        return f"{n_bits(image)}-bit"
+    mode = picture.image.mode
+    if mode.startswith("I"):
+        return f"{picture.n_bits}-bit"
     kinds = {"1": "1-bit", "F": "float", "L": "grey", "P": "palette", "CMYK": "cmyk"}
-    plain = image.mode.rstrip("Aa")  # the mode without its alpha channel
-    return kinds.get(image.mode) or kinds.get(plain, "colour")
-
-
-def _alpha(image: Image.Image) -> int:
-    """Return the minimum opacity of ``image``, in [0, 255]."""
-    minimum = image.convert("RGBA").getchannel("A").getextrema()[0]
-    return int(minimum)  # type: ignore[arg-type]  # one channel, one number
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an image; 1 is upright."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - broken metadata raises many errors
-        return 1
+    plain = mode.rstrip("Aa")  # the mode without its alpha channel
+    return kinds.get(mode) or kinds.get(plain, "colour")
 
 
 def _own_problems(looks: list[_Look], min_side: int) -> Iterator[_Row]:

@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_array
 
 from .._support.validation import first_ten
 from .advice import instead_of, instead_of_items, instead_of_paths, is_accepted_form
-from .decoding import CHANNELS, TOLERANCE, channels_last, is_uint16
+from .decoding import CHANNELS, channels_last
+from .pictures import TOLERANCE, is_uint16
 from .tables import unflattened
 
 KINDS = {

@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from .._support.validation import check_choice, check_int
-from .decoding import decode, decoders
+from .decoding import decoded, decoders
 from .image_sizes import ImageSizes
 from .items import Items, check_items, is_image_shape
+from .pictures import Box, Picture
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -195,9 +196,8 @@ class ImagePreset:
         DecodeError
             If the item cannot be decoded.  The message names the file and the cause.
         """
-        planes = decode(item, 2 * self.short_side if self.draft else None)
-        resample = RESAMPLING[self.interpolation]
-        planes = [_fitted(plane, self.short_side, resample) for plane in planes]
+        with decoded(item, 2 * self.short_side if self.draft else None) as picture:
+            planes = _fitted(picture, self.short_side, RESAMPLING[self.interpolation])
         if planes[0].mode != "F":
             return torch.from_numpy(np.array(planes[0].convert("RGB")))
         bands = [np.asarray(plane) for plane in planes]
@@ -333,21 +333,18 @@ def _shape(shape: Any) -> tuple[int, ...]:
     )
 
 
-def _fitted(image: Image.Image, short: int, resample: Image.Resampling) -> Image.Image:
+def _fitted(picture: Picture, short: int, resample: Image.Resampling) -> list[Image.Image]:
     """Resize an image to a short side of ``short``, exactly as torchvision's Resize does."""
-    image = _middle(image)
-    return image.resize(_resized(image.size, short), resample)
+    left, top, right, bottom = box = _middle(picture.size)
+    size = _resized((right - left, bottom - top), short)
+    return [plane.resize(size, resample) for plane in picture.planes(box)]
 
 
-def _middle(image: Image.Image) -> Image.Image:
-    """Cut a long strip to its middle."""
-    long, short = max(image.size), min(image.size)
-    if long <= LONGEST * short:
-        return image
-    cut = (long - LONGEST * short) // 2
-    if image.width == long:
-        return image.crop((cut, 0, long - cut, short))
-    return image.crop((0, cut, short, long - cut))
+def _middle(size: tuple[int, int]) -> Box:
+    """Return the middle of a long strip, or the whole of another image."""
+    width, height = size
+    across, down = (max(0, side - LONGEST * min(size)) // 2 for side in size)
+    return across, down, width - across, height - down
 
 
 def _resized(size: tuple[int, int], short: int) -> tuple[int, int]:

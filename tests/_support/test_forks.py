@@ -154,19 +154,19 @@ def test_a_network_that_ran_for_long_during_the_fork_is_an_error_in_the_child(mo
 
 @pytest.mark.parametrize(
     "context",
-    [lambda: seeded_globals(0), decoding._loading.alone],
-    ids=["generators", "decoding"],
+    [lambda: seeded_globals(0), decoding._loading.alone, lambda: decoding._budget.spend(2**30)],
+    ids=["generators", "loading", "memory"],
 )
 def test_a_lock_that_another_thread_has_is_free_in_the_child(monkeypatch, context):
     monkeypatch.setattr(forks, "PATIENCE", 0.05)
-    image = Image.new("RGB", (4, 4))
+    image = Image.new("L", (2100, 2100))  # large enough to wait for memory
 
     def use():
-        with seeded_globals(1):
-            return decoding.decode(image)[0].size
+        with seeded_globals(1), decoding.decoded(image) as picture:
+            return picture.size
 
     with in_thread(context()):
-        assert in_fork(use) == (4, 4)
+        assert in_fork(use) == image.size
 
 
 def test_a_fork_waits_for_a_network_that_runs_briefly():

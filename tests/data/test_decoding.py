@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
 from sktransfer import ImagePreset
-from sktransfer.data.decoding import UPRIGHT
+from sktransfer.data.pictures import UPRIGHT
 
 some = settings(max_examples=40, deadline=None, derandomize=True)
 

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from helpers.deep_files import grey_tiff, jpeg2000
-from helpers.image_files import encoded
+from helpers.image_files import encoded, planes_of
 from PIL import Image
 
 from sktransfer import ImagePreset, check_images
-from sktransfer.data.decoding import decode
 from sktransfer.data.digests import digest
 from sktransfer.exceptions import DecodeError
 
@@ -36,7 +35,7 @@ def netpbm(magic, values, top):
 
 def decoded(item):
     """Return the first plane of an item as floats in [0, 1], (16, 16)."""
-    plane = np.asarray(decode(item)[0], np.float32)
+    plane = np.asarray(planes_of(item)[0], np.float32)
     return plane if plane.max() <= 1 else plane / 255
 
 

@@ -9,12 +9,11 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from helpers.image_files import encoded
+from helpers.image_files import encoded, planes_of
 from PIL import ExifTags, Image
 
 from sktransfer import ImagePreset, PretrainedFeatureExtractor, check_images
 from sktransfer.data import naming
-from sktransfer.data.decoding import decode
 from sktransfer.data.digests import digest
 from sktransfer.exceptions import DecodeError
 
@@ -58,19 +57,19 @@ def texts(shown):
 
 def test_a_warning_names_the_file(odd):
     with pytest.warns(UserWarning, match=rf"odd\.jpg' is decoded, but Pillow warns: {CAUSE}$"):
-        decode(odd)
+        planes_of(odd)
 
 
 def test_a_warning_describes_an_item_without_a_name(shown):
     data = odd_jpeg()
-    decode(data)
-    decode(Image.open(BytesIO(encoded(Image.new("RGB", (8, 8)), "PNG"))))
+    planes_of(data)
+    planes_of(Image.open(BytesIO(encoded(Image.new("RGB", (8, 8)), "PNG"))))
     assert texts(shown) == [f"an image of {len(data)} bytes is decoded, but Pillow warns: {CAUSE}"]
 
 
 def test_a_warning_is_shown_once(odd, shown):
     for _ in range(3):
-        decode(odd)
+        planes_of(odd)
         with warnings.catch_warnings():  # makes Python forget what it has shown
             warnings.simplefilter("ignore")
     assert len(shown) == 1
@@ -78,7 +77,7 @@ def test_a_warning_is_shown_once(odd, shown):
 
 def test_several_warnings_about_a_file_are_one(tmp_path, shown):
     (tmp_path / "odder.jpg").write_bytes(odd_jpeg(n_tags=2))
-    decode(tmp_path / "odder.jpg")
+    planes_of(tmp_path / "odder.jpg")
     assert len(shown) == 1
     assert all(tag in texts(shown)[0] for tag in ("tag 270;", "tag 271"))
 
@@ -86,14 +85,14 @@ def test_several_warnings_about_a_file_are_one(tmp_path, shown):
 def test_each_file_with_the_same_fault_is_named(tmp_path, shown):
     for name in "abc":
         (tmp_path / name).write_bytes(odd_jpeg())
-        decode(tmp_path / name)
+        planes_of(tmp_path / name)
     assert [text.partition("'")[2].partition("'")[0][-1] for text in texts(shown)] == [*"abc"]
 
 
 def test_a_good_image_is_decoded_if_warnings_are_errors(odd):
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("error")
-        (plane,) = decode(odd)
+        (plane,) = planes_of(odd)
     assert "odd.jpg' is decoded, but Pillow warns" in texts(shown)[0]
     pixels = np.asarray(plane)
     assert pixels.shape == (16, 32, 3)  # upright: the orientation is read in spite of the warning
@@ -124,7 +123,7 @@ def test_an_item_that_cannot_be_decoded_is_not_warned_about(tmp_path, shown):
     path = tmp_path / "torn.jpg"
     path.write_bytes(odd_jpeg()[:-5])
     with pytest.raises(DecodeError, match=r"torn\.jpg' is truncated"):
-        decode(path)
+        planes_of(path)
     assert not shown
 
 
@@ -146,13 +145,13 @@ def test_warnings_of_many_threads_name_their_own_file(tmp_path, shown):
     for i, path in enumerate(paths):
         path.write_bytes(odd_jpeg() if i % 2 else encoded(Image.new("RGB", (8, 8)), "JPEG"))
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(decode, paths))
+        list(pool.map(planes_of, paths))
     named = sorted(int(text.partition(".jpg'")[0].rpartition("/")[2]) for text in texts(shown))
     assert named == list(range(1, 40, 2))
 
 
 def test_other_uses_of_pillow_warn_as_before(odd, shown):
-    decode(odd)
+    planes_of(odd)
     inside, outside = threading.Event(), threading.Event()
 
     def decode_slowly():
@@ -173,7 +172,7 @@ def test_other_uses_of_pillow_warn_as_before(odd, shown):
 
 
 def test_every_module_of_pillow_that_warns_has_the_stand_in(odd, shown):
-    decode(odd)
+    planes_of(odd)
     modules = [module for name, module in sys.modules.items() if name.startswith("PIL.")]
     seen = [module.warnings for module in modules if hasattr(module, "warnings")]
     assert len(seen) > 5

@@ -14,7 +14,7 @@ from torchvision import transforms
 
 from sktransfer import ImagePreset
 from sktransfer.data import Preset, example_batch, input_info
-from sktransfer.data.decoding import decode
+from sktransfer.data.decoding import decoded
 
 some = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -168,9 +168,10 @@ def test_a_draft_differs_by_little(photo, size):
 @given(width=st.integers(1, 400), height=st.integers(1, 400), least=st.integers(1, 60))
 def test_a_draft_keeps_both_sides_as_long_as_asked(width, height, least):
     data = encoded(Image.new("RGB", (width, height)), "JPEG")
-    (image,) = decode(data, draft=least)
-    assert image.size == (width, height) or min(image.size) >= least
-    assert abs(image.width / image.height * height / width - 1) < 1 / min(image.size) + 1e-9
+    with decoded(data, draft=least) as picture:
+        drafted = picture.size
+    assert drafted == (width, height) or min(drafted) >= least
+    assert abs(drafted[0] / drafted[1] * height / width - 1) < 1 / min(drafted) + 1e-9
 
 
 def test_a_small_jpeg_is_decoded_whole(photo):

@@ -5,12 +5,20 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from sktransfer.data.decoding import decoded
+
 
 def encoded(image, filetype, **options):
     """Return the bytes of a file with ``image``."""
     file = BytesIO()
     image.save(file, filetype, **options)
     return file.getvalue()
+
+
+def planes_of(item):
+    """Return the decoded item as one image of mode RGB or L, or as float planes."""
+    with decoded(item) as picture:
+        return [plane.copy() for plane in picture.planes()]
 
 
 def textured_photo():
