@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from .forks import check_process, has_lost_cuda
-from .validation import check_choice
+from .validation import check_choice, did_you_mean
+
+# One of several GPUs
+CUDA_INDEX = re.compile("cuda:[0-9]+")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16", "auto")
@@ -15,8 +20,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device; "auto" prefers cuda, then mps, then cpu."""
     if isinstance(device, torch.device):
         device = str(device)
-    if not (isinstance(device, str) and device.startswith("cuda:")):
-        check_choice("device", device, DEVICES)
+    if not (isinstance(device, str) and CUDA_INDEX.fullmatch(device)):
+        _check_device(device)
     if device == "cpu":  # a process that asks for CUDA cannot use it after a fork
         return torch.device(device)
     if has_lost_cuda() and device != "mps":  # it is an error to run a network there
@@ -32,8 +37,26 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device(next(name for name, here in present.items() if here))
     if not present.get(device):
         here = ", ".join(repr(name) for name, is_here in present.items() if is_here)
-        raise ValueError(f"device must be one that torch finds here: {here}; got {device!r}.")
+        raise ValueError(
+            f"device must be one that torch finds here: {here}; got {device!r}. 'auto' chooses the "
+            "fastest of them."
+        )
     return torch.device(device)
+
+
+def _check_device(device: object) -> None:
+    """Raise an error if ``device`` is not a name; other libraries call the accelerator "gpu"."""
+    if isinstance(device, str) and device.lower() in ("gpu", "gpu:0"):
+        accelerator = "mps" if torch.backends.mps.is_available() else "cuda"
+        guess = f" Did you mean {accelerator!r}?"
+    else:
+        guess = did_you_mean(device, (*DEVICES, "cuda:0"))
+    if not (isinstance(device, str) and device in DEVICES):
+        listed = ", ".join(map(repr, DEVICES))
+        raise ValueError(
+            f"device must be one of {listed}, or a GPU by its number such as 'cuda:1'; got "
+            f"{device!r}.{guess}"
+        )
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:

@@ -45,6 +45,27 @@ class BrokenSealError(ValueError):
     """A file is not a whole sealed file, or it belongs to another key."""
 
 
+def check_folder(name: str, path: str | os.PathLike[str]) -> None:
+    """Raise an error if ``path`` is that of a file, or if one of its parents is a file.
+
+    Parameters
+    ----------
+    name : str
+        The name of the parameter.
+    path : str or path-like
+        The path of a folder, which need not exist.
+    """
+    folder = Path(path).expanduser()
+    # not Path.exists, which raises an error in a folder that is forbidden
+    found = next((part for part in (folder, *folder.parents) if os.path.exists(part)), None)  # noqa: PTH110
+    if found is not None and not found.is_dir():
+        file = "which" if found == folder else f"and {str(found)!r}"
+        raise NotADirectoryError(
+            f"{name} must be the path of a folder, which need not exist; got {str(folder)!r}, "
+            f"{file} is a file. Choose another path."
+        )
+
+
 def find_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     """List the regular files in ``folder`` whose names match ``pattern``.
 

@@ -15,13 +15,24 @@ from .text import printable
 T = TypeVar("T")
 
 
-def check_choice(name: str, value: T, choices: Collection[Any]) -> T:
-    """Return ``value`` if it is one of ``choices``; raise an error that lists them otherwise."""
+def check_choice(name: str, value: T, choices: Collection[Any], also: str = "") -> T:
+    """Return ``value`` if it is one of ``choices``; raise an error that lists them otherwise.
+
+    ``also`` describes other values that the caller accepts, for the error message.
+    """
     for choice in choices:
         if _has_type_of(value, choice) and value == choice:
             return value
-    listed, guess = ", ".join(map(repr, choices)), did_you_mean(value, choices)
-    raise ValueError(f"{name} must be one of {listed}; got {value!r}.{guess}")
+    raise ValueError(no_choice(name, value, choices, also))
+
+
+def no_choice(name: str, value: object, choices: Collection[Any], also: str = "") -> str:
+    """Return the message about a value that is not one of ``choices``.
+
+    ``also`` describes other values that are accepted, such as "or a callable".
+    """
+    listed = ", ".join([*map(repr, choices), *filter(None, [also])])
+    return f"{name} must be one of {listed}; got {value!r}.{did_you_mean(value, choices)}"
 
 
 def _has_type_of(value: object, choice: object) -> bool:
@@ -65,8 +76,9 @@ def _parse_interval(interval: str) -> tuple[float, float, tuple[float, ...]]:
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:
     """Suggest the nearest of ``choices`` in a sentence with a leading space, if one is near."""
-    near = get_close_matches(str(value), list(map(str, choices)), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    texts = {str(choice).lower(): choice for choice in choices}
+    near = get_close_matches(str(value).lower(), texts, n=1)
+    return f" Did you mean {texts[near[0]]!r}?" if near else ""
 
 
 def first_ten(lines: Collection[str]) -> str:

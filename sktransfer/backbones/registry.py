@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -14,7 +16,7 @@ import torch
 
 from .._support.forks import check_process
 from .._support.random import seeded_globals
-from .._support.validation import did_you_mean
+from .._support.validation import no_choice
 from .backbone import Backbone
 from .download import offline_mode
 
@@ -107,29 +109,70 @@ def _factory(
 
 def _resolve(address: str) -> tuple[Provider, str]:
     prefix, slash, name = address.partition("/")
-    if not slash:
-        listed = ", ".join(map(repr, _providers()))
+    prefixes = _providers()
+    if not slash or prefix not in prefixes:
+        listed = ", ".join(map(repr, prefixes))
         raise ValueError(
             f"backbone must be an address 'provider/model' with one of the providers {listed}; "
-            f"got {address!r}.{did_you_mean(address, list_backbones())}"
+            f"got {address!r}.{_suggest(name if slash else address, prefix if slash else None)}"
         )
-    provider = _provider(prefix)
+    provider = prefixes[prefix]()
     known = provider.names()
     if name not in known:
         raise ValueError(
-            f"{prefix} has no backbone {name!r}.{did_you_mean(name, known)} "
+            f"{prefix} has no backbone {name!r}.{_suggest(name, prefix)} "
             f"list_backbones({prefix!r}) names all {len(known)}."
         )
     return provider, name
 
 
+def _suggest(model: str, prefix: str | None) -> str:
+    """Suggest addresses for the name of a model, in a sentence with a leading space.
+
+    Names are compared without case and punctuation, so "ResNet-50" is found as well.  If providers
+    have that model, they are named: ``prefix`` first, then the one with the fewest models.
+    Otherwise, the nearest name of the provider ``prefix``, or of all providers, is suggested.
+    """
+    if prefix is None and model in _providers():
+        return f" list_backbones({model!r}) names its models."
+    catalogues = sorted(_catalogues().items(), key=lambda each: (each[0] != prefix, len(each[1])))
+    found = [
+        f"'{provider}/{name}'"
+        for provider, names in catalogues
+        for name in names
+        if _letters(name) == _letters(model)
+    ]
+    if found:
+        return f" Did you mean {' or '.join(found)}?"
+    nearest = get_close_matches(prefix or "", dict(catalogues), n=1)
+    near = {name: f"{p}/{name}" for p, names in reversed(catalogues) for name in names}
+    if nearest:
+        near = {name: f"{nearest[0]}/{name}" for name in dict(catalogues)[nearest[0]]}
+    close = get_close_matches(model.lower(), near, n=1, cutoff=0.7)
+    if close:
+        return f" Did you mean {near[close[0]]!r}?"
+    n_similar = sum(model.lower() in name.lower() for name in near)
+    return f" list_backbones(pattern='*{model}*') names {n_similar}." if n_similar else ""
+
+
+def _letters(name: str) -> str:
+    """Return the letters and digits of a name, in lower case."""
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _catalogues() -> dict[str, list[str]]:
+    """Return the names of the models of all providers whose optional package is installed."""
+    found = {}
+    for prefix, load in _providers().items():
+        with suppress(ModuleNotFoundError):
+            found[prefix] = load().names()
+    return found
+
+
 def _provider(prefix: str) -> Provider:
     known = _providers()
     if prefix not in known:
-        listed = ", ".join(map(repr, known))
-        raise ValueError(
-            f"provider must be one of {listed}; got {prefix!r}.{did_you_mean(prefix, known)}"
-        )
+        raise ValueError(no_choice("provider", prefix, known))
     return known[prefix]()
 
 
@@ -227,13 +270,6 @@ def list_backbones(provider: str | None = None, pattern: str | None = None) -> l
     >>> list_backbones("torchvision", "*/resnet1*")
     ['torchvision/resnet101', 'torchvision/resnet152', 'torchvision/resnet18']
     """
-    addresses = []
-    for prefix in [provider] if provider is not None else _providers():
-        try:
-            names = _provider(prefix).names()
-        except ModuleNotFoundError:
-            if provider is not None:
-                raise
-            continue
-        addresses += [f"{prefix}/{name}" for name in names]
+    found = _catalogues() if provider is None else {provider: _provider(provider).names()}
+    addresses = [f"{prefix}/{name}" for prefix, names in found.items() for name in names]
     return sorted(a for a in addresses if pattern is None or fnmatchcase(a, pattern))

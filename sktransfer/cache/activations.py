@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .._support.files import check_folder
 from .._support.validation import check_choice, check_int
 from ..data import digest_or_none, file_key
 from .blobs import Blobs
@@ -29,6 +30,8 @@ def check_cache(cache: Any) -> ActivationCache | None:
     ------
     TypeError, ValueError
         If it is something else, such as a joblib.Memory, or one of its parameters is invalid.
+    NotADirectoryError
+        If its folder is a file.
 
     Examples
     --------
@@ -38,11 +41,12 @@ def check_cache(cache: Any) -> ActivationCache | None:
     """
     if cache is None:
         return None
+    if isinstance(cache, (str, os.PathLike)):
+        cache = ActivationCache(cache)
     if isinstance(cache, ActivationCache):
         cache.check()
+        check_folder("cache", cache.dir)
         return cache
-    if isinstance(cache, (str, os.PathLike)):
-        return ActivationCache(cache)
     is_memory = hasattr(cache, "store_backend")
     hint = " A joblib.Memory keys on whole arrays; pass its folder." if is_memory else ""
     raise TypeError(

@@ -63,12 +63,11 @@ def fit(
     random_state: RandomState = None,
 ) -> None:
     """Fine-tune a network on labelled images and save the model."""
-    if output.is_dir() or not output.parent.is_dir():
-        raise ValueError(f"output must be a file in an existing folder; got {str(output)!r}.")
     import numpy as np
 
-    from ..persistence import save
+    from ..persistence import save, target
 
+    target(output, "output")
     paths, labels = _labelled(source, path_column, label_column)
     model = _classifier(
         backbone=backbone,
@@ -258,8 +257,12 @@ def _labelled(
             f"source must give the label of each image, by class folders or a column {column!r}; "
             f"{str(source)!r} has {has}.{did_you_mean(column, others)}"
         )
-    if table[column].isna().any():
-        raise ValueError(f"{str(source)!r} must have a label in each row; some labels are missing.")
+    missing = table["path"][table[column].isna()].tolist()
+    if missing:
+        raise ValueError(
+            f"{str(source)!r} must have a label in each row; the column {column!r} lacks "
+            f"{len(missing)} labels, those of\n{first_ten(missing)}"
+        )
     labels = table[column].to_numpy()
     return table["path"].tolist(), labels.astype(object) if labels.dtype.kind == "T" else labels
 

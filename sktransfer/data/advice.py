@@ -25,18 +25,48 @@ def _is(*classes: type) -> Callable[[Any], bool]:
     return lambda thing: isinstance(thing, classes)
 
 
+def _maps(*keys: str) -> Callable[[Any], bool]:
+    """Return a function that tests for a mapping with some keys."""
+    return lambda thing: isinstance(thing, Mapping) and all(key in thing for key in keys)
+
+
+def _is_set(*names: str) -> Callable[[Any], bool]:
+    """Return a function that tests for a data set of torch with some attributes."""
+    has = _has(*names)
+    return lambda thing: isinstance(thing, Dataset) and has(thing)
+
+
 # Objects that hold images but are not a sequence of them, and what to pass instead.  The first
 # test that holds decides.
 INSTEAD: list[tuple[Callable[[Any], bool], str]] = [
-    (lambda thing: isinstance(thing, Mapping) and "data" in thing, "Pass its data: X['data']."),
+    (_maps("data", "labels"), "Pass its paths, X['data'], and as y its labels, X['labels']."),
+    (_maps("data", "target"), "Pass its data, X['data'], and as y its target, X['target']."),
+    (_maps("data"), "Pass its data: X['data']."),
     (_is(Mapping), "Pass the images that it contains: one of its values."),
     (_has("collect", "lazy"), "Pass X.collect()."),  # polars
+    (_has("column_names", "features"), "Pass its column of images: list(X['image'])."),  # datasets
     (
-        lambda thing: isinstance(thing, Dataset) and hasattr(thing, "samples"),
-        "Pass its paths, [path for path, _ in X.samples], and as y their labels.",
+        _is_set("samples", "classes"),
+        (
+            "Pass its paths, [path for path, _ in X.samples], and as y their labels, [X.classes[i] "
+            "for _, i in X.samples]. The preset does the work of transforms."
+        ),
     ),
-    (_is(Dataset), "Pass its images, [image for image, _ in X], and as y their labels."),
-    (_is(DataLoader), "Pass the images of its data set: a list of paths, PIL images or arrays."),
+    (
+        _is_set("data", "targets"),
+        "Pass its images, X.data, and as y X.targets. The preset does the work of transforms.",
+    ),
+    (
+        _is_set("dataset", "indices"),
+        "Pass those images of X.dataset whose positions are in X.indices, and as y their labels.",
+    ),
+    (
+        _is(Dataset),
+        (
+            "Pass its images, [image for image, _ in X], and as y their labels, [label for _, "
+            "label in X], without transforms: the preset does their work."
+        ),
+    ),
     (_has("namelist", "read"), "Pass the bytes of its files: [X.read(name) for name in names]."),
     (_has("read"), "Pass its bytes: [X.read()]."),
     (_has("read_bytes"), "Pass its bytes: [X.read_bytes()]."),
@@ -59,6 +89,8 @@ def instead_of(X: Any) -> str:
         if path.lower().endswith(".csv"):
             return f"Pass its column of paths, such as pandas.read_csv({path!r})['path']."
         return instead_of_paths([path]) or f"Pass a list of one: [{X!r}]."
+    if isinstance(X, DataLoader):  # batches of a data set
+        return re.sub(r"\bX\b", "X.dataset", instead_of(X.dataset)) or "Pass list(X.dataset)."
     return next((advice for holds, advice in INSTEAD if holds(X)), "")
 
 
@@ -66,7 +98,7 @@ def is_accepted_form(X: Any) -> bool:
     """Return False for an object that would be read in the wrong way, or with a poor message."""
     if isinstance(X, (list, tuple, np.ndarray)):
         return True
-    return not any(holds(X) for holds, _ in INSTEAD[:-1])
+    return not (isinstance(X, DataLoader) or any(holds(X) for holds, _ in INSTEAD[:-1]))
 
 
 def instead_of_items(items: Iterable[Any]) -> str:
@@ -91,10 +123,12 @@ def _instead_of_path(path: str) -> str:
             f"urllib.request.urlopen({path!r}).read()."
         )
     if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is False, not an error
-        return (
-            f"Pass the paths of the images in the folder: load_image_folder({path!r}).data if it "
-            "has a folder for each class."
-        )
+        if any(child.is_dir() for child in Path(path).glob("*")):
+            return (
+                f"Pass the paths of its images, load_image_folder({path!r}).data, and as y its "
+                "labels, load_image_folder(...).labels, if it has a folder for each class."
+            )
+        return f"Pass the paths of its images: list(pathlib.Path({path!r}).iterdir())."
     archive = next((str(part) for part in Path(path).parents if os.path.isfile(part)), None)  # noqa: PTH113 - a name that is too long is False, not an error
     if archive is None:
         return ""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .._support.hashing import described, hash_parts
 from .._support.random import seed_of, seeded_globals
-from .._support.validation import check_int, did_you_mean
+from .._support.validation import check_int, no_choice
 from .items import Items
 from .presets import ImagePreset, Preset
 from .variants import NAMED, short_side
@@ -301,8 +301,7 @@ def _check(name: str, augment: Any, also: tuple[Any, ...], kinds: str = "or a ca
         return augment
     if isinstance(augment, str) and augment in choices:
         return str(augment)
-    listed, guess = ", ".join(map(repr, choices)), did_you_mean(augment, choices)
-    raise ValueError(f"{name} must be one of {listed}, {kinds}; got {augment!r}.{guess}")
+    raise ValueError(no_choice(name, augment, choices, kinds))
 
 
 def _image_preset(augment: Any, preset: Preset) -> ImagePreset:

@@ -309,8 +309,12 @@ def image_table(
             f"{str(source)!r} must not have a column 'path' in addition to {path_column!r}. "
             "Rename it."
         )
-    if table[path_column].isna().any():
-        raise ValueError(f"{str(source)!r} must hold a path in each row; some are missing.")
+    missing = np.flatnonzero(table[path_column].isna())
+    if len(missing):
+        raise ValueError(
+            f"{str(source)!r} must hold a path in each row; {len(missing)} are missing, in\n"
+            f"{first_ten([f'row {index + 1}' for index in missing])}"
+        )
     paths = [str(source.parent / path) for path in table.pop(path_column)]
     table.insert(0, "path", pd.Series(paths, dtype=object))
     return table

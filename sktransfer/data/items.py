@@ -134,8 +134,19 @@ def refuse_other_forms(X: Any) -> None:
         raise TypeError(f"{SEQUENCE}; got one path. {instead_of(X)}")
     if kind and kind != "array":
         raise TypeError(f"{SEQUENCE}; got one {kind}. Pass a list of one: [{_short(X)}].")
+    if isinstance(X, (list, tuple)) and X and _is_pair(X[0]):
+        raise TypeError(
+            f"{SEQUENCE}; got pairs of an image and a label. Pass the images, [image for image, _ "
+            "in X], and as y the labels, [label for _, label in X]."
+        )
     if not kind and not issparse(X) and not is_accepted_form(X):  # some sparse arrays are mappings
         raise TypeError(f"{SEQUENCE}; got {type(X).__name__}. {instead_of(X)}")
+
+
+def _is_pair(item: Any) -> bool:
+    """Return True for an item of a data set of torch, which is an image and its label."""
+    is_pair = isinstance(item, tuple) and len(item) == 2
+    return is_pair and bool(_kind(item[0])) and np.ndim(item[1]) == 0
 
 
 # The kind of X

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._support.device import resolve_device, resolve_precision
 from .._support.progress import progress_bar
-from .._support.validation import check_choice
+from .._support.validation import check_choice, no_choice
 from ..backbones import check_pooling, get_backbone
 from ..cache import check_cache
 from ..data import adapt, input_info
@@ -300,17 +300,18 @@ class PretrainedFeatureExtractor(
     def _check_layers(self, backbone):
         """Return the requested layers as a list; raise an error if one of them is invalid."""
         layers = [self.layer] if isinstance(self.layer, str) else self.layer
+        names = [*backbone.names, "last", *LOGITS]
         if not (
             isinstance(layers, (list, tuple)) and all(isinstance(layer, str) for layer in layers)
         ):
-            raise TypeError(f"layer must be a name or a list of names; got {self.layer!r}.")
+            raise TypeError(no_choice("layer", self.layer, names, "or a list of them"))
         layers = list(layers)
         if not layers:
             raise ValueError("layer must name at least one stage; got an empty list.")
         if len(set(layers)) < len(layers):
             raise ValueError(f"layer must name each stage once; got {layers!r}.")
         for layer in layers:
-            check_choice("layer", layer, [*backbone.names, "last", *LOGITS])
+            check_choice("layer", layer, names, "or a list of them")
             if layer in LOGITS and backbone.classifier is None:
                 raise ValueError(
                     f"layer must be a stage if the backbone has no classifier; got {layer!r}."

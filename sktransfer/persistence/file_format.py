@@ -31,6 +31,8 @@ from .schema import check_description
 # The version of the format.  It has to be increased when a file has other contents.
 FORMAT = 2
 
+SUFFIX = ".safetensors"
+
 # The keys of the text and of its digest in the metadata of the file.
 TEXT, DIGEST = "sktransfer", "digest"
 MOST_BYTES = 2**25  # the maximum size of the header, which includes the text
@@ -44,17 +46,25 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 UNEXPECTED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
 
-def target(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a file that can be written.
+def target(path: str | os.PathLike[str], name: str = "path") -> Path:
+    """Return the path of a new file after a check; ``name`` is that of the parameter.
 
     Raises
     ------
+    ValueError
+        If the suffix is that of another format.
     OSError
         If the path is a folder, or its folder does not exist.
     """
     found = Path(path).expanduser()
+    if found.suffix.lower() not in (SUFFIX, ""):
+        raise ValueError(
+            f"{name} must end in {SUFFIX!r}, which is the format of the file; got {str(path)!r}. "
+            f"Use {str(found.with_suffix(SUFFIX))!r}, which load reads, or joblib.dump for a "
+            "pickle."
+        )
     if found.is_dir() or not found.parent.is_dir():
-        raise OSError(f"path must be a file in an existing folder; got {str(found)!r}.")
+        raise OSError(f"{name} must be a file in an existing folder; got {str(found)!r}.")
     return found
 
 

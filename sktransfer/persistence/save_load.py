@@ -34,7 +34,8 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         library's own.  Parameters that are not plain values, such as callbacks, are left out if
         prediction does not need them, and so are such values that callbacks recorded.
     path : str or path-like
-        The file to write, usually with the suffix ``.safetensors``.  It is written atomically.
+        The file to write.  Its suffix must be ``.safetensors``, or it has none.  It is written
+        atomically.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         If the estimator is of another class, or prediction needs a parameter that is code.  The
         message names the parameter.
     ValueError
-        If the address does not give the network that was fitted.
+        If the address does not give the network that was fitted, or the suffix is another one.
 
     Warns
     -----

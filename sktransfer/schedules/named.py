@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .._support.validation import check_choice, check_range
+from .._support.validation import check_choice, check_range, no_choice
 from .base import Schedule, half_cosine
 from .cycles import SGDR, Cyclic, OneCycle
 
@@ -221,8 +221,9 @@ def resolve_schedule(value: Any, name: str = "lr_schedule") -> Schedule:
     >>> resolve_schedule("cosine")
     Cosine(final=0.0)
     """
+    also = "a schedule, or a function of progress in [0, 1]"
     if isinstance(value, str):
-        return SCHEDULES[check_choice(name, value, list(SCHEDULES))]()
+        return SCHEDULES[check_choice(name, value, list(SCHEDULES), also)]()
     if isinstance(value, Schedule):
         return value
     if isinstance(value, type) and issubclass(value, Schedule):
@@ -232,6 +233,4 @@ def resolve_schedule(value: Any, name: str = "lr_schedule") -> Schedule:
         )
     if callable(value):
         return Custom(value)
-    raise TypeError(
-        f"{name} must be a name, a schedule or a function of progress in [0, 1]; got {value!r}."
-    )
+    raise TypeError(no_choice(name, value, list(SCHEDULES), also))

@@ -2,7 +2,7 @@
 
 from .base import Task
 from .classification import Classification, MultiLabel, find_classification
-from .heads import HEADS, LinearHead, MLPHead, build_head, set_linear
+from .heads import HEADS, LinearHead, MLPHead, build_head, check_head, set_linear
 from .targets import Targets, make_targets
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Targets",
     "Task",
     "build_head",
+    "check_head",
     "find_classification",
     "make_targets",
     "set_linear",

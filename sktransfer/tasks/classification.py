@@ -15,15 +15,18 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from .._support.validation import check_range
+from .._support.validation import check_choice, check_range
 from .base import Task
 from .heads import fit_linear
-from .labels import as_array, check_known, check_labels, check_scored, is_matrix
+from .labels import as_array, check_known, check_labels, check_present, check_scored, is_matrix
 from .targets import Targets
 
 # The parameter C of the exact head.  It is low, because there are often fewer items than features,
 # so strong regularisation is needed.
 EXACT_C = 0.01
+
+# The third kind of class_weight, in messages.
+CLASS_WEIGHTS = "or a dict with a number of at least 0 for each label"
 
 
 def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
@@ -45,6 +48,7 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
     """
     if y is None:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
+    check_present(y, "y")
     y = as_array(y)
     if is_matrix(y):
         return MultiLabel(y.shape[1])
@@ -61,6 +65,7 @@ class _LabelTask:
 
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy.  With several labels, an item is correct if all of them are."""
+        check_present(y, "y")
         y = self._as_predicted(np.asarray(y))
         if y.shape != predicted.shape:
             shape = predicted.shape
@@ -113,6 +118,7 @@ class Classification(_LabelTask):
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
         """Return one-hot rows, (n, n_classes)."""
+        check_present(y, name)
         y = as_array(y)
         if is_matrix(y):
             raise ValueError(
@@ -163,10 +169,8 @@ class Classification(_LabelTask):
                 )
             for label, factor in class_weight.items():
                 check_range(f"class_weight[{label!r}]", factor, "[0, inf)")
-        elif not (isinstance(class_weight, str) and class_weight == "balanced"):
-            raise ValueError(
-                f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}."
-            )
+        else:
+            check_choice("class_weight", class_weight, ("balanced", None), CLASS_WEIGHTS)
 
     def narrow(self, targets: Targets) -> tuple[Task, Targets]:
         """Remove classes that only items of weight 0 have."""
@@ -263,6 +267,7 @@ class MultiLabel(_LabelTask):
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
         """Return the indicators as floats, (n, n_outputs)."""
+        check_present(y, name)
         y = as_array(y)
         if not is_matrix(y):
             raise ValueError(

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from .._support.validation import check_choice, check_int, check_range
+from .._support.validation import check_choice, check_int, check_range, no_choice
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,15 @@ class MLPHead:
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": LinearHead(), "mlp": MLPHead()}
 
 
+def check_head(name: str, head: Any) -> None:
+    """Raise an error if ``head`` is neither the name of a head nor a callable."""
+    also = "or a callable that takes the numbers of features and outputs and returns a new Module"
+    if isinstance(head, str):
+        check_choice(name, head, list(HEADS), also)
+    elif isinstance(head, nn.Module) or not callable(head):
+        raise TypeError(no_choice(name, head, list(HEADS), also))
+
+
 def build_head(head: Any, n_features: int, n_outputs: int) -> nn.Module:
     """Build a new head, which maps (b, n_features) to (b, n_outputs).
 
@@ -93,12 +102,8 @@ def build_head(head: Any, n_features: int, n_outputs: int) -> nn.Module:
     TypeError, ValueError
         If ``head`` is anything else, or if the Module has another number of inputs or outputs.
     """
-    if isinstance(head, nn.Module) or not (isinstance(head, str) or callable(head)):
-        raise TypeError(
-            "head must be 'linear', 'mlp', or a callable that takes the numbers of features and "
-            f"outputs and returns a new Module; got {type(head).__name__}."
-        )
-    builder = HEADS[check_choice("head", head, list(HEADS))] if isinstance(head, str) else head
+    check_head("head", head)
+    builder = HEADS[head] if isinstance(head, str) else head
     module = builder(n_features, n_outputs)
     if not isinstance(module, nn.Module):
         raise TypeError(f"head must return a Module; got {type(module).__name__} from {head!r}.")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer, RMSprop
 
-from .._support.validation import check_choice, check_range
+from .._support.validation import check_choice, check_range, no_choice
 from ..backbones import Backbone
 
 HEAD = "head"
@@ -165,15 +165,13 @@ def make_optimizer(
 
 def check_optimizer(optimizer: Any) -> None:
     """Raise an error if ``optimizer`` is not a valid argument of :func:`make_optimizer`."""
+    also = "a subclass of torch.optim.Optimizer, or a function of parameter groups"
     if isinstance(optimizer, str):
-        check_choice("optimizer", optimizer, list(OPTIMIZERS))
+        check_choice("optimizer", optimizer, list(OPTIMIZERS), also)
         return
     is_class = isinstance(optimizer, type)
     if not (issubclass(optimizer, Optimizer) if is_class else callable(optimizer)):
-        raise TypeError(
-            "optimizer must be a name, a subclass of torch.optim.Optimizer or a function of "
-            f"parameter groups; got {optimizer!r}."
-        )
+        raise TypeError(no_choice("optimizer", optimizer, list(OPTIMIZERS), also))
 
 
 def _fused(kind: type[Optimizer], fused: bool | None) -> dict[str, Any]:

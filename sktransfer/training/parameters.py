@@ -8,17 +8,19 @@ from os import PathLike
 from typing import Any
 
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import has_fit_parameter
 from skorch.callbacks import LRScheduler
 
 from .._support.device import PRECISIONS
-from .._support.validation import check_choice, check_int, check_range
+from .._support.files import check_folder
+from .._support.validation import check_choice, check_int, check_range, no_choice
 from ..backbones import check_pooling
 from ..cache import check_cache
 from ..data import check_augment
 from ..extraction import DECODE_ERRORS
 from ..schedules import Constant, resolve_schedule
-from ..tasks import HEADS, LinearHead
+from ..tasks import LinearHead, check_head
 from .optim import check_optimizer
 from .user_callbacks import check_callbacks, contains
 
@@ -88,28 +90,33 @@ def _check_later(name: str, value: Any) -> object:
     """Accept any value, which is checked by the function that uses it."""
 
 
-def _check_head(name: str, head: Any) -> None:
-    if isinstance(head, str):
-        check_choice(name, head, list(HEADS))
-
-
 def _check_head_init(name: str, init: Any) -> None:
+    also = "or an unfitted linear classifier of scikit-learn"
     if isinstance(init, str):
-        check_choice(name, init, HEAD_INITS)
+        check_choice(name, init, HEAD_INITS, also)
     elif not isinstance(init, BaseEstimator) or isinstance(init, type):
-        raise TypeError(
-            f"{name} must be 'auto', 'logistic', 'prior', or an unfitted linear classifier of "
-            f"scikit-learn; got {init!r}."
-        )
+        raise TypeError(no_choice(name, init, HEAD_INITS, also))
     elif not has_fit_parameter(init, "sample_weight"):
         raise TypeError(
             f"{name} must be a classifier whose fit accepts sample_weight; got {init!r}."
         )
 
 
+def _check_random_state(name: str, random_state: Any) -> None:
+    try:
+        check_random_state(random_state)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be an integer in [0, 2**32), a numpy.random.RandomState, or None; got "
+            f"{random_state!r}."
+        ) from None
+
+
 def _check_checkpoint(name: str, checkpoint: Any) -> None:
     if not (checkpoint is None or (isinstance(checkpoint, (str, PathLike)) and str(checkpoint))):
         raise TypeError(f"{name} must be the path of a folder, or None; got {checkpoint!r}.")
+    if checkpoint is not None:
+        check_folder(name, checkpoint)
 
 
 def _is_linear(head: Any) -> bool:
@@ -128,7 +135,7 @@ RUNNING: dict[str, Parameter] = {
 # Parameters are checked and resolved in this order, because "auto" of a later one may depend on an
 # earlier one.
 PARAMETERS: dict[str, Parameter] = {
-    "head": Parameter(_check_head),
+    "head": Parameter(check_head),
     "pooling": Parameter(lambda _, pooling: check_pooling(pooling)),
     "unfreeze": Parameter(
         _check_later,  # it depends on the network, which is not loaded yet
@@ -176,6 +183,7 @@ PARAMETERS: dict[str, Parameter] = {
     "skorch_callbacks": Parameter(check_callbacks),
     "checkpoint": Parameter(_check_checkpoint),
     "store_weights_in_pickle": Parameter(_check_choice(True, False)),
+    "random_state": Parameter(_check_random_state),
     **RUNNING,
 }
 

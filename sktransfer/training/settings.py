@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .._support.device import resolve_device, resolve_precision
-from .._support.validation import check_choice, check_int
+from .._support.validation import did_you_mean
 from ..backbones import Backbone
 from ..cache import ActivationCache, check_cache
 from ..data import Items, default_augment
@@ -231,19 +231,20 @@ def find_cut(backbone: Backbone, unfreeze: Any) -> int:
     Raises
     ------
     ValueError
-        If the backbone has fewer stages, or no stage of that name.
+        If it is something else, such as a number of stages that the backbone does not have.
     """
     names = backbone.names
-    if isinstance(unfreeze, str):
-        check_choice("unfreeze", unfreeze, ["all", *names])
+    if isinstance(unfreeze, str) and unfreeze in ["all", *names]:
         return 0 if unfreeze == "all" else names.index(unfreeze)
-    depth = check_int("unfreeze", unfreeze, 0, also=("all",))
-    if depth > len(names):
-        raise ValueError(
-            f"unfreeze must be at most {len(names)}, the number of stages: {', '.join(names)}; "
-            f"got {unfreeze!r}."
-        )
-    return len(names) - int(depth)
+    is_integer = isinstance(unfreeze, Integral) and not isinstance(unfreeze, bool)
+    if is_integer and 0 <= unfreeze <= len(names):
+        return len(names) - int(unfreeze)
+    choices = ["auto", "all", *names]
+    raise ValueError(
+        f"unfreeze must be 'auto', 'all', the number of the last stages that train, from 0 to "
+        f"{len(names)}, or the name of the first stage that trains, one of "
+        f"{', '.join(map(repr, names))}; got {unfreeze!r}.{did_you_mean(unfreeze, choices)}"
+    )
 
 
 def starts_pretrained(given: Mapping[str, Any], backbone: Backbone) -> bool:

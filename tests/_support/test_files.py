@@ -19,6 +19,7 @@ from sktransfer._support.files import (
     SEAL,
     STALE_SECONDS,
     BrokenSealError,
+    check_folder,
     explained,
     explaining,
     read_sealed,
@@ -33,6 +34,23 @@ from sktransfer._support.processes import token
 
 def make_old(path):
     os.utime(path, (time.time() - 2 * STALE_SECONDS,) * 2)
+
+
+def test_a_file_is_not_accepted_as_a_folder_nor_as_a_parent_of_one(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    message = "^cache must be the path of a folder, which need not exist; got "
+    with pytest.raises(NotADirectoryError, match=rf"{message}'{file}', which is a file\. Choose"):
+        check_folder("cache", file)
+    below = file / "a" / "b"
+    with pytest.raises(NotADirectoryError, match=rf"{message}'{below}', and '{file}' is a file\."):
+        check_folder("cache", below)
+
+
+def test_a_folder_need_not_exist(tmp_path):
+    for folder in (tmp_path, tmp_path / "a" / "b"):
+        check_folder("cache", folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("durable", [False, True])

@@ -53,14 +53,31 @@ def test_list_backbones_takes_patterns_of_a_shell():
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("acme/net_x", "acme has no backbone 'net_x'. Did you mean 'net_s'? "),
-        ("acne/net_s", "provider must be one of 'acme', .*; got 'acne'. Did you mean 'acme'?"),
-        ("net_s", "backbone must be an address 'provider/model' with one of the providers 'acme'"),
+        ("acme/net_x", "acme has no backbone 'net_x'. Did you mean 'acme/net_s'? "),
+        ("acne/net_s", "the providers 'acme', .*; got 'acne/net_s'. Did you mean 'acme/net_s'?"),
+        ("acne/net_x", "the providers 'acme', .*; got 'acne/net_x'. Did you mean 'acme/net_s'?"),
+        ("net_s", "backbone must be an address .*; got 'net_s'. Did you mean 'acme/net_s'?"),
+        ("acme", "got 'acme'. list_backbones[(]'acme'[)] names its models."),
+        ("mini", "got 'mini'. Did you mean 'builtin/mini'?"),
+        ("resnet18", "got 'resnet18'. Did you mean 'torchvision/resnet18'"),
+        ("mobilenet_v2", "got 'mobilenet_v2'. Did you mean 'torchvision/mobilenet_v2'?"),
+        ("MobileNetV2", "got 'MobileNetV2'. Did you mean 'torchvision/mobilenet_v2'?"),
+        ("acme/vgg-16", "acme has no backbone 'vgg-16'. Did you mean 'torchvision/vgg16'"),
+        ("shuffle", "list_backbones[(]pattern='[*]shuffle[*]'[)] names "),
+        ("zzz", "got 'zzz'.$"),
     ],
 )
 def test_a_misspelt_address_is_an_error_that_suggests_the_nearest(acme, address, message):
     with pytest.raises(ValueError, match=message.replace("?", r"\?")):
         get_backbone(address)
+
+
+def test_a_name_that_two_providers_have_gives_two_addresses_the_smaller_provider_first(
+    acme, monkeypatch
+):
+    monkeypatch.setattr(acme, "names", lambda: ["vgg16", "mini"])
+    with pytest.raises(ValueError, match=r"got 'mini'\. Did you mean 'acme/mini' or 'built"):
+        get_backbone("mini")
 
 
 def test_a_network_itself_is_refused():

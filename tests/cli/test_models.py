@@ -113,6 +113,13 @@ def test_the_file_of_a_model_is_checked_before_the_fit(run, tmp_path, output):
     assert "output must be a file in an existing folder; got " in err
 
 
+def test_the_suffix_of_another_format_is_refused_before_the_fit(run, tmp_path):
+    code, _, err = run("fit", tmp_path / "no-photos", "-o", tmp_path / "x.joblib")
+    assert code == 1
+    assert "must end in '.safetensors'" in err
+    assert f"Use '{tmp_path / 'x.safetensors'}'" in err
+
+
 def test_images_without_labels_are_an_error(run, coloured, tmp_path):
     code, _, err = run("fit", coloured / "ants", "-o", tmp_path / "m")
     assert code == 1
@@ -133,13 +140,14 @@ def test_a_row_without_a_label_is_an_error(run, coloured, tmp_path):
     frame.loc[3, "label"] = None
     code, _, err = run("fit", csv(tmp_path / "list.csv", frame), "-o", tmp_path / "m")
     assert code == 1
-    assert "must have a label in each row; some labels are missing." in err
+    assert "must have a label in each row; the column 'label' lacks 1 labels, those of" in err
+    assert err.splitlines()[-1] == f"  {frame['path'][3]}"
 
 
 def test_a_parameter_out_of_range_is_an_error(run, coloured, tmp_path):
     code, _, err = run("fit", coloured, "-o", tmp_path / "m", "--unfreeze", "9")
     assert code == 1
-    assert "unfreeze must be at most 5" in err
+    assert "from 0 to 5, or the name of the first stage that trains" in err
 
 
 # predict

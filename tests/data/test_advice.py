@@ -3,15 +3,24 @@
 import io
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
-from torch.utils.data import DataLoader, Subset
-from torchvision.datasets import ImageFolder
+from sklearn.datasets import load_digits
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision.datasets import FakeData, ImageFolder
 
 from sktransfer import PretrainedFeatureExtractor, check_images, load_image_folder
+
+
+class InMemory(Dataset):
+    """A data set in memory, as torchvision's CIFAR10 is one."""
+
+    data = np.zeros((2, 32, 32, 3), np.uint8)
+    targets = (0, 1)
 
 
 @pytest.fixture
@@ -34,21 +43,46 @@ def opened_archive():
 
 # name -> X, and a pattern of the advice
 FORMS = {
-    "Bunch": (lambda: load_image_folder("photos"), r"got Bunch\. Pass its data: X\['data'\]"),
+    "Bunch": (
+        lambda: load_image_folder("photos"),
+        r"got Bunch\. Pass its paths, X\['data'\], and as y its labels, X\['labels'\]",
+    ),
+    "Bunch of scikit-learn": (load_digits, r"Pass its data, .* and as y its target, X\['target'\]"),
     "dict": (lambda: {"image": ["a.png"]}, r"got dict\. Pass the images .* one of its values"),
     "lazy frame": (lambda: pl.LazyFrame({"path": ["a.png"]}), r"got LazyFrame\. .*X\.collect\(\)"),
     "ImageFolder": (
         lambda: ImageFolder("photos"),
-        r"Pass its paths, \[path for path, _ in X\.samp",
+        r"Pass its paths, \[path for path, _ in X\.samples\], .* \[X\.classes\[i\] for _, i",
     ),
-    "Subset": (lambda: Subset(ImageFolder("photos"), [0]), r"\[image for image, _ in X\]"),
-    "DataLoader": (lambda: DataLoader(ImageFolder("photos")), r"got DataLoader\. .*its data set"),
+    "CIFAR10": (
+        InMemory,
+        r"got InMemory\. Pass its images, X\.data, and as y X\.targets",
+    ),
+    "FakeData": (lambda: FakeData(3), r"Pass its images, \[image for image, _ in X\], and as y"),
+    "Subset": (lambda: Subset(ImageFolder("photos"), [0]), r"X\.dataset .* X\.indices, and as y"),
+    "DataLoader": (
+        lambda: DataLoader(ImageFolder("photos")),
+        r"got DataLoader\. Pass its paths, \[path for path, _ in X\.dataset\.samples\]",
+    ),
+    "datasets": (
+        lambda: SimpleNamespace(column_names=["image"], features={}),
+        r"Pass its column of images: list\(X\['image'\]\)",
+    ),
+    "pairs": (
+        lambda: ImageFolder("photos").samples,
+        r"got pairs of an image and a label\. Pass the images, \[image for image, _ in X\]",
+    ),
+    "pairs of images and labels": (lambda: list(ImageFolder("photos")), r"got pairs of an image"),
     "archive": (opened_archive, r"got ZipFile\. .*\[X\.read\(name\) for name in names\]"),
     "path in an archive": (lambda: zipfile.Path("a.zip", "ants/1.png"), r"\[X\.read_bytes\(\)\]"),
     "file": (lambda: io.BytesIO(b"photo"), r"got BytesIO\. Pass its bytes: \[X\.read\(\)\]"),
     "generator": (lambda: Path("photos").glob("*/*"), r"Pass list\(X\)"),
     "set": (lambda: {"a.png"}, r"got set\. Pass list\(X\)"),
-    "folder": (lambda: "photos", r"got one path\. .*load_image_folder\('photos'\)\.data"),
+    "folder": (
+        lambda: "photos",
+        r"got one path\. .*load_image_folder\('photos'\)\.data, and as y its labels",
+    ),
+    "folder of images": (lambda: "photos/ants", r"list\(pathlib\.Path\('photos/ants'\)\.iterdir"),
     "Path of a folder": (lambda: Path("photos"), r"load_image_folder\('photos'\)\.data"),
     "table": (lambda: "list.csv", r"got one path\. .*pandas\.read_csv\('list\.csv'\)\['path'\]"),
     "image": (lambda: "photos/ants/1.png", r"got one path\. Pass a list of one: \['photos/ants"),
@@ -81,7 +115,7 @@ def test_a_lazy_frame_is_refused_by_a_fitted_estimator(folder):
         (["a.zip/ants/1.png"], r"zipfile\.ZipFile\('a\.zip'\)\.read\('ants/1\.png'\)"),
         (["s3://bucket/a.png"], r"urllib\.request\.urlopen\('s3://bucket/a\.png'\)\.read\(\)"),
         (["gone.png", "http://a.b/c.png"], "Web addresses are not downloaded: pass the bytes"),
-        (["photos"], r"load_image_folder\('photos'\)\.data if it has a folder for each class"),
+        (["photos"], r"load_image_folder\('photos'\)\.data, .* if it has a folder for each class"),
         (["gone.png"], "Relative paths start from"),
     ],
 )
@@ -113,6 +147,8 @@ def test_the_advice_leads_to_features(folder):
         load_image_folder("photos")["data"],
         paths,
         [image for image, _ in data_set],
+        list(Path("photos/ants").iterdir()),
+        InMemory().data,
         pl.LazyFrame({"path": paths}).collect(),
     ]
     for form in forms:

@@ -217,7 +217,7 @@ def test_paths_of_a_csv_file_are_relative_to_its_folder(tmp_path):
             "paths,label\na,b\n",
             r"a column 'path'; it has 'paths', 'label'\. Did you mean 'paths'\?",
         ),
-        ("path,label\na,b\n,c\n", r"must hold a path in each row; some are missing\."),
+        ("path,label\na,b\n,c\n", r"must hold a path in each row; 1 are missing, in\n  row 2$"),
     ],
 )
 def test_a_csv_file_without_paths_is_refused(tmp_path, text, message):

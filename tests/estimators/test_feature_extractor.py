@@ -186,8 +186,16 @@ def test_a_fit_does_not_change_the_images(extractor, images):
         ({"device": "tpu"}, ValueError, "device must be one of"),
         ({"preset": {"men": 0}}, ValueError, "a key of preset must be one of.*Did you mean 'mean'"),
         ({"preset": {"mean": 0.5}}, TypeError, "preset must hold .*got {'mean': 0.5}"),
-        ({"layer": None}, TypeError, "layer must be a name or a list of names; got None."),
-        ({"layer": [["stem"]]}, TypeError, "layer must be a name or a list of names; got"),
+        (
+            {"layer": None},
+            TypeError,
+            "layer must be one of 'stem', .*, or a list of them; got None.",
+        ),
+        (
+            {"layer": [["stem"]]},
+            TypeError,
+            "layer must be one of 'stem', .*, or a list of them; got",
+        ),
         ({"image_shape": 5}, (TypeError, ValueError), "image_shape must be"),
         ({"device": torch.device("meta")}, ValueError, "device must be one of .*got 'meta'"),
         ({"n_jobs": 0}, ValueError, "n_jobs must be an integer of at least 1"),
@@ -227,8 +235,32 @@ def test_a_missing_device_is_named(extractor, images, monkeypatch):
         extractor.set_params(device="cuda").fit(images)
 
 
-@pytest.mark.parametrize("device", ["cuda:1", "cuda:x", "cuda:"])
-def test_a_missing_gpu_is_named(extractor, images, monkeypatch, device):
+@pytest.mark.parametrize(
+    ("device", "guess"),
+    [
+        *[("gpu", "'cuda'"), ("GPU:0", "'cuda'"), ("CUDA", "'cuda'"), ("cuda0", "'cuda:0'")],
+        *[("cuda:x", "'cuda:0'"), ("cuda:", "'cuda:0'"), ("CPU", "'cpu'")],
+    ],
+)
+def test_a_wrong_name_of_a_device_is_an_error_that_suggests_the_right_one(
+    extractor, images, device, guess
+):
+    message = (
+        r"device must be one of 'auto', 'cpu', 'cuda', 'mps', or a GPU by its number such as "
+        rf"'cuda:1'; got '{device}'\. Did you mean {guess}\?"
+    )
+    with pytest.raises(ValueError, match=message):
+        extractor.set_params(device=device).fit(images)
+
+
+def test_a_gpu_is_called_mps_on_a_mac(extractor, images, monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ValueError, match=r"got 'gpu'\. Did you mean 'mps'\?"):
+        extractor.set_params(device="gpu").fit(images)
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "cuda:27"])
+def test_a_gpu_that_is_missing_is_named(extractor, images, monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     message = rf"device must be one that torch finds here: .*'cuda:0'.*; got '{device}'\."

@@ -1,5 +1,6 @@
 """A model that cannot be saved without code raises an error with the reason."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -146,6 +147,20 @@ def test_a_preset_that_is_not_a_dataclass_must_equal_that_of_the_provider(make, 
 def test_a_path_that_cannot_be_written_is_refused(make, tmp_path, name):
     with pytest.raises(OSError, match="path must be a file in an existing folder; got "):
         save(make(unfreeze=0), tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["m.pkl", "m.joblib", "m.pt", "m.v1"])
+def test_the_suffix_of_another_format_is_refused_with_the_right_one(make, tmp_path, name):
+    right = re.escape(repr(str(tmp_path / "m.safetensors")))
+    with pytest.raises(ValueError, match=rf"path must end in '\.safetensors', .*\. Use {right}, "):
+        save(make(unfreeze=0), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["m", "m.safetensors", "m.SafeTensors"])
+def test_a_file_has_the_suffix_of_its_format_or_none(make, tmp_path, name):
+    save(make(unfreeze=0), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_text_that_is_too_long_is_refused(make, path, monkeypatch):

@@ -98,7 +98,7 @@ def test_a_misspelt_schedule_is_answered_with_the_nearest_one():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (3, r"lr_schedule must be a name, a schedule or a function .*; got 3\."),
+        (3, r"lr_schedule must be one of 'constant', .*, or a function .*; got 3\."),
         (
             Cosine,
             r"lr_schedule must be an instance .*; got the class Cosine\. Write Cosine\(\.\.\.\)\.",

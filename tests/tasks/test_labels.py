@@ -1,6 +1,9 @@
-"""Labels that a classifier does not know."""
+"""Labels that a classifier does not know, and missing labels."""
+
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sktransfer.tasks.classification import find_classification
@@ -62,3 +65,37 @@ def test_indicators_that_are_scored_must_be_zero_and_one():
     task = find_classification(np.eye(2, dtype=int), 2, "FineTuneClassifier")
     with pytest.raises(ValueError, match="y must have columns of 0 and 1; got other values"):
         task.score(np.eye(2, dtype=int), np.eye(2) * 2)
+
+
+MISSING = {
+    "None among names": (["ant", None, "bee", None], {1: "None", 3: "None"}),
+    "NaN among names": (["ant", "bee", float("nan")], {2: "nan"}),
+    "None among numbers": ([0, 1, None], {2: "None"}),
+    "NaN among numbers": (np.array([np.nan, 0, 1]), {0: "nan"}),
+    "NaN of float32": (np.array([0, np.nan, 1], np.float32), {1: "nan"}),
+    "missing value of pandas": (pd.Series(["ant", None, "bee"], dtype="string"), {1: "<NA>"}),
+    "missing category": (pd.Series(["ant", None, "bee"], dtype="category"), {1: "nan"}),
+    "time": (pd.Series([None, pd.Timestamp(0)], dtype=object).to_numpy(), {0: "None"}),
+    "several labels": (np.array([[0, 1], [np.nan, 1]]), {1: "nan"}),
+    "table of several labels": (pd.DataFrame({"a": [0, 1], "b": [None, 1]}), {0: "nan"}),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_the_rows_of_missing_labels_are_listed(name):
+    y, found = MISSING[name]
+    lines = "".join(f"  y[{index}]: {value}\n" for index, value in found.items())
+    message = (
+        f"y must have a label for each item; {len(found)} of {len(y)} have none:\n{lines}Label"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        find_classification(y, len(y), "FineTuneClassifier")
+
+
+@pytest.mark.parametrize("method", ["encode", "score"])
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_missing_label_is_an_error_wherever_labels_are_used(method, missing):
+    task, y = task_of(NAMES), ["ant", missing]
+    arguments = (y, 2) if method == "encode" else (task.classes[:2], y)
+    with pytest.raises(ValueError, match=r"y must have a label for each item; 1 of 2 have none"):
+        getattr(task, method)(*arguments)

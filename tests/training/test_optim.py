@@ -151,7 +151,7 @@ def test_a_step_changes_an_unfrozen_stage_and_not_a_frozen_one(backbone, head):
 
 
 def test_the_error_of_a_misspelt_optimizer_suggests_the_nearest_one(groups):
-    message = r"optimizer must be one of 'adamw', 'sgd', 'rmsprop'; got 'adam'. Did you mean"
+    message = r"optimizer must be one of 'adamw', 'sgd', 'rmsprop', .*; got 'adam'. Did you mean"
     with pytest.raises(ValueError, match=message):
         make_optimizer("adam", groups)
 
@@ -159,8 +159,8 @@ def test_the_error_of_a_misspelt_optimizer_suggests_the_nearest_one(groups):
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
-        (3, r"optimizer must be a name, a subclass .*; got 3\."),
-        (nn.Linear, r"optimizer must be a name, a subclass .*; got <class .*Linear'>\."),
+        (3, r"optimizer must be one of 'adamw', .*; got 3\."),
+        (nn.Linear, r"optimizer must be one of 'adamw', .*; got <class .*Linear'>\."),
         (len, r"optimizer must return a torch.optim.Optimizer; got 8\."),
     ],
 )
