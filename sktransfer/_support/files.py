@@ -27,9 +27,11 @@ STALE_SECONDS = 3600
 
 TEMPORARY = re.compile(rf"sktransfer-({TOKEN.pattern})-[0-9a-f]{{8}}(\.tmp)?")
 
+# The errors of a full disk.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 REMEDIES = {
-    errno.ENOSPC: "free some space, or choose a folder on another disk",
-    errno.EDQUOT: "free some space, or choose a folder on another disk",
+    **dict.fromkeys(FULL, "free some space, or choose a folder on another disk"),
     errno.EFBIG: "raise the limit of the size of files, or choose a folder on another disk",
     errno.EACCES: "change the permissions, or choose another folder",
     errno.EPERM: "change the permissions, or choose another folder",
@@ -263,3 +265,19 @@ def explained(error: OSError, sentence: str, path: str | Path | None) -> OSError
     if error.errno is None:
         return OSError(cause if path is None else f"{cause}: {str(path)!r}")
     return OSError(error.errno, cause, None if path is None else str(path))
+
+
+def describe_temporary(error: OSError, path: str | Path | None) -> str:
+    """Describe an error of the disk with the activations of a fit that has no cache.
+
+    Parameters
+    ----------
+    error : OSError
+    path : str, Path or None
+        The temporary folder; None if there is none on this machine.
+    """
+    cause = explained(error, "the folder of temporary files must be one that can be written", path)
+    return (
+        f"{cause}. The activations of this fit stay in memory. Pass cache=, or set the environment "
+        "variable TMPDIR, to keep them in another folder."
+    )

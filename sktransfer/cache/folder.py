@@ -14,7 +14,18 @@ from typing import TypeVar
 
 import numpy as np
 
-from .._support.files import MARK, explained, find_files, remove_file, remove_stale, write_file
+from .._support.files import (
+    FULL,
+    MARK,
+    REMEDIES,
+    TEMPORARY,
+    describe_temporary,
+    explained,
+    find_files,
+    remove_file,
+    remove_stale,
+    write_file,
+)
 from .._support.hashing import hash_parts
 from .._version import __version__
 from .blobs import BLOB_NAME, Blobs, sort_blobs
@@ -124,6 +135,21 @@ class CacheFolder:
             if disk.free < n_bytes + min(FREE_BYTES, disk.total // 20):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.root))
         return True
+
+    def describe(self, error: OSError) -> str:
+        """Describe an error of the disk that turned the cache off, with a remedy, for a warning."""
+        if TEMPORARY.fullmatch(self.root.name):  # the user passed no cache
+            return describe_temporary(error, self.root)
+        remedy = "the folder must stay where it is, and be writable"
+        if error.errno in FULL:
+            limit = "set a limit: cache=ActivationCache(dir, max_bytes=...)"
+            remedy = f"free some space, or {limit if self.max_bytes is None else 'lower max_bytes'}"
+        elif error.errno == errno.EFBIG:
+            remedy = REMEDIES[errno.EFBIG]
+        return (
+            f"cache is off for these rows, which stay in memory: {error.strerror} in {self.root}. "
+            f"{remedy[0].upper()}{remedy[1:]}."
+        )
 
     def _shrink(self, limit: int) -> int:
         """Remove the least recently used files until the others fit in ``limit`` bytes."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._support.files import explained, find_files, remove_file, remove_stale
+from .._support.files import FULL, explained, find_files, remove_file, remove_stale
 from .._support.hashing import hash_parts
 from .columns import TornShardError
 from .folder import CacheFolder, make_folder, write_in
@@ -35,7 +35,6 @@ SEARCH_COST = 30
 # The types that a table takes.
 FLOATS_AND_BYTES = [text for text in DTYPES.values() if text != BFLOAT16.str]
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -116,17 +115,7 @@ class Table:
             self._on = False
             if self._spare:
                 return
-            advice = "The folder must stay where it is, and be writable."
-            if error.errno in FULL:
-                advice = (
-                    "Free some space, or set a limit: cache=ActivationCache(dir, max_bytes=...)."
-                )
-            warnings.warn(
-                f"cache is off for these rows, which stay in memory: {error.strerror} in "
-                f"{self._cache.root}. {advice}",
-                UserWarning,
-                stacklevel=2,
-            )
+            warnings.warn(self._cache.describe(error), UserWarning, stacklevel=2)
             self.store(digests, rows)
 
     def rows(self, digests: Sequence[bytes]) -> Rows:

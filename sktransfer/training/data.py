@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.files import explained, temporary_folder
+from .._support.files import describe_temporary, temporary_folder
 from .._support.progress import progress_bar
 from .._support.validation import first_ten
 from ..backbones import Backbone
@@ -120,14 +120,7 @@ def open_fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCach
             folder = stack.enter_context(temporary_folder())
             cache = ActivationCache(folder, cuts=1)  # no other fit reads it
         except OSError as error:
-            sentence = "the folder of temporary files must be one that can be written"
-            cause = explained(error, sentence, error.filename)
-            warnings.warn(
-                f"{cause}. The activations of this fit stay in memory. Pass cache=, or set the "
-                "environment variable TMPDIR, to keep them in another folder.",
-                UserWarning,
-                stacklevel=2,
-            )
+            warnings.warn(describe_temporary(error, error.filename), UserWarning, stacklevel=2)
         yield cache
 
 

@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from helpers.disk import refuse_files
 from PIL import Image
 from sklearn.base import BaseEstimator, clone
 
@@ -138,6 +139,25 @@ def test_a_folder_that_may_not_be_made_turns_the_cache_off(cache, rows, monkeypa
     with pytest.warns(UserWarning, match=message):
         table.append(names(10), rows)
     np.testing.assert_array_equal(table.rows(names(10)), rows)
+
+
+@pytest.mark.parametrize(
+    ("number", "max_bytes", "remedy"),
+    [
+        (errno.ENOSPC, None, r"Free some space, or set a limit: .*max_bytes=\.\.\.\)\."),
+        (errno.EDQUOT, 10**6, r"Free some space, or lower max_bytes\."),
+        (errno.EFBIG, None, r"Raise the limit of the size of files, or choose a folder on an"),
+        (errno.EACCES, None, r"The folder must stay where it is, and be writable\."),
+    ],
+)
+def test_the_remedy_fits_the_error_and_the_limit(
+    tmp_path, rows, monkeypatch, number, max_bytes, remedy
+):
+    table = ActivationCache(tmp_path, max_bytes).table("prefix")
+    refuse_files(monkeypatch, "open", number)
+    message = rf"cache is off .*: {os.strerror(number)} in .*\. {remedy}"
+    with pytest.warns(UserWarning, match=message):
+        table.append(names(10), rows)
 
 
 def test_a_folder_that_may_not_be_read_turns_the_cache_off(cache, rows, monkeypatch):

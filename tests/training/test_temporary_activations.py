@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from helpers.disk import refuse_files
 from helpers.fine_tuning import classifier, equal, weights
 from helpers.tokens import dead_token, temporary
 
@@ -113,6 +114,22 @@ def test_a_temporary_folder_that_cannot_be_made_is_one_warning(root, photos, mon
     assert os.strerror(number) in message
     assert f": '{root}/sktransfer-" in message
     assert ". The activations of this fit stay in memory. Pass cache=" in message
+    assert equal(weights(model), weights(whole))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_temporary_folder_that_becomes_full_is_a_warning_with_a_remedy(
+    root, photos, monkeypatch, number
+):
+    whole = classifier(**FIXED).fit(*photos)
+    refuse_files(monkeypatch, "open", number)
+    with pytest.warns(UserWarning, match="the folder of temporary files must be one") as caught:
+        model = classifier(**FIXED).fit(*photos)
+    (message,) = {str(each.message) for each in caught}
+    assert f"{os.strerror(number)} (" in message
+    assert f": '{root}/sktransfer-" in message
+    assert "stay in memory. Pass cache=, or set the environment variable TMPDIR" in message
+    assert "max_bytes" not in message
     assert equal(weights(model), weights(whole))
 
 
