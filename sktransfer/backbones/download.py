@@ -1,7 +1,8 @@
 """Downloads: atomic, compared with a hash, one process at a time, and none in offline mode.
 
 A download has a minimum speed, and so a time limit: a server that sends a byte now and then would
-otherwise keep a process for ever.
+otherwise keep a process for ever.  The speed is measured where bytes leave the socket, so the limit
+covers the connection, the headers and the body.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from http.client import HTTPException, HTTPMessage, HTTPResponse
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 from time import monotonic
-from typing import IO
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from .._support.files import REMEDIES, explained, remove_stale, temporary_name
 from .._support.validation import check_choice
@@ -184,7 +187,7 @@ def _receive(url: str, file: IO[bytes], label: str) -> str:
         total = int(declared) if declared and declared.isdigit() else None
         _check_size(total or 0)
         with tqdm(total=total, desc=label, unit="B", unit_scale=True, disable=None) as bar:
-            for chunk in _chunks(answer):
+            for chunk in iter(partial(answer.read1, _CHUNK), b""):  # read() would wait for all
                 received += len(chunk)
                 _check_size(received)
                 digest.update(chunk)
@@ -193,27 +196,6 @@ def _receive(url: str, file: IO[bytes], label: str) -> str:
     if total is not None and received != total:
         raise ConnectionError(f"the connection ended after {received} of {total} bytes")
     return digest.hexdigest()
-
-
-def _chunks(answer: HTTPResponse) -> Iterator[bytes]:
-    """Yield the body of an answer in parts, as they arrive.
-
-    Raises
-    ------
-    TimeoutError
-        If it arrives too slowly.
-    """
-    start, received = monotonic(), 0
-    while chunk := answer.read1(_CHUNK):  # read() would wait until the chunk is full
-        yield chunk
-        received += len(chunk)
-        seconds = monotonic() - start
-        if seconds > _PERIOD:
-            if received < _SLOWEST * seconds:
-                raise TimeoutError(
-                    f"the connection is too slow: {received} bytes in {seconds:.0f} seconds"
-                )
-            start, received = monotonic(), 0
 
 
 def _check_size(size: int) -> None:
@@ -225,7 +207,9 @@ def _open(url: str) -> HTTPResponse:
     _check_url(url)
     request = Request(url, headers={"User-Agent": "sktransfer"})  # noqa: S310 - just checked
     try:
-        answer: HTTPResponse = build_opener(_Redirects).open(request, timeout=_TIMEOUT)
+        meter = _Meter()
+        opener = build_opener(_MeteredHTTP(meter), _MeteredHTTPS(meter), _Redirects)
+        answer: HTTPResponse = opener.open(request, timeout=_TIMEOUT)
     except HTTPError as error:
         error.close()
         raise
@@ -247,3 +231,82 @@ class _Redirects(HTTPRedirectHandler):
         """Follow a redirect if :func:`download` would accept its address."""
         _check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Meter:
+    """The speed of a download, from before it is connected."""
+
+    def __init__(self) -> None:
+        self._start = monotonic()
+        self._received = 0
+
+    def count(self, n_bytes: int) -> None:
+        """Count bytes that have arrived.
+
+        Raises
+        ------
+        TimeoutError
+            If fewer than _SLOWEST bytes per second arrived in the last _PERIOD.
+        """
+        self._received += n_bytes
+        seconds = monotonic() - self._start
+        if seconds > _PERIOD:
+            if self._received < _SLOWEST * seconds:
+                raise TimeoutError(
+                    f"the connection is too slow: {self._received} bytes in {seconds:.0f} seconds"
+                )
+            self._start, self._received = monotonic(), 0
+
+
+class _MeteredReader(RawIOBase):
+    """The bytes of a socket, counted as they arrive."""
+
+    def __init__(self, raw: Any, meter: _Meter):
+        self._raw = raw
+        self._meter = meter
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        n_bytes: int | None = self._raw.readinto(buffer)
+        self._meter.count(n_bytes or 0)
+        return n_bytes
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _MeteredResponse(HTTPResponse):
+    """The answer of a server or of a proxy, whose bytes are counted."""
+
+    def __init__(self, meter: _Meter, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.fp = BufferedReader(_MeteredReader(self.fp.detach(), meter))
+
+
+class _Metered:
+    """A handler of requests whose answers are counted."""
+
+    def __init__(self, meter: _Meter):
+        super().__init__()
+        self._meter = meter
+
+    def do_open(self, http_class: Any, req: Request, **options: Any) -> Any:
+        """Send a request over a new connection."""
+
+        def connect(*args: Any, **how: Any) -> Any:
+            connection = http_class(*args, **how)
+            connection.response_class = partial(_MeteredResponse, self._meter)
+            return connection
+
+        return super().do_open(connect, req, **options)  # type: ignore[misc]  # of the handler
+
+
+class _MeteredHTTP(_Metered, HTTPHandler):
+    """A handler of http addresses, which are on this machine."""
+
+
+class _MeteredHTTPS(_Metered, HTTPSHandler):
+    """A handler of https addresses."""

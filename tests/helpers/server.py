@@ -3,6 +3,7 @@
 from http.server import BaseHTTPRequestHandler
 
 BODY = bytes(range(256)) * 5000
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -22,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", self.server.moved_to)
             self.end_headers()
         elif self.path.startswith("/trickle"):
-            self.trickle(chunked="chunked" in self.path)
+            self.trickle(self.path)
         else:
             self.send_response(200)
             length = {"/cut.pth": len(BODY) + 7, "/huge.pth": 2**60}.get(self.path, len(BODY))
@@ -31,21 +32,25 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(BODY)
 
-    def trickle(self, chunked):
-        """Send twenty bytes, each when the client has read the last one."""
-        self.protocol_version = "HTTP/1.1"
-        self.send_response(200)
-        if chunked:
-            self.send_header("Transfer-Encoding", "chunked")
-        else:
-            self.send_header("Content-Length", "20")
-        self.end_headers()
-        for position in range(20):
+    def trickle(self, path):
+        """Send twenty bytes of a part of the answer, each when the client has read the last one."""
+        start = b"HTTP/1.1 200 OK\r\n"
+        before, slow, after = {
+            "/trickle.pth": (start + b"Content-Length: 20\r\n\r\n", BODY[:20], b""),
+            "/trickle-chunks.pth": (
+                start + CHUNKED,
+                [b"1\r\n%c\r\n" % byte for byte in BODY[:20]],
+                b"0\r\n\r\n",
+            ),
+            "/trickle-sizes.pth": (start + CHUNKED, b"1;" + 18 * b"a", b"\r\n0\r\n0\r\n\r\n"),
+            "/trickle-status.pth": (b"", b"HTTP/1.1 200 " + 7 * b"a", b"\r\n\r\n"),
+            "/trickle-headers.pth": (start, b"a: " + 17 * b"a", b"\r\n\r\n"),
+        }[path]
+        self.wfile.write(before)
+        for part in slow:
             self.server.may_send.acquire()
-            byte = BODY[position : position + 1]
-            self.wfile.write(b"1\r\n" + byte + b"\r\n" if chunked else byte)
-        if chunked:
-            self.wfile.write(b"0\r\n\r\n")
+            self.wfile.write(bytes([part]) if isinstance(part, int) else part)
+        self.wfile.write(after)
 
     def log_message(self, *args):
         pass
