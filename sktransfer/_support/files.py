@@ -59,7 +59,7 @@ def check_folder(name: str, path: str | os.PathLike[str]) -> None:
     """
     folder = Path(path).expanduser()
     # not Path.exists, which raises an error in a folder that is forbidden
-    found = next((part for part in (folder, *folder.parents) if os.path.exists(part)), None)  # noqa: PTH110
+    found = next((part for part in (folder, *folder.parents) if os.path.exists(part)), None)  # noqa: PTH110 - Path.exists fails there
     if found is not None and not found.is_dir():
         file = "which" if found == folder else f"and {str(found)!r}"
         raise NotADirectoryError(
