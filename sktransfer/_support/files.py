@@ -17,13 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from .processes import TOKEN, is_alive, token
 
 # Temporary files of other machines are removed at this age: no writer pauses this long.
 STALE_SECONDS = 3600
+
+# Bytes of a file that takes space on any disk.
+BLOCK = 4096
 
 TEMPORARY = re.compile(rf"sktransfer-({TOKEN.pattern})-[0-9a-f]{{8}}(\.tmp)?")
 
@@ -85,19 +88,34 @@ def find_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
 
 
 def write_file(path: Path, *parts: Any, durable: bool = False) -> None:
-    """Write ``parts`` to a file atomically: a reader sees the whole file or no file.
+    """Write ``parts`` to a file atomically, as :func:`open_whole` does.
 
     Parameters
     ----------
     path : Path
     *parts : bytes-like
     durable : bool, default=False
+    """
+    with open_whole(path, durable=durable) as file:
+        file.writelines(parts)
+
+
+@contextmanager
+def open_whole(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that is written atomically: a reader sees the whole file or no file.
+
+    This is a context manager.  After an error, a file that was there before is unchanged.
+
+    Parameters
+    ----------
+    path : Path
+    durable : bool, default=False
         If True, wait until the file is on the disk, so that it survives a power cut.
     """
     temporary = path.with_name(f"{temporary_name()}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.writelines(parts)
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -108,6 +126,20 @@ def write_file(path: Path, *parts: Any, durable: bool = False) -> None:
     if durable:
         with suppress(OSError):  # Windows and some network file systems cannot do this
             _sync_folder(path.parent)
+
+
+def check_place(path: Path) -> None:
+    """Raise an OSError if no file can be written in the folder of ``path``.
+
+    The temporary files that dead processes left in the folder are removed.
+    """
+    remove_stale(path.parent)
+    temporary = path.with_name(f"{temporary_name()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(bytes(BLOCK))
+    finally:
+        remove_file(temporary)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -129,7 +161,7 @@ def write_sealed(path: Path, *parts: Any, key: bytes = b"", durable: bool = Fals
     key : bytes, default=b""
         The digest covers the key, so that the file cannot be taken for a file of another key.
     durable : bool, default=False
-        See :func:`write_file`.
+        See :func:`open_whole`.
     """
     write_file(path, _seal(key, parts), *parts, durable=durable)
 

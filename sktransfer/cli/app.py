@@ -6,11 +6,10 @@ if the input is wrong, or 2 if the command line is wrong.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
-from .._support.files import explaining
 from .._support.text import printable
 from .._support.validation import require
 from .._version import __version__
@@ -24,7 +23,7 @@ from typer import Argument, Exit, Option, Typer
 
 from . import models
 from .models import Backbone, Weights, weights_of
-from .output import print_line, print_table, printable_lines
+from .output import check_output, print_line, print_table, printable_lines, write_output
 
 PICTURE = "sktransfer-demo.png"
 OUTPUTS = (".parquet", ".npz")
@@ -80,6 +79,7 @@ def demo(
 
     picture = out if out.suffix and not out.is_dir() else out / PICTURE
     picture.parent.mkdir(parents=True, exist_ok=True)
+    check_output("out", picture)
     comparison = run_demo(images, backbone=backbone, weights=weights_of(weights))
     split = comparison.split
     counts = f"{len(split.y_train)} training images, {len(split.y_test)} test images"
@@ -160,6 +160,7 @@ def extract(
             f"output must be a {' or '.join(OUTPUTS)} file in an existing folder; "
             f"got {str(output)!r}."
         )
+    check_output("output", output)
     require("pandas", "cli")
     require("pyarrow", "cli")
     from ..data import image_table
@@ -182,8 +183,7 @@ def extract(
     names = extractor.fit(table["path"]).get_feature_names_out()
     _check_columns(output, table, names)
     features = extractor.transform(table["path"])  # type: ignore[no-untyped-call]  # estimators have no types
-    with explaining("output must be a file that can be written", output):
-        _write(output, table, features, names)
+    write_output("output", output, _writer(output, table, features, names))
     print_line(f"{output}: {len(features)} rows of {features.shape[1]} features")
 
 
@@ -250,7 +250,10 @@ def _check_columns(output: Path, table: Any, names: Sequence[str]) -> None:
             )
 
 
-def _write(output: Path, table: Any, features: Any, names: Sequence[str]) -> None:
+def _writer(
+    output: Path, table: Any, features: Any, names: Sequence[str]
+) -> Callable[[BinaryIO], object]:
+    """Return a function that writes features in the format that the suffix names."""
     import numpy as np
     import pandas as pd
 
@@ -258,11 +261,12 @@ def _write(output: Path, table: Any, features: Any, names: Sequence[str]) -> Non
         # Text is stored as text, not as objects, so that loading the file cannot run code.
         columns = {name: table[name].to_numpy() for name in table}
         columns = {k: v.astype(str) if v.dtype == object else v for k, v in columns.items()}
-        np.savez(output, features=features, feature_names=np.array(names, str), **columns)
-    else:
-        frame = pd.DataFrame(features, columns=list(names))
-        # Text in a parquet file is UTF-8, so bytes of names that are not are escaped.
-        pd.concat([table.map(as_utf8), frame], axis=1).to_parquet(output)
+        columns |= {"features": features, "feature_names": np.array(names, str)}
+        return lambda file: np.savez(file, **columns)
+    frame = pd.DataFrame(features, columns=list(names))
+    # Text in a parquet file is UTF-8, so bytes of names that are not are escaped.
+    write: Callable[[BinaryIO], object] = pd.concat([table.map(as_utf8), frame], axis=1).to_parquet
+    return write
 
 
 def as_utf8(cell: Any) -> Any:

@@ -15,7 +15,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from .._support.files import explaining
 from .._support.text import printable
 from .._support.validation import first_ten, require
 from ..backbones import get_backbone
@@ -23,6 +22,7 @@ from ..data import TEST, TRAIN, ImagePreset, load_image_folder, load_textures
 from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
 from ..tasks import MLPHead
 from ..training import is_pretrained
+from .output import save_figure
 
 # Side in pixels of the small images whose raw pixels are the features of the first method.
 PIXELS = 16
@@ -292,8 +292,7 @@ def draw_demo(comparison: Comparison, file: str | os.PathLike[str]) -> None:
         axes = figure.add_subplot(grid[divmod(place, N_COLUMNS)])
         _draw_image(axes, split, int(index), last.predicted[index])
     _draw_bars(figure.add_axes((0.70, 0.085, 0.27, 0.79)), comparison)
-    with explaining("the picture must be a file that can be written", Path(file)):
-        figure.savefig(file, dpi=120)
+    save_figure("the picture", Path(file), figure, dpi=120)
 
 
 def _draw_image(axes: Any, split: Split, index: int, predicted: str) -> None:

@@ -2,15 +2,24 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from .._support.files import explaining
 from .._support.validation import did_you_mean, first_ten, require
-from .output import as_objects, print_line, print_table, safe_path, write_csv
+from .output import (
+    as_objects,
+    check_output,
+    print_line,
+    print_table,
+    safe_path,
+    save_figure,
+    save_output,
+    write_csv,
+)
 
 # Arguments and options of several commands
 
@@ -67,7 +76,7 @@ def fit(
 
     from ..persistence import save, target
 
-    target(output, "output")
+    check_output("output", target(output, "output"))
     paths, labels = _labelled(source, path_column, label_column)
     model = _classifier(
         backbone=backbone,
@@ -95,9 +104,9 @@ def fit(
                 "validation", Path(validation), path_column, label_column, np.unique(labels)
             )
     model.fit(paths, labels, **held_out)
-    save(model, output)
     _print_skipped([paths[index] for index in model.skipped_])
     _print_fit(model)
+    save_output(output, partial(save, model))
     print_line(f"model: {output}")
 
 
@@ -123,6 +132,8 @@ def predict(
         raise ValueError(
             f"output must be a .csv file in an existing folder, or -; got {str(output)!r}."
         )
+    if output is not None and str(output) != "-":
+        check_output("output", output)
     pd = require("pandas", "cli")
     paths = [path for each in files for path in _listed(each, path_column)]
     classifier = _loaded(model, n_jobs, decode_error)
@@ -131,8 +142,7 @@ def predict(
     table.insert(0, "label", as_objects(_labels(classifier, probabilities)))
     table.insert(0, "path", as_objects(paths))
     if output is not None:
-        with explaining("output must be a file that can be written", output):
-            write_csv(table.assign(path=as_objects(map(safe_path, paths))), output)
+        write_csv(table.assign(path=as_objects(map(safe_path, paths))), output)
     else:
         print_table(list(table), [[_shown(cell) for cell in row] for row in table.to_numpy()])
 
@@ -190,6 +200,7 @@ def find_lr(
         raise ValueError(f"plot must be a file in an existing folder; got {str(plot)!r}.")
     if plot is not None:
         require("matplotlib", "plot")
+        check_output("plot", plot)
     from ..estimators import find_lr as tested
 
     paths, labels = _labelled(source, path_column, label_column)
@@ -208,8 +219,7 @@ def find_lr(
     )
     curve = tested(model, paths, labels)
     if plot is not None:
-        with explaining("plot must be a file that can be written", plot):
-            curve.plot().figure_.savefig(plot)
+        save_figure("plot", plot, curve.plot().figure_)
     pairs = zip(curve.rates, curve.losses, strict=True)
     print_table(("learning rate", "loss"), [(f"{rate:.3g}", f"{loss:.4f}") for rate, loss in pairs])
     print(f"suggestion: {curve.suggestion:.3g}")

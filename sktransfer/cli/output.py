@@ -7,13 +7,21 @@ controls the terminal, and never begins a row or a column of its own.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from tempfile import mkdtemp
+from typing import Any, BinaryIO
 
+from .._support.files import check_place, explaining, open_whole
 from .._support.text import printable
 from .._support.validation import require
+
+# Parents of a folder for a result that cannot be written to its place: that of the system, and one
+# in memory on Linux, because both places may be on the same full disk.
+PLACES = (None, "/dev/shm")  # noqa: S108 - mkdtemp makes a folder of our own in it
 
 # A spreadsheet computes a cell that begins with one of these.
 FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -78,4 +86,63 @@ def write_csv(table: Any, output: Path) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
     else:
-        output.write_bytes(content)
+        write_output("output", output, lambda file: file.write(content))
+
+
+def check_output(name: str, output: Path) -> None:
+    """Raise an OSError if the file of an option cannot be written, before long computations."""
+    with explaining(f"{name} must be a file that can be written", output):
+        check_place(output)
+
+
+def write_output(name: str, output: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write the file of an option atomically; see :func:`save_output`."""
+
+    def write_to(path: Path) -> None:
+        with (
+            explaining(f"{name} must be a file that can be written", path),
+            open_whole(path) as file,
+        ):
+            write(file)
+
+    save_output(output, write_to)
+
+
+def save_output(output: Path, write: Callable[[Path], object]) -> None:
+    """Write a file, or keep the result elsewhere.
+
+    Parameters
+    ----------
+    output : Path
+    write : callable
+        Writes the result to a path.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.  The message names a file in another folder that has the
+        result, which may have taken hours to compute.
+    """
+    try:
+        write(output)
+    except OSError as error:
+        raise OSError(f"{error}. {_keep_elsewhere(output.name, write)}") from error
+
+
+def _keep_elsewhere(name: str, write: Callable[[Path], object]) -> str:
+    """Write a file to a folder for temporary files, and return a sentence with its path."""
+    for parent in PLACES:
+        with suppress(OSError), ExitStack() as undo:
+            folder = Path(mkdtemp(prefix="sktransfer-", dir=parent))
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            write(folder / name)
+            undo.pop_all()
+            return f"The result was written to {str(folder / name)!r} instead."
+    return "The result could not be written to a folder for temporary files either."
+
+
+def save_figure(name: str, output: Path, figure: Any, **options: Any) -> None:
+    """Write a figure of matplotlib to the file of an option; without a suffix, ".png" is added."""
+    output = output if output.suffix else output.with_suffix(".png")
+    kind = output.suffix.removeprefix(".")
+    write_output(name, output, lambda file: figure.savefig(file, format=kind, **options))

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 
 from sktransfer._support import files
 from sktransfer._support.files import (
+    BLOCK,
     SEAL,
     STALE_SECONDS,
     BrokenSealError,
     check_folder,
+    check_place,
     explained,
     explaining,
+    open_whole,
     read_sealed,
     remove_stale,
     temporary_folder,
@@ -69,6 +72,34 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_file(path, b"new", "no bytes")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_written_in_parts_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "file"
+    with open_whole(path) as file:
+        for part in (b"one", b"two"):
+            file.write(part)
+            assert not path.exists()
+    assert path.read_bytes() == b"onetwo"
+    with pytest.raises(TypeError), open_whole(path) as file:
+        file.writelines([b"half", "no bytes"])
+    assert path.read_bytes() == b"onetwo"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_is_checked_with_a_block_that_is_removed(tmp_path, monkeypatch):
+    path, dead = tmp_path / "file", tmp_path / temporary(dead_token())
+    dead.touch()
+    sizes = []
+    remove_file = files.remove_file
+    monkeypatch.setattr(
+        files, "remove_file", lambda path: sizes.append(path.stat().st_size) or remove_file(path)
+    )
+    check_place(path)
+    assert sizes == [0, BLOCK]  # of the file of the dead process, and of the block
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        check_place(tmp_path / "missing" / "file")
 
 
 @pytest.fixture
