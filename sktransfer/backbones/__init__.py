@@ -2,11 +2,12 @@
 
 from .backbone import Backbone, split
 from .export import fetch
+from .filling import fill
 from .fusion import fast_training, fuse_conv_bn, unpatched
 from .network_lock import running
 from .pooling import check_pooling, pool
 from .registry import Provider, get_backbone, list_backbones, register_provider
-from .weights import fill, read_weights
+from .weights import read_weights
 
 __all__ = [
     "Backbone",

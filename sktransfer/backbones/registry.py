@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
@@ -10,21 +10,32 @@ from fnmatch import fnmatchcase
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
-from typing import Protocol
+from time import monotonic
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from .._support.forks import check_process
 from .._support.random import seeded_globals
 from .._support.validation import no_choice
 from .backbone import Backbone
 from .download import offline_mode
+from .filling import REMEDY, MisfitError
 
 GROUP = "sktransfer.backbones"
 
+# Maximum duration of the search for the network that weights were made for.
+SEARCH_SECONDS = 10.0
+
 
 class Provider(Protocol):
-    """The protocol of a provider; a module with these two functions is enough."""
+    """The protocol of a provider; a module with these two functions is enough.
+
+    Two more functions are optional, which help to find the network of a file of weights:
+    ``likely(state, path)`` lists names of models, and ``matches(name, state)`` is True if the
+    tensors in ``state`` have the names and shapes of the model.
+    """
 
     def names(self) -> list[str]:
         """List the models of this provider."""
@@ -77,8 +88,11 @@ def get_backbone(
     """
     check_process()
     load = _factory(backbone, weights)
-    with seeded_globals(seed), offline_mode(offline):
-        loaded = load()
+    try:
+        with seeded_globals(seed), offline_mode(offline):
+            loaded = load()
+    except MisfitError as error:
+        raise _explained(error, backbone) from None
     if not isinstance(loaded, Backbone):
         raise TypeError(
             f"backbone {backbone!r} must return a Backbone; got {type(loaded).__name__}. "
@@ -124,6 +138,39 @@ def _resolve(address: str) -> tuple[Provider, str]:
             f"list_backbones({prefix!r}) names all {len(known)}."
         )
     return provider, name
+
+
+def _explained(error: MisfitError, backbone: Any) -> MisfitError:
+    """Return an error about weights that also names the network that they were made for."""
+    address = find_network(error.state, error.source)
+    remedy = f"They fit {address!r}: pass backbone={address!r}." if address else REMEDY
+    return MisfitError(error.source, repr(backbone), error.differences, error.state, remedy)
+
+
+def find_network(state: Mapping[str, Tensor], path: str) -> str:
+    """Return the address of a network whose tensors have the names and shapes of those in a file.
+
+    The networks are built on the meta device, so they take no memory.  The search ends after
+    SEARCH_SECONDS, and then the result is "".
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+    path : str
+        The path of the file, which may contain the name of the network.
+    """
+    end = monotonic() + SEARCH_SECONDS
+    for prefix, load in sorted(_providers().items(), key=lambda each: each[0] == "timm"):
+        with suppress(ModuleNotFoundError):
+            provider: Any = load()
+            if not hasattr(provider, "matches"):
+                continue
+            for name in provider.likely(state, path):
+                if provider.matches(name, state):
+                    return f"{prefix}/{name}"
+                if monotonic() > end:
+                    return ""
+    return ""
 
 
 def _suggest(model: str, prefix: str | None) -> str:

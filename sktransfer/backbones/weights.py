@@ -1,4 +1,4 @@
-"""Weights: reading files of tensors, recording their origin, and copying them into a network."""
+"""Weights: reading files of tensors, and recording their origin."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._support.validation import first_ten
 from ..data import input_info
@@ -33,6 +32,9 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 
 # The key of the hash of the content, in the metadata of files that fetch wrote.
 DIGEST = "sktransfer_digest"
+
+# The key of the description of a model, in the metadata of files that sktransfer.save wrote.
+SAVED_MODEL = "sktransfer"
 
 _recorded: ContextVar[list[WeightsFile] | None] = ContextVar("recorded", default=None)
 
@@ -97,7 +99,7 @@ def weights_info(
     preset : Preset
         The preset, whose size, mean and std are recorded.
     left_out : sequence of str, default=()
-        The classifier's tensors that the file did not contain, as :func:`fill` returns them.
+        The classifier's tensors that the file did not contain, as ``fill`` returns them.
 
     Returns
     -------
@@ -157,9 +159,14 @@ def read_weights(path: str | os.PathLike[str], sha256_prefix: str | None = None)
         cause = f"its sha256 must begin with {sha256_prefix}; got {digest}"
         raise DamagedWeightsError(_damaged(path, cause))
     loaded, metadata = tensor_files.read(path)
+    if SAVED_MODEL in metadata:
+        raise ValueError(
+            f"weights must be those of a network; {str(path)!r} is a fitted model. Load it with "
+            f"sktransfer.load({str(path)!r})."
+        )
     if DIGEST in metadata and metadata[DIGEST] != hash_content(loaded, metadata):
         raise DamagedWeightsError(_damaged(path, "its content has changed since fetch wrote it"))
-    file = WeightsFile(_bare(_state(loaded, path)), metadata, digest, path)
+    file = WeightsFile(bare(_state(loaded, path)), metadata, digest, path)
     recorder = _recorded.get()
     if recorder is not None:
         recorder.append(file)
@@ -277,7 +284,7 @@ def _kind(value: object) -> str:
     return f"{value.dtype}, {value.layout}, on {value.device}"
 
 
-def _bare(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def bare(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Remove the prefixes that all names share."""
     state = dict(state)
     while state:
@@ -286,102 +293,3 @@ def _bare(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             break
         state = {name.removeprefix(shared[0]): tensor for name, tensor in state.items()}
     return state
-
-
-def fill(
-    net: nn.Module, state: Mapping[str, Tensor], source: str, optional: Sequence[str] = ()
-) -> list[str]:
-    """Copy a state dict into a network, and return which tensors of the classifier were left out.
-
-    Parameters
-    ----------
-    net : Module
-        The network; its tensors keep their dtype and memory.
-    state : mapping of str to Tensor
-        The tensors by the names of ``net.state_dict()``.  If ``num_batches_tracked`` is missing, it
-        becomes 0.
-    source : str
-        The name of the file, for error messages.
-    optional : sequence of str, default=()
-        Prefixes of the names of the classifier, such as ``("fc.",)``.  These tensors may be missing
-        or differ, because the file was trained for other classes or contains the features only.
-        If one of them does not fit, none of them is copied.
-
-    Returns
-    -------
-    list of str
-        The differences of the ``optional`` tensors; empty if all fit.
-
-    Raises
-    ------
-    ValueError
-        If other tensors do not fit.  The message lists the first ten, and ``net`` is not changed.
-
-    Notes
-    -----
-    A provider drops a classifier that was left out, so that ``layer="logits"`` raises an error
-    instead of returning noise::
-
-        left_out = fill(net, file.state, str(path), optional=("fc.",))
-        Backbone(
-            stages, preset, None if left_out else classifier,
-            weights_info=file.info(preset, left_out),
-        )
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sktransfer.backbones import fill
-    >>> net = torch.nn.Linear(2, 1)
-    >>> fill(net, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, "mine.pth")
-    []
-    >>> fill(net, {"weight": torch.ones(1, 2)}, "mine.pth", optional=("bias",))
-    ['missing: bias (1,)']
-    """
-    own, given = _bare(net.state_dict()), _bare(state)
-    differing = _differences(own, given)
-    wrong = [line for name, line in differing.items() if not name.startswith(tuple(optional))]
-    if wrong:
-        raise ValueError(
-            f"weights {source!r} do not fit {type(net).__name__}; {len(wrong)} tensors differ:\n"
-            f"{first_ten(wrong)}\n"
-            "Use weights of this network, or the network that the weights were made for."
-        )
-    left_out = list(differing.values())
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if left_out and name.startswith(tuple(optional)):
-                continue
-            if name in given:
-                tensor.copy_(given[name])
-            else:
-                tensor.zero_()  # num_batches_tracked
-    return left_out
-
-
-def _differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
-    """Describe the tensors that differ, by name; the three kinds of difference alternate."""
-    missing = [
-        (name, f"missing: {name} {tuple(tensor.shape)}")
-        for name, tensor in own.items()
-        if name not in given and not name.endswith("num_batches_tracked")
-    ]
-    unexpected = [
-        (name, f"unexpected: {name} {tuple(tensor.shape)}")
-        for name, tensor in given.items()
-        if name not in own
-    ]
-    unlike = [
-        (name, f"{name}: {_form(given[name])} in the file, {_form(tensor)} in the network")
-        for name, tensor in own.items()
-        if name in given and _form(given[name]) != _form(tensor)
-    ]
-    turns = chain.from_iterable(zip_longest(unlike, missing, unexpected))
-    return dict(filter(None, turns))
-
-
-def _form(tensor: Tensor) -> str:
-    """Describe a tensor by its shape, and by its type if that is not floating point."""
-    if tensor.is_floating_point():
-        return str(tuple(tensor.shape))
-    return f"{tuple(tensor.shape)} {'complex' if tensor.is_complex() else 'integer'}"

@@ -19,7 +19,8 @@ from torchvision.models import squeezenet1_1
 from sktransfer import ImagePreset, PretrainedFeatureExtractor, get_backbone, register_provider
 from sktransfer.backbones import registry
 from sktransfer.backbones.export import fetch
-from sktransfer.backbones.weights import fill, is_path, read_weights, weights_info
+from sktransfer.backbones.filling import fill
+from sktransfer.backbones.weights import is_path, read_weights, weights_info
 
 
 class Acme:

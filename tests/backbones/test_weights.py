@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from sktransfer import ImagePreset
 from sktransfer.backbones import weights
-from sktransfer.backbones.weights import fill, is_path, read_weights, recorded, weights_info
+from sktransfer.backbones.filling import fill
+from sktransfer.backbones.weights import is_path, read_weights, recorded, weights_info
 
 
 class Net(nn.Module):

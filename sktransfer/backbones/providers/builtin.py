@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ...data import ImagePreset, ImageSizes
 from ..backbone import Backbone
-from ..weights import fill, is_path, read_weights, weights_info
+from ..filling import fill, fits
+from ..weights import is_path, read_weights, weights_info
 from ._mini import mini_stages
 from ._small_cnn import PRESET, small_cnn_stages
 
@@ -44,6 +46,17 @@ def names() -> list[str]:
     return sorted(MODELS)
 
 
+def likely(state: Mapping[str, Tensor], path: str) -> list[str]:  # noqa: ARG001 - they are few
+    """List the models that ``state`` may belong to."""
+    return names()
+
+
+def matches(name: str, state: Mapping[str, Tensor]) -> bool:
+    """Return True if the stages of ``name`` have the tensors in ``state``."""
+    with torch.device("meta"):
+        return fits(nn.ModuleDict(MODELS[name].stages()), state)
+
+
 def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone:
     """Build the network ``name``; without a file of weights, the default weights are random."""
     model = MODELS[name]
@@ -60,6 +73,10 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
             backbone.preset = model.preset.with_metadata(file.metadata)
         info = file.info(backbone.preset)
     else:
-        raise ValueError(f"weights must be 'default', a file, or None; got {weights!r}.")
+        raise ValueError(
+            f"weights of builtin/{name} must be 'default', the path of a .safetensors, .pth or .pt "
+            f"file, or None; got {weights!r}. Weights of another network need its backbone, such "
+            "as backbone='torchvision/resnet18'."
+        )
     backbone.weights_info = info
     return backbone

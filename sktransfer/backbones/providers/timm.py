@@ -27,16 +27,17 @@ from ...data import ImagePreset, ImageSizes
 from ...exceptions import NotAChainError
 from ..backbone import Backbone
 from ..download import download, is_offline
+from ..filling import fill
 from ..tracing import Run, Trace
 from ..weights import (
     WeightsFile,
-    fill,
     is_path,
     read_download,
     read_weights,
     weights_info,
 )
 from ._fx_stages import Grid, known_nothing, stages
+from ._timm_files import configured, likely, matches  # noqa: F401 - the registry calls them
 
 # Options of timm's builders that let a network take other image sizes; not all builders know them.
 _OPTIONS: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
@@ -194,17 +195,14 @@ def _read(cfg: Any, path: Path, **options: Any) -> nn.Module:
 
 def _from_file(architecture: str, cfg: Any, file: WeightsFile, preset: ImagePreset) -> Backbone:
     preset = preset.with_metadata(file.metadata)
-    cfg = replace(cfg, input_size=(3, preset.size, preset.size))
-    heads = [cfg.classifier] if isinstance(cfg.classifier, str) else list(cfg.classifier or ())
-    n_classes = [len(file.state[f"{h}.weight"]) for h in heads if f"{h}.weight" in file.state]
-    cfg = replace(cfg, num_classes=(n_classes or [cfg.num_classes])[0])
+    cfg, heads = configured(replace(cfg, input_size=(3, preset.size, preset.size)), file.state)
     left_out: list[str] = []
 
     def build(**options: Any) -> nn.Module:
         with _NoRandomNumbers():
             net = _create(cfg, **options)
         try:
-            left_out[:] = fill(net, file.state, str(file.path), tuple(f"{h}." for h in heads))
+            left_out[:] = fill(net, file.state, str(file.path), heads)
         except ValueError as mismatch:
             try:  # timm renames tensors of older versions, and resizes position embeddings
                 return _read(cfg, file.path, **options)

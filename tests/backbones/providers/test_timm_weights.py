@@ -225,7 +225,9 @@ def test_the_metadata_of_a_vit_sets_its_image_size(mine):
 
 def test_a_file_of_another_network_is_refused_with_its_first_tensors(mine):
     save_file(lively("test_efficientnet").state_dict(), mine)
-    with pytest.raises(ValueError, match=r"mine\.safetensors' do not fit ResNet; \d+ tensors"):
+    with pytest.raises(
+        ValueError, match=r"mine\.safetensors' do not fit 'timm/test_resnet'; \d+ tensors"
+    ):
         get_backbone("timm/test_resnet", weights=mine)
 
 

@@ -348,7 +348,7 @@ def test_the_shared_network_has_its_own_normalisation(shared):
 @pytest.mark.parametrize("shape", [(1, 0, 768), (1, 1, 768), (1, 3, 768), (197, 768), ()])
 def test_a_position_embedding_that_is_not_square_is_refused(shape, tmp_path):
     torch.save({"encoder.pos_embedding": torch.zeros(shape)}, tmp_path / "mine.pth")
-    with pytest.raises(ValueError, match=r"mine\.pth' do not fit VisionTransformer"):
+    with pytest.raises(ValueError, match=r"mine\.pth' do not fit 'torchvision/vit_b_32'"):
         get_backbone("torchvision/vit_b_32", weights=tmp_path / "mine.pth")
 
 

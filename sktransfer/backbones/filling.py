@@ -1,0 +1,148 @@
+"""Copying of weights into a network, if they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, zip_longest
+
+import torch
+from torch import Tensor, nn
+
+from .._support.validation import first_ten
+from .weights import bare
+
+REMEDY = "Use weights of this network, or the network that the weights were made for."
+
+
+class MisfitError(ValueError):
+    """Weights do not fit a network.
+
+    Parameters
+    ----------
+    source : str
+        The name of the file.
+    network : str
+    differences : collection of str
+        A description of each tensor that differs.
+    state : mapping of str to Tensor
+        The weights.
+    remedy : str, default=REMEDY
+        The last sentence of the message.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        network: str,
+        differences: Collection[str],
+        state: Mapping[str, Tensor],
+        remedy: str = REMEDY,
+    ):
+        super().__init__(
+            f"weights {source!r} do not fit {network}; {len(differences)} tensors differ:\n"
+            f"{first_ten(differences)}\n{remedy}"
+        )
+        self.source = source
+        self.differences = differences
+        self.state = state
+
+
+def fill(
+    net: nn.Module, state: Mapping[str, Tensor], source: str, optional: Sequence[str] = ()
+) -> list[str]:
+    """Copy a state dict into a network, and return which tensors of the classifier were left out.
+
+    Parameters
+    ----------
+    net : Module
+        The network; its tensors keep their dtype and memory.
+    state : mapping of str to Tensor
+        The tensors by the names of ``net.state_dict()``.  If ``num_batches_tracked`` is missing, it
+        becomes 0.
+    source : str
+        The name of the file, for error messages.
+    optional : sequence of str, default=()
+        Prefixes of the names of the classifier, such as ``("fc.",)``.  These tensors may be missing
+        or differ, because the file was trained for other classes or contains the features only.
+        If one of them does not fit, none of them is copied.
+
+    Returns
+    -------
+    list of str
+        The differences of the ``optional`` tensors; empty if all fit.
+
+    Raises
+    ------
+    ValueError
+        If other tensors do not fit.  The message lists the first ten, and ``net`` is not changed.
+
+    Notes
+    -----
+    A provider drops a classifier that was left out, so that ``layer="logits"`` raises an error
+    instead of returning noise::
+
+        left_out = fill(net, file.state, str(path), optional=("fc.",))
+        Backbone(
+            stages, preset, None if left_out else classifier,
+            weights_info=file.info(preset, left_out),
+        )
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktransfer.backbones import fill
+    >>> net = torch.nn.Linear(2, 1)
+    >>> fill(net, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, "mine.pth")
+    []
+    >>> fill(net, {"weight": torch.ones(1, 2)}, "mine.pth", optional=("bias",))
+    ['missing: bias (1,)']
+    """
+    own, given = bare(net.state_dict()), bare(state)
+    differing = _differences(own, given)
+    wrong = [line for name, line in differing.items() if not name.startswith(tuple(optional))]
+    if wrong:
+        raise MisfitError(source, type(net).__name__, wrong, given)
+    left_out = list(differing.values())
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if left_out and name.startswith(tuple(optional)):
+                continue
+            if name in given:
+                tensor.copy_(given[name])
+            else:
+                tensor.zero_()  # num_batches_tracked
+    return left_out
+
+
+def fits(net: nn.Module, state: Mapping[str, Tensor], optional: Sequence[str] = ()) -> bool:
+    """Return True if :func:`fill` accepts a state dict; the network may be on the meta device."""
+    differing = _differences(bare(net.state_dict()), bare(state))
+    return all(name.startswith(tuple(optional)) for name in differing)
+
+
+def _differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
+    """Describe the tensors that differ, by name; the three kinds of difference alternate."""
+    missing = [
+        (name, f"missing: {name} {tuple(tensor.shape)}")
+        for name, tensor in own.items()
+        if name not in given and not name.endswith("num_batches_tracked")
+    ]
+    unexpected = [
+        (name, f"unexpected: {name} {tuple(tensor.shape)}")
+        for name, tensor in given.items()
+        if name not in own
+    ]
+    unlike = [
+        (name, f"{name}: {_form(given[name])} in the file, {_form(tensor)} in the network")
+        for name, tensor in own.items()
+        if name in given and _form(given[name]) != _form(tensor)
+    ]
+    turns = chain.from_iterable(zip_longest(unlike, missing, unexpected))
+    return dict(filter(None, turns))
+
+
+def _form(tensor: Tensor) -> str:
+    """Describe a tensor by its shape, and by its type if that is not floating point."""
+    if tensor.is_floating_point():
+        return str(tuple(tensor.shape))
+    return f"{tuple(tensor.shape)} {'complex' if tensor.is_complex() else 'integer'}"
