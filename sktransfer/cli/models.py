@@ -347,10 +347,11 @@ def _print_fit(model: Any) -> None:
     columns = ("stage", "frozen", "batch_norm", "lr_min", "lr_max", "moved", "note")
     rows = []
     for row in model.report_:
-        numbers = [f"{row[name]:.3g}" for name in ("lr_min", "lr_max")]
-        moved = "" if isnan(row["moved"]) else f"{row['moved']:.3g}"
+        numbers = [
+            "" if isnan(row[name]) else f"{row[name]:.3g}" for name in ("lr_min", "lr_max", "moved")
+        ]
         frozen = "yes" if row["frozen"] else "no"
-        rows.append((row["stage"], frozen, row["batch_norm"], *numbers, moved, row["note"]))
+        rows.append((row["stage"], frozen, row["batch_norm"], *numbers, row["note"]))
     print_table(columns, rows)
     print(f"epochs: {model.n_iter_}")
     if model.best_epoch_ is None:

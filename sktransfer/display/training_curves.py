@@ -228,22 +228,25 @@ class LearningRatesDisplay:
             style = line_style(color, name) | {"lw": width, "ms": 3 + width}
             ax.plot(*with_gaps(epochs, values, phases), "o-", **style)
         least = min(np.nanmin(values) for values in rates.values())
-        peaks = (self._peak(name, values) for name, values in rates.items())
+        head = rates.get(HEAD, np.full(len(self.history), np.nan))
+        peaks = (self._peak(values, head) for values in rates.values())
         ax.set_ylim(bottom=max(least / 1.5, LEAST_RATE * min(peaks)))
         mark_phases(self.history, ax)
         add_legend(ax)
         return self
 
-    def _peak(self, name: str, values: np.ndarray) -> float:
-        """Return the maximum rate of a stage over all epochs of the phases in which it trains.
+    def _peak(self, values: np.ndarray, head: np.ndarray) -> float:
+        """Return the maximum rate that a stage has, or would have if it trained in all epochs.
 
-        That includes epochs in which the stage is still frozen.
+        The rates of all groups follow one schedule in a phase, so the head has the maximum at the
+        same time.
         """
-        drawn = np.isfinite(values)
-        phases = {
-            row["phase"] for row, is_drawn in zip(self.history, drawn, strict=True) if is_drawn
-        }
-        return max(float(row["lr"].get(name, 0)) for row in self.history if row["phase"] in phases)
+        drawn = np.isfinite(values) & np.isfinite(head)
+        if not drawn.any():
+            return float(np.nanmax(values))
+        phases = {row["phase"] for row, here in zip(self.history, drawn, strict=True) if here}
+        among = np.array([row["phase"] in phases for row in self.history])
+        return float(np.nanmax(head[among]) * np.nanmax(values[drawn] / head[drawn]))
 
     def _rates(self) -> dict[str, np.ndarray]:
         """Return the rates of the head and of the stages, from the last stage to the first.

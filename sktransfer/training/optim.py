@@ -181,6 +181,8 @@ def _fused(kind: type[Optimizer], fused: bool | None) -> dict[str, Any]:
 def read_learning_rates(optimizer: Optimizer) -> dict[str, float]:
     """Return the current learning rates of the stages and of the head, by name.
 
+    That of a frozen stage is NaN: it has none, while 0 is a rate that a schedule can set.
+
     Parameters
     ----------
     optimizer : Optimizer
@@ -198,5 +200,8 @@ def read_learning_rates(optimizer: Optimizer) -> dict[str, float]:
     >>> read_learning_rates(make_optimizer("sgd", groups))
     {'head': 0.1}
     """
-    groups = optimizer.param_groups
-    return {group["name"].removesuffix(NO_DECAY): float(group["lr"]) for group in groups}
+    rates = {}
+    for group in optimizer.param_groups:
+        trains = any(parameter.requires_grad for parameter in group["params"])
+        rates[group["name"].removesuffix(NO_DECAY)] = float(group["lr"] if trains else "nan")
+    return rates

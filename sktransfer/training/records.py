@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ class Report(list[dict[str, Any]]):
     - ``"frozen"``, True if the stage was frozen in all phases,
     - ``"batch_norm"``, the mode of its batch norm in training: "eval", "train", or "" if it has no
       batch norm,
-    - ``"lr_min"`` and ``"lr_max"``, the minimum and maximum of its learning rate, 0 if frozen,
+    - ``"lr_min"`` and ``"lr_max"``, the minimum and maximum of its learning rate, NaN if it never
+      trained,
     - ``"moved"``, the norm of the change of its weights divided by the norm of the weights before,
     - ``"note"``, a remark or "".
     """
@@ -121,7 +123,7 @@ def make_report(
                 "callback, or the network itself, modifies it in training."
             )
         moved = _measure_change(old, stage)
-        low, high = rates.get(name, (0.0, 0.0))
+        low, high = rates.get(name, (nan, nan))
         was_reset = not frozen and high > 0 and moved == 0
         report.append(
             {
@@ -134,9 +136,9 @@ def make_report(
                 "note": "trained, then reset to the weights of the best epoch" if was_reset else "",
             }
         )
-    low, high = rates.get(HEAD, (0.0, 0.0))
+    low, high = rates.get(HEAD, (nan, nan))
     head_row = {"stage": HEAD, "frozen": False, "batch_norm": _find_batch_norm_mode(head, False)}
-    report.append(head_row | {"lr_min": low, "lr_max": high, "moved": float("nan"), "note": ""})
+    report.append(head_row | {"lr_min": low, "lr_max": high, "moved": nan, "note": ""})
     return report
 
 
@@ -199,7 +201,8 @@ class History(list[dict[str, Any]]):
     - ``"epoch"``, counted from 1 over both phases,
     - ``"cut"``, the number of frozen stages,
     - ``"train_loss"``,
-    - ``"lr"``, a dict of the learning rates of the stages and the head at the end of the epoch,
+    - ``"lr"``, a dict of the learning rates of the stages and the head at the end of the epoch, NaN
+      for a stage that was frozen in it,
     - ``"seconds"``, the duration of the epoch,
     - with validation data, ``"valid_loss"`` and ``"valid_score"``,
     - the names of other values that callbacks recorded with ``net.history.record``.

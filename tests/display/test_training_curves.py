@@ -221,6 +221,26 @@ def test_rates_of_phases_in_which_a_stage_is_frozen_do_not_set_the_limit(history
     assert LearningRatesDisplay(history).plot().ax_.get_ylim()[0] < 1e-4
 
 
+def test_the_limits_do_not_depend_on_the_rates_of_frozen_stages(history):
+    rows = [
+        row | {"lr": {n: lr if n in trains else np.nan for n, lr in row["lr"].items()}}
+        for row, trains in zip(
+            history, [{"head"}, {"head", "layer2"}, {"head", "layer2", "layer1"}], strict=True
+        )
+    ]
+    limits = [LearningRatesDisplay(each).plot().ax_.get_ylim() for each in (history, rows)]
+    assert limits[0] == pytest.approx(limits[1])
+
+
+def test_a_stage_that_trains_only_at_the_end_of_a_schedule_is_cut_off():
+    rates = [{"layer1": np.nan, "head": 1e-3}, {"layer1": 1e-9, "head": 1e-8}]
+    rows = [
+        {"phase": "fine-tune", "epoch": epoch, "cut": 2 - epoch, "lr": lr}
+        for epoch, lr in enumerate(rates, start=1)
+    ]
+    assert LearningRatesDisplay(rows).plot().ax_.get_ylim()[0] > 1e-7
+
+
 def test_a_stage_without_a_rate_counts_if_stages_are_given(history):
     # The chain is pool, stem, layer1, layer2, so layer1 is the first to train with a cut of 2.
     lines = drawn(LearningRatesDisplay(history, ["pool", "stem", "layer1", "layer2"]).plot().ax_)

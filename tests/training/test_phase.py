@@ -1,5 +1,7 @@
 """The head trains alone first, then the stages behind the cut; the best epoch is kept."""
 
+from math import isnan
+
 import numpy as np
 import pytest
 from helpers.fine_tuning import classifier
@@ -52,6 +54,18 @@ def test_the_learning_rate_of_a_stage_is_a_fraction_of_that_of_the_next(photos):
     assert model.history_[-1]["lr"] == pytest.approx(expected)
     rows = {row["stage"]: (row["lr_min"], row["lr_max"]) for row in model.report_}
     assert rows["stem"] == pytest.approx((0.0125, 0.0125))
+
+
+def test_a_frozen_stage_has_no_learning_rate(photos):
+    model = classifier(
+        freeze_epochs=1, unfreeze=2, unfreeze_every=1, max_epochs=2, fine_tune_lr=0.1
+    ).fit(*photos)
+    frozen = [{name for name, lr in row["lr"].items() if isnan(lr)} for row in model.history_]
+    assert frozen == [{"stem", "layer1", "layer2"}, {"stem", "layer1"}, {"stem"}]
+    rows = {row["stage"]: row for row in model.report_}
+    assert isnan(rows["stem"]["lr_min"])
+    assert isnan(rows["stem"]["lr_max"])
+    assert rows["layer1"]["lr_max"] > 0
 
 
 # The best epoch
