@@ -40,8 +40,8 @@ ORDER = {
     "data": "depths naming pictures decoding tables advice items image_sizes presets adaptation "
     "variants augmentation digests walk folders image_check textures",
     "tasks": "targets base heads labels classification",
-    "backbones": "backbone pooling network_lock download tensor_files weights filling registry "
-    "fusion tracing export",
+    "backbones": "summary backbone pooling network_lock download tensor_files weights filling "
+    "registry fusion tracing export",
     "cache": "columns shard rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .._support.hashing import hash_parts
 from .._support.plain import PLAIN
+from .summary import as_html, as_text
 
 # Attributes of these types are settings of a module; their repr describes them.
 SETTINGS = (*PLAIN, tuple)
@@ -76,6 +77,12 @@ class Backbone(nn.Module):
         self.n_prefix_tokens = n_prefix_tokens
         self.weights_info = dict(weights_info or {})
         self.cut = 0
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:  # notebooks show it
+        return as_html(self)
 
     @property
     def names(self) -> list[str]:
