@@ -35,7 +35,7 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 # Inside a package, a module imports only from modules that stand before it.
 ORDER = {
     "_support": "text plain validation processes files progress hashing locks random forks threads "
-    "memory device",
+    "memory device tensors",
     "schedules": "base cycles named",
     "data": "depths naming pictures decoding tables advice items image_sizes presets adaptation "
     "variants augmentation digests walk folders image_check textures",

@@ -11,6 +11,11 @@ from typing import Any
 
 import torch
 
+from .._support.tensors import TensorFile
+
+# The maximum length of the header of a safetensors file, which safetensors sets, too.
+MOST_HEADER = 100_000_000
+
 # The first bytes of a file of torch: a zip archive or, before torch 1.6, a pickled magic number.
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -28,14 +33,12 @@ def read(path: Path) -> tuple[Any, dict[str, str]]:
 
 
 def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        # safetensors limits the size of the header, and compares it with the size of the file
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - it is no dict
-    except SafetensorError as error:
-        raise ValueError(_damaged(path, "safetensors", str(error))) from error
+    with path.open("rb") as file:
+        try:
+            opened = TensorFile(file, MOST_HEADER)
+            return opened.read(), opened.metadata
+        except ValueError as error:
+            raise ValueError(_damaged(path, "safetensors", str(error))) from error
 
 
 def _torch(path: Path) -> tuple[Any, dict[str, str]]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._support.text import printable
 from .._support.validation import first_ten
 from ..data import input_info
 from . import tensor_files
@@ -70,7 +71,8 @@ class WeightsFile:
 
     def info(self, preset: Any, left_out: Sequence[str] = ()) -> dict[str, Any]:
         """Describe these weights for a backbone to record; see :func:`weights_info`."""
-        tag, source = self.metadata.get("tag"), self.metadata.get("source", self.path.name)
+        tag, name = self.metadata.get("tag"), printable(self.path.name)  # metadata are UTF-8
+        source = self.metadata.get("source", name)
         return weights_info(tag, source, self.sha256, self.licence, preset, left_out)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -16,12 +15,12 @@ from typing import Any
 from zlib import crc32
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from .._support.files import explained, remove_stale, write_file
 from .._support.hashing import hash_parts
+from .._support.tensors import TensorFile
 from .._support.text import printable
 from .._support.validation import first_ten
 from .._version import __version__
@@ -98,18 +97,15 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise FileNotFoundError(
             f"path must be a file written by save; {str(path)!r} does not exist or is no file."
         )
-    with path.open("rb") as file:
-        start = file.read(8)
-    with refused(path):
-        if len(start) < 8 or struct.unpack("<Q", start)[0] > MOST_BYTES:
+    with path.open("rb") as file, refused(path):
+        try:
+            opened = TensorFile(file, MOST_BYTES)
+        except ValueError as error:
             raise ValueError(
-                "it does not begin like a safetensors file. Use joblib.load for files written by "
-                "joblib.dump"
-            )
-        with safe_open(path, "pt") as opened:
-            description = parse(_text_of(opened.metadata() or {}))
-            # Copies, because the tensors are memory-mapped and the file may change.
-            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 - it is no dict
+                f"{error}. Use joblib.load for files written by joblib.dump"
+            ) from error
+        description = parse(_text_of(opened.metadata))
+        tensors = opened.read()
         _check_digests(tensors, description["tensors"])
     return description, tensors
 
@@ -150,10 +146,8 @@ def refused(path: Path) -> Iterator[None]:
     """Turn every error that the contents of a file cause into a ValueError that names the file."""
     try:
         yield
-    except (SafetensorError, *UNEXPECTED) as error:
+    except UNEXPECTED as error:
         cause = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        if isinstance(error, SafetensorError):
-            cause += "; the file may be incomplete"
         # Texts of the file must not control a terminal, nor fill it.
         shown = "\n".join(map(printable, cause[:MOST_SHOWN].rstrip(".").splitlines()))
         raise ValueError(

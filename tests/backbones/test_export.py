@@ -234,3 +234,16 @@ def test_what_a_killed_process_left_is_removed(acme, tmp_path):
     (dead / "acme_net.safetensors").write_bytes(b"half a file")
     path = fetch("acme/net", tmp_path / "to")
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_weights_whose_name_is_not_utf8_are_fetched(hub, tmp_path):
+    state = read_weights(fetch("torchvision/squeezenet1_1", tmp_path)).state
+    path = tmp_path / os.fsdecode(b"caf\xe9.pth")
+    with path.open("wb") as file:
+        torch.save(state, file)
+    fetched = fetch("torchvision/squeezenet1_1", tmp_path / "to", weights=path)
+    assert metadata(fetched)["source"] == r"caf\udce9.pth"
+    assert (
+        get_backbone("torchvision/squeezenet1_1", fetched).weights_info["source"]
+        == r"caf\udce9.pth"
+    )

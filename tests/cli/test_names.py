@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -148,3 +149,20 @@ def test_features_of_images_with_strange_names_are_written(tmp_path, rng, capsys
 )
 def test_text_of_a_parquet_file_is_utf8(cell, expected):
     assert app.as_utf8(cell) == expected
+
+
+@pytest.mark.parametrize("suffix", ["", ".safetensors"])
+def test_the_name_of_a_model_need_not_be_utf8(images, capsys, suffix):
+    for name in ("ants", "bees"):
+        Path("photos", name).mkdir(parents=True)
+        shutil.copy(images[0], f"photos/{name}/1.png")
+    model = os.fsdecode(b"caf\xe9") + suffix
+    small = ("--weights", "none", "--image-size", 32, "--max-epochs", 1)
+    assert not run("fit", "photos", "-o", model, *small)
+    assert capsys.readouterr().out.endswith(f"model: caf\\udce9{suffix}\n")
+    assert not run("predict", model, "photos/ants", "-o", f"{model}.csv")
+    assert (
+        Path(f"{model}.csv").read_text().startswith("path,label,p_ants,p_bees\nphotos/ants/1.png,")
+    )
+    message = run("predict", f"{model}x", "photos/ants")
+    assert f"'caf\\udce9{suffix}x' does not exist" in message

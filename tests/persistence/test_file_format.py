@@ -8,6 +8,7 @@ import re
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.saved import parts, replaced, write
@@ -154,3 +155,35 @@ def test_saving_removes_what_a_killed_save_left(make, path):
     left.write_bytes(b"half")
     save(make(unfreeze=0), path)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_is_cut_short_while_it_is_loaded_is_refused(saved, monkeypatch):
+    parse = file_format.parse
+
+    def cut(text):
+        os.truncate(saved, saved.stat().st_size - 5000)
+        return parse(text)
+
+    monkeypatch.setattr(file_format, "parse", cut)
+    with pytest.raises(ValueError, match=r"must be a complete file written by .* bytes of tensors"):
+        load(saved)
+
+
+def test_a_model_stays_if_its_file_is_cut_short_later(saved, images):
+    model = load(saved)
+    expected = model.predict_proba(images)
+    os.truncate(saved, 100)
+    np.testing.assert_array_equal(model.predict_proba(images), expected)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff.safetensors"])
+def test_the_name_of_a_file_need_not_be_utf8(make, images, tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    model = make(unfreeze=0)
+    save(model, path)
+    np.testing.assert_array_equal(load(path).predict_proba(images), model.predict_proba(images))
+    path.write_bytes(b"no model")
+    with pytest.raises(ValueError, match="must be a complete file written by") as caught:
+        load(path)
+    assert f"{str(path)!r} must be" in str(caught.value)
+    assert str(caught.value).isprintable()
