@@ -46,6 +46,8 @@ class Backbone(nn.Module):
         The number of frozen stages; 0 at first.
     names : list of str
         The names of the stages, in order.
+    address : str or None
+        The address that :func:`get_backbone` loaded; None for the result of a factory.
 
     Examples
     --------
@@ -58,6 +60,9 @@ class Backbone(nn.Module):
     >>> [parameter.requires_grad for parameter in backbone.parameters()]
     [False, False, True, True]
     """
+
+    # Set by get_backbone; None for a backbone of a factory.
+    address: str | None = None
 
     def __init__(
         self,

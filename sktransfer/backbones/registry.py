@@ -98,6 +98,7 @@ def get_backbone(
             f"backbone {backbone!r} must return a Backbone; got {type(loaded).__name__}. "
             "Wrap a network with Backbone(split(net, ...), preset)."
         )
+    loaded.address = backbone if isinstance(backbone, str) else None
     return loaded.freeze_to(0).eval()
 
 

@@ -90,7 +90,8 @@ def _summarise(
         for index, (name, part) in enumerate(parts.items())
     ]
     n_parameters = sum(parameter.numel() for parameter in backbone.parameters())
-    title = f"Backbone of {len(backbone.stages)} stages, {n_parameters:,} parameters"
+    name = f"Backbone {backbone.address!r}" if backbone.address else "Backbone"
+    title = f"{name} of {len(backbone.stages)} stages, {n_parameters:,} parameters"
     size = input_info(backbone.preset)["input_size"]
     output = "output" if size is None else f"output for {size} x {size} pixels"
     info = backbone.weights_info

@@ -6,7 +6,7 @@ A row is identified by the fingerprint of the prefix that computed it and by the
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,9 @@ class ActivationCache:
             memo.put(fresh)
         return digests
 
-    def table(self, fingerprint: str, spare: bool = False) -> Table:
+    def table(
+        self, fingerprint: str, spare: bool = False, about: Mapping[str, str] | None = None
+    ) -> Table:
         """Return the activations of one prefix.
 
         Parameters
@@ -157,6 +159,8 @@ class ActivationCache:
         spare : bool, default=False
             Whether the activations are opportunistic: no others are removed for them, and they are
             dropped without a warning if the disk does not take them.
+        about : mapping of str to str or None, default=None
+            A description of the prefix, which :meth:`info` returns.
 
         Returns
         -------
@@ -168,7 +172,7 @@ class ActivationCache:
             If the folder cannot be made or read.  If that is forbidden, or the disk is full,
             ``append`` warns instead, and keeps the rows in memory.
         """
-        return Table(self._folder(), fingerprint, self.dtype, spare)
+        return Table(self._folder(), fingerprint, self.dtype, spare, about)
 
     def blobs(self, name: str) -> Blobs:
         """Return content other than activations, which is kept by key if there is space.
@@ -189,8 +193,8 @@ class ActivationCache:
         """Bytes of all files that count towards the limit; 0 if the folder does not exist."""
         return self._folder().n_bytes
 
-    def info(self) -> dict[str, dict[str, int]]:
-        """Count what is on disk, by the fingerprint of the prefix.
+    def info(self) -> dict[str, dict[str, Any]]:
+        """Count and describe what is on disk, by the fingerprint of the prefix.
 
         Heads that fits share, and the memo of the digests of files, are listed by name.
 
@@ -198,6 +202,8 @@ class ActivationCache:
         -------
         dict of str to dict
             For each fingerprint, the numbers of ``"rows"``, ``"bytes"`` and files (``"shards"``).
+            Activations also have ``"about"``, a dict with the network, the weights, the layer and
+            the image size.
 
         Raises
         ------

@@ -7,10 +7,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -70,16 +70,18 @@ class CacheFolder:
         """Bytes of all shards and blobs; 0 if the folder does not exist."""
         return sum(stat.st_size for stat in self._stats().values())
 
-    def info(self) -> dict[str, dict[str, int]]:
+    def info(self) -> dict[str, dict[str, Any]]:
         """Return the number of rows, bytes and files by fingerprint; each blob counts as a row."""
         counts = {}
         for folder in self._subfolders():
             shards, _ = sort_shards(find_files(folder, SHARD_NAME))
             sizes, _ = sort_blobs(find_files(folder, BLOB_NAME))
-            counts[_fingerprint(folder)] = {
+            fingerprint, about = _describe(folder)
+            counts[fingerprint] = {
                 "rows": sum(map(len, shards)) + len(sizes),
                 "bytes": sum(shard.size for shard in shards) + sum(sizes),
                 "shards": len(shards) + len(sizes),
+                **({"about": about} if about else {}),
             }
         return counts
 
@@ -191,7 +193,12 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True)
 
 
-def write_in(folder: Path, fingerprint: str, write: Callable[[], T]) -> T:
+def write_in(
+    folder: Path,
+    fingerprint: str,
+    write: Callable[[], T],
+    about: Mapping[str, str] | None = None,
+) -> T:
     """Return ``write()``, which writes a file into a subfolder, and describe the subfolder there.
 
     Parameters
@@ -202,6 +209,8 @@ def write_in(folder: Path, fingerprint: str, write: Callable[[], T]) -> T:
         What the subfolder holds.
     write : callable
         Called again if another process removes the folder before the file is in it.
+    about : mapping of str to str or None, default=None
+        A description of the content.
     """
     for attempt in range(N_ATTEMPTS):
         make_folder(folder)
@@ -214,21 +223,23 @@ def write_in(folder: Path, fingerprint: str, write: Callable[[], T]) -> T:
     with suppress(OSError):  # only info() needs it
         if not (folder / ABOUT).exists():
             made = {"sktransfer": __version__, "numpy": np.__version__}
-            about = {"fingerprint": fingerprint, "made with": made}
-            write_file(folder / ABOUT, json.dumps(about, indent=2).encode())
+            described = {"fingerprint": fingerprint, "about": about, "made with": made}
+            write_file(folder / ABOUT, json.dumps(described, indent=2).encode())
     return written
 
 
-def _fingerprint(folder: Path) -> str:
-    """Return what ``folder`` holds, or its name if its description is lost or damaged."""
+def _describe(folder: Path) -> tuple[str, dict[str, str]]:
+    """Return what ``folder`` holds and a description, or its name if they are lost or damaged."""
     try:
-        (about,) = find_files(folder, re.compile(re.escape(ABOUT)))
-        with about.open("rb") as file:
-            fingerprint = json.loads(file.read(ABOUT_BYTES))["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return folder.name
-    is_name = isinstance(fingerprint, str) and fingerprint.isprintable()
-    return fingerprint if is_name else folder.name
+        (file,) = find_files(folder, re.compile(re.escape(ABOUT)))
+        with file.open("rb") as opened:
+            found = json.loads(opened.read(ABOUT_BYTES))
+        fingerprint, about = found["fingerprint"], found.get("about") or {}
+        texts = [fingerprint, *about, *about.values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return folder.name, {}
+    is_text = all(isinstance(text, str) and text.isprintable() for text in texts)
+    return (fingerprint, about) if is_text else (folder.name, {})
 
 
 def _tidy(folder: Path) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -52,14 +52,22 @@ class Table:
         The same as for :class:`ActivationCache`.
     spare : bool, default=False
         Whether the rows are opportunistic: useful to later runs, but not needed by this one.
+    about : mapping of str to str or None, default=None
+        A description of the rows, which is stored with them.
     """
 
     def __init__(
-        self, cache: CacheFolder, fingerprint: str, dtype: str | None, spare: bool = False
+        self,
+        cache: CacheFolder,
+        fingerprint: str,
+        dtype: str | None,
+        spare: bool = False,
+        about: Mapping[str, str] | None = None,
     ):
         self._cache = cache
         self._spare = spare
         self._fingerprint = fingerprint if dtype is None else f"{fingerprint}/{dtype}"
+        self._about = about
         self._dtype = dtype
         name = hash_parts("table", FORMAT, str(dtype), fingerprint)
         self._folder = cache.root / name.hex()
@@ -220,7 +228,7 @@ class Table:
                 small = []
         shard = Shard.of(self._folder, digests, rows)
         if self._on and self._cache.make_space(shard.size, evict=not self._spare):
-            shard = write_in(self._folder, self._fingerprint, shard.written)
+            shard = write_in(self._folder, self._fingerprint, shard.written, self._about)
         elif self._spare:
             return
         else:
@@ -299,7 +307,7 @@ class Table:
         """Write a shard to disk and return it; return it as it is if that fails."""
         with suppress(OSError):
             if self._on and len(shard):
-                return write_in(self._folder, self._fingerprint, shard.written)
+                return write_in(self._folder, self._fingerprint, shard.written, self._about)
         return shard
 
     def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[Shard, np.ndarray]]:

@@ -2,7 +2,7 @@
 
 Commands import heavy packages when they run, so that ``sktransfer --help`` is fast.  Tables are
 drawn on a terminal and tab-separated in a pipe.  The exit status is 0, 1 with a message on stderr
-if the input is wrong, or 2 if the command line is wrong.
+if the input is wrong or ``check`` finds problems, or 2 if the command line is wrong.
 """
 
 import sys
@@ -195,7 +195,10 @@ def check(
     ],
     min_side: Annotated[int, Option(help="Images with a shorter side, in pixels, are tiny.")] = 32,
 ) -> None:
-    """List unreadable, truncated, tiny and duplicated images, and those with odd colours."""
+    """List unreadable, truncated, tiny and duplicated images, and those with odd colours.
+
+    The exit status is 1 if there is a problem.
+    """
     pd = require("pandas", "cli")
     from ..data import check_images, image_table
 
@@ -212,16 +215,25 @@ def check(
     counts = report["problem"].value_counts()
     summary = ", ".join(f"{n} {problem}" for problem, n in counts.items())
     print(f"{len(images)} images: {summary or 'no problem'}", file=sys.stderr)
+    if len(report):
+        raise Exit(1)
 
 
 @cache_app.command()
 def info(folder: CacheDir) -> None:
-    """Show the number of rows, bytes and files of each kind of content in a cache."""
+    """Show what a cache contains: networks, layers and image sizes, with rows, bytes and files."""
     from ..cache import ActivationCache
 
     tables = ActivationCache(folder).info()
-    rows = [(name, *map(str, stored.values())) for name, stored in tables.items()]
-    print_table(("content", "rows", "bytes", "shards"), rows)
+    names, counts = ("network", "weights", "layer", "image size"), ("rows", "bytes", "shards")
+    rows = []
+    for content, stored in tables.items():
+        about = stored.get("about", {})
+        described = [about.get(name, "") for name in names]
+        # A fingerprint is long, and its beginning distinguishes it from others.
+        shown = content[:8] if about else content
+        rows.append((*described, *(str(stored[name]) for name in counts), shown))
+    print_table((*names, *counts, "content"), sorted(rows))
     n_bytes = sum(stored["bytes"] for stored in tables.values())
     print(f"{len(tables)} kinds of content, {n_bytes} bytes", file=sys.stderr)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .._support.random import example_rows
 from ..backbones import Backbone, fuse_conv_bn, pool, running
+from ..data import input_info
 
 # Outputs of the network's own classifier, which can be requested in place of a pooling.
 LOGITS = ("logits", "probabilities")
@@ -137,6 +138,19 @@ class Prefix:
         )
         weights = self.backbone.fingerprint(None if whole else tap.cut, self.preset)
         return "/".join((weights, f"{tap.cut} {tap.reduce}", *numerics))
+
+    def describe(self, tap: Tap) -> dict[str, Any]:
+        """Return the network, weights, layer and image size of the rows at ``tap``, as text."""
+        info = self.backbone.weights_info
+        layer = tap.reduce if tap.reduce in LOGITS else self.backbone.names[tap.cut - 1]
+        pooling = "" if tap.reduce in LOGITS else f", {tap.reduce or 'not pooled'}"
+        size = input_info(self.preset)["input_size"]
+        return {
+            "network": self.backbone.address or "of a factory",
+            "weights": str(info.get("tag") or info.get("source") or "not stated"),
+            "layer": f"{layer}{pooling}",
+            "image size": "" if size is None else str(size),
+        }
 
     def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:
         """Return the rows of ``batch`` at each tap, or at ``taps``, none of them after the last."""

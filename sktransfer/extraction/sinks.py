@@ -209,7 +209,8 @@ class Cached:
         return Frozen(rows, np.array(kept, int), failed)
 
     def _table(self, tap: Tap, spare: bool = False) -> Table:
-        return self._cache.table(self._prefix.fingerprint(tap), spare)
+        prefix = self._prefix
+        return self._cache.table(prefix.fingerprint(tap), spare, prefix.describe(tap))
 
 
 class CacheWriter:

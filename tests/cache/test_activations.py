@@ -1,6 +1,7 @@
 """A cache is a parameter of estimators, and remembers the digests of files."""
 
 import errno
+import json
 import os
 import pickle
 import time
@@ -331,3 +332,20 @@ def refuse_as(number):
 
 
 refuse = refuse_as(errno.ENOSPC)
+
+
+def test_info_describes_activations(cache):
+    about = {"network": "builtin/mini", "layer": "layer4, avg"}
+    table = cache.table("prefix", about=about)
+    table.append(cache.digests([b"a photo"]), np.ones((1, 2), np.float32))
+    assert cache.info()["prefix"]["about"] == about
+    assert cache.table("prefix").missing(cache.digests([b"a photo"])) == []
+
+
+@pytest.mark.parametrize("about", [["network"], {"network": 3}, {"network": "a\x1b[31m"}, "mini"])
+def test_a_damaged_description_is_not_shown(cache, about):
+    cache.table("prefix").append(cache.digests([b"a photo"]), np.ones((1, 2), np.float32))
+    (file,) = cache.dir.rglob("about.json")
+    file.write_text(json.dumps({"fingerprint": "prefix", "about": about}))
+    assert list(cache.info()) == [file.parent.name]
+    assert "about" not in cache.info()[file.parent.name]

@@ -194,13 +194,20 @@ def test_a_batch_size_of_0_is_refused(run, folder, tmp_path):
 def test_the_cache_of_extract_can_be_shown_and_pruned(run, folder, tmp_path):
     cache = tmp_path / "cache"
     run("extract", folder, "-o", tmp_path / "f.npz", "--cache", cache)
+    ActivationCache(cache).blobs("heads").put(b"key", b"content")
     tables = ActivationCache(cache).info()
     code, out, error = run("cache", "info", cache)
     head, *table = rows(out)
     n_bytes = sum(stored["bytes"] for stored in tables.values())
     assert error == f"{len(tables)} kinds of content, {n_bytes} bytes\n"
-    assert (code, head) == (0, ["content", "rows", "bytes", "shards"])
-    assert {name: int(n) for name, n, *_ in table} == {k: v["rows"] for k, v in tables.items()}
+    names = ["network", "weights", "layer", "image size", "rows", "bytes", "shards", "content"]
+    assert (code, head) == (0, names)
+    counts = [tuple(map(str, (v["rows"], v["bytes"], v["shards"]))) for v in tables.values()]
+    assert sorted(tuple(row[4:7]) for row in table) == sorted(counts)
+    features, heads = sorted(table, reverse=True)
+    assert features[:4] == ["builtin/mini", "random, seeded", "layer4, avg", "80"]
+    assert next(name for name in tables if name.startswith(features[-1])) != features[-1]
+    assert (heads[:4], heads[-1]) == ([""] * 4, "heads")
     code, out, _ = run("cache", "prune", cache, "--max-bytes", 0)
     assert code == 0
     assert int(out.removesuffix(" bytes freed\n")) > 0
@@ -242,7 +249,7 @@ def test_problems_are_listed_and_counted(run, folder):
     (folder / "ants/1.png").write_text("no image")
     (folder / "bees/2.png").write_bytes((folder / "ants/0.png").read_bytes())
     code, out, err = run("check", folder)
-    assert (code, err) == (0, "6 images: 1 unreadable, 1 duplicate across classes\n")
+    assert (code, err) == (1, "6 images: 1 unreadable, 1 duplicate across classes\n")
     assert rows(out) == [
         ["path", "problem", "detail", "same as"],
         [
