@@ -205,7 +205,7 @@ def test_the_cache_of_extract_can_be_shown_and_pruned(run, folder, tmp_path):
     counts = [tuple(map(str, (v["rows"], v["bytes"], v["shards"]))) for v in tables.values()]
     assert sorted(tuple(row[4:7]) for row in table) == sorted(counts)
     features, heads = sorted(table, reverse=True)
-    assert features[:4] == ["builtin/mini", "random, seeded", "layer4, avg", "80"]
+    assert features[:4] == ["builtin/mini", "seed 0", "layer4, avg", "80"]
     assert next(name for name in tables if name.startswith(features[-1])) != features[-1]
     assert (heads[:4], heads[-1]) == ([""] * 4, "heads")
     code, out, _ = run("cache", "prune", cache, "--max-bytes", 0)

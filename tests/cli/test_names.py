@@ -123,7 +123,7 @@ def test_problems_of_images_with_strange_names_are_listed(images, capsys):
     Path("photos").mkdir()
     for name in (b"caf\xe9", b"a\tb"):
         Path("photos", os.fsdecode(name)).with_suffix(".png").write_bytes(b"nothing")
-    assert not run("check", "photos")
+    assert run("check", "photos") == 1
     listed = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert {row[0] for row in listed[1:]} == {r"photos/caf\udce9.png", r"photos/a\tb.png"}
     assert {len(row) for row in listed} == {4}
