@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
@@ -28,7 +28,7 @@ from .._support.forks import renewed_in_children
 from .._support.locks import SharedLock
 from .._support.memory import MemoryBudget
 from ..exceptions import DecodeError
-from .depths import black_and_white, n_bits
+from .depths import black_and_white, n_bits, scale_clear_colour
 from .naming import named, named_warnings
 from .pictures import UPRIGHT, PixelArray, StoredImage
 
@@ -105,13 +105,16 @@ def decoded(item: Any, draft: int | None = None) -> Iterator[StoredImage | Pixel
                 with _budget.spend(_n_needed(item)):
                     yield _checked(_loaded(item))
                 return
-            image, n_bytes = _opened(item, draft)
-            # The pixels are dropped before another thread may spend their bytes.
-            with _budget.spend(n_bytes), closing(image):
-                # The header can be read only until load(), which closes the file.
-                depth = n_bits(image), black_and_white(image)
-                image.load()
-                yield _checked(StoredImage(image, _orientation(image), *depth))
+            # Pillow maps some files that it opens by their path into memory: TIFF files that are
+            # turned by 90 degrees are distorted then, and a file that shrinks ends the process.
+            with _file(item) as file:
+                image, n_bytes = _opened(file, draft)
+                # The pixels are dropped before another thread may spend their bytes.
+                with _budget.spend(n_bytes), closing(image):
+                    # The header can be read only until load(), which drops the file.
+                    depth = n_bits(image), black_and_white(image)
+                    image.load()
+                    yield _checked(StoredImage(image, _orientation(image), *depth))
     except Exception as error:  # a broken file makes Pillow raise nearly anything
         raise DecodeError(f"{named(item)} {_cause(item, error)}") from error
 
@@ -123,28 +126,51 @@ def decoders() -> str:
     return " ".join((f"pillow {PIL.__version__}", *versions, *switches))
 
 
-def _opened(item: Any, draft: int | None) -> tuple[Image.Image, int]:
-    """Open a path or the bytes of a file, and return the bytes that decoding it needs."""
-    image = Image.open(BytesIO(item) if isinstance(item, bytes) else item)
+def _file(item: Any) -> BinaryIO:
+    """Open a path, or the bytes of a file."""
+    return BytesIO(item) if isinstance(item, bytes) else open(item, "rb")  # noqa: PTH123 - faster than pathlib
+
+
+def _opened(file: BinaryIO, draft: int | None) -> tuple[Image.Image, int]:
+    """Open an image, and return it with the number of bytes that decoding it needs."""
+    image = Image.open(file)
     width, height = image.size
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > limit:
-        image.close()
         raise Image.DecompressionBombError(f"{width} x {height} pixels")
     n_bytes = COEFFICIENT_BYTES * width * height if "progressive" in image.info else 0
     if draft is not None:
         # Pillow keeps both sides at least this long.  The limit is the same for both, so an EXIF
         # orientation that swaps them does not matter.
         image.draft(None, (draft, draft))
+    scale_clear_colour(image)
     return image, n_bytes + _n_needed(image)
 
 
 def _loaded(image: Image.Image) -> StoredImage:
     """Load a PIL image, which is not changed otherwise."""
     with _loading.alone():
-        image.load()
+        load(image)
         orientation = _orientation(image)
     return StoredImage(image, orientation, n_bits(image), black_and_white(image))
+
+
+def load(image: Image.Image) -> None:
+    """Load the pixels of a PIL image, which stays as it is if this fails.
+
+    Otherwise, Pillow would return some pixels of a damaged image when it is called again.
+
+    Raises
+    ------
+    DecodeError
+        If the pixels cannot be loaded.  The message is that of :func:`decoded` without the name.
+    """
+    before = vars(image).copy()
+    try:
+        image.load()
+    except Exception as error:  # a broken file makes Pillow raise nearly anything
+        vars(image).update(before)
+        raise DecodeError(_cause(image, error)) from error
 
 
 def _n_needed(image: Image.Image) -> int:

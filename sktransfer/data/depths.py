@@ -1,4 +1,4 @@
-"""The depth of a file's pixels: the bits of a channel, and the values of black and white.
+"""The depth of a file: the bits of a channel; the values of black, white and clear colours.
 
 Pillow's modes have 8, 16 or 32 bits.  Pixels of other depths keep their values or are shifted to
 the left, and only the file states which values stand for black and white.
@@ -19,6 +19,9 @@ CODESTREAM, CODESTREAM_BITS = b"\xff\x4f\xff\x51", 42
 # The box that describes the image in a JP2 file, and the offset of the bits of all channels
 HEADER, HEADER_BITS, BITS_VARY = b"ihdr", 14, 255
 HEAD_BYTES = 2**16  # metadata may precede both
+
+# Pillow's names for PNG files whose grey pixels have few bits, and these bits
+GREY_BITS = {"L;2": 2, "L;4": 4}
 
 
 def n_bits(image: Image.Image) -> int:
@@ -64,6 +67,22 @@ def black_and_white(image: Image.Image) -> tuple[int, int]:
     meaning = _tags(image).get(ExifTags.Base.PhotometricInterpretation) if width == 16 else None
     white = 2**bits - 1
     return (white, 0) if meaning == WHITE_IS_ZERO else (0, white)
+
+
+def scale_clear_colour(image: Image.Image) -> None:
+    """Scale the transparent colour of a PNG file, which is not loaded, as Pillow scales its pixels.
+
+    Pillow keeps the number that the file names, but makes eight bits of two, four and sixteen.
+    """
+    clear = image.info.get("transparency")
+    if image.format != "PNG" or clear is None:
+        return
+    stored = image.tile[0][3]  # type: ignore[attr-defined]  # of image files
+    if stored in GREY_BITS:
+        white = 2 ** GREY_BITS[stored] - 1
+        image.info["transparency"] = (clear & white) * 255 // white
+    elif stored == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
 
 
 def _tags(image: Image.Image) -> Any:

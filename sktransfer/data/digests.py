@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .._support.hashing import hash_parts
+from .decoding import load
 from .depths import black_and_white
 from .naming import named_warnings
 
@@ -63,7 +64,8 @@ def digest(item: Any) -> bytes:
         return hash_parts("bytes", item)
     if isinstance(item, Image.Image):
         with named_warnings(item):
-            pixels = item.tobytes()  # has to be first, because it loads the attributes read below
+            load(item)  # has to be first, because it loads the attributes read below
+            pixels = item.tobytes()
             turned, clear = item.getexif().get(ORIENTATION), item.info.get("transparency")
         span = black_and_white(item)
         look = repr((item.mode, item.size, span, turned, clear, item.getpalette(None)))

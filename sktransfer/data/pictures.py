@@ -141,12 +141,16 @@ class StoredImage(Picture):
         image = self.image
         whole = self.orientation not in UPRIGHT and box == (0, 0, *image.size)
         shallow = self.span == EIGHT_BITS and not _is_deep(image)
-        return whole and shallow and not image.has_transparency_data
+        return whole and shallow and not _may_be_clear(image)
 
     def opacity(self) -> int:
         """Return the minimum opacity of the pixels, in [0, 255]."""
-        if not self.image.has_transparency_data:
+        if not _may_be_clear(self.image):
             return 255
+        if _is_deep(self.image):
+            clear = self.image.info.get("transparency")
+            found = any((np.asarray(tile) == clear).any() for tile in self._stored_tiles())
+            return 0 if found else 255
         alpha = [_plain(tile).getchannel("A").getextrema() for tile in self._stored_tiles()]
         return min(int(low) for low, _ in alpha)  # type: ignore[arg-type]  # one channel
 
@@ -162,6 +166,8 @@ class StoredImage(Picture):
             )
         if part.mode == "F":
             return pixels
+        if (clear := part.info.get("transparency")) is not None:
+            pixels = np.where(pixels == clear, white, pixels)  # on a white background
         if (black, white) == (0, 65535):
             return pixels.astype(np.uint16)
         return (pixels.astype(np.float32) - np.float32(black)) / np.float32(white - black)
@@ -199,6 +205,13 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I") or image.mode == "F"
 
 
+def _may_be_clear(image: Image.Image) -> bool:
+    """Return True if an image may have transparent pixels."""
+    if image.mode == "P" and image.palette is None:  # has_transparency_data fails
+        return "transparency" in image.info
+    return image.has_transparency_data
+
+
 def _plain(image: Image.Image) -> Image.Image:
     """Convert a transparent image to mode RGBA."""
     return image.convert(PLAIN_ALPHA.get(image.mode, image.mode)).convert("RGBA")
@@ -206,7 +219,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _shallow(image: Image.Image) -> Image.Image:
     """Convert an image of at most eight bits per channel to mode RGB or L."""
-    if image.has_transparency_data:
+    if _may_be_clear(image):
         image = _plain(image)
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")

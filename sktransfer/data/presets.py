@@ -27,7 +27,7 @@ RESAMPLING = {
 
 # Version of the rules by which an item becomes pixels.  It is part of fingerprints and has to be
 # increased whenever an item gets other pixels.
-RULES = 2
+RULES = 3
 
 # A strip that is longer than this many times its width is cut to its middle, because it would take
 # gigabytes when it is resized.

@@ -2,6 +2,8 @@
 
 import pickle
 import warnings
+from contextlib import suppress
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import BmpImagePlugin, Image, ImageFile, TiffImagePlugin
 from sklearn.base import clone
 
-from sktransfer import ImagePreset, PretrainedFeatureExtractor
+from sktransfer import ImagePreset, PretrainedFeatureExtractor, check_images
+from sktransfer.data.digests import digest
 from sktransfer.exceptions import DecodeError
 
 some = settings(max_examples=40, deadline=None, derandomize=True)
@@ -90,6 +93,50 @@ def test_an_image_whose_file_is_closed_is_an_error(colours, tmp_path):
         pass
     with pytest.raises(DecodeError, match=r"PIL image of mode RGB .*its file is closed"):
         WHOLE(image)
+
+
+def damaged(filetype, **options):
+    """Return bytes that Pillow opens as an image, fails to load, and loads the second time."""
+    data = encoded(textured_photo().resize((16, 16)), filetype, **options)
+    for position in range(len(data) // 3, len(data), 1 + len(data) // 2000):
+        bad = data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :]
+        with suppress(Exception), Image.open(BytesIO(bad)) as image:
+            try:
+                image.load()
+            except OSError:
+                image.load()
+                return bad
+    raise AssertionError(filetype)
+
+
+@pytest.mark.parametrize(
+    ("filetype", "options"),
+    [
+        ("GIF", {}),
+        ("ICNS", {}),
+        ("JPEG", {}),
+        ("JPEG2000", {}),
+        ("PNG", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+    ],
+)
+@pytest.mark.parametrize("form", ["path", "bytes"])
+def test_a_damaged_pil_image_is_an_error_each_time(tmp_path, filetype, options, form):
+    data = damaged(filetype, **options)
+    (tmp_path / "damaged").write_bytes(data)
+    with Image.open(tmp_path / "damaged" if form == "path" else BytesIO(data)) as image:
+        for job in (digest, WHOLE, WHOLE, digest):
+            with pytest.raises(DecodeError):
+                job(image)
+        assert list(check_images([image, image])["problem"]) == ["unreadable", "unreadable"]
+
+
+def test_a_damaged_pil_image_is_left_out_of_a_cache(tmp_path, colours):
+    with Image.open(BytesIO(damaged("PNG"))) as image:
+        model = PretrainedFeatureExtractor(cache=tmp_path, decode_error="ignore", verbose=0)
+        for _ in range(2):
+            rows = model.fit_transform([colours, image])
+            assert [bool(np.isnan(row).any()) for row in rows] == [False, True]
 
 
 def test_an_image_without_pixels_is_an_error():

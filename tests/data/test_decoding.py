@@ -46,6 +46,19 @@ def oriented(image, orientation, filetype="JPEG"):
     return encoded(image, filetype, exif=exif)
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+def test_a_tiff_file_that_is_not_compressed_is_turned_upright(colours, tmp_path, mode):
+    # Pillow distorts it if it opens the path.
+    image = colours.convert("L").convert(mode) if mode == "I;16" else colours.convert(mode)
+    image.info.clear()
+    data = oriented(image.resize((50, 37)), 6, "TIFF")
+    (tmp_path / "turned.tif").write_bytes(data)
+    upright = np.rot90(np.asarray(image.resize((50, 37))), -1)
+    assert torch.equal(WHOLE(tmp_path / "turned.tif"), WHOLE(data))
+    if mode in ("L", "RGBA"):
+        assert torch.equal(WHOLE(data), WHOLE(upright))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("filetype", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_always_applied(photo, orientation, filetype):

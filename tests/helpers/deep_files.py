@@ -77,3 +77,24 @@ def grey_tiff(pixels, bits, *, white_is_zero=False):
     }
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + rows
+
+
+def png(pixels, bits, clear):
+    """Return a PNG file, grey (h, w) or colour (h, w, 3), in which one colour is transparent."""
+    pixels = np.asarray(pixels)
+    height, width = pixels.shape[:2]
+    samples = pixels.reshape(height, -1)
+    shifts = np.arange(bits - 1, -1, -1)
+    planes = (samples[:, :, None] >> shifts & 1).astype(np.uint8)  # (h, n, bits)
+    rows = np.packbits(planes.reshape(height, -1), axis=1)
+    rows = np.pad(rows, ((0, 0), (1, 0)))  # each row begins with its filter: none
+    header = struct.pack(">IIBBBBB", width, height, bits, 0 if pixels.ndim == 2 else 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(content).to_bytes(4) + name + content + zlib.crc32(name + content).to_bytes(4)
+        for name, content in (
+            (b"IHDR", header),
+            (b"tRNS", struct.pack(f">{np.size(clear)}H", *np.ravel(clear))),
+            (b"IDAT", zlib.compress(rows.tobytes())),
+            (b"IEND", b""),
+        )
+    )
