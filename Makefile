@@ -11,7 +11,7 @@ SOURCES := $(filter-out %/_report.py,$(shell find sktransfer -name '*.py') $(wil
 INTEROP := .venv-interop
 PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
-.PHONY: demo test test-slow test-faults test-interop coverage lint format types bench-quick bench bench-quality wheel docs clean
+.PHONY: demo test test-slow test-faults test-corpus test-interop coverage lint format types bench-quick bench bench-quality wheel docs clean
 
 demo: $(VENV)/.demo        ## set up, then run the demo
 	mkdir -p demo
@@ -28,6 +28,9 @@ test-interop: $(INTEROP)/.installed  ## dask, ray, optuna and other libraries, i
 
 test-faults: $(VENV)/.test ## kills, full disks, pruning and deleted folders in the middle of the work
 	$(BIN)/python -m pytest -m slow tests/faults tests/test_killed_processes.py
+
+test-corpus: $(VENV)/.test ## examines every file below a folder: make test-corpus DIR=~/photos
+	$(BIN)/python tests/corpus/check.py $(DIR)
 
 coverage: $(VENV)/.test    ## the tests, with the lines that they do not reach
 	$(PYTEST) -n auto -m "not slow" --cov --cov-report=term-missing

@@ -1,0 +1,92 @@
+"""Pillow's own conversion of a file to pixels, to compare the pixels of the package with."""
+
+import warnings
+from dataclasses import dataclass, replace
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sktransfer.data.presets import LONGEST
+
+BITS, MEANING, WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF file
+
+
+@dataclass
+class Expected:
+    """The pixels of a file, or the error of Pillow.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (h, w, 1) or (h, w, 3), or None
+        uint8, or float32 in [0, 1].
+    error : str
+    is_defined : bool, default=True
+        False if Pillow decodes the file differently each time, as it does some damaged ones, or
+        lacks memory.
+    """
+
+    pixels: np.ndarray | None
+    error: str = ""
+    is_defined: bool = True
+
+
+def expected(data: bytes) -> Expected:
+    """Decode the bytes of a file twice."""
+    first, second = _decoded(data), _decoded(data)
+    if first.pixels is not None and second.pixels is not None:
+        same = np.array_equal(first.pixels, second.pixels, equal_nan=True)
+    else:
+        same = first.pixels is second.pixels
+    return replace(first, is_defined=same and first.is_defined)
+
+
+def _decoded(data: bytes) -> Expected:
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(data)) as image:
+            image.load()
+            return Expected(_middle(_pixels(_upright(image))))
+    except MemoryError as error:  # Pillow's conversions copy the whole image
+        return Expected(None, repr(error), is_defined=False)
+    except Exception as error:  # noqa: BLE001 - a damaged file makes Pillow raise nearly anything
+        return Expected(None, repr(error))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - damaged metadata does not matter to the pixels
+        return image
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.mode == "F":
+        return np.asarray(image)[:, :, None]
+    if image.mode.startswith("I"):
+        return _deep(image)
+    # Some files in Apple's format of icons have no palette, and make has_transparency_data fail.
+    if (image.mode != "P" or image.palette) and image.has_transparency_data:
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode))
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
+
+
+def _deep(image: Image.Image) -> np.ndarray:
+    """Scale integers by the number of bits that a TIFF file names."""
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    white = 65535 if image.mode == "I" else 2 ** tags.get(BITS, (16,))[0] - 1
+    grey = (values / white).astype(np.float32)
+    if image.mode != "I" and tags.get(MEANING) == WHITE_IS_ZERO:
+        grey = 1 - grey
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 1
+    return grey[:, :, None]
+
+
+def _middle(pixels: np.ndarray) -> np.ndarray:
+    """Cut a long strip to its middle, as presets do."""
+    height, width = pixels.shape[:2]
+    longest = LONGEST * min(height, width)
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    return pixels[top : height - top, left : width - left]
