@@ -65,7 +65,7 @@ FENCES = {
     "matplotlib": ["display", "cli.demo"],
     "typer": ["cli"],
     "rich": ["cli"],
-    "tqdm": ["_support.progress", "backbones.download"],
+    "tqdm": ["_support.progress"],
     "timm": ["backbones.providers.timm"],
     "huggingface_hub": ["backbones.providers.timm"],
 }

@@ -176,7 +176,7 @@ def test_candidates_that_differ_later_share_the_head_phase_bit_for_bit(log, tmp_
     assert of_one_phase - n_first == 3  # epochs of one batch, which the second fit has not trained
 
 
-def test_the_progress_bar_counts_the_epochs_that_another_fit_trained(
+def test_the_progress_bar_counts_the_steps_that_another_fit_trained(
     log, tmp_path, data, monkeypatch
 ):
     bars = []
@@ -184,12 +184,13 @@ def test_the_progress_bar_counts_the_epochs_that_another_fit_trained(
     @contextmanager
     def bar(total, *_):
         bars.append((total, steps := []))
-        yield steps.append
+        yield lambda n, **_: steps.append(n)
 
     monkeypatch.setattr("sktransfer.estimators._base.progress_bar", bar)
     for _ in range(2):
         with_head_phase(log, tmp_path / "cache").fit(*data)
-    assert bars == [(5, [1] * 5), (5, [4, 1])]
+    # epochs of one batch; the second fit takes the three epochs of the head from the first one
+    assert bars == [(5, [0, 1, 1, 1, 1, 1]), (5, [0, 3, 1, 1])]
 
 
 @pytest.mark.parametrize(

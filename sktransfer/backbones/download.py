@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from .._support.files import REMEDIES, explained, remove_stale, temporary_name
+from .._support.progress import open_bar
 from .._support.validation import check_choice
 
 # The maximum size of a file of weights, in bytes, on disk or while it is downloaded.
@@ -179,14 +180,12 @@ def _begins_with(digest: str, sha256_prefix: str | None) -> bool:
 
 def _receive(url: str, file: IO[bytes], label: str) -> str:
     """Download ``url`` to an open file, with a progress bar; return its sha256."""
-    from tqdm import tqdm
-
     digest, received = hashlib.sha256(), 0
     with _open(url) as answer:
         declared = answer.headers.get("Content-Length")
         total = int(declared) if declared and declared.isdigit() else None
         _check_size(total or 0)
-        with tqdm(total=total, desc=label, unit="B", unit_scale=True, disable=None) as bar:
+        with open_bar(total=total, desc=label, unit="B", unit_scale=True) as bar:
             for chunk in iter(partial(answer.read1, _CHUNK), b""):  # read() would wait for all
                 received += len(chunk)
                 _check_size(received)

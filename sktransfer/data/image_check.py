@@ -56,7 +56,7 @@ def check_images(X: Any, y: Any = None, *, min_side: int = 32, verbose: int = 1)
         An image is tiny if one of its sides has fewer pixels.
     verbose : int, default=1
         0 shows nothing.  Otherwise a progress bar is shown if the check takes long and the output
-        is a terminal.
+        is a terminal or a notebook.
 
     Returns
     -------

@@ -87,18 +87,14 @@ class FineTuneEstimator(
         with plan_fit(request) as plan:
             with (
                 report_fit(self, plan.n_epochs, X, y, "epoch") as step,
-                progress_bar(plan.n_epochs, type(self).__name__, self.verbose, "epoch") as advance,
+                progress_bar(plan.n_steps, type(self).__name__, self.verbose, "step") as advance,
             ):
-                n_done = 0
 
                 def report_epoch(net):
-                    nonlocal n_done
-                    n_before, n_done = n_done, net.first_epoch + len(net.history)
-                    advance(n_done - n_before)  # several epochs if the fit was resumed
                     attributes = partial(_describe_so_far, plan, net)
                     return step(X=X, y=y, reconstruction_attributes=attributes)
 
-                fitted = run_fit(plan, report_epoch)
+                fitted = run_fit(plan, report_epoch, advance)
             set_fitted(self, get_columns(unfitted), fitted)
             remove_checkpoint(plan, fitted)
         return self

@@ -188,7 +188,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Seed of all random draws: new weights, the order of the items, augmentation, dropout and
         the validation split.  With an int, two fits on one machine are equal to the last bit.
     verbose : int, default=1
-        0 shows nothing.  Otherwise a progress bar is shown, in terminals only.
+        0 shows nothing.  1 shows a progress bar with the loss and the learning rate of the head,
+        in terminals and notebooks only.  2 also prints a line for each epoch, everywhere.
 
     Attributes
     ----------

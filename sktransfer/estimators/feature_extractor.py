@@ -89,7 +89,7 @@ class PretrainedFeatureExtractor(
         their fingerprint.  The weights are then loaded again from ``backbone`` and ``weights`` when
         the pickle is loaded, and must have the same fingerprint.
     verbose : int, default=1
-        0 shows nothing.  Otherwise a progress bar is shown, in terminals only.
+        0 shows nothing.  Otherwise a progress bar is shown, in terminals and notebooks only.
 
     Attributes
     ----------

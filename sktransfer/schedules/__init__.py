@@ -1,6 +1,6 @@
 """Schedules: functions from the progress of training to a factor of a base value."""
 
-from .base import Schedule
+from .base import Schedule, find_peak
 from .cycles import SGDR, Cyclic, OneCycle, OneCycleMomentum
 from .named import Constant, Cosine, Custom, SlantedTriangular, Warmup, resolve_schedule
 
@@ -15,5 +15,6 @@ __all__ = [
     "Schedule",
     "SlantedTriangular",
     "Warmup",
+    "find_peak",
     "resolve_schedule",
 ]

@@ -60,3 +60,28 @@ class Schedule:
 def half_cosine(first: float, last: float, progress: float) -> float:
     """Return a value between ``first`` and ``last``, on half a cosine, at ``progress``."""
     return last + (first - last) * (1 + cos(pi * progress)) / 2
+
+
+def find_peak(schedule: Schedule, n_steps: int) -> float:
+    """Return the largest factor of a schedule at the steps of a phase.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Bound to the number of epochs of the phase.
+    n_steps : int
+        The number of optimiser steps of the phase.
+
+    Returns
+    -------
+    float
+        The maximum of ``schedule(progress)``; progress is 0 at the first step and 1 at the last.
+
+    Examples
+    --------
+    >>> from sktransfer.schedules import SlantedTriangular
+    >>> from sktransfer.schedules.base import find_peak
+    >>> find_peak(SlantedTriangular(peak=0.5), n_steps=3)
+    1.0
+    """
+    return max(schedule(step / max(1, n_steps - 1)) for step in range(n_steps))

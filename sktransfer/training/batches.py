@@ -254,10 +254,19 @@ def split_rows(n: int, batch_size: int, seed: int | None, epoch: int) -> list[np
     [array([0, 1]), array([2, 3, 4])]
     """
     order = np.arange(n) if seed is None else rng_of(seed, "order", epoch).permutation(n)
+    return np.split(order, _find_bounds(n, batch_size))
+
+
+def count_batches(n: int, batch_size: int) -> int:
+    """Return the number of batches that :func:`split_rows` makes of ``n`` rows."""
+    return len(_find_bounds(n, batch_size)) + 1
+
+
+def _find_bounds(n: int, batch_size: int) -> list[int]:
     bounds = list(range(batch_size, n, batch_size))
     if bounds and n - bounds[-1] == 1:
         bounds.pop()
-    return np.split(order, bounds)
+    return bounds
 
 
 def read_ahead(

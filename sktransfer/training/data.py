@@ -106,13 +106,17 @@ def open_fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCach
 
     This is the user's cache.  Without one, it is a temporary folder, if several epochs read the
     same activations at the cut.  If this folder cannot be made, it warns, and the activations stay
-    in memory.
+    in memory.  It also warns if the user's cache cannot make the epochs faster.
     """
-    augment = settings.augment
-    # Random augmentation changes the training rows in every epoch, but not the validation rows.
-    fixed = augment is None or isinstance(augment, Views) or len(data.valid)
-    if settings.cache is not None or not (fixed and settings.tunes and settings.cut):
+    fixed = settings.augment is None or isinstance(settings.augment, Views)
+    if settings.cache is not None:
+        if settings.tunes and settings.max_epochs and not (fixed and settings.cut):
+            _warn_of_idle_cache(settings)
         yield settings.cache
+        return
+    # Random augmentation changes the training rows in every epoch, but not the validation rows.
+    if not ((fixed or len(data.valid)) and settings.tunes and settings.cut):
+        yield None
         return
     with ExitStack() as stack:
         cache = None
@@ -122,6 +126,19 @@ def open_fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCach
         except OSError as error:
             warnings.warn(describe_temporary(error, error.filename), UserWarning, stacklevel=2)
         yield cache
+
+
+def _warn_of_idle_cache(settings: FitSettings) -> None:
+    reason, remedy = "all stages train", "Freeze stages, for example with unfreeze=1"
+    if settings.cut:
+        reason = "augment changes the images in every epoch"
+        remedy = "Use augment=None, or fixed variants: augment=Views('light')"
+    warnings.warn(
+        f"cache saves the first pass over the images only, and cannot make the epochs of this fit "
+        f"faster: {reason}. {remedy}, or cache=None.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 @dataclass(frozen=True)

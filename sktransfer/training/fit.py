@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from .._support.plain import unpack_arrays
 from ..backbones import unpatched
@@ -112,7 +113,7 @@ class Fitted:
         return Fitted.from_parts, (self.tail, self.parts())
 
 
-def run_fit(plan: Plan, step: Callable[[TailNet], bool]) -> Fitted:
+def run_fit(plan: Plan, step: Callable[[TailNet], bool], advance: Callable[..., object]) -> Fitted:
     """Train the phases of a plan, and return the result.
 
     Parameters
@@ -120,8 +121,10 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool]) -> Fitted:
     plan : Plan
     step : callable
         Called with the net after each epoch; returns True to stop the fit.
+    advance : callable
+        Called with the number of training steps just done, and with values to show, by name.
     """
-    tail, run = plan.tail, replace(plan.run, step=step)
+    tail, run = plan.tail, replace(plan.run, step=step, advance=advance)
     settings = run.settings
     before = copy_weights(tail.backbone)  # for the report
     weights_info = tail.backbone.weights_info
@@ -133,7 +136,8 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool]) -> Fitted:
         tail.load_state_dict(best.weights_)
     tail.to("cpu").to(memory_format=torch.contiguous_format).eval()
     tail.backbone.freeze_to(len(tail.backbone.names))
-    report = make_report(before, tail.backbone, tail.head, audit, settings.freeze_bn)
+    note = "; ".join(phase.note for phase in plan.phases if phase.note)
+    report = make_report(before, tail.backbone, tail.head, audit, settings.freeze_bn, note)
     best_epoch = best.best_epoch_ if best is not None else None
     if net is not None:
         end_training(net)
@@ -170,7 +174,10 @@ def _run_phases(
     n_complete = names.index(state["phase"]) if state is not None else 0
     history = History(unpack_arrays(state["earlier"]) if state is not None else [])
     net = None
+    run.advance(sum(phase.n_epochs * phase.n_steps for phase in plan.phases[:n_complete]))
     for phase in plan.phases[n_complete:]:
+        if phase.note:
+            _warn_of_few_steps(phase)
         net = _train_phase(plan, phase, run, state, audit=audit, best=best, earlier=history)
         state = None  # only the first of these phases is resumed
         history = History([*history, *list_epochs(net)])
@@ -185,6 +192,16 @@ def _run_phases(
         if net.interrupted_ or net.asked_to_stop_:
             break
     return net, history
+
+
+def _warn_of_few_steps(phase: Phase) -> None:
+    epochs = "max_epochs" if phase.name == "fine-tune" else "freeze_epochs"
+    warnings.warn(
+        f"The {phase.name} phase has only {phase.note}. Increase {epochs}, lower batch_size, or "
+        "use lr_schedule='constant'.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
 
 
 def _train_phase(

@@ -87,8 +87,8 @@ def run_range_test(
     )
     try:
         # Callbacks of the user could stop the test, or read validation data, which it lacks.
-        settings = replace(run.settings, skorch_callbacks=None)
-        quiet = replace(run, settings=settings, step=lambda _: False)
+        settings = replace(run.settings, skorch_callbacks=None, verbose=0)
+        quiet = Run(settings, run.task, run.seed)
         if run_phase(deepcopy(tail), trial, quiet, audit=Audit()).interrupted_:
             raise KeyboardInterrupt
     except TrainingDivergedError:

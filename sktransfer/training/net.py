@@ -22,7 +22,7 @@ from .._support.random import example_rows, rng_of, seed_of, seeded_globals
 from ..backbones import fast_training, running, unpatched
 from ..exceptions import TrainingDivergedError
 from ..tasks import Task
-from .batches import Batch, Samples, move_to_device, read_ahead, split_rows
+from .batches import Batch, Samples, count_batches, move_to_device, read_ahead, split_rows
 from .optim import read_learning_rates
 from .scorable import ScorableNet
 from .tail import Entry, Pooled, Tail
@@ -200,7 +200,7 @@ class TailNet(ScorableNet):
         train = replace(train, source=move_to_device(train.source, device))
         self.entry_ = train.source.entry
         self.valid_entry_ = valid.source.entry if valid is not None else Pooled()
-        self.n_steps_ = self.max_epochs * len(split_rows(len(train), self.batch_size, None, 0))
+        self.n_steps_ = self.max_epochs * count_batches(len(train), self.batch_size)
         with _note_interrupts(self):
             self._train(train, valid, epochs, device)
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, PrintLog
 
 from .._support.plain import keep_plain, pack_arrays, unpack_arrays
+from .._support.progress import print_line
 from ..tasks import Task
 from .batches import Samples
 from .checkpoint import Checkpoint
 from .early_stopping import KeepBest
 from .net import StopPhase, TailNet
-from .optim import make_optimizer, stage_groups
+from .optim import HEAD, make_optimizer, read_learning_rates, stage_groups
 from .records import Audit
 from .settings import FitSettings
 from .tail import Tail
@@ -51,6 +53,10 @@ class Phase:
         The learning rate of a stage divided by that of the next stage.
     callbacks : list of (str, Callback)
         The callbacks of this phase only: schedules and gradual unfreezing.
+    n_steps : int
+        The number of steps of an epoch.
+    note : str, default=""
+        A remark for the report.
     """
 
     name: str
@@ -61,10 +67,16 @@ class Phase:
     lr: Any
     layer_decay: float
     callbacks: Sequence[tuple[str, Callback]]
+    n_steps: int
+    note: str = ""
 
 
 def _never_stop(_net: TailNet) -> bool:
     return False
+
+
+def _show_nothing(_n_steps: int, **_values: Any) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -78,27 +90,31 @@ class Run:
     seed : int
     step : callable, default=_never_stop
         Called with the net after each epoch; returns True to stop the fit.
+    advance : callable, default=_show_nothing
+        Called after each training step with the number of steps just done, and with values to
+        show at the end of the progress bar.
     """
 
     settings: FitSettings
     task: Task
     seed: int
     step: Callable[[TailNet], bool] = _never_stop
+    advance: Callable[..., object] = _show_nothing
 
 
-class _EpochDone(Callback):
-    """Write the checkpoint of an epoch, call ``step``, and end the phase on request."""
+class _Steering(Callback):
+    """Report each step; after each epoch, write the checkpoint, and end the phase on request."""
 
     def __init__(
         self,
+        run: Run,
         checkpoint: Checkpoint | None,
-        step: Callable[[TailNet], bool],
         best: KeepBest | None,
         resumed: dict[str, Any] | None,
     ):
+        self.run: Run | None = run
         self.best = best
         self.checkpoint = checkpoint
-        self.step = step
         self.resumed = resumed
 
     def on_train_begin(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
@@ -108,18 +124,30 @@ class _EpochDone(Callback):
             # A scheduler of torch sets the learning rates when it is made.
             net.optimizer_.load_state_dict(self.resumed["optimizer"])
 
+    def on_batch_end(self, net: TailNet, training: bool = False, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
+        if training and self.run is not None:
+            losses = [batch["train_loss"] for batch in net.history[-1]["batches"]]
+            shown = {"loss": fmean(losses), "lr": read_learning_rates(net.optimizer_)[HEAD]}
+            epoch = f"{net.first_epoch + net.epoch_ + 1}"
+            self.run.advance(1, epoch=epoch, **{k: f"{v:.3g}" for k, v in shown.items()})
+
     def on_epoch_end(self, net: TailNet, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         if self.checkpoint is not None:
             self.checkpoint.save(collect_state(net))
-        if self.step(net):
+        if self.run is not None and self.run.step(net):
             net.asked_to_stop_ = True
             raise StopPhase
         if self.best is not None and self.best.done_:
             raise StopPhase
 
     def release(self) -> None:
-        """Release what the net need not keep: ``step`` may hold the data of the fit."""
-        self.step, self.resumed, self.best = _never_stop, None, None
+        """Release what the net need not keep: the run may hold the data of the fit."""
+        self.run, self.resumed, self.best = None, None, None
+
+
+def _make_print_log() -> PrintLog:
+    # Learning rates are small: the default format has no digits for them.
+    return PrintLog(sink=print_line, floatfmt=".4g")
 
 
 def run_phase(
@@ -163,13 +191,14 @@ def run_phase(
         weight_decay=settings.weight_decay,
     )
     fused = True if device.type in FUSED else None  # None leaves the choice to torch
-    done = _EpochDone(checkpoint, run.step, best, resumed)
+    steering = _Steering(run, checkpoint, best, resumed)
     callbacks = [
         ("audit", audit),
         *phase.callbacks,
         *([("best", best)] if best is not None else []),
         *copy_callbacks(settings.skorch_callbacks),
-        ("epoch_done", done),
+        *([("print_log", _make_print_log())] if settings.verbose > 1 else []),
+        ("steering", steering),
     ]
     net = TailNet(
         tail,
@@ -190,12 +219,13 @@ def run_phase(
     net.initialize()
     if resumed is not None:
         _restore(net, resumed)
+        run.advance(net.epoch_ * phase.n_steps)
     net.earlier_ = list(earlier)
     n_remaining = phase.n_epochs - net.epoch_
     stopped = resumed is not None and best is not None and best.done_
     if n_remaining > 0 and not stopped:
         net.train_on(phase.train, phase.valid, n_remaining)
-    done.release()
+    steering.release()
     return net
 
 

@@ -13,9 +13,9 @@ from sklearn.utils import check_random_state
 from ..backbones import Backbone, check_pooling, get_backbone
 from ..callbacks import GradualUnfreeze, Scheduled
 from ..data import Items, Preset, adapt, smallest_preset
-from ..schedules import Constant
+from ..schedules import Constant, Schedule, find_peak
 from ..tasks import Task, make_targets
-from .batches import FixedRows, Samples, Source
+from .batches import FixedRows, Samples, Source, count_batches
 from .checkpoint import Checkpoint, open_checkpoint
 from .data import (
     Data,
@@ -31,6 +31,11 @@ from .phase import Phase, Run
 from .settings import FitSettings, is_seeded, resolve, starts_pretrained
 from .tail import Pooled, Tail
 from .validation_split import hold_out_validation
+
+# A phase must reach this fraction of the peak of its schedule, or the report has a remark.
+REACHED = 0.9
+# So many steps reach the peak of every schedule of this package.
+MANY_STEPS = 101
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,11 @@ class Plan:
     def n_epochs(self) -> int:
         """The number of epochs of all phases."""
         return sum(phase.n_epochs for phase in self.phases)
+
+    @property
+    def n_steps(self) -> int:
+        """The number of training steps of all phases."""
+        return sum(phase.n_epochs * phase.n_steps for phase in self.phases)
 
 
 @contextmanager
@@ -218,14 +228,26 @@ def _make_phase(
     fine_tunes = name == "fine-tune"
     if fine_tunes and settings.unfreeze_every is not None:
         callbacks.append(("gradual", GradualUnfreeze(settings.unfreeze_every, cut)))
+    n_epochs = settings.max_epochs if fine_tunes else settings.freeze_epochs
+    n_steps = count_batches(len(train), settings.batch_size)
     return Phase(
         name=name,
         cut=cut,
-        n_epochs=settings.max_epochs if fine_tunes else settings.freeze_epochs,
+        n_epochs=n_epochs,
         train=train,
         valid=valid if len(valid) else None,
         lr=settings.fine_tune_lr if fine_tunes and settings.tunes else settings.lr,
         # In the head phase no stage trains, so none needs a learning rate of its own.
         layer_decay=settings.layer_decay if fine_tunes else 1.0,
         callbacks=callbacks,
+        n_steps=n_steps,
+        note=_check_schedule(schedule.over(n_epochs), n_epochs * n_steps),
     )
+
+
+def _check_schedule(schedule: Schedule, n_steps: int) -> str:
+    """Return a remark if a phase has too few steps to reach the peak of its schedule, or ""."""
+    peak, reached = find_peak(schedule, MANY_STEPS), find_peak(schedule, n_steps)
+    if reached >= REACHED * peak:
+        return ""
+    return f"{n_steps} steps: the learning rate reaches {reached / peak:.0%} of its maximum"

@@ -31,7 +31,7 @@ class Report(list[dict[str, Any]]):
     - ``"lr_min"`` and ``"lr_max"``, the minimum and maximum of its learning rate, NaN if it never
       trained,
     - ``"moved"``, the norm of the change of its weights divided by the norm of the weights before,
-    - ``"note"``, a remark or "".
+    - ``"note"``, a remark or "", such as that a phase had too few steps for its schedule.
     """
 
     def to_frame(self) -> Any:
@@ -90,7 +90,12 @@ class Audit(Callback):
 
 
 def make_report(
-    before: Weights, backbone: Backbone, head: nn.Module, audit: Audit, freeze_bn: bool
+    before: Weights,
+    backbone: Backbone,
+    head: nn.Module,
+    audit: Audit,
+    freeze_bn: bool,
+    note: str,
 ) -> Report:
     """Make the report of a fit.
 
@@ -105,6 +110,8 @@ def make_report(
         The audit of all phases.
     freeze_bn : bool
         True if batch norm after the cut stayed in evaluation mode, too.
+    note : str
+        The remark on the head, which trains in every phase, or "".
 
     Raises
     ------
@@ -138,7 +145,7 @@ def make_report(
         )
     low, high = rates.get(HEAD, (nan, nan))
     head_row = {"stage": HEAD, "frozen": False, "batch_norm": _find_batch_norm_mode(head, False)}
-    report.append(head_row | {"lr_min": low, "lr_max": high, "moved": nan, "note": ""})
+    report.append(head_row | {"lr_min": low, "lr_max": high, "moved": nan, "note": note})
     return report
 
 

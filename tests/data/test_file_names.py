@@ -116,6 +116,7 @@ def test_images_with_odd_names_have_features(photos, tmp_path, form):
     assert np.array_equal(model.transform(photos.data), features)
 
 
+@pytest.mark.filterwarnings("ignore:cache saves the first pass")
 def test_a_classifier_learns_labels_with_odd_names(photos, tmp_path):
     folders = {"cache": tmp_path / "cache", "checkpoint": tmp_path / "checkpoint"}
     model = FineTuneClassifier(weights=None, image_size=32, max_epochs=1, random_state=0, **folders)

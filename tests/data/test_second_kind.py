@@ -160,6 +160,7 @@ def test_a_pipeline_learns_from_sentences(backbone, texts, tmp_path):
 
 
 @pytest.mark.parametrize("unfreeze", [0, 1, "all"])
+@pytest.mark.filterwarnings("ignore:cache saves the first pass")
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_network_is_fine_tuned_to_sentences(backbone, texts, unfreeze, cached, tmp_path):
     X, y = texts

@@ -40,6 +40,7 @@ WRONG = {
     "skorch_callbacks": 5,
     "checkpoint": "",
     "store_weights_in_pickle": 1,
+    "random_state": -1,
     "decode_error": "skip",
     "inference_batch_size": 0,
     "n_jobs": 0,
@@ -51,7 +52,7 @@ WRONG = {
 CHECKED_LATER = {"unfreeze", "class_weight"}
 
 # These are checked by the functions that load the network and adapt its preset.
-UNDECLARED = {"backbone", "weights", "device", "random_state", "image_shape", "preset"}
+UNDECLARED = {"backbone", "weights", "device", "image_shape", "preset"}
 
 
 @pytest.mark.parametrize("name", WRONG)

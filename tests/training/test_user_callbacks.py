@@ -112,6 +112,7 @@ def test_a_callback_that_is_a_list_is_copied():
     assert copied is not callback
 
 
+@pytest.mark.filterwarnings("ignore:cache saves the first pass")
 @pytest.mark.parametrize("where", ["nowhere", "cache", "checkpoint"])
 def test_a_callback_may_hold_an_object_that_cannot_be_copied(photos, held, tmp_path, where):
     folder = {} if where == "nowhere" else {where: tmp_path / "folder"}
