@@ -156,9 +156,10 @@ def n_lines(log, name):
 
 
 def results(model, X):
-    """Return the results of a fit except its duration."""
+    """Return the results of a fit except its duration, as texts: NaN does not equal itself."""
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in model.history_]
-    return model.predict_proba(X).tolist(), history, model.best_epoch_, list(model.report_[:-1])
+    report = list(model.report_[:-1])
+    return model.predict_proba(X).tolist(), repr(history), model.best_epoch_, repr(report)
 
 
 LATER = ({"fine_tune_lr": 1e-3, "layer_decay": 0.9}, {"fine_tune_lr": 1e-2, "layer_decay": 0.1})
