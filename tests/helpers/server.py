@@ -1,6 +1,8 @@
 """A server of files on this machine."""
 
-from http.server import BaseHTTPRequestHandler
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BODY = bytes(range(256)) * 5000
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -54,3 +56,22 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+@contextmanager
+def serving():
+    """Start a server; it records requests, and can be made to wait."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        server.asked, server.files, server.moved_to = [], {}, "/net.pth"
+        server.handle_error = lambda *args: None  # the tests close connections on purpose
+        server.may_answer = threading.Event()
+        server.may_answer.set()
+        server.may_send = threading.Semaphore(0)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
