@@ -6,7 +6,9 @@ fork
 
 - the threads of GNU OpenMP end, on which torch and scikit-learn compute.  They start again when
   they are needed, in both processes.
-- the fork waits until no other thread runs a network, because torch has locks of its own.
+- the fork waits until no other thread runs a network, because torch has locks of its own, and
+  until none imports modules within :func:`importing`: Python locks a module while it is imported,
+  and the child would wait for the thread that has the lock.
 
 If this is not possible, :func:`check_process` computes with one thread, or raises an error.
 """
@@ -15,7 +17,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -36,7 +39,8 @@ class Renewable(Protocol):
 
 Lock = TypeVar("Lock", bound=Renewable)
 
-# Shared by threads that run networks.  A thread that traces a network has it alone.
+# Shared by threads that run networks or import modules.  A thread that traces a network has it
+# alone.
 networks = SharedLock()
 
 # The locks that a fork waits for.  A thread that has the first one may wait for the second one, but
@@ -67,7 +71,7 @@ class Process:
         If this process was forked while threads of OpenMP were waiting, so that it can compute
         with one thread only.
     ran_networks : bool, default=False
-        If another thread ran a network when this process was forked.
+        If another thread ran a network, or imported modules, when this process was forked.
     used_cuda : bool, default=False
         If CUDA was in use when this process was forked.
     """
@@ -105,7 +109,7 @@ def check_process(device: torch.device | None = None) -> None:
     if _this.ran_networks:
         raise RuntimeError(
             f"Process {pid} cannot run a network, because it was forked while another thread ran "
-            f"one for more than {PATIENCE:g} seconds. {ADVICE}"
+            f"one, or imported modules, for more than {PATIENCE:g} seconds. {ADVICE}"
         )
     if device is not None and device.type == "cuda" and _this.used_cuda:
         raise RuntimeError(
@@ -124,6 +128,16 @@ def check_process(device: torch.device | None = None) -> None:
             UserWarning,
             stacklevel=2,
         )
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Keep the process from forking while this thread imports modules; a context manager.
+
+    It is for imports that are made when something is first used.
+    """
+    with networks.shared():
+        yield
 
 
 def renewed_in_children(lock: Lock) -> Lock:

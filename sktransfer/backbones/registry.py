@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .._support.forks import check_process
+from .._support.forks import check_process, importing
 from .._support.random import seeded_globals
 from .._support.validation import no_choice
 from .backbone import Backbone
@@ -226,7 +226,7 @@ def _provider(prefix: str) -> Provider:
 
 def _providers() -> dict[str, Callable[[], Provider]]:
     """Return a function for each prefix that gives the provider; it imports one if needed."""
-    known = {name: entry.load for name, entry in _announced().items()}
+    known = {name: partial(_imported, entry) for name, entry in _announced().items()}
     registered = {name: partial(_itself, provider) for name, provider in _registered.items()}
     return dict(sorted((known | registered).items()))
 
@@ -245,6 +245,12 @@ def _announced() -> dict[str, EntryPoint]:
                 f"{_distribution(other)} and {_distribution(entry)}; uninstall one of them."
             )
     return found
+
+
+def _imported(entry: EntryPoint) -> Provider:
+    with importing():
+        provider: Provider = entry.load()
+        return provider
 
 
 def _itself(provider: Provider) -> Provider:

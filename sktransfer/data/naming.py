@@ -20,6 +20,8 @@ from typing import Any
 
 from PIL import Image
 
+from .._support.forks import importing
+
 # Number of warnings that are remembered, so that each is shown once.
 REMEMBERED = 10_000
 
@@ -92,7 +94,8 @@ class _Warnings:
 @cache
 def _replace_in_pillow() -> None:
     """Replace the module ``warnings`` in all modules of Pillow."""
-    Image.init()  # imports the modules of all formats
+    with importing():
+        Image.init()  # imports the modules of all formats
     for name, module in list(sys.modules.items()):
         if name.startswith("PIL.") and getattr(module, "warnings", None) is warnings:
             module.warnings = _Warnings()  # type: ignore[attr-defined]  # these modules have it

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from inspect import signature
 from typing import Any
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer, RMSprop
 
+from .._support.forks import importing
 from .._support.validation import check_choice, check_range, no_choice
 from ..backbones import Backbone
 
@@ -149,6 +151,7 @@ def make_optimizer(
     """
     groups = list(groups)
     check_optimizer(optimizer)
+    _import_compiler()
     if isinstance(optimizer, str):
         kind, options = OPTIMIZERS[optimizer]
         return kind(groups, **options, **_fused(kind, fused))
@@ -161,6 +164,13 @@ def make_optimizer(
     if not isinstance(made, Optimizer):
         raise TypeError(f"optimizer must return a torch.optim.Optimizer; got {made!r}.")
     return made
+
+
+@cache
+def _import_compiler() -> None:
+    """Make a first optimiser: torch then imports its compiler, 900 modules in a second or more."""
+    with importing():
+        SGD([nn.Parameter()], lr=0.1)
 
 
 def check_optimizer(optimizer: Any) -> None:

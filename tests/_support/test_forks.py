@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import sys
 import threading
+import time
 import warnings
 from contextlib import contextmanager, suppress
 
@@ -19,8 +21,9 @@ from sktransfer._support import forks
 from sktransfer._support.device import resolve_device, resolve_precision
 from sktransfer._support.random import seeded_globals
 from sktransfer._support.threads import map_ahead
-from sktransfer.backbones import running
-from sktransfer.data import decoding
+from sktransfer.backbones import registry, running
+from sktransfer.data import decoding, naming
+from sktransfer.training import optim
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks"),
@@ -140,6 +143,53 @@ def test_a_process_forks_while_other_threads_predict():
     run_program("from test_forks import *; fork_while_a_thread_predicts()", folder="_support")
 
 
+def fork_while_a_thread_imports():
+    """Fork while the first fit imports torch's compiler (in a program of its own)."""
+    X, y = coloured_photos(n_each=6)
+    forks.PATIENCE = 120.0
+
+    def fit():
+        return FineTuneClassifier(tiny_backbone, max_epochs=1, random_state=0).fit(X, y).predict(X)
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    while "torch._dynamo" not in sys.modules:
+        time.sleep(0.001)
+    predicted = in_fork(fit)
+    thread.join()
+    assert_array_equal(predicted, fit())
+
+
+def test_a_process_forks_while_another_thread_fits_for_the_first_time():
+    run_program("from test_forks import *; fork_while_a_thread_imports()", folder="_support")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "use"),
+    [
+        (naming.Image, "init", naming._replace_in_pillow.__wrapped__),
+        (optim, "SGD", optim._import_compiler.__wrapped__),
+        (registry.EntryPoint, "load", lambda: registry._provider("builtin")),
+    ],
+    ids=["formats of Pillow", "compiler of torch", "provider"],
+)
+def test_a_fork_waits_for_modules_that_are_imported(monkeypatch, module, name, use):
+    waits = []
+
+    def fork():
+        with forks.networks.held(0.01) as is_free:
+            waits.append(not is_free)
+
+    def run(*args, **how):
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(module, name, run)
+    use()
+    assert waits == [True]
+
+
 def test_a_network_that_ran_for_long_during_the_fork_is_an_error_in_the_child(monkeypatch):
     monkeypatch.setattr(forks, "PATIENCE", 0.05)
     with in_thread(running()):
@@ -147,7 +197,7 @@ def test_a_network_that_ran_for_long_during_the_fork_is_an_error_in_the_child(mo
         grandchild = in_fork(lambda: in_fork(lambda: recorded(lambda: running().__enter__())))
     for text in (error, grandchild):
         assert "RuntimeError: Process " in text
-        assert "was forked while another thread ran one for more than 0.05 seconds" in text
+        assert "was forked while another thread ran one, or imported modules, for more than" in text
         assert "Start processes with joblib's loky" in text
     assert in_fork(lambda: recorded(lambda: running().__enter__())) == []
 
