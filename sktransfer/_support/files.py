@@ -306,7 +306,7 @@ def describe_temporary(error: OSError, path: str | Path | None) -> str:
     ----------
     error : OSError
     path : str, Path or None
-        The temporary folder; None if there is none on this machine.
+        The temporary folder; None if this machine has no such folder.
     """
     cause = explained(error, "the folder of temporary files must be one that can be written", path)
     return (

@@ -92,16 +92,16 @@ def write_csv(table: Any, output: Path) -> None:
 def check_output(name: str, output: Path) -> None:
     """Raise an OSError if the file of an option cannot be written, before long computations."""
     with explaining(f"{name} must be a file that can be written", output):
-        check_place(output)
+        check_place(output.resolve())
 
 
 def write_output(name: str, output: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write the file of an option atomically; see :func:`save_output`."""
+    """Write the file of an option atomically, through links; see :func:`save_output`."""
 
     def write_to(path: Path) -> None:
         with (
             explaining(f"{name} must be a file that can be written", path),
-            open_whole(path) as file,
+            open_whole(path.resolve()) as file,
         ):
             write(file)
 

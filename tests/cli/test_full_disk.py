@@ -117,6 +117,18 @@ def test_an_output_that_exists_stays_if_the_new_one_does_not_fit(folder, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features.npz", "photos"]
 
 
+def test_an_output_that_is_a_link_stays_a_link(folder, tmp_path):
+    link, features = tmp_path / "link.npz", tmp_path / "other" / "features.npz"
+    features.parent.mkdir()
+    features.write_bytes(b"old")
+    link.symlink_to(features)
+    with pytest.raises(SystemExit) as done:
+        cli.main(["extract", str(folder), "--weights", "none", "-o", str(link)])
+    assert not done.value.code
+    assert link.is_symlink()
+    assert len(np.load(features)["features"]) == 6
+
+
 def test_a_command_removes_what_a_killed_one_left(folder, tmp_path):
     left = tmp_path / temporary(dead_token())
     left.touch()
