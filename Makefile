@@ -65,11 +65,12 @@ bench-quality: $(BENCH)/.installed  ## the quality of fine-tuning; takes hours
 wheel: $(VENV)/.test       ## builds the wheel and tests it without the source tree
 	.ci/test-wheel $(BIN)/python
 
-docs: $(VENV)/.docs
+docs: $(VENV)/.docs        ## runs every example and one of their notebooks, and builds the pages
 	$(BIN)/sphinx-build --fail-on-warning docs build/docs
+	$(BIN)/jupyter execute docs/auto_examples/linear_probe.ipynb
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(INTEROP) .venv-wheel build dist *.egg-info
+	rm -rf $(VENV) $(BENCH) $(INTEROP) .venv-wheel build dist *.egg-info docs/auto_examples docs/generated
 
 # One stamp for each set of extras: they are installed again only if the package files change.
 $(VENV)/.demo: EXTRAS := demo

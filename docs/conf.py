@@ -1,15 +1,122 @@
 """How Sphinx builds these pages; `make docs` calls it."""
 
+import warnings
+from typing import Any
+
 import sktransfer
 
 project = "sktransfer"
 author = copyright = "sktransfer developers"
 release = version = sktransfer.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
-myst_heading_anchors = 2
-autosummary_generate = True
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["build", "**/README.*"]
 templates_path = ["_templates"]  # a class is shown with what its methods do
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+autosummary_generate = True
 numpydoc_show_class_members = False
-html_theme = "alabaster"
-html_theme_options = {"page_width": "1100px"}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+html_theme = "pydata_sphinx_theme"
+html_title = "sktransfer"
+html_static_path = ["_static"]
+html_css_files = ["sktransfer.css"]
+html_show_sourcelink = False
+toc_object_entries_show_parents = "hide"
+html_sidebars = {page: [] for page in ("index", "getting_started", "coming_from", "changelog")}
+html_theme_options = {
+    "header_links_before_dropdown": 6,
+    "navbar_align": "left",
+    "navbar_persistent": ["search-button"],
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+
+class ExampleOrder:
+    """Sort key of the examples: from the first steps to the special topics."""
+
+    FIRST = ("fine_tune.py", "photos.py", "tutorial.py", "linear_probe.py", "embeddings.py")
+
+    def __init__(self, folder: str) -> None:
+        """Take the folder of the gallery, as Sphinx-Gallery passes it."""
+
+    def __call__(self, name: str) -> tuple[int, str]:
+        """Return a key that sorts the examples of a gallery."""
+        known = name in self.FIRST
+        return self.FIRST.index(name) if known else len(self.FIRST), name
+
+
+suppress_warnings = ["config.cache"]  # a class in the configuration is not cached
+
+# Each example runs when the pages are built; one that fails ends the build.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": "/",
+    "within_subsection_order": ExampleOrder,
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("sktransfer",),
+    "reference_url": {"sktransfer": None},
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,  # they depend on the machine
+}
+# Without a screen, matplotlib warns of each plt.show().
+warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
+
+# The first parameter of each group; the others of the group follow it in the signature.
+PARAMETER_GROUPS = {
+    "backbone": "Network",
+    "unfreeze": "Trainable stages and head",
+    "layer": "Features",
+    "augment": "Augmentation",
+    "freeze_epochs": "Epochs, learning rates and optimizer",
+    "label_smoothing": "Loss",
+    "batch_size": "Batches",
+    "early_stopping": "Early stopping",
+    "image_size": "Images",
+    "cache": "Files",
+    "precision": "Computation",
+    "decode_error": "Errors, callbacks and output",
+}
+GROUPED = ("FineTuneClassifier", "PretrainedFeatureExtractor")
+
+
+def group_parameters(
+    app: Any,  # noqa: ARG001 - Sphinx passes all six
+    what: str,  # noqa: ARG001
+    name: str,
+    obj: object,  # noqa: ARG001
+    options: object,  # noqa: ARG001
+    lines: list[str],
+) -> None:
+    """Divide the long list of parameters of an estimator, after numpydoc has made a field of it."""
+    if name.rpartition(".")[2] not in GROUPED or ":Parameters:" not in lines:
+        return
+    start = lines.index(":Parameters:")
+    end = next((i for i in range(start + 1, len(lines)) if lines[i].startswith(":")), len(lines))
+    grouped = []
+    for line in lines[start + 1 : end]:
+        title = PARAMETER_GROUPS.get(line.strip().partition("**")[2].partition("**")[0])
+        grouped += [f":{title}:", "", line] if title else [line]
+    lines[start:end] = grouped
+
+
+def setup(app: Any) -> None:
+    """Connect the hook."""
+    app.connect("autodoc-process-docstring", group_parameters, priority=900)

@@ -28,7 +28,17 @@ _HOMES = {
 }
 
 # Public modules with further names, such as `sktransfer.schedules.Cosine`.
-_MODULES = ("backbones", "callbacks", "display", "exceptions", "schedules", "testing")
+_MODULES = (
+    "backbones",
+    "callbacks",
+    "data",
+    "display",
+    "estimators",
+    "exceptions",
+    "schedules",
+    "testing",
+    "training",
+)
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the names are the keys of one table
 

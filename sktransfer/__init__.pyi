@@ -1,9 +1,12 @@
 from . import backbones as backbones
 from . import callbacks as callbacks
+from . import data as data
 from . import display as display
+from . import estimators as estimators
 from . import exceptions as exceptions
 from . import schedules as schedules
 from . import testing as testing
+from . import training as training
 from ._version import __version__ as __version__
 from .backbones import Backbone as Backbone
 from .backbones import get_backbone as get_backbone

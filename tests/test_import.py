@@ -11,7 +11,17 @@ import pytest
 
 import sktransfer
 
-MODULES = ("backbones", "callbacks", "display", "exceptions", "schedules", "testing")
+MODULES = (
+    "backbones",
+    "callbacks",
+    "data",
+    "display",
+    "estimators",
+    "exceptions",
+    "schedules",
+    "testing",
+    "training",
+)
 HEAVY = ("torch", "torchvision", "timm", "skorch", "sklearn", "pandas", "matplotlib")
 
 
