@@ -44,7 +44,9 @@ def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 def _torch(path: Path) -> tuple[Any, dict[str, str]]:
     _check_torch(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True), {}
+        # A map of a file that is cut short later would kill the process, so torch's default, which
+        # users can change, does not hold here.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=False), {}
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         cause = named[1] if named else "data that torch.save does not write"

@@ -192,3 +192,15 @@ def test_a_zip_bomb_is_refused(net, tmp_path):
             small.writestr(entry.filename, archive.read(entry))
     with pytest.raises(ValueError, match=r"small\.pth' is not: it would unpack to \d+ bytes"):
         read_weights(tmp_path / "small.pth")
+
+
+@pytest.mark.parametrize("form", WHOLE)
+def test_tensors_stay_if_their_file_is_cut_short_later(form, tmp_path):
+    serialization = pytest.importorskip("torch.utils.serialization")
+    suffix, content = WHOLE[form]
+    path = tmp_path / f"net{suffix}"
+    path.write_bytes(content)
+    with serialization.config.patch("load.mmap", True):
+        state = read_weights(path).state
+    os.truncate(path, 0)
+    assert all(torch.equal(state[name], SMALL[name]) for name in SMALL)
