@@ -1,9 +1,11 @@
 """The code on the pages runs, their links lead to files, and headings name what users seek."""
 
 import re
+import runpy
+from inspect import signature
 
 import pytest
-from helpers.pages import EXAMPLES, PAGES, blocks, run_page
+from helpers.pages import EXAMPLES, PAGES, ROOT, blocks, run_page
 
 import sktransfer
 from sktransfer import load_textures
@@ -75,3 +77,28 @@ def test_tab_completion_finds_what_the_api_page_lists(name):
     assert name.partition(".")[0] in dir(sktransfer)
     home, _, last = name.rpartition(".")
     assert last in dir(getattr(sktransfer, home) if home else sktransfer)
+
+
+def test_the_groups_of_parameters_begin_with_parameters():
+    page = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    known = {
+        name for kind in page["GROUPED"] for name in signature(getattr(sktransfer, kind)).parameters
+    }
+    assert set(page["PARAMETER_GROUPS"]) <= known
+
+
+def test_the_parameters_of_an_estimator_are_divided_into_groups():
+    page = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    lines = [
+        "Classify.",
+        "",
+        ":Parameters:",
+        "",
+        "    **backbone** : str",
+        "    **unfreeze** : int",
+    ]
+    page["group_parameters"](None, "class", "sktransfer.FineTuneClassifier", None, None, lines)
+    assert [line for line in lines if line.startswith(":")] == [
+        ":Network:",
+        ":Trainable stages and head:",
+    ]
