@@ -189,9 +189,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _checked(picture: StoredImage | PixelArray) -> StoredImage | PixelArray:
-    """Return ``picture`` if it has pixels."""
-    if 0 in picture.size:
-        raise DecodeError("has no pixels: it is {} x {}.".format(*picture.size))
+    """Return ``picture`` if it has pixels, and their values are in range."""
+    picture.check()
     return picture
 
 

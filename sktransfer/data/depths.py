@@ -75,9 +75,10 @@ def scale_clear_colour(image: Image.Image) -> None:
     Pillow keeps the number that the file names, but makes eight bits of two, four and sixteen.
     """
     clear = image.info.get("transparency")
-    if image.format != "PNG" or clear is None:
+    parts = getattr(image, "tile", [])  # a file without pixels has none
+    if image.format != "PNG" or clear is None or not parts:
         return
-    stored = image.tile[0][3]  # type: ignore[attr-defined]  # of image files
+    stored = parts[0][3]
     if stored in GREY_BITS:
         white = 2 ** GREY_BITS[stored] - 1
         image.info["transparency"] = (clear & white) * 255 // white

@@ -48,6 +48,8 @@ def digest(item: Any) -> bytes:
         If the item is anything else.
     OSError
         If a file cannot be read.
+    DecodeError
+        If a PIL image cannot be loaded.
 
     Examples
     --------

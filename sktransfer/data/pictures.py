@@ -65,6 +65,11 @@ class Picture(ABC):
     def is_direct(self, box: Box) -> bool:
         """Return True if the conversion of a part at once copies it at most once."""
 
+    def check(self) -> None:
+        """Raise an error if there are no pixels."""
+        if 0 in self.size:
+            raise DecodeError("has no pixels: it is {} x {}.".format(*self.size))
+
     def planes(self, box: Box | None = None) -> list[Image.Image]:
         """Return the pixels as one image of mode RGB or L, or as float planes.
 
@@ -143,13 +148,26 @@ class StoredImage(Picture):
         shallow = self.span == EIGHT_BITS and not _is_deep(image)
         return whole and shallow and not _may_be_clear(image)
 
+    def check(self) -> None:
+        """Raise an error if there are no pixels, or if their values are out of range."""
+        super().check()
+        if not _is_deep(self.image):
+            return
+        top, slack = (1, TOLERANCE) if self.image.mode == "F" else (max(self.span), 0)
+        low, high = self._extremes()
+        if not (low >= -slack and high <= top + slack):
+            raise DecodeError(
+                f"must have pixels from 0 to {top}, because its mode is {self.image.mode}; got "
+                f"{low:g} to {high:g}. Rescale them."
+            )
+
     def opacity(self) -> int:
         """Return the minimum opacity of the pixels, in [0, 255]."""
         if not _may_be_clear(self.image):
             return 255
         if _is_deep(self.image):
             clear = self.image.info.get("transparency")
-            found = any((np.asarray(tile) == clear).any() for tile in self._stored_tiles())
+            found = any(np.any(np.asarray(tile) == clear) for tile in self._stored_tiles())
             return 0 if found else 255
         alpha = [_plain(tile).getchannel("A").getextrema() for tile in self._stored_tiles()]
         return min(int(low) for low, _ in alpha)  # type: ignore[arg-type]  # one channel
@@ -157,13 +175,6 @@ class StoredImage(Picture):
     def _deep(self, part: Image.Image) -> np.ndarray:
         """Return the pixels of a part of mode I;16, I or F, as uint16 or as floats in [0, 1]."""
         pixels, (black, white) = np.asarray(part), self.span
-        top, slack = (1, TOLERANCE) if part.mode == "F" else (max(black, white), 0)
-        if not (pixels.min() >= -slack and pixels.max() <= top + slack):
-            low, high = self._extremes()
-            raise DecodeError(
-                f"must have pixels from 0 to {top}, because its mode is {part.mode}; got "
-                f"{low:g} to {high:g}. Rescale them."
-            )
         if part.mode == "F":
             return pixels
         if (clear := part.info.get("transparency")) is not None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sktransfer import ImagePreset, check_images
 from sktransfer.data import pictures
+from sktransfer.exceptions import DecodeError
 
 WHOLE = ImagePreset(size=8, crop=1.0, draft=False).whole
 GREYS = np.arange(64).reshape(8, 8)
@@ -70,3 +71,10 @@ def test_an_icon_of_a_palette_has_its_colours(monkeypatch, rng, tile):
     row = ImagePreset(size=1024, crop=1.0).whole(encoded(image, "ICNS"))
     pixels = image.convert("RGB").resize((1024, 1024), Image.Resampling.NEAREST)
     torch.testing.assert_close(row, torch.from_numpy(np.array(pixels)))
+
+
+def test_a_png_without_pixels_is_an_error_that_pillow_describes():
+    data = png(GREYS % 4, 2, 1)
+    start, end = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+    with pytest.raises(DecodeError, match="cannot be decoded: OSError: cannot load this image"):
+        WHOLE(data[:start] + data[end:])

@@ -115,4 +115,4 @@ def test_a_jpeg_takes_less_if_it_is_decoded_at_a_smaller_size(excess):
 
 
 def test_threads_decode_large_images_within_their_budget(excess):
-    assert excess("threads", "rgba.png") < SLACK
+    assert excess("threads", "rgba.png") < 2 * SLACK  # two images have tiles at the same time

@@ -118,3 +118,12 @@ def test_the_range_in_an_error_is_that_of_the_whole_image(monkeypatch):
     monkeypatch.setattr(pictures, "TILE", 100)
     with pytest.raises(DecodeError, match=r"must have pixels from 0 to 1, .*got -2 to 3"):
         whole(Image.fromarray(pixels))
+
+
+def test_a_pixel_out_of_range_outside_the_middle_of_a_strip_is_an_error():
+    pixels = np.full((900, 5), 0.5, np.float32)
+    assert ImagePreset(size=4).whole(Image.fromarray(pixels)).min() == 0.5
+    pixels[0, 0] = 3
+    with pytest.raises(DecodeError, match=r"got 0\.5 to 3"):
+        ImagePreset(size=4).whole(Image.fromarray(pixels))
+    assert list(check_images([Image.fromarray(pixels)])["problem"]) == ["unreadable"]
