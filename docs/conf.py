@@ -79,7 +79,7 @@ sphinx_gallery_conf = {
 # Without a screen, matplotlib warns of each plt.show().
 warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
 
-# The first parameter of each group; the others of the group follow it in the signature.
+# A parameter without a group of its own belongs to that of the parameter before it.
 PARAMETER_GROUPS = {
     "backbone": "Network",
     "unfreeze": "Trainable stages and head",
@@ -92,6 +92,7 @@ PARAMETER_GROUPS = {
     "image_size": "Images",
     "cache": "Files",
     "precision": "Computation",
+    "device": "Computation",
     "decode_error": "Errors, callbacks and output",
 }
 GROUPED = ("FineTuneClassifier", "PretrainedFeatureExtractor")
@@ -110,11 +111,13 @@ def group_parameters(
         return
     start = lines.index(":Parameters:")
     end = next((i for i in range(start + 1, len(lines)) if lines[i].startswith(":")), len(lines))
-    grouped = []
-    for line in lines[start + 1 : end]:
-        title = PARAMETER_GROUPS.get(line.strip().partition("**")[2].partition("**")[0])
-        grouped += [f":{title}:", "", line] if title else [line]
-    lines[start:end] = grouped
+    groups: dict[str, list[str]] = {}
+    title = ""
+    for line in lines[start + 2 : end]:
+        parameter = line.strip().partition("**")[2].partition("**")[0]
+        title = PARAMETER_GROUPS.get(parameter, title)
+        groups.setdefault(title, [f":{title}:", ""]).append(line)
+    lines[start:end] = [line for group in groups.values() for line in [*group, ""]]
 
 
 def setup(app: Any) -> None:

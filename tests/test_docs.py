@@ -89,16 +89,17 @@ def test_the_groups_of_parameters_begin_with_parameters():
 
 def test_the_parameters_of_an_estimator_are_divided_into_groups():
     page = runpy.run_path(str(ROOT / "docs" / "conf.py"))
-    lines = [
-        "Classify.",
-        "",
-        ":Parameters:",
-        "",
-        "    **backbone** : str",
-        "    **unfreeze** : int",
-    ]
+    names = ["backbone", "weights", "precision", "batch_size", "device"]
+    lines = [":Parameters:", "", *[f"    **{name}** : str" for name in names], ":Returns:"]
     page["group_parameters"](None, "class", "sktransfer.FineTuneClassifier", None, None, lines)
-    assert [line for line in lines if line.startswith(":")] == [
+    assert [line.split()[0] for line in lines if line] == [
         ":Network:",
-        ":Trainable stages and head:",
+        "**backbone**",
+        "**weights**",
+        ":Computation:",
+        "**precision**",
+        "**device**",
+        ":Batches:",
+        "**batch_size**",
+        ":Returns:",
     ]
