@@ -52,7 +52,7 @@ ORDER = {
     "estimators": "_callbacks _columns _fitted _base _extraction feature_extractor classifier "
     "snapshots lr_finder",
     "persistence": "rules codec schema file_format structure description rebuild save_load",
-    "cli": "output models demo app",
+    "cli": "output messages options plots reports models demo app",
 }
 # Providers are found by entry point, as a stranger's are.  They import from their package and the
 # private modules beside them; nothing imports them.

@@ -200,7 +200,7 @@ def _suggest(model: str, prefix: str | None) -> str:
     if close:
         return f" Did you mean {near[close[0]]!r}?"
     n_similar = sum(model.lower() in name.lower() for name in near)
-    return f" list_backbones(pattern='*{model}*') names {n_similar}." if n_similar else ""
+    return f" list_backbones(pattern='*{model}*') names {n_similar} of them." if n_similar else ""
 
 
 def _letters(name: str) -> str:

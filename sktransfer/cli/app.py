@@ -22,7 +22,8 @@ except ModuleNotFoundError as missing:  # the installed script imports this modu
 from typer import Argument, Exit, Option, Typer
 
 from . import models
-from .models import Backbone, Weights, weights_of
+from .messages import WRONG_INPUT, Command, InputError
+from .options import Backbone, Device, Precision, Weights, weights_of
 from .output import check_output, print_line, print_table, printable_lines, write_output
 
 PICTURE = "sktransfer-demo.png"
@@ -31,13 +32,12 @@ OUTPUTS = (".parquet", ".npz")
 app = Typer(
     help="Fine-tune pretrained networks with the scikit-learn API.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 cache_app = Typer(help="Show or shrink a cache of activations.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
 for command in (models.fit, models.predict, models.evaluate, models.find_lr):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 CacheDir = Annotated[Path, Argument(metavar="DIR", help="The folder that was passed as cache=.")]
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; None stands for the arguments of the process."""
     try:
         app(arguments, prog_name="sktransfer")
-    except (ValueError, OSError, ModuleNotFoundError) as error:  # errors about wrong input
+    except (InputError, *WRONG_INPUT) as error:
         raise SystemExit(f"sktransfer: {printable_lines(error)}") from None
 
 
@@ -65,7 +65,7 @@ def options(
     """Fine-tune pretrained networks with the scikit-learn API."""
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     images: Annotated[
         Path | None, Option(help="Folder with a subfolder for each class, or with train/ and val/.")
@@ -94,7 +94,7 @@ def demo(
         print_line(f"picture: {picture}")
 
 
-@app.command()
+@app.command(cls=Command)
 def backbones(
     pattern: Annotated[
         str | None, Argument(help="Shell pattern of the whole address, such as '*resnet*'.")
@@ -113,7 +113,7 @@ def backbones(
     print(*addresses, sep="\n")
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     address: Annotated[str, Argument(help="provider/model, as listed by `sktransfer backbones`.")],
     to: Annotated[Path, Option(metavar="DIR", help="Folder for the file.")],
@@ -125,7 +125,7 @@ def fetch(
     print_line(fetch_weights(address, to, weights))
 
 
-@app.command()
+@app.command(cls=Command)
 def extract(
     source: Annotated[
         Path,
@@ -144,11 +144,11 @@ def extract(
         int | None, Option(help="Image size in pixels; default: that of the weights.")
     ] = None,
     cache: Annotated[Path | None, Option(help="Folder of cached features.")] = None,
-    precision: Annotated[str, Option(help="float32, bfloat16 or auto.")] = "float32",
+    precision: Precision = "float32",
     batch_size: Annotated[
         int | None, Option(help="Images in a forward pass; default: depends on the device.")
     ] = None,
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Device = "auto",
     n_jobs: Annotated[int | None, Option(help="Number of threads that decode.")] = None,
     decode_error: Annotated[
         str, Option(help="raise, or give unreadable images a row of NaN: warn or ignore.")
@@ -187,7 +187,7 @@ def extract(
     print_line(f"{output}: {len(features)} rows of {features.shape[1]} features")
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     folders: Annotated[
         list[Path],
@@ -219,7 +219,7 @@ def check(
         raise Exit(1)
 
 
-@cache_app.command()
+@cache_app.command(cls=Command)
 def info(folder: CacheDir) -> None:
     """Show what a cache contains: networks, layers and image sizes, with rows, bytes and files."""
     from ..cache import ActivationCache
@@ -238,7 +238,7 @@ def info(folder: CacheDir) -> None:
     print(f"{len(tables)} kinds of content, {n_bytes} bytes", file=sys.stderr)
 
 
-@cache_app.command()
+@cache_app.command(cls=Command)
 def prune(
     folder: CacheDir,
     max_bytes: Annotated[

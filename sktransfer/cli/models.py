@@ -1,6 +1,5 @@
-"""The commands that fit models and use them, and the options that commands share."""
+"""The commands that fit models and use them."""
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from math import isnan
@@ -10,6 +9,32 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from .._support.validation import did_you_mean, first_ten, require
+from .options import (
+    Augment,
+    Backbone,
+    Cache,
+    ClassWeights,
+    DecodeError,
+    Device,
+    FineTuneLr,
+    ImageSize,
+    Jobs,
+    LabelColumn,
+    Lr,
+    MaxEpochs,
+    Model,
+    PathColumn,
+    Plots,
+    Precision,
+    RandomState,
+    Source,
+    Unfreeze,
+    Weights,
+    class_weight_of,
+    rates_of,
+    share_of,
+    weights_of,
+)
 from .output import (
     as_objects,
     check_output,
@@ -20,30 +45,8 @@ from .output import (
     save_output,
     write_csv,
 )
-
-# Arguments and options of several commands
-
-Source = Annotated[
-    Path,
-    Argument(metavar="FOLDER_OR_CSV", help="Folder with a subfolder for each class, or CSV file."),
-]
-Model = Annotated[Path, Argument(metavar="MODEL", help="A file written by `sktransfer fit`.")]
-PathColumn = Annotated[str, Option(help="The column of paths in a CSV file.")]
-LabelColumn = Annotated[str, Option(help="The column of labels in a CSV file.")]
-Backbone = Annotated[str, Option(help="An address; `sktransfer backbones` lists them.")]
-Weights = Annotated[str, Option(help="default, a tag, a file, or none for random weights.")]
-Unfreeze = Annotated[str, Option(help="Trainable stages: a number, a stage's name, all or auto.")]
-Augment = Annotated[str, Option(help="auto, none, light, standard or trivial.")]
-MaxEpochs = Annotated[int, Option(help="Number of epochs in which stages train.")]
-ImageSize = Annotated[
-    int | None, Option(help="Image size in pixels; default: that of the weights.")
-]
-Cache = Annotated[Path | None, Option(help="Folder of cached activations.")]
-Precision = Annotated[str, Option(help="float32, bfloat16 or auto.")]
-Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Jobs = Annotated[int | None, Option(help="Number of threads that decode.")]
-DecodeError = Annotated[str, Option(help="raise, or leave out unreadable images: warn or ignore.")]
-RandomState = Annotated[int | None, Option(help="A seed; two runs with it give the same model.")]
+from .plots import check_plots, plot_fit, plot_predictions
+from .reports import print_fit, print_quality, print_skipped, shown
 
 
 def fit(
@@ -61,6 +64,9 @@ def fit(
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
     unfreeze: Unfreeze = "auto",
+    lr: Lr = None,
+    fine_tune_lr: FineTuneLr = None,
+    class_weight: ClassWeights = None,
     augment: Augment = "auto",
     max_epochs: MaxEpochs = 6,
     image_size: ImageSize = None,
@@ -70,6 +76,7 @@ def fit(
     n_jobs: Jobs = None,
     decode_error: DecodeError = "raise",
     random_state: RandomState = None,
+    plots: Plots = None,
 ) -> None:
     """Fine-tune a network on labelled images and save the model."""
     import numpy as np
@@ -77,11 +84,14 @@ def fit(
     from ..persistence import save, target
 
     check_output("output", target(output, "output"))
+    check_plots(plots)
     paths, labels = _labelled(source, path_column, label_column)
     model = _classifier(
         backbone=backbone,
         weights=weights,
         unfreeze=unfreeze,
+        **rates_of(lr=lr, fine_tune_lr=fine_tune_lr),
+        class_weight=class_weight_of(class_weight, np.unique(labels).tolist()),
         augment=augment,
         max_epochs=max_epochs,
         image_size=image_size,
@@ -96,7 +106,7 @@ def fit(
     held_out = {}
     if validation is not None:
         model.set_params(early_stopping=True)
-        share = _share(validation)
+        share = share_of(validation)
         if share is not None:
             model.set_params(validation_fraction=share)
         else:
@@ -104,10 +114,15 @@ def fit(
                 "validation", Path(validation), path_column, label_column, np.unique(labels)
             )
     model.fit(paths, labels, **held_out)
-    _print_skipped([paths[index] for index in model.skipped_])
-    _print_fit(model)
+    print_skipped([paths[index] for index in model.skipped_])
+    print_fit(model)
     save_output(output, partial(save, model))
     print_line(f"model: {output}")
+    if plots is not None:
+        plot_fit(plots, model)
+        if held_out:
+            X, y = held_out["X_val"], held_out["y_val"]
+            plot_predictions(plots, model, X, y, model.predict_proba(X))
 
 
 def predict(
@@ -144,7 +159,7 @@ def predict(
     if output is not None:
         write_csv(table.assign(path=as_objects(map(safe_path, paths))), output)
     else:
-        print_table(list(table), [[_shown(cell) for cell in row] for row in table.to_numpy()])
+        print_table(list(table), [[shown(cell) for cell in row] for row in table.to_numpy()])
 
 
 def evaluate(
@@ -155,24 +170,29 @@ def evaluate(
     path_column: PathColumn = "path",
     n_jobs: Jobs = None,
     decode_error: DecodeError = "raise",
+    plots: Plots = None,
 ) -> None:
     """Compare predictions with labels: accuracy, precision, recall and the confusion matrix."""
     import numpy as np
 
+    check_plots(plots)
     classifier = _loaded(model, n_jobs, decode_error)
     if classifier.task_.decide(np.zeros((1, len(classifier.classes_)))).ndim > 1:
         raise ValueError(
             f"model must predict one label for each image; {str(model)!r} predicts several."
         )
     paths, labels = _labelled_as("source", source, path_column, label_column, classifier.classes_)
-    predicted = classifier.predict(paths)
-    kept = [index for index, label in enumerate(predicted) if not _is_nan(label)]
-    _print_skipped([path for path, label in zip(paths, predicted, strict=True) if _is_nan(label)])
-    if not kept:
+    probabilities = classifier.predict_proba(paths)
+    bad = np.isnan(probabilities).any(axis=1)
+    print_skipped([path for path, is_bad in zip(paths, bad, strict=True) if is_bad])
+    if bad.all():
         raise ValueError(
             f"source must contain images that can be read; {str(source)!r} has no such image."
         )
-    _print_quality(labels[kept], predicted[kept].astype(labels.dtype), classifier.classes_)
+    predicted = classifier.task_.decide_probabilities(probabilities[~bad])
+    print_quality(labels[~bad], predicted, classifier.classes_)
+    if plots is not None:
+        plot_predictions(plots, classifier, paths, labels, probabilities)
 
 
 def find_lr(
@@ -186,6 +206,7 @@ def find_lr(
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
     unfreeze: Unfreeze = "auto",
+    class_weight: ClassWeights = None,
     augment: Augment = "auto",
     image_size: ImageSize = None,
     cache: Cache = None,
@@ -196,6 +217,8 @@ def find_lr(
     random_state: RandomState = None,
 ) -> None:
     """Run the learning-rate range test, and print the losses and the suggestion."""
+    import numpy as np
+
     if plot is not None and not plot.parent.is_dir():
         raise ValueError(f"plot must be a file in an existing folder; got {str(plot)!r}.")
     if plot is not None:
@@ -208,6 +231,7 @@ def find_lr(
         backbone=backbone,
         weights=weights,
         unfreeze=unfreeze,
+        class_weight=class_weight_of(class_weight, np.unique(labels).tolist()),
         augment=augment,
         image_size=image_size,
         cache=cache,
@@ -228,11 +252,6 @@ def find_lr(
 # From the command line to the estimator
 
 
-def weights_of(weights: str) -> str | None:
-    """Return the parameter ``weights`` of an estimator for the value of the option."""
-    return None if weights.lower() == "none" else weights
-
-
 def _classifier(*, weights: str, unfreeze: str, augment: str, **options: Any) -> Any:
     """Return a classifier with the parameters that the options give."""
     from ..estimators import FineTuneClassifier
@@ -243,13 +262,6 @@ def _classifier(*, weights: str, unfreeze: str, augment: str, **options: Any) ->
         augment=None if augment.lower() == "none" else augment,
         **options,
     )
-
-
-def _share(validation: str) -> float | None:
-    try:
-        return float(validation)
-    except ValueError:
-        return None
 
 
 def _labelled(
@@ -322,68 +334,3 @@ def _labelled_as(
             f"contains\n{first_ten(unknown)}"
         )
     return paths, classes[[known[str(label)] for label in labels]]
-
-
-# Output
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and isnan(value)
-
-
-def _shown(cell: Any) -> str:
-    if isinstance(cell, float):
-        return "" if isnan(cell) else f"{cell:.4f}"
-    return "" if cell is None else str(cell)
-
-
-def _print_skipped(paths: Sequence[str]) -> None:
-    if paths:
-        print(f"cannot be read: {len(paths)}\n{first_ten(paths)}", file=sys.stderr)
-
-
-def _print_fit(model: Any) -> None:
-    """Print the report with a row for each stage, and the number of epochs."""
-    columns = ("stage", "frozen", "batch_norm", "lr_min", "lr_max", "moved", "note")
-    rows = []
-    for row in model.report_:
-        numbers = [
-            "" if isnan(row[name]) else f"{row[name]:.3g}" for name in ("lr_min", "lr_max", "moved")
-        ]
-        frozen = "yes" if row["frozen"] else "no"
-        rows.append((row["stage"], frozen, row["batch_norm"], *numbers, row["note"]))
-    print_table(columns, rows)
-    print(f"epochs: {model.n_iter_}")
-    if model.best_epoch_ is None:
-        return
-    if model.best_epoch_ == 0:
-        print("kept: the weights before the first epoch; no epoch lowered the validation loss")
-        return
-    score = model.history_[model.best_epoch_ - 1]["valid_score"]
-    print(f"kept: the weights of epoch {model.best_epoch_}, validation score {score:.3f}")
-
-
-def _print_quality(labels: Any, predicted: Any, classes: Any) -> None:
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    names = [str(name) for name in classes]
-    matrix = confusion_matrix(labels, predicted, labels=classes)
-    each = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
-    recall, n = each[1], each[3]
-    balanced = recall[n > 0].mean()  # the mean over classes that have images
-    measures = [("accuracy", matrix.trace() / n.sum()), ("balanced accuracy", balanced)]
-    print_table(("measure", "value"), [(name, f"{value:.3f}") for name, value in measures])
-    print()
-    rows = zip(names, *each, strict=True)
-    print_table(
-        ("class", "precision", "recall", "f1", "images"),
-        [
-            (name, *(f"{value:.3f}" for value in values), str(count))
-            for name, *values, count in rows
-        ],
-    )
-    print()
-    print_table(
-        ("label, predicted", *names),
-        [(name, *map(str, row)) for name, row in zip(names, matrix, strict=True)],
-    )

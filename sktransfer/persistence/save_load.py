@@ -34,7 +34,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         library's own.  Parameters that are not plain values, such as callbacks, are left out if
         prediction does not need them, and so are such values that callbacks recorded.
     path : str or path-like
-        The file to write.  Its suffix must be ``.safetensors``, or it has none.  It is written
+        The file to write, with the suffix ``.safetensors`` or without a suffix.  It is written
         atomically.
 
     Raises

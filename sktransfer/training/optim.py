@@ -191,7 +191,7 @@ def _fused(kind: type[Optimizer], fused: bool | None) -> dict[str, Any]:
 def read_learning_rates(optimizer: Optimizer) -> dict[str, float]:
     """Return the current learning rates of the stages and of the head, by name.
 
-    That of a frozen stage is NaN: it has none, while 0 is a rate that a schedule can set.
+    That of a frozen stage is NaN, because 0 is a rate that a schedule can set.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def test_an_output_that_cannot_be_written_is_found_before_the_computation(comman
     error = fail_with_small_files(*command, n_bytes=BLOCK - 1)
     name = "plot" if "--plot" in command else "output"
     start, _, end = error.partition("; ")
-    assert start == f"sktransfer: [Errno {errno.EFBIG}] {name} must be a file that can be written"
+    assert start == f"sktransfer: [Errno {errno.EFBIG}] --{name} must be a file that can be written"
     remedy = "(raise the limit of the size of files, or choose a folder on another disk)"
     assert end.endswith(f"{remedy}: {str(command[-1])!r}")
     assert not list(command[-1].parent.iterdir())

@@ -17,7 +17,7 @@ def test_a_class_folder_of_validation_data_may_be_empty_or_missing(run, coloured
     (tmp_path / "val/bees").rename(tmp_path / "val/wasps")
     code, _, err = run(*asked)
     assert code == 1
-    assert "dir must hold folders of the given classes only, 'ants', 'bees'; " in err
+    assert "--validation must hold folders of the given classes only, 'ants', 'bees'; " in err
 
 
 def test_validation_labels_are_compared_as_text(run, coloured, tmp_path):
@@ -41,7 +41,7 @@ def test_a_label_that_the_model_does_not_know_is_an_error(run, coloured, model, 
     (coloured / "bees").rename(coloured / "wasps")
     code, _, err = run("evaluate", model, coloured)
     assert code == 1
-    assert "dir must hold folders of the given classes only, 'ants', 'bees'; " in err
+    assert "FOLDER_OR_CSV must hold folders of the given classes only, 'ants', 'bees'; " in err
 
 
 def test_a_class_folder_may_be_empty_if_the_model_knows_the_class(run, coloured, model):

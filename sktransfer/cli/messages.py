@@ -1,0 +1,133 @@
+"""Messages of the library in the words of the command line."""
+
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from typer.core import TyperCommand
+
+from .output import printable_lines
+
+# Errors about wrong input; other errors are bugs, and are shown as such.
+WRONG_INPUT = (ValueError, OSError, ModuleNotFoundError)
+
+# Parameters of functions that a command calls with the value of another argument or option: the
+# names of those that may be meant.
+OTHERS = {
+    "dir": ("source", "validation", "folders", "images"),
+    "source": ("source", "validation", "folders"),
+    "path": ("model", "source"),
+    "cache": ("cache", "folder"),
+    "validation_fraction": ("validation",),
+    "X": ("source", "files"),
+    "y": ("source",),
+}
+
+# Phrases about Python, and what they are on the command line.
+PHRASES: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"X_val and y_val", "--validation FOLDER_OR_CSV"),
+        (r"set early_stopping=False", "leave out --validation"),
+        (r"early_stopping=False", "no --validation"),
+        (r"pass it as weights= of an estimator", "pass it as --weights of `sktransfer fit`"),
+        (r"(?<=\.pt file, or )None\b", "none"),
+        (r"(?<='auto', )None\b", "none"),
+        (r"offline=True, or (?=SKTRANSFER_OFFLINE)", ""),
+        (r"list_backbones\(pattern=('[^']*')\)", r"`sktransfer backbones \1`"),
+        (r"list_backbones\('([^']*)'\)", r"`sktransfer backbones --provider \1`"),
+        (r"\b(?:X|y|X_val|y_val)\[\d+\]: (?=')", ""),  # the position before the path of an image
+        (r" ?\bTo (?:keep|load) [^.=]*\b(?:classes|extensions)=[^.]*\.", ""),  # no such options
+    )
+]
+
+
+class InputError(Exception):
+    """The input of a command is wrong; the message is the one to print."""
+
+
+class Command(TyperCommand):
+    """A command whose errors and warnings name its options."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+
+        def translate(message: object) -> str:
+            return with_options(str(message), *_spellings(self.params, ctx.params))
+
+        try:
+            with _printed_warnings(translate):
+                return super().invoke(ctx)
+        except WRONG_INPUT as error:
+            raise InputError(translate(error)) from error
+
+
+@contextmanager
+def _printed_warnings(translate: Callable[[object], str]) -> Iterator[None]:
+    """Print warnings without the line of code that issued them; a context manager."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"warning: {printable_lines(translate(message))}", file=sys.stderr
+        )
+        yield
+
+
+def _spellings(
+    parameters: Any, values: Mapping[str, Any]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return the spelling of each parameter on the command line, and the paths that it has."""
+    spelled, paths = {}, {}
+    for parameter in parameters:
+        is_argument = parameter.param_type_name == "argument"
+        spelled[parameter.name] = (
+            parameter.metavar or parameter.name.upper()
+            if is_argument
+            else max(parameter.opts, key=len)
+        )
+        value = values.get(parameter.name)
+        several = value if isinstance(value, (list, tuple)) else [value]
+        paths[parameter.name] = [str(each) for each in several if isinstance(each, (str, Path))]
+    return spelled, paths
+
+
+def with_options(message: str, spelled: Mapping[str, str], paths: Mapping[str, list[str]]) -> str:
+    """Replace names of parameters in a message by those of arguments and options.
+
+    Parameters
+    ----------
+    message : str
+    spelled : mapping of str to str
+        The spelling of each parameter on the command line, by its name in Python.
+    paths : mapping of str to list of str
+        The paths among the values of the parameters.  They show which argument is meant if several
+        may be.
+    """
+    for pattern, replacement in PHRASES:
+        message = pattern.sub(replacement, message)
+    names = dict(spelled)
+    for name, others in OTHERS.items():
+        known = [other for other in others if other in spelled]
+        # The path that the message names first decides which of them is meant.
+        places = {
+            message.index(repr(path)): other
+            for other in known
+            for path in paths[other]
+            if repr(path) in message
+        }
+        if known and (name not in spelled or places):
+            names[name] = spelled[places[min(places)] if places else known[0]]
+    listed = "|".join(map(re.escape, names))
+
+    def spell(found: re.Match[str]) -> str:
+        value = found[2] or found[3]
+        return f"{names[found[1]]} {value}" if value else names[found[1]]
+
+    # A name stands before "=", with a value in quotes or not, or before "must".
+    message = re.sub(
+        rf"(?<![\w.'/\-])({listed})(?:=(?:'([^']*)'|(\w[\w./]*))?|(?= must\b))", spell, message
+    )
+    return re.sub(rf"\A({listed})(?= of\b)", lambda found: names[found[1]], message)

@@ -1,0 +1,152 @@
+"""The arguments and options that commands share, and the values that they stand for."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from .._support.validation import did_you_mean
+
+
+def _complete(*values: str) -> Callable[[str], list[str]]:
+    """Return a function that completes the beginning of one of ``values`` in a shell."""
+    return lambda incomplete: [value for value in values if value.startswith(incomplete)]
+
+
+Source = Annotated[
+    Path,
+    Argument(metavar="FOLDER_OR_CSV", help="Folder with a subfolder for each class, or CSV file."),
+]
+Model = Annotated[Path, Argument(metavar="MODEL", help="A file written by `sktransfer fit`.")]
+PathColumn = Annotated[str, Option(help="The column of paths in a CSV file.")]
+LabelColumn = Annotated[str, Option(help="The column of labels in a CSV file.")]
+Backbone = Annotated[str, Option(help="An address; `sktransfer backbones` lists them.")]
+Weights = Annotated[
+    str,
+    Option(
+        help="default, a tag, a file, or none for random weights.",
+        autocompletion=_complete("default", "none"),
+    ),
+]
+Unfreeze = Annotated[
+    str,
+    Option(
+        help="Trainable stages: a number, a stage's name, all or auto.",
+        autocompletion=_complete("all", "auto"),
+    ),
+]
+Augment = Annotated[
+    str,
+    Option(
+        help="auto, none, light, standard or trivial.",
+        autocompletion=_complete("auto", "none", "light", "standard", "trivial"),
+    ),
+]
+MaxEpochs = Annotated[int, Option(help="Number of epochs in which stages train.")]
+ImageSize = Annotated[
+    int | None, Option(help="Image size in pixels; default: that of the weights.")
+]
+Cache = Annotated[Path | None, Option(help="Folder of cached activations.")]
+Precision = Annotated[
+    str,
+    Option(
+        help="float32, bfloat16 or auto.", autocompletion=_complete("float32", "bfloat16", "auto")
+    ),
+]
+Device = Annotated[
+    str,
+    Option(
+        help="auto, cpu, cuda, cuda:1 or mps.",
+        autocompletion=_complete("auto", "cpu", "cuda", "mps"),
+    ),
+]
+Jobs = Annotated[int | None, Option(help="Number of threads that decode.")]
+DecodeError = Annotated[
+    str,
+    Option(
+        help="raise, or leave out unreadable images: warn or ignore.",
+        autocompletion=_complete("raise", "warn", "ignore"),
+    ),
+]
+RandomState = Annotated[int | None, Option(help="A seed; two runs with it give the same model.")]
+ClassWeights = Annotated[
+    list[str] | None,
+    Option(
+        metavar="WEIGHT",
+        help="balanced, none, or the weight of a class such as ants=2; can be repeated.",
+        autocompletion=_complete("balanced", "none"),
+    ),
+]
+Lr = Annotated[
+    str | None,
+    Option(
+        metavar="RATE",
+        help="Learning rate of the head while it trains alone: a number or auto.",
+        autocompletion=_complete("auto"),
+    ),
+]
+FineTuneLr = Annotated[
+    str | None,
+    Option(
+        metavar="RATE",
+        help="Learning rate while stages train: a number or auto.",
+        autocompletion=_complete("auto"),
+    ),
+]
+Plots = Annotated[
+    Path | None, Option(metavar="DIR", help="Folder for plots as PNG files; it need not exist.")
+]
+
+
+def weights_of(weights: str) -> str | None:
+    """Return the parameter ``weights`` of an estimator for the value of the option."""
+    return None if weights.lower() == "none" else weights
+
+
+def share_of(validation: str) -> float | None:
+    """Return the value of ``--validation`` as a number; None if it is a path."""
+    try:
+        return float(validation)
+    except ValueError:
+        return None
+
+
+def rates_of(**options: str | None) -> dict[str, Any]:
+    """Return the learning rates that options give, without those that are not given."""
+    return {name: _number(value) for name, value in options.items() if value is not None}
+
+
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value  # "auto", or an error of the estimator
+
+
+def class_weight_of(values: Sequence[str] | None, labels: Iterable[Any]) -> Any:
+    """Return the parameter ``class_weight`` for the values of the option.
+
+    Parameters
+    ----------
+    values : sequence of str or None
+        "balanced" or "none", or the weights of some classes as "LABEL=NUMBER".
+    labels : iterable
+        The different labels.  A label in ``values`` is compared with their text.
+    """
+    if not values or [value.lower() for value in values] == ["none"]:
+        return None
+    if list(values) == ["balanced"]:
+        return "balanced"
+    known = {str(label): label for label in labels}
+    weights = {}
+    for value in values:
+        name, _, number = value.rpartition("=")
+        if name not in known or isinstance(_number(number), str):
+            raise ValueError(
+                "class_weight must be balanced, none, or a label and a number such as "
+                f"{next(iter(known))}=2; got {value!r}. The labels are {', '.join(known)}."
+                f"{did_you_mean(name, known)}"
+            )
+        weights[known[name]] = _number(number)
+    return weights
