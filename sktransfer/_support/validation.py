@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -9,6 +10,8 @@ from importlib import import_module
 from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, TypeVar
+
+import numpy as np
 
 from .text import printable
 
@@ -72,6 +75,42 @@ def _parse_interval(interval: str) -> tuple[float, float, tuple[float, ...]]:
     low, high = map(float, interval[1:-1].split(","))
     excluded = (low,) * (interval[0] == "(") + (high,) * (interval[-1] == ")")
     return low, high, excluded
+
+
+def check_present(values: Any, name: str, kind: str = "label") -> None:
+    """Raise an error if an item has no label: None, NaN, or the missing value of pandas.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_items,) or (n_items, n_columns)
+    name : str
+        The name of the parameter.
+    kind : str, default="label"
+        A word for one of the values.
+    """
+    if isinstance(values, (list, tuple)):  # NumPy would turn NaN among texts into the text "nan"
+        values = np.fromiter(values, dtype=object, count=len(values))
+    array = np.asarray(values)
+    if array.dtype.kind not in "Of" or not array.ndim:
+        return
+    rows = array.reshape(len(array), -1).tolist()
+    missing = [
+        f"{name}[{index}]: {next(filter(_is_missing, row))!r}"
+        for index, row in enumerate(rows)
+        if any(map(_is_missing, row))
+    ]
+    if missing:
+        raise ValueError(
+            f"{name} must have a {kind} for each item; {len(missing)} of {len(rows)} have none:\n"
+            f"{first_ten(missing)}\n"
+            f"Give these items a {kind}, or leave them out."
+        )
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")  # of pandas
 
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:

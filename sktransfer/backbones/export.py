@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from .._support.files import explaining, temporary_folder, write_file
+from .._support.files import check_folder, explaining, temporary_folder, write_file
 from ..data import ImagePreset
 from .backbone import Backbone
 from .registry import get_backbone
@@ -59,6 +59,7 @@ def fetch(
     >>> path.name  # doctest: +SKIP
     'torchvision_resnet18_IMAGENET1K_V1.safetensors'
     """
+    check_folder("to", to)
     with recorded() as files:
         backbone = get_backbone(address, weights)
     if len(files) != 1:

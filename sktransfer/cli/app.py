@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
+from .._support.files import check_folder
 from .._support.text import printable
 from .._support.validation import require
 from .._version import __version__
@@ -78,6 +79,7 @@ def demo(
     from .demo import draw_demo, run_demo
 
     picture = out if out.suffix and not out.is_dir() else out / PICTURE
+    check_folder("out", picture.parent)
     picture.parent.mkdir(parents=True, exist_ok=True)
     check_output("out", picture)
     comparison = run_demo(images, backbone=backbone, weights=weights_of(weights))

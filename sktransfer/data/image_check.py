@@ -14,7 +14,7 @@ from PIL import Image
 
 from .._support.progress import progress_bar
 from .._support.threads import map_ahead
-from .._support.validation import check_int, require
+from .._support.validation import check_int, check_present, require
 from ..exceptions import DecodeError
 from .decoding import decoded
 from .digests import digest
@@ -159,6 +159,7 @@ def _classes(y: Any, n: int) -> np.ndarray | None:
     """Return the class index of each of ``n`` images, or None without labels."""
     if y is None:
         return None
+    check_present(y, "y")
     classes = np.unique(np.asarray(y), return_inverse=True)[1]
     if classes.shape != (n,):
         raise ValueError(f"y must hold one label for each of {n} images; got shape {np.shape(y)}.")

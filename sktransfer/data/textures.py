@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from sklearn.utils import Bunch, check_random_state
 
-from .._support.files import explaining
+from .._support.files import check_folder, explaining
 from .._support.validation import check_choice, check_int, require
 
 # Class -> the function of skimage.data that returns its picture, and a part of it in pixels.
@@ -94,6 +94,8 @@ def load_textures(
     check_int("n_per_class", n_per_class, 1)
     random = check_random_state(random_state)
     names = np.array(sorted(PICTURES), dtype=object)
+    if folder is not None:
+        check_folder("folder", folder)
     photos = [
         _window(half, random)
         for half in (_half(name, subset) for name in names)

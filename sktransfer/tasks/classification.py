@@ -15,10 +15,10 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from .._support.validation import check_choice, check_range
+from .._support.validation import check_choice, check_present, check_range
 from .base import Task
 from .heads import fit_linear
-from .labels import as_array, check_known, check_labels, check_present, check_scored, is_matrix
+from .labels import as_array, check_known, check_labels, check_scored, is_matrix
 from .targets import Targets
 
 # The parameter C of the exact head.  It is low, because there are often fewer items than features,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
@@ -11,7 +10,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
-from .._support.validation import did_you_mean, first_ten
+from .._support.validation import did_you_mean
 
 
 def as_array(y: Any) -> Any:
@@ -22,33 +21,6 @@ def as_array(y: Any) -> Any:
 def is_matrix(y: Any) -> bool:
     """Return True if ``y`` has several columns."""
     return len(y.shape) == 2 and y.shape[1] > 1
-
-
-def check_present(y: Any, name: str) -> None:
-    """Raise an error if an item has no label: None, NaN, or the missing value of pandas."""
-    if isinstance(y, (list, tuple)):  # NumPy would turn NaN among texts into the text "nan"
-        y = np.fromiter(y, dtype=object, count=len(y))
-    values = np.asarray(y)
-    if values.dtype.kind not in "Of":
-        return
-    rows = values.reshape(len(values), -1) if values.ndim else values[None, None]
-    missing = [
-        f"{name}[{index}]: {next(filter(_is_missing, row))!r}"
-        for index, row in enumerate(rows.tolist())
-        if any(map(_is_missing, row))
-    ]
-    if missing:
-        raise ValueError(
-            f"{name} must have a label for each item; {len(missing)} of {len(rows)} have none:\n"
-            f"{first_ten(missing)}\n"
-            "Label these items, or leave them out of X and y."
-        )
-
-
-def _is_missing(label: Any) -> bool:
-    if isinstance(label, float):
-        return math.isnan(label)
-    return label is None or type(label).__name__ in ("NAType", "NaTType")  # of pandas
 
 
 def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarray:

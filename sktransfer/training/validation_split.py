@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from .._support.validation import first_ten
+from .._support.validation import check_present, first_ten
 from .data import Data
 from .settings import FitSettings
 
@@ -88,6 +88,7 @@ def _hold_out_groups(
 
     Folds that contain every stratum are preferred; among these, the one closest to ``fraction``.
     """
+    check_present(groups, "groups", "group")
     strata = np.zeros(n_items, int) if strata is None else strata
     n_groups, counts = len(np.unique(groups)), np.unique(strata, return_counts=True)[1]
     if n_groups < 2:

@@ -247,3 +247,9 @@ def test_weights_whose_name_is_not_utf8_are_fetched(hub, tmp_path):
         get_backbone("torchvision/squeezenet1_1", fetched).weights_info["source"]
         == r"caf\udce9.pth"
     )
+
+
+def test_a_file_is_not_accepted_as_the_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="to must be the path of a folder, which need not"):
+        fetch("builtin/mini", tmp_path / "file")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from PIL import Image
 
+from sktransfer.cli import main
 from sktransfer.cli.demo import Comparison, Result, Split, draw_demo, run_demo
 
 
@@ -171,3 +172,10 @@ def test_pretrained_weights_improve_the_accuracy_on_photos(shared, tmp_path):
     assert raw <= 0.7
     assert scratch <= 0.8
     assert min(features, head, tuned) >= 0.9
+
+
+def test_the_folder_of_the_plot_must_not_be_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as done:
+        main(["demo", "--out", str(tmp_path / "file" / "x.png")])
+    assert "--out must be the path of a folder, which need not exist; got " in done.value.code

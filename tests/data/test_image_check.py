@@ -310,3 +310,11 @@ def test_real_photos_have_one_problem_that_was_seen_by_eye(shared, tmp_path):
     report = check_images(photos.data, photos.target)
     assert report["problem"].tolist() == ["grey"]
     assert len(photos.data) == 153
+
+
+def test_the_rows_of_missing_labels_are_listed():
+    images = np.zeros((3, 40, 40, 3), np.uint8)
+    with pytest.raises(
+        ValueError, match=r"y must have a label for each item; 1 of 3 have none:\n  y"
+    ):
+        check_images(images, ["ants", None, "bees"])

@@ -38,8 +38,15 @@ def test_the_textures_can_be_written_to_a_folder(tmp_path):
     assert (np.stack(pixels) == photos.data).all()
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "train").write_text("a file")
+    with pytest.raises(OSError, match="folder must be the path of a folder, which need not exist"):
+        load_textures(n_per_class=1, folder=tmp_path / "train")
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/brick").write_text("a file")
     with pytest.raises(OSError, match=r"folder must be a folder that can be written(.|\n)*brick"):
         load_textures(n_per_class=1, folder=tmp_path / "train")
 

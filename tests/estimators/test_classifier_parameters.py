@@ -196,6 +196,13 @@ def test_wrong_data_is_named(photos, fit_params, message):
         classifier().fit(X, **({"y": y} | fit_params))
 
 
+def test_the_rows_without_a_group_are_listed(photos):
+    X, y = photos
+    groups = [*range(35), None]
+    with pytest.raises(ValueError, match=r"groups must have a group for each item; 1 of 36 have"):
+        classifier(early_stopping=True).fit(X, y, groups=groups)
+
+
 def test_validation_labels_must_be_of_the_kind_of_y(photos):
     X, y = photos
     several = np.eye(3, dtype=int)[np.arange(36) % 3]

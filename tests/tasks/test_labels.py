@@ -85,10 +85,9 @@ MISSING = {
 def test_the_rows_of_missing_labels_are_listed(name):
     y, found = MISSING[name]
     lines = "".join(f"  y[{index}]: {value}\n" for index, value in found.items())
-    message = (
-        f"y must have a label for each item; {len(found)} of {len(y)} have none:\n{lines}Label"
-    )
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+    first = f"y must have a label for each item; {len(found)} of {len(y)} have none:"
+    message = re.escape(f"{first}\n{lines}Give these items a label, or leave")
+    with pytest.raises(ValueError, match=f"^{message}"):
         find_classification(y, len(y), "FineTuneClassifier")
 
 
