@@ -10,7 +10,8 @@ A table often has a column of images among columns of numbers and categories.  A
 # A table with a column of paths
 # ------------------------------
 #
-# The price of a stone depends on the material, which only the photo shows, and on the weight.
+# The price of a stone depends on its material, which only the photo shows, its weight and its
+# origin.
 
 from tempfile import TemporaryDirectory
 

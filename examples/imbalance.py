@@ -12,6 +12,8 @@ If some classes have many more images than others, a classifier prefers them.
 #
 # Half of the materials have 20 photos, the others only 2.  The test set has equal numbers.
 
+from collections import Counter
+
 import numpy as np
 
 from sktransfer import load_textures
@@ -20,7 +22,7 @@ train, test = load_textures("train", n_per_class=20), load_textures("test")
 position = np.arange(len(train.data)) % 20  # in the photos of a class
 kept = position < np.where(train.target % 2, 2, 20)
 X, y = train.data[kept], train.labels[kept]
-print(dict(zip(*np.unique(y, return_counts=True), strict=True)))
+print(dict(Counter(y)))
 
 # %%
 # Weights of the classes

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sktransfer import FineTuneClassifier, load_textures
 
 train = load_textures("train")
-valid = load_textures("train", n_per_class=5, random_state=1)
+valid = load_textures("test", n_per_class=5)
 # The head starts from the class priors, so that the candidates differ.
 model = FineTuneClassifier(
     image_size=48, head_init="prior", freeze_epochs=0, max_epochs=5, random_state=0
@@ -50,7 +50,7 @@ for trial in sorted(study.trials, key=lambda trial: trial.params["fine_tune_lr"]
     axis.plot(
         trial.intermediate_values.values(), marker="o", label=f"learning rate {rate:.5f}, {state}"
     )
-axis.set(xlabel="epoch", ylabel="accuracy")
+axis.set(xlabel="epoch", ylabel="accuracy", xticks=range(5))
 axis.legend(fontsize=8)
 plt.show()
 
