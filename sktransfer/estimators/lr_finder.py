@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from .._support.validation import check_int, check_range
 from ..display import LRFinderDisplay
-from ..training import plan_fit, run_range_test, smooth_both_ways, suggest
+from ..training import plan_fit, remove_noise, run_range_test, suggest
 from ._base import FineTuneEstimator
 from .classifier import FineTuneClassifier
 
@@ -25,7 +25,8 @@ class LRCurve:
         Learning rate of the head in each step, in ascending order.  The learning rates of the
         stages are lower, by ``layer_decay``.
     losses : ndarray of shape (n_steps,)
-        Training loss of the batch in each step.
+        Training loss in each step, without the differences among batches: the change of the loss
+        of the batch since the initial weights, added to the mean loss of the initial weights.
     """
 
     rates: np.ndarray
@@ -33,8 +34,8 @@ class LRCurve:
 
     @property
     def smoothed(self) -> np.ndarray:
-        """The losses without noise, (n_steps,): the mean of running means from both ends."""
-        return smooth_both_ways(self.losses)
+        """The losses without noise, (n_steps,): the running mean of their running median."""
+        return remove_noise(self.rates, self.losses)
 
     @property
     def suggestion(self) -> float:
@@ -72,6 +73,9 @@ def find_lr(
     starts as in ``fit``; its ``skorch_callbacks`` are left out.  The learning rate is that of the
     head in the last phase: ``fine_tune_lr``, or ``lr`` if ``unfreeze=0``.
 
+    Each step also computes the loss of the initial weights on the same batch.  So the curve shows
+    the effect of training, and not that one batch is easier than another.
+
     Parameters
     ----------
     estimator : FineTuneClassifier
@@ -90,9 +94,9 @@ def find_lr(
     Returns
     -------
     LRCurve
-        ``suggestion`` is the learning rate at which the smoothed loss falls fastest.  If the loss
-        never falls, for example because the head is already the exact solution, it is a tenth of
-        the learning rate at which the loss starts to grow.  ``plot()`` draws the losses.
+        ``suggestion`` is the learning rate at which nine tenths of the fall of the smoothed loss
+        are done.  If the loss does not fall by more than its noise, it is a tenth of the learning
+        rate at which the loss starts to grow.  ``plot()`` draws the losses.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Everything that a fit does: parameters, data, phases, reports and predictions."""
 
 from .fit import Fitted, remove_checkpoint, run_fit
-from .lr_range import run_range_test, smooth_both_ways, suggest
+from .lr_range import remove_noise, run_range_test, suggest
 from .net import TailNet
 from .parameters import PARAMETERS, RUNNING, check_parameters
 from .plan import Plan, Request, find_augmentation, plan_fit
@@ -30,8 +30,8 @@ __all__ = [
     "is_pretrained",
     "plan_fit",
     "remove_checkpoint",
+    "remove_noise",
     "run_fit",
     "run_range_test",
-    "smooth_both_ways",
     "suggest",
 ]

@@ -6,6 +6,7 @@ resumed makes the same draws, and no generator has to be saved.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -176,6 +177,19 @@ class Batch(dict[str, Tensor]):
     def __init__(self, parts: dict[str, Tensor], entry: Entry):
         super().__init__(parts)
         self.entry = entry
+
+    def split(self, n_rows: int) -> list[Batch]:
+        """Split the rows into equal parts of at most ``n_rows`` rows, and of at least two.
+
+        Batch norm cannot compute the statistics of one row.
+        """
+        n = len(self["x"])
+        n_parts = min(math.ceil(n / n_rows), max(n // 2, 1))
+        split = {name: value.tensor_split(n_parts) for name, value in self.items()}
+        return [
+            Batch({name: values[part] for name, values in split.items()}, self.entry)
+            for part in range(n_parts)
+        ]
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,15 @@ class TailNet(ScorableNet):
         """Return a new generator, seeded by the seed of the fit and by ``words``."""
         return rng_of(self.seed, self.phase, *words)
 
+    def compute_loss_again(self, batch: Any, tail: Tail) -> float:
+        """Return the loss of another tail in the last step: on its batch, with the same dropout."""
+        X, y = batch
+        total = 0.0
+        with torch.no_grad():
+            for number, part in enumerate(X.split(min(self.max_rows_ or len(y), len(y)))):
+                total += float(self._compute_part(part, number, self.step_ - 1, tail)[1])
+        return total / len(y)
+
     # The parts of a step
 
     def _compute_losses(self, outputs: Tensor, X: Mapping[str, Tensor], training: bool) -> Tensor:
@@ -244,20 +253,23 @@ class TailNet(ScorableNet):
 
     def _accumulate(self, X: Batch, n: int, n_rows: int) -> dict[str, Tensor]:
         self._zero_grad_optimizer()
-        # Equal parts of at least two rows: batch norm cannot compute the statistics of one row.
-        n_parts = min(math.ceil(n / n_rows), max(n // 2, 1))
-        split = {name: value.tensor_split(n_parts) for name, value in X.items()}
         total, found = torch.zeros(()), []
-        for part in range(n_parts):
-            parts = self._move_to_device({name: values[part] for name, values in split.items()})
-            with self._seed_step(part), running():
-                outputs = self._compute_outputs(parts["x"], X.entry)
+        for number, part in enumerate(X.split(n_rows)):
+            outputs, loss = self._compute_part(part, number, self.step_, self.module_)
             with running():
-                loss = self._compute_losses(outputs, parts, True).sum() / n
-                loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+                loss = loss / n
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own
             total = total + loss.detach().cpu()
             found.append(outputs.detach())
         return {"loss": total, "y_pred": torch.cat(found)}
+
+    def _compute_part(self, X: Batch, number: int, step: int, tail: Tail) -> tuple[Tensor, Tensor]:
+        """Return the outputs for a part of a batch, and the sum of their losses."""
+        parts = self._move_to_device(X)
+        with self._seed_step(step, number), running():
+            outputs = self._compute_outputs(parts["x"], X.entry, tail)
+        with running():
+            return outputs, self._compute_losses(outputs, parts, True).sum()
 
     def _halve(self, n_rows: int, error: torch.OutOfMemoryError) -> int:
         if n_rows <= 2:
@@ -275,9 +287,9 @@ class TailNet(ScorableNet):
         return self.max_rows_
 
     @contextmanager
-    def _seed_step(self, part: int) -> Iterator[None]:
+    def _seed_step(self, step: int, part: int) -> Iterator[None]:
         """Seed the global generators, which dropout uses, for one forward pass (a context)."""
-        seed = seed_of(self.seed, self.phase, "step", self.step_, part)
+        seed = seed_of(self.seed, self.phase, "step", step, part)
         device = torch.device(self.device)
         devices = [device] if device.type == "cuda" else []
         # fork_rng has to be the inner one, because it also saves and restores the CPU's generator.

@@ -106,11 +106,12 @@ class ScorableNet(NeuralNet):
             moved["x"] = moved["x"].contiguous(memory_format=torch.channels_last)
         return moved
 
-    def _compute_outputs(self, x: Tensor, entry: Entry) -> Tensor:
+    def _compute_outputs(self, x: Tensor, entry: Entry, tail: Tail | None = None) -> Tensor:
         """Return the outputs; the stages compute in ``precision``, the head in its own type."""
+        tail = self.module_ if tail is None else tail
         low = self.precision not in (torch.float32, torch.float64)
         device = torch.device(self.device).type
         with torch.autocast(device, self.precision) if low else nullcontext():
-            features = self.module_.features(x, entry)
-        outputs: Tensor = self.module_.outputs(features)
+            features = tail.features(x, entry)
+        outputs: Tensor = tail.outputs(features)
         return outputs

@@ -1,0 +1,69 @@
+"""With its default head, a classifier gets a learning rate that is as good as the best of a grid.
+
+The head starts from the exact solution, so the loss falls little before it grows.  The good rates
+of a grid reach from the first one with at least half of the greatest fall of the training loss, to
+the last one whose loss on the test images is at most 5 % above the least.
+"""
+
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from sklearn.model_selection import train_test_split
+
+from sktransfer import FineTuneClassifier, find_lr, load_image_folder, load_textures
+
+GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+
+
+def find_good_rates(train, test, **parameters):
+    """Return the first and the last good learning rate of the grid, from one fit for each."""
+    training, testing = [], []
+    for rate in GRID:
+        model = FineTuneClassifier(fine_tune_lr=rate, random_state=0, **parameters).fit(*train)
+        training.append(model.history_[-1]["train_loss"])
+        probabilities = model.predict_proba(test[0])[test[1][:, None] == model.classes_]
+        testing.append(-np.log(probabilities.clip(1e-7)).mean())
+    half = (training[0] + min(training)) / 2
+    first = next(rate for rate, loss in zip(GRID, training, strict=True) if loss <= half)
+    good = [rate for rate, loss in zip(GRID, testing, strict=True) if loss <= 1.05 * min(testing)]
+    return first, max(good)
+
+
+def check_suggestions(train, test, seeds, max_epochs, **parameters):
+    first, last = find_good_rates(train, test, max_epochs=max_epochs, **parameters)
+    for seed in seeds:
+        model = FineTuneClassifier(random_state=seed, **parameters)
+        assert min(first, last) / 3 < find_lr(model, *train).suggestion < 3 * last
+
+
+def test_the_suggestion_for_textures_is_near_the_best_learning_rates():
+    train = load_textures("train", n_per_class=10)
+    test = load_textures("test", n_per_class=8)
+    check_suggestions(
+        (train.data, train.labels), (test.data, test.labels), [0, 1], max_epochs=3, image_size=32
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["builtin/mini", "torchvision/mobilenet_v2"])
+@pytest.mark.parametrize("name", ["flowers5", "hymenoptera/train"])
+def test_the_suggestion_for_photos_is_near_the_best_learning_rates(
+    name, backbone, shared, tmp_path
+):
+    with ZipFile(shared / "data" / f"{name.split('/')[0]}.zip") as archive:
+        archive.extractall(tmp_path)
+    photos = load_image_folder(tmp_path / name)
+    X, X_test, y, y_test = train_test_split(
+        photos.data,
+        photos.labels,
+        train_size=100,
+        test_size=100,
+        stratify=photos.labels,
+        random_state=0,
+    )
+    how = {"backbone": backbone, "image_size": 64}
+    if backbone == "torchvision/mobilenet_v2":
+        weights = shared / "weights" / "mobilenet_v2_imagenet.safetensors"
+        how |= {"image_size": 96, "weights": weights}
+    check_suggestions((X, y), (X_test, y_test), [0, 1, 2, 3], max_epochs=6, **how)
