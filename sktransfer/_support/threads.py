@@ -1,19 +1,44 @@
-"""Run a function in threads, some values ahead of the one that is needed."""
+"""Numbers of threads, and functions that run in threads ahead of their results.
+
+A parallel region of OpenMP ends when its last thread is done.  If there are more threads than
+processors to run them, as in a container with a CPU quota, each region waits for threads that are
+not running, and a network has hundreds of regions.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
 
+import joblib
 import torch
-from joblib import effective_n_jobs
+from threadpoolctl import ThreadpoolController
 
 from .forks import check_process
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
+
+
+def count_processors() -> int:
+    """Return the number of processors that this process may use.
+
+    This is the minimum of the processors of the machine, of the affinity and the CPU quota of the
+    process, and of the variable ``LOKY_MAX_CPU_COUNT``.
+    """
+    return _count_processors(os.getpid(), os.environ.get("LOKY_MAX_CPU_COUNT"))
+
+
+@lru_cache(maxsize=1)
+def _count_processors(*_: Any) -> int:
+    return int(joblib.cpu_count())
 
 
 def n_threads(n_jobs: int | None) -> int:
@@ -22,14 +47,81 @@ def n_threads(n_jobs: int | None) -> int:
     Parameters
     ----------
     n_jobs : int or None
-        None stands for as many threads as torch computes with, -1 for one on each processor.
+        None stands for as many threads as torch computes with, but not more than the process has
+        processors; -1 for one on each processor.
     """
-    threads = torch.get_num_threads() if n_jobs is None else effective_n_jobs(n_jobs)
-    return max(1, threads)
+    if n_jobs is None:
+        return max(1, min(torch.get_num_threads(), count_processors()))
+    return max(1, int(joblib.effective_n_jobs(n_jobs)))
+
+
+@contextmanager
+def computing_threads(n: int | None = None) -> Iterator[None]:
+    """Limit the threads with which torch computes for the thread of the caller.
+
+    Other threads of the process, and threads that begin meanwhile, are not affected.
+
+    Parameters
+    ----------
+    n : int or None, default=None
+        Maximum number of threads.  None stands for the number of processors of the process.
+    """
+    # Asking torch first also gives this thread torch's own number, if it has not computed before.
+    before = torch.get_num_threads()
+    limit = min(count_processors() if n is None else n, before)
+    if limit == before:
+        yield
+        return
+    libraries, set_mkl = _openmp(), _mkl()
+    numbers = [library.num_threads for library in libraries]
+    mkl_before = set_mkl(limit)
+    try:
+        for library in libraries:
+            library.set_num_threads(limit)
+        yield
+    finally:
+        for library, number in zip(libraries, numbers, strict=True):
+            library.set_num_threads(number)
+        set_mkl(mkl_before)
+
+
+@contextmanager
+def solving_threads(n: int) -> Iterator[None]:
+    """Limit the threads of NumPy's and SciPy's linear algebra, in the whole process.
+
+    Their number is restored at the end.  Two threads must not call this at the same time.
+    """
+    controller: Any = ThreadpoolController()
+    found = controller.select(user_api="blas")
+    limits = {library.prefix: min(n, library.num_threads) for library in found.lib_controllers}
+    with found.limit(limits=limits):
+        yield
+
+
+@cache
+def _openmp() -> list[Any]:
+    """Return the libraries of OpenMP; their number of threads belongs to the calling thread."""
+    controller: Any = ThreadpoolController()
+    return list(controller.select(user_api="openmp").lib_controllers)
+
+
+@cache
+def _mkl() -> Callable[[int], int]:
+    """Return MKL's function that sets the threads of one thread, and returns the old value.
+
+    MKL does not ask OpenMP once torch's number of threads has been set.  Without MKL in torch, the
+    function does nothing.
+    """
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        found: Callable[[int], int] = library.MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):
+        return lambda n: n
+    return found
 
 
 def map_ahead(
-    function: Callable[[Value], Result], values: Sequence[Value], n_jobs: int | None, ahead: int
+    function: Callable[[Value], Result], values: Iterable[Value], n_jobs: int | None, ahead: int
 ) -> Generator[Result, None, None]:
     """Yield ``function(value)`` for each value in order, while threads compute the next ones.
 
@@ -40,8 +132,9 @@ def map_ahead(
     function : callable
         Called with one value, in any of the threads.  Its exception is raised when the result of
         that value is due.
-    values : sequence
-        A single value is computed in the thread of the caller.
+    values : iterable
+        It is read in the thread of the caller.  The value of a sequence of one is computed there,
+        too.
     n_jobs : int or None
         Number of threads, as for :func:`n_threads`.
     ahead : int
@@ -54,8 +147,8 @@ def map_ahead(
     [3, 1, 2]
     """
     check_process()
-    if len(values) == 1:
-        yield function(values[0])
+    if isinstance(values, Sized) and len(values) == 1:
+        yield from map(function, values)
         return
     futures: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(n_threads(n_jobs))

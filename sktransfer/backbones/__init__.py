@@ -5,7 +5,7 @@ from .export import fetch
 from .filling import fill
 from .fusion import fast_training, fuse_conv_bn, unpatched
 from .network_lock import running
-from .pooling import check_pooling, pool
+from .pooling import check_pooling, pool, positions
 from .registry import Provider, get_backbone, list_backbones, register_provider
 from .weights import read_weights
 
@@ -20,6 +20,7 @@ __all__ = [
     "get_backbone",
     "list_backbones",
     "pool",
+    "positions",
     "read_weights",
     "register_provider",
     "running",

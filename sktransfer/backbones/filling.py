@@ -8,6 +8,7 @@ from itertools import chain, zip_longest
 import torch
 from torch import Tensor, nn
 
+from .._support.threads import computing_threads
 from .._support.validation import first_ten
 from .weights import bare
 
@@ -47,6 +48,7 @@ class MisfitError(ValueError):
         self.state = state
 
 
+@computing_threads(1)
 def fill(
     net: nn.Module, state: Mapping[str, Tensor], source: str, optional: Sequence[str] = ()
 ) -> list[str]:

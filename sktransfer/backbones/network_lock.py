@@ -13,11 +13,15 @@ from contextlib import contextmanager
 import torch
 
 from .._support.forks import check_process, networks
+from .._support.threads import computing_threads
 
 
 @contextmanager
-def running(device: torch.device | None = None) -> Iterator[None]:
+def running(device: torch.device | None = None, n_threads: int | None = None) -> Iterator[None]:
     """Keep other threads from tracing, and the process from forking; a context manager.
+
+    Meanwhile, this thread computes with ``n_threads`` threads at most, and with no more than the
+    process has processors.
 
     Raises
     ------
@@ -25,7 +29,7 @@ def running(device: torch.device | None = None) -> Iterator[None]:
         If no network can run in this process, which was forked; see :func:`check_process`.
     """
     check_process(device)
-    with networks.shared():
+    with networks.shared(), computing_threads(n_threads):
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from .._support.random import example_rows
-from ..backbones import Backbone, fuse_conv_bn, pool, running
+from .._support.threads import computing_threads
+from ..backbones import Backbone, fuse_conv_bn, pool, positions, running
 from ..data import input_info
 
 # Outputs of the network's own classifier, which can be requested in place of a pooling.
@@ -24,6 +26,12 @@ TOLERANCE = 1e-5
 
 # Number of the last cuts whose activations are cached if ActivationCache(cuts=None).
 CUTS = 3
+
+# Stages that multiply fewer pairs of numbers for a batch compute with one thread, in about 20 ms or
+# less.  Several threads would save some milliseconds if the processors are idle, and lose seconds
+# if they are busy.  The limit depends on the stage and the batch alone, because the number of
+# threads can affect the last bits.
+SMALL = 6e8
 
 # Rows of a batch by kind of device.  They do not depend on free memory or on the number of items,
 # because the number of rows affects the last bits of a float32 convolution.
@@ -50,6 +58,23 @@ class Tap:
 
     cut: int
     reduce: str | None = None
+
+
+@dataclass(frozen=True)
+class Fast:
+    """The copied stages of a prefix.
+
+    Parameters
+    ----------
+    stages : list of Module
+    classifier : Module or None
+    work : list of float
+        About how many pairs of numbers each stage multiplies for one row.
+    """
+
+    stages: list[nn.Module]
+    classifier: nn.Module | None
+    work: list[float]
 
 
 class Prefix:
@@ -92,7 +117,7 @@ class Prefix:
         self.batch_size = batch_size
         self._names: dict[tuple[Tap, int, str], str] = {}
         # The copied stages and classifier, in one list that copies of the prefix share.
-        self._fast: list[tuple[list[nn.Module], nn.Module | None]] = []
+        self._fast: list[Fast] = []
 
     def over(self, preset: Any) -> Prefix:
         """Return a prefix of the same stages for items that another preset reads."""
@@ -154,11 +179,11 @@ class Prefix:
 
     def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:
         """Return the rows of ``batch`` at each tap, or at ``taps``, none of them after the last."""
+        if not self._fast:
+            self._fast.append(self._prepare(batch))
         with running(self.device):
-            if not self._fast:
-                self._fast.append(self._prepare(batch))
             rows = self._run(
-                *self._fast[0],
+                self._fast[0],
                 _move(batch, self.device, self.dtype),
                 self.taps if taps is None else taps,
             )
@@ -167,25 +192,30 @@ class Prefix:
     def measure(self, batch: Any) -> list[tuple[int, ...]]:
         """Return the shape of a row at each tap, by running ``batch`` through the plain stages."""
         stages = list(self.backbone.stages.values())[self.cut :]
+        plain = Fast(stages, self.backbone.classifier, [0.0] * len(stages))
         with running():
-            rows = self._run(stages, self.backbone.classifier, batch, self.taps)
+            rows = self._run(plain, batch, self.taps)
         return [tuple(r.shape[1:]) for r in rows]
 
+    @property
+    def is_small(self) -> bool:
+        """True if each stage computes with one thread of a CPU; False before the first batch."""
+        works = [fast.work for fast in self._fast if self.device.type == "cpu"]
+        return bool(works) and all(work * self.batch_size < SMALL for work in works[0])
+
     @torch.inference_mode()
-    def _run(
-        self,
-        stages: list[nn.Module],
-        classifier: nn.Module | None,
-        x: Any,
-        taps: Sequence[Tap],
-    ) -> list[Tensor]:
+    def _run(self, fast: Fast, x: Any, taps: Sequence[Tap]) -> list[Tensor]:
         leaving: dict[Tap, Tensor] = {}
         last = max(tap.cut for tap in taps)
-        for done, stage in enumerate(stages[: last - self.cut], start=self.cut + 1):
-            x = stage(x)
-            for tap in taps:
-                if tap.cut == done:
-                    leaving[tap] = self._reduce(x, tap.reduce, classifier)
+        chain = zip(fast.stages, fast.work, strict=True)
+        for done, (stage, work) in enumerate(chain, start=self.cut + 1):
+            if done > last:
+                break
+            with computing_threads(1 if work * self.batch_size < SMALL else None):
+                x = stage(x)
+                for tap in taps:
+                    if tap.cut == done:
+                        leaving[tap] = self._reduce(x, tap.reduce, fast.classifier)
         return [leaving[tap] for tap in taps]
 
     def _reduce(self, x: Any, reduce: str | None, classifier: nn.Module | None) -> Any:
@@ -198,32 +228,48 @@ class Prefix:
             _at_least_float32(x), reduce, self.backbone.layout, self.backbone.n_prefix_tokens
         )
 
-    def _prepare(self, batch: Any) -> tuple[list[nn.Module], nn.Module | None]:
+    def _prepare(self, batch: Any) -> Fast:
         """Return copies of stages and classifier, fused, in channels-last memory, on the device."""
         plain = list(self.backbone.stages.values())
         plain = plain[self.cut : max(tap.cut for tap in self.taps)]
-        stages = _fused(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
-        classifier = deepcopy(self.backbone.classifier)
-        for module in (*stages, classifier):
-            if module is not None:
-                module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
-        return stages, classifier
+        with running(self.device, n_threads=1):
+            if isinstance(batch, Tensor):
+                stages, work = _fused(plain, batch, self.backbone.layout)
+            else:
+                stages, work = deepcopy(plain), [math.inf] * len(plain)
+            classifier = deepcopy(self.backbone.classifier)
+            for module in (*stages, classifier):
+                if module is not None:
+                    module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+        return Fast(stages, classifier, work)
 
 
 @torch.no_grad()
-def _fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
+def _fused(
+    plain: list[nn.Module], batch: Tensor, layout: str
+) -> tuple[list[nn.Module], list[float]]:
     """Copy the stages, each with fused batch norm if two random inputs show that nothing changes.
 
     A copy depends on the stage and on the shape of its input alone: a row has the same bits
-    whatever other taps there are, and wherever the prefix begins.
+    whatever other taps there are, and wherever the prefix begins.  The second result is the work of
+    each stage.
     """
     floats = next((p.dtype for stage in plain for p in stage.parameters()), torch.float32)
-    x, stages = batch, []
+    x, stages, work = batch, [], []
     for stage in plain:
         rows = example_rows(x.shape[1:], floats if x.is_floating_point() else x.dtype)
         stages.append(fuse_conv_bn(stage, rows, TOLERANCE))
         x = stage(rows)
-    return stages
+        work.append(_estimate_work(stage, x, layout))
+    return stages, work
+
+
+def _estimate_work(stage: nn.Module, output: Any, layout: str) -> float:
+    """Return about how many pairs of numbers a stage multiplies for one row."""
+    if not isinstance(output, Tensor):
+        return math.inf
+    n_weights = sum(p.numel() for p in stage.parameters() if p.ndim > 1)
+    return float(n_weights * positions(output, layout).shape[2])
 
 
 def spare_taps(n_stages: int, taps: Sequence[Tap], cache: Any) -> list[Tap]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.threads import map_ahead
+from .._support.threads import map_ahead, n_threads
 from .._support.validation import check_choice, first_ten
 from ..cache import ActivationCache
 from ..exceptions import DecodeError
@@ -24,6 +24,9 @@ ROWS_NAN = ("decode_error='warn' makes their rows NaN.", "Their rows are NaN.")
 LEFT_OUT = ("decode_error='warn' leaves them out.", "They are left out.")
 
 Progress = Callable[[int], object]
+
+# The positions of the items of a batch, and the batch.
+Batch = tuple[Sequence[int], Any]
 
 
 def run_frozen(
@@ -145,22 +148,58 @@ def _compute_from_items(
     failed: dict[int, DecodeError] = {}
     if not missing:
         return failed
-    preset, size = prefix.preset, prefix.batch_size
+    ahead = 2 * prefix.batch_size
     with (
-        closing(map_ahead(_decoder(sink), missing, n_jobs, ahead=2 * size)) as decoded,
+        closing(map_ahead(_decoder(sink), missing, n_jobs, ahead)) as decoded,
         sink.writer(cut=0) as writer,
     ):
         remaining = _still_missing(sink, decoded, progress)
-        while block := list(islice(remaining, size)):
-            good = [(index, row) for index, row in block if not isinstance(row, DecodeError)]
-            failed |= {index: row for index, row in block if isinstance(row, DecodeError)}
-            if failed and raising:
-                break
-            if good:
-                indices, rows = zip(*good, strict=True)
-                writer.write(indices, prefix(preset.collate(rows, size), writer.taps))
-            progress(len(block))
+        batches = _collate(prefix, remaining, failed, progress, raising)
+        for indices, outputs in _compute(prefix, batches, writer.taps):
+            writer.write(indices, outputs)
+            progress(len(indices))
     return failed
+
+
+def _collate(
+    prefix: Prefix,
+    decoded: Iterator[tuple[int, Any]],
+    failed: dict[int, DecodeError],
+    progress: Progress,
+    raising: bool,
+) -> Iterator[Batch]:
+    """Yield batches of decoded items, and add the errors of the others to ``failed``."""
+    size = prefix.batch_size
+    while block := list(islice(decoded, size)):
+        good = [(index, row) for index, row in block if not isinstance(row, DecodeError)]
+        failed |= {index: row for index, row in block if isinstance(row, DecodeError)}
+        if failed and raising:
+            return
+        if good:
+            indices, rows = zip(*good, strict=True)
+            yield indices, prefix.preset.collate(rows, size)
+        if len(good) < len(block):
+            progress(len(block) - len(good))
+
+
+def _compute(
+    prefix: Prefix, batches: Iterator[Batch], taps: Sequence[Tap]
+) -> Iterator[tuple[Sequence[int], list[np.ndarray]]]:
+    """Yield the positions and the activations of each batch.
+
+    If each stage computes with one thread, several batches are computed at the same time.
+    """
+
+    def run(batch: Batch) -> tuple[Sequence[int], list[np.ndarray]]:
+        return batch[0], prefix(batch[1], taps)
+
+    yield from map(run, islice(batches, 1))
+    n = n_threads(None) if prefix.is_small else 1
+    if n == 1:
+        yield from map(run, batches)
+    else:
+        with closing(map_ahead(run, batches, n, ahead=n)) as results:
+            yield from results
 
 
 def _decoder(sink: InMemory | Cached) -> Callable[[int], tuple[int, Any]]:

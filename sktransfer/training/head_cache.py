@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .._support.hashing import described, hash_parts
 from .._support.plain import NotPlainError, to_plain
+from .._support.threads import n_threads
 from .._version import __version__
 from ..cache import ActivationCache, Blobs
 from ..tasks import Targets, Task
@@ -78,7 +79,7 @@ class SharedHeads:
         packages = (torch, sklearn, skorch, scipy, np)
         versions = [__version__, *(package.__version__ for package in packages)]
         # The last bits of a sum depend on the number of threads that compute it.
-        numerics = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+        numerics = [torch.backends.cpu.get_cpu_capability(), n_threads(None)]
         numerics += [str(settings.numerics.dtype), torch.get_float32_matmul_precision()]
         data = _hash_rows(rows)
         self._exact = json.dumps(["exact head", versions, numerics, seed, data, exact])

@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from .._support.random import seeded_globals
+from .._support.threads import count_processors, solving_threads
 from ..backbones import Backbone
 from ..tasks import Targets, Task, build_head, set_linear
 from .head_cache import SharedHeads
 from .settings import FitSettings
 from .standardisation import compute_moments
 from .tail import Tail
+
+# A linear model with fewer products of a feature and a coefficient is solved with one thread: each
+# of its steps takes about a millisecond, and would wait for threads of a busy processor.
+SMALL = 3e7
 
 
 def build_tail(
@@ -59,6 +64,8 @@ def build_tail(
     def solve() -> tuple[np.ndarray, np.ndarray]:
         return task.exact_head(model, (features - mean) / scale, targets)
 
-    with seeded_globals(seed):  # a solver may draw random numbers
+    is_small = features.size * task.n_outputs < SMALL
+    # A solver may draw random numbers; while it has the global generators, no other fit solves.
+    with seeded_globals(seed), solving_threads(1 if is_small else count_processors()):
         set_linear(head, *shared.load_or_solve(solve))
     return tail

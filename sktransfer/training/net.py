@@ -19,6 +19,7 @@ from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 
 from .._support.random import example_rows, rng_of, seed_of, seeded_globals
+from .._support.threads import computing_threads
 from ..backbones import fast_training, running, unpatched
 from ..exceptions import TrainingDivergedError
 from ..tasks import Task
@@ -391,6 +392,7 @@ def end_training(net: TailNet) -> None:
     net.device = "cpu"
 
 
+@computing_threads(1)
 def copy_weights(module: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the state of ``module`` on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}

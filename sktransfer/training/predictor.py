@@ -127,7 +127,7 @@ class Predictor:
         # alignment affect the last bits of a matrix product.
         block = torch.zeros(HEAD_ROWS, scaled.shape[1], dtype=torch.float64)
         outputs = []
-        with running(), torch.inference_mode():
+        with running(n_threads=1), torch.inference_mode():
             for start in range(0, len(scaled), HEAD_ROWS):
                 part = scaled[start : start + HEAD_ROWS]
                 block[: len(part)] = torch.from_numpy(part)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._support.plain import NotPlainError, to_plain
+from .._support.threads import computing_threads
 from .._support.validation import require
 from ..backbones import Backbone
 from ..exceptions import FreezeError
@@ -89,6 +90,7 @@ class Audit(Callback):
         self.rates_, self.trained_ = dict(state["rates"]), set(state["trained"])
 
 
+@computing_threads(1)
 def make_report(
     before: Weights,
     backbone: Backbone,

@@ -5,13 +5,105 @@ from contextlib import closing
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from sktransfer._support.threads import map_ahead, n_threads
+from sktransfer._support import threads
+from sktransfer._support.threads import (
+    computing_threads,
+    count_processors,
+    map_ahead,
+    n_threads,
+    solving_threads,
+)
 
 
-def test_none_stands_for_the_threads_of_torch(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    assert n_threads(None) == 7
+@pytest.fixture
+def four_threads(monkeypatch):
+    """Let torch compute with four threads, as on a machine with four processors."""
+    monkeypatch.setattr(threads, "count_processors", lambda: 4)
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(1)
+
+
+def in_another_thread(function):
+    found = []
+    other = threading.Thread(target=lambda: found.append(function()))
+    other.start()
+    other.join()
+    return found[0]
+
+
+def n_mkl_threads():
+    lines = torch.__config__.parallel_info().splitlines()
+    return [int(line.split(":")[1]) for line in lines if "mkl_get_max_threads" in line]
+
+
+def blas_threads():
+    return {
+        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+    }
+
+
+def test_none_stands_for_the_threads_of_torch(four_threads):
+    assert n_threads(None) == 4
+
+
+def test_none_stands_for_no_more_threads_than_processors(four_threads, monkeypatch):
+    monkeypatch.setattr(threads, "count_processors", lambda: 2)
+    assert n_threads(None) == 2
+
+
+def test_the_processors_of_a_process_can_be_limited(monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert count_processors() == n_threads(None) == n_threads(-1) == 1
+
+
+def test_torch_computes_with_no_more_threads_than_processors(four_threads, monkeypatch):
+    with computing_threads():
+        assert torch.get_num_threads() == 4
+    monkeypatch.setattr(threads, "count_processors", lambda: 2)
+    with computing_threads():
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 4
+
+
+def test_a_limit_never_adds_threads(four_threads):
+    with computing_threads(2), computing_threads(3):
+        assert torch.get_num_threads() == 2
+
+
+def test_a_limit_holds_for_one_thread_only(four_threads):
+    with computing_threads(1):
+        assert torch.get_num_threads() == 1
+        assert in_another_thread(torch.get_num_threads) == 4
+    assert in_another_thread(torch.get_num_threads) == torch.get_num_threads() == 4
+
+
+def test_a_limit_ends_with_an_error(four_threads):
+    with pytest.raises(KeyError), computing_threads(1):
+        raise KeyError
+    assert torch.get_num_threads() == 4
+
+
+def test_mkl_has_the_limit_of_torch(four_threads):
+    if not n_mkl_threads():
+        pytest.skip("needs a torch with MKL")
+    with computing_threads(1):
+        assert n_mkl_threads() == [1]
+        assert in_another_thread(n_mkl_threads) == [4]
+    assert n_mkl_threads() == [4]
+
+
+def test_linear_algebra_has_a_limit_while_a_model_is_solved():
+    with threadpool_limits(2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("needs libraries for linear algebra whose threads can be set")
+        with solving_threads(1):
+            assert blas_threads() == {1}
+        with solving_threads(8):
+            assert blas_threads() == {2}
+        assert blas_threads() == {2}
 
 
 @pytest.mark.parametrize("n_jobs", [1, 3])

@@ -2,31 +2,30 @@
 
 The head starts from the exact solution, so the loss falls little before it grows.  The good rates
 of a grid reach from the first one with at least half of the greatest fall of the training loss, to
-the last one whose loss on the test images is at most 5 % above the least.
+the last one whose accuracy on the test images is at most 0.05, about one standard error, below the
+greatest.
 """
 
 from zipfile import ZipFile
 
-import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
 from sktransfer import FineTuneClassifier, find_lr, load_image_folder, load_textures
 
-GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
 def find_good_rates(train, test, **parameters):
     """Return the first and the last good learning rate of the grid, from one fit for each."""
-    training, testing = [], []
+    losses, scores = [], []
     for rate in GRID:
         model = FineTuneClassifier(fine_tune_lr=rate, random_state=0, **parameters).fit(*train)
-        training.append(model.history_[-1]["train_loss"])
-        probabilities = model.predict_proba(test[0])[test[1][:, None] == model.classes_]
-        testing.append(-np.log(probabilities.clip(1e-7)).mean())
-    half = (training[0] + min(training)) / 2
-    first = next(rate for rate, loss in zip(GRID, training, strict=True) if loss <= half)
-    good = [rate for rate, loss in zip(GRID, testing, strict=True) if loss <= 1.05 * min(testing)]
+        losses.append(model.history_[-1]["train_loss"])
+        scores.append(model.score(*test))
+    half = (losses[0] + min(losses)) / 2
+    first = next(rate for rate, loss in zip(GRID, losses, strict=True) if loss <= half)
+    good = [rate for rate, score in zip(GRID, scores, strict=True) if score >= max(scores) - 0.05]
     return first, max(good)
 
 
@@ -34,7 +33,7 @@ def check_suggestions(train, test, seeds, max_epochs, **parameters):
     first, last = find_good_rates(train, test, max_epochs=max_epochs, **parameters)
     for seed in seeds:
         model = FineTuneClassifier(random_state=seed, **parameters)
-        assert min(first, last) / 3 < find_lr(model, *train).suggestion < 3 * last
+        assert first / 3 < find_lr(model, *train).suggestion < 3 * last
 
 
 def test_the_suggestion_for_textures_is_near_the_best_learning_rates():
@@ -57,7 +56,7 @@ def test_the_suggestion_for_photos_is_near_the_best_learning_rates(
     X, X_test, y, y_test = train_test_split(
         photos.data,
         photos.labels,
-        train_size=100,
+        train_size=80,
         test_size=100,
         stratify=photos.labels,
         random_state=0,
@@ -66,4 +65,4 @@ def test_the_suggestion_for_photos_is_near_the_best_learning_rates(
     if backbone == "torchvision/mobilenet_v2":
         weights = shared / "weights" / "mobilenet_v2_imagenet.safetensors"
         how |= {"image_size": 96, "weights": weights}
-    check_suggestions((X, y), (X_test, y_test), [0, 1, 2, 3], max_epochs=6, **how)
+    check_suggestions((X, y), (X_test, y_test), [0, 1], max_epochs=6, **how)
