@@ -29,7 +29,7 @@ DIVERGED = 4.0
 MOMENTUM = 0.8
 
 # Losses are smoothed over the steps whose learning rates differ by at most this factor.
-SPAN = 3.0
+SPAN = 10.0
 
 # The loss falls or grows only if it changes by more than this multiple of its noise.  Of curves of
 # pure noise, less than 2 % do with 10 steps, and less than 0.1 % with 60.

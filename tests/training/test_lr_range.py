@@ -11,13 +11,13 @@ RATES = np.geomspace(1e-6, 1, 60)
 
 
 def falling_curve(rates=RATES, best=1e-3, fall=0.1):
-    """Return a loss near 1 that falls up to the learning rate ``best``, and then grows."""
-    return 1 - fall * np.minimum(rates / best, 1) ** 0.7 + np.clip(rates / best - 2, 0, None) ** 1.5
+    """Return a loss near 1 that falls up to the learning rate ``best``, and then grows to 4."""
+    return 1 - fall * np.minimum(rates / best, 1) ** 0.7 + np.clip(rates / best - 3, 0, 3)
 
 
 def rising_curve(rates=RATES, start=1e-2):
     """Return a loss of 1 that grows from the learning rate ``start`` on."""
-    return 1 + np.clip(rates / start - 1, 0, 30)
+    return 1 + np.clip(rates / start - 1, 0, 3)
 
 
 def noise(scale, seed, n=60):
