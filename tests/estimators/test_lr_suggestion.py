@@ -56,13 +56,13 @@ def test_the_suggestion_for_photos_is_near_the_best_learning_rates(
     X, X_test, y, y_test = train_test_split(
         photos.data,
         photos.labels,
-        train_size=80,
-        test_size=100,
+        train_size=60,
+        test_size=60,
         stratify=photos.labels,
         random_state=0,
     )
     how = {"backbone": backbone, "image_size": 64}
     if backbone == "torchvision/mobilenet_v2":
         weights = shared / "weights" / "mobilenet_v2_imagenet.safetensors"
-        how |= {"image_size": 96, "weights": weights}
+        how["weights"] = weights
     check_suggestions((X, y), (X_test, y_test), [0, 1], max_epochs=6, **how)
