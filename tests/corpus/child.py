@@ -24,9 +24,9 @@ from PIL import Image
 from sktransfer import ImagePreset, PretrainedFeatureExtractor, check_images
 from sktransfer.exceptions import DecodeError
 
-# Bytes for the largest images, see docs/inputs.md, with a margin
-MEMORY = 3 * 2**30
-SECONDS, SECONDS_PER_MEGABYTE = 120, 3
+# Bytes for the largest images, see docs/inputs.md, and for two copies of all their pixels
+MEMORY = 5 * 2**30
+SECONDS, SECONDS_PER_MEGAPIXEL = 120, 5
 
 # Words of errors for files that Pillow decodes
 REFUSALS = ("decompression bomb", "must have pixels from", "JPEG 2000 file of", "has no pixels")
@@ -156,6 +156,13 @@ def result(truth: Expected, error: str) -> str:
     return "equal to Pillow's" if not error else "unreadable" if truth.error else "refused"
 
 
+def megapixels(path: str) -> float:
+    """Return the number of pixels that the header of a file names, in millions."""
+    with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        return image.width * image.height / 1e6
+    return 0
+
+
 def fitted_extractors() -> dict[str, PretrainedFeatureExtractor]:
     """Return an extractor for each value of ``decode_error``."""
     blank = [np.zeros((8, 8, 3), np.uint8)]
@@ -173,9 +180,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for line in sys.stdin:
         paths = json.loads(line)
-        n_bytes = sum(Path(path).stat().st_size for path in paths)
-        seconds = SECONDS + SECONDS_PER_MEGABYTE * n_bytes / 2**20
-        faulthandler.dump_traceback_later(seconds, exit=True)
+        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        more = SECONDS_PER_MEGAPIXEL * sum(map(megapixels, paths))
+        faulthandler.dump_traceback_later(SECONDS + more, exit=True)
         sys.stdout.write(json.dumps(examine(paths, extractors)) + "\n")
         sys.stdout.flush()
         faulthandler.cancel_dump_traceback_later()

@@ -35,10 +35,17 @@ def expected(data: bytes) -> Expected:
     """Decode the bytes of a file twice."""
     first, second = _decoded(data), _decoded(data)
     if first.pixels is not None and second.pixels is not None:
-        same = np.array_equal(first.pixels, second.pixels, equal_nan=True)
+        same = _equal(first.pixels, second.pixels)
     else:
         same = first.pixels is second.pixels
     return replace(first, is_defined=same and first.is_defined)
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Compare pixels row by row, because large images leave little memory."""
+    rows = zip(one, other, strict=False)
+    nan = one.dtype.kind == "f"
+    return one.shape == other.shape and all(np.array_equal(*r, equal_nan=nan) for r in rows)
 
 
 def _decoded(data: bytes) -> Expected:
