@@ -51,6 +51,13 @@ def test_the_suggestion_for_textures_is_near_the_best_learning_rates():
         ("flowers5", "builtin/mini"),
         ("hymenoptera/train", "builtin/mini"),
         ("hymenoptera/train", "torchvision/mobilenet_v2"),
+        pytest.param(
+            "flowers5",
+            "torchvision/mobilenet_v2",
+            marks=pytest.mark.xfail(
+                reason="suggests 9.2e-4 for 60 photos, where the last good rate of the grid is 3e-4"
+            ),
+        ),
     ],
 )
 def test_the_suggestion_for_photos_is_near_the_best_learning_rates(
