@@ -86,9 +86,9 @@ def load_image_folder(
 
     Notes
     -----
-    Links to folders are followed, except for those that lead to a folder that contains them, or to
-    the folder of another class.  In each class, a folder is listed once, however many links lead
-    to it.  No image is opened; use :func:`check_images` to find broken ones.
+    Links to folders are followed, except for those that lead to a folder that contains them, or
+    into the folder of another class.  In each class, a folder is listed once, however many links
+    lead to it.  No image is opened; use :func:`check_images` to find broken ones.
 
     Examples
     --------
@@ -141,12 +141,12 @@ def _class_folders(
     names = [path.name for path in outside.folders]
     _check_layout(folder, names, outside.images, classes or ())
     # A link must not bring the images of one class into another one.
-    tops = {path: identity(path) for path in outside.folders}
-    around, others = identity(folder), set(tops.values())
-    contents = {
-        path.name: look_deep(path, endings, {around} | (others - {own}))
-        for path, own in tops.items()
-    }
+    tops = {os.path.realpath(path): identity(path) for path in outside.folders}
+    contents = {}
+    for path in outside.folders:
+        others = {real: top for real, top in tops.items() if top != identity(path)}
+        seen = {identity(folder), *others.values()}
+        contents[path.name] = look_deep(path, endings, seen, others)
     if classes is None:
         _check_full(folder, contents)
         return contents, outside

@@ -49,10 +49,13 @@ def look(folder: Path, endings: Collection[str]) -> Found:
     return found
 
 
-def look_deep(top: Path, endings: Collection[str], seen: set[Identity]) -> Found:
+def look_deep(
+    top: Path, endings: Collection[str], seen: set[Identity], barred: Collection[str]
+) -> Found:
     """List the content of ``top`` and of all its subfolders, each real folder once.
 
-    ``seen`` holds the folders that are left out, and takes up those that are listed.
+    ``seen`` holds the folders that are left out, and takes up those that are listed.  Links into
+    the folders of ``barred``, which are real paths, are not followed.
     """
     total, stack, links = Found(), [top], deque[Path]()
     while stack or links:
@@ -69,7 +72,7 @@ def look_deep(top: Path, endings: Collection[str], seen: set[Identity]) -> Found
         total.links += found.links
         linked = set(found.links)
         stack += [inner for inner in reversed(found.folders) if inner not in linked]
-        links += [link for link in found.links if not _leads_up(link)]
+        links += [link for link in found.links if not _leads_away(link, barred)]
     if total.links:
         total.images.sort(key=_position)
         total.foreign.sort(key=_position)
@@ -82,9 +85,11 @@ def identity(folder: Path) -> Identity:
     return stat.st_dev, stat.st_ino
 
 
-def _leads_up(link: Path) -> bool:
-    """Return True for a link to a folder that contains it."""
-    return Path(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(link))
+def _leads_away(link: Path, barred: Collection[str]) -> bool:
+    """Return True for a link to a folder that contains it, or into a barred one."""
+    real = Path(os.path.realpath(link))
+    leads_up = Path(os.path.realpath(link.parent)).is_relative_to(real)
+    return leads_up or any(real.is_relative_to(folder) for folder in barred)
 
 
 def _position(path: Path) -> list[tuple[bool, str]]:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from sktransfer._support.tensors import DTYPES, TensorFile
+from sktransfer._support.tensors import TensorFile
 
-MOST = 10**6
+MOST = 2 * 10**6
 SMALL = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.arange(7), "empty": torch.empty(0, 9)}
 
 
@@ -47,11 +47,9 @@ def test_tensors_and_metadata_are_those_that_were_saved(path):
     assert read(path) == ({}, {})
 
 
-@pytest.mark.parametrize("name", DTYPES.values())
+@pytest.mark.parametrize("name", ["bool", "uint8", "int64", "float16", "bfloat16", "float64"])
 def test_a_tensor_of_each_type_is_read(path, name):
-    dtype = getattr(torch, name, None)
-    if dtype is None:
-        pytest.skip(f"this version of torch has no {name}")
+    dtype = getattr(torch, name)
     tensor = torch.arange(24, dtype=torch.uint8).view(torch.bool if name == "bool" else dtype)
     path.write_bytes(save({"x": tensor}))
     found = read(path)[1]["x"]
@@ -63,15 +61,8 @@ def test_a_file_that_is_cut_short_while_it_is_open_is_an_error(path):
     path.write_bytes(save({"x": torch.zeros(10**5), "y": torch.zeros(10)}))
     with path.open("rb") as file:
         opened = TensorFile(file, MOST)
-        entries = opened._entries
-
-        def cut():
-            found = list(entries())
-            os.truncate(path, 10**4)
-            return found
-
-        opened._entries = cut
-        with pytest.raises(ValueError, match="the file ends within 'x'; it may be incomplete"):
+        os.truncate(path, 10**4)
+        with pytest.raises(ValueError, match="it is damaged or incomplete: "):
             opened.read()
 
 
@@ -104,23 +95,24 @@ def test_a_file_that_does_not_begin_like_one_of_tensors_is_refused(path, content
 
 
 @pytest.mark.parametrize(
-    ("header", "n_bytes", "cause"),
+    ("header", "n_bytes"),
     [
-        ({"a": entry(0, 8)}, 7, "it has 7 bytes of tensors instead of 8"),
-        ({"a": entry(0, 8)}, 9, "it has 9 bytes of tensors instead of 8"),
-        ({"a": entry(0, 8), "b": entry(4, 12)}, 12, "'b' is not where its size requires"),
-        ({"a": entry(0, 8), "b": entry(12, 20)}, 20, "'b' is not where its size requires"),
-        ({"a": entry(8, 0)}, 8, "'a' is not where its size requires"),
-        ({"a": entry(0, 8, (2**40, 2**40))}, 8, "'a' is not where its size requires"),
-        ({"a": entry(0, 8, (-1, -2))}, 8, r"the shape of 'a' is \[-1, -2\]"),
-        ({"a": entry(0, 8, (2.0,))}, 8, r"the shape of 'a' is \[2.0\]"),
-        ({"a": entry(0, 8, dtype="F4")}, 8, "KeyError"),
-        ({"a": entry(0, 0, (0, 2**62, 2**62))}, 0, "RuntimeError"),
-        ({"a": entry(0, 0, (0, 2**80))}, 0, "Error"),
-        ({"a": {"shape": [1]}}, 0, "KeyError"),
-        ({"a": 1}, 0, "TypeError"),
+        ({"a": entry(0, 8)}, 7),
+        ({"a": entry(0, 8)}, 9),
+        ({"a": entry(0, 8), "b": entry(4, 12)}, 12),
+        ({"a": entry(0, 8), "b": entry(12, 20)}, 20),
+        ({"a": entry(8, 0)}, 8),
+        ({"a": entry(0, 8, (2**40, 2**40))}, 8),
+        ({"a": entry(0, 8, (-1, -2))}, 8),
+        ({"a": entry(0, 8, (2.0,))}, 8),
+        ({"a": entry(0, 8, dtype="F4")}, 8),
+        ({"a": entry(0, 0, (0, 2**62, 2**62))}, 0),
+        ({"a": entry(0, 0, (0, 2**80))}, 0),
+        ({"a": {"shape": [1]}}, 0),
+        ({"a": 1}, 0),
+        ({f"a{n}": entry(0, 0, (0,)) for n in range(10_000)}, 64),
     ],
 )
-def test_a_header_that_does_not_fit_the_file_is_refused(path, header, n_bytes, cause):
-    with pytest.raises(ValueError, match=f"its header describes no tensors: .*{cause}"):
+def test_a_header_that_does_not_fit_the_file_is_refused(path, header, n_bytes):
+    with pytest.raises(ValueError, match="it is damaged or incomplete: "):
         read(written(path, header, n_bytes))

@@ -33,6 +33,17 @@ def test_a_link_upwards_or_to_another_class_is_not_followed(folder, target):
     assert image_table(folder)["label"].tolist() == ["ants", "bees"]
 
 
+@pytest.mark.parametrize("target", ["../bees/queens", "../../store/in/deep"])
+def test_a_link_into_a_subfolder_of_another_class_is_not_followed(folder, target):
+    for queens in (folder / "bees/queens", folder.parent / "store/in/deep"):
+        queens.mkdir()
+        (queens / "5.jpg").touch()
+    (folder / "wasps").symlink_to("../store/in")
+    (folder / "ants/more").symlink_to(target)
+    bees = ["bees/2.jpg", "bees/queens/5.jpg"]
+    assert found(folder) == ["ants/1.jpg", *bees, "wasps/4.jpg", "wasps/deep/5.jpg"]
+
+
 def test_a_link_to_another_folder_is_followed(folder):
     (folder / "ants/more").symlink_to("../../store")
     assert found(folder) == ["ants/1.jpg", "ants/more/3.jpg", "ants/more/in/4.jpg", "bees/2.jpg"]
