@@ -19,6 +19,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from io import FileIO
 from math import prod
@@ -56,9 +57,6 @@ SMALL_BYTES = 2**20
 SHARD_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 
 Like = tuple[tuple[int, ...], np.dtype]  # shape and type of one row
-
-# The rows of each file that this process has found whole, and the time stamp of the file then.
-_checked: dict[Path, tuple[int, np.ndarray]] = {}
 
 
 class Shard:
@@ -193,21 +191,22 @@ class Shard:
     def is_whole(self, rows: np.ndarray) -> bool:
         """Return whether each of ``rows`` is as it was written.
 
-        A process reads every row once for this.
+        A process reads every row once for this.  Other threads may change ``checked`` meanwhile,
+        so the result depends on the comparisons made here.
 
         Raises
         ------
         OSError, TornShardError
             If the file has vanished, cannot be read, or has become too short.
         """
-        for part in self._blocks(rows[~self.opened().checked[rows]]):
-            self.checked[part] = self._compare(part, self.columns.rows[part])
-        return bool(self.checked[rows].all())
+        parts = self._blocks(rows[~self.opened().checked[rows]])
+        are_whole = [self._compare(part, self.columns.rows[part]) for part in parts]
+        return all(are_whole)
 
     def salvaged(self) -> Shard:
         """Return the rows that are whole as a shard in memory."""
         shape, dtype = self.like
-        self.checked[:] = False
+        self.checked = np.zeros(len(self), dtype=bool)  # not shared with other threads
         try:
             self.is_whole(np.arange(len(self)))
             rows = np.flatnonzero(self.checked)
@@ -231,8 +230,7 @@ class Shard:
                 continue
             self.checked[part] = False  # also if they cannot be read
             values = self.columns.rows[part]
-            self.checked[part] = self._compare(part, values)
-            if not self.checked[part].all():
+            if not self._compare(part, values):
                 raise TornShardError(self.path)
             out[to] = values
 
@@ -262,11 +260,11 @@ class Shard:
         step = max(1, BLOCK_BYTES // max(1, _row_bytes(self.like)))
         return (rows[start : start + step] for start in range(0, len(rows), step))
 
-    def _compare(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return whether the ``values`` of each of ``rows`` have its checksum."""
+    def _compare(self, rows: np.ndarray, values: np.ndarray) -> bool:
+        """Note which of ``rows`` have values with their checksum; return whether all have."""
         keys = self.columns.keys[rows]
-        are_equal: np.ndarray = keys["checksum"] == self._sums(keys, values)
-        return are_equal
+        self.checked[rows] = are_equal = keys["checksum"] == self._sums(keys, values)
+        return bool(are_equal.all())
 
     def _sums(self, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return the checksums of some rows, of which the keys and values are given.
@@ -307,18 +305,32 @@ class BadShards:
             self.lost.append(shard)
 
 
+@dataclass
+class _Checked:
+    """The rows of a file that this process has found whole, and its time stamp then."""
+
+    rows: np.ndarray
+    stamp: int | None = None
+
+
+@lru_cache(maxsize=4096)
+def _checked(path: Path, n: int) -> _Checked:  # noqa: ARG001 - a key
+    """Return the record of a file of ``n`` rows; those of files last used long ago are dropped."""
+    return _Checked(np.zeros(n, dtype=bool))
+
+
 def _mark_used(file: FileIO, path: Path, n: int) -> np.ndarray:
     """Renew the file's time stamp and return which of its ``n`` rows are known to be whole."""
-    stamp, whole = _checked.get(path, (None, np.zeros(n, dtype=bool)))
+    known = _checked(path, n)
     # Another stamp means that other processes have used the file, or that it has changed.
-    if stamp != os.fstat(file.fileno()).st_mtime_ns or len(whole) != n:
-        whole = np.zeros(n, dtype=bool)
+    if known.stamp != os.fstat(file.fileno()).st_mtime_ns:
+        known.rows = np.zeros(n, dtype=bool)
     # Finer than the stamps that the system gives, so that no later change has the same stamp.
     now = time.time_ns()
     with suppress(OSError):  # a read-only folder works too
         os.utime(file.fileno() if os.utime in os.supports_fd else path, ns=(now, now))
-    _checked[path] = os.fstat(file.fileno()).st_mtime_ns, whole
-    return whole
+    known.stamp = os.fstat(file.fileno()).st_mtime_ns
+    return known.rows
 
 
 @lru_cache(maxsize=256)

@@ -5,6 +5,8 @@ import gc
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -218,3 +220,44 @@ def test_a_digest_of_a_file_that_was_damaged_in_use_is_unknown(tmp_path):
         file.seek(content.index(bytes([95] * 16)))
         file.write(b"\0")
     assert memo.get(list(pairs)) == {key: pairs[key] for key in pairs if key[0] != 4}
+
+
+# Threads
+
+
+@pytest.mark.usefixtures("large")
+def test_rows_that_another_thread_reads_are_not_missing(folder, monkeypatch):
+    path, read_at = only_shard(folder), columns._read_at
+    in_read, is_over = threading.Event(), threading.Event()
+    first = ActivationCache(folder).table("prefix").rows(NAMES[:10])
+    other = threading.Thread(target=lambda: first[:])
+
+    def read_together(file, size, start):
+        if threading.current_thread() is other:  # reads until the lookup is over
+            in_read.set()
+            is_over.wait(60)
+        elif size == ROWS[10:].nbytes and other.ident is None:
+            other.start()
+            in_read.wait(60)
+        return read_at(file, size, start)
+
+    monkeypatch.setattr(columns, "_read_at", read_together)
+    missing = ActivationCache(folder).table("prefix").missing(NAMES)
+    is_over.set()
+    other.join()
+    assert missing == []
+    assert path.exists()
+
+
+@sizes
+def test_threads_that_share_a_cache_keep_its_files(folder, monkeypatch, small_bytes):
+    monkeypatch.setattr("sktransfer.cache.shard.SMALL_BYTES", small_bytes)
+    path = only_shard(folder)
+
+    def use(_):
+        table = ActivationCache(folder).table("prefix")
+        return table.missing(NAMES), (table.rows(NAMES)[:] == ROWS).all()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(result == ([], True) for result in pool.map(use, range(100)))
+    assert only_shard(folder) == path
