@@ -16,10 +16,11 @@ If this is not possible, :func:`check_process` computes with one thread, or rais
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -82,9 +83,24 @@ class Process:
     used_cuda: bool = False
 
 
+@dataclass
+class Fork(threading.local):
+    """The fork that this thread makes; several threads can fork at once.
+
+    Parameters
+    ----------
+    child : Process
+        The state of the child, whose pid is not known before the fork.
+    held : ExitStack
+        The locks that are held during the fork.  Only one fork at a time has them.
+    """
+
+    child: Process = field(default_factory=lambda: Process(0))
+    held: ExitStack = field(default_factory=ExitStack)
+
+
 _this = Process(os.getpid())
-_child = Process(0)  # the state of the next child, whose pid is not known before the fork
-_held = ExitStack()  # the locks that are held while the process forks
+_fork = Fork()
 
 
 def check_process(device: torch.device | None = None) -> None:
@@ -152,26 +168,30 @@ def has_lost_cuda() -> bool:
 
 
 def _before() -> None:
-    _held.enter_context(generators.held(PATIENCE))
-    _child.ran_networks = not _held.enter_context(networks.held(PATIENCE))
-    _child.used_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch does not annotate it
+    _fork.held.enter_context(generators.held(PATIENCE))
+    is_free = _fork.held.enter_context(networks.held(PATIENCE))
     # OpenMP cannot end threads that it has lost: it would wait for them.
     has_lost_threads = _this.lost_threads or _this.pid != os.getpid()
-    _child.lost_threads = has_lost_threads or not _close_pools()
+    _fork.child = Process(
+        0,
+        lost_threads=has_lost_threads or not _close_pools(),
+        ran_networks=_this.ran_networks or not is_free,
+        used_cuda=_this.used_cuda or torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]  # torch does not annotate it
+    )
 
 
 def _after_in_parent() -> None:
-    _held.close()
+    _fork.held.close()
 
 
 def _after_in_child() -> None:
-    _held.close()
+    global _this  # noqa: PLW0603 - the process is another one
+    _fork.held.close()
     for lock in (*LOCKS, *_renewed):
         lock.renew()
-    _this.ran_networks |= _child.ran_networks
-    _this.used_cuda |= _child.used_cuda
-    if not _child.lost_threads:  # otherwise check_process notices the new pid
-        _this.pid = os.getpid()
+    # If it lost threads, check_process notices the new pid.
+    pid = _this.pid if _fork.child.lost_threads else os.getpid()
+    _this = replace(_fork.child, pid=pid, lost_threads=_this.lost_threads)
 
 
 def _close_pools() -> bool:

@@ -27,14 +27,21 @@ class SharedLock:
     def __init__(self) -> None:
         self._changed = Condition()
         self._sharing: Counter[int] = Counter()  # thread -> how many times it shares the lock
-        self._alone: int | None = None  # the thread that has the lock alone, or waits for it
+        self._alone: int | None = None  # the thread that has the lock alone
+        self._n_waiting = 0  # the number of threads that wait until no other thread has the lock
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Wait until no other thread has the lock alone, and share it; a context manager."""
         me = get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: self._alone in (None, me) or self._sharing[me])
+            self._changed.wait_for(
+                lambda: (
+                    me == self._alone
+                    or self._sharing[me]
+                    or (self._alone is None and not self._n_waiting)
+                )
+            )
             self._sharing[me] += 1
         try:
             yield
@@ -45,14 +52,22 @@ class SharedLock:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait until no other thread has or shares the lock, and keep it; a context manager."""
+        """Wait until no other thread has or shares the lock, and keep it; a context manager.
+
+        Raises
+        ------
+        RuntimeError
+            If this thread shares the lock.  Two threads that did so would wait for each other.
+        """
         me = get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: self._alone in (None, me))
+            if self._sharing[me] and self._alone != me:
+                raise RuntimeError(
+                    "A thread that shares a lock cannot have it alone: end sharing it first."
+                )
+            self._wait()
             outer, self._alone = self._alone, me
         try:
-            with self._changed:
-                self._changed.wait_for(lambda: not self._is_shared_by_others())
             yield
         finally:
             with self._changed:
@@ -67,18 +82,20 @@ class SharedLock:
         takes longer than ``seconds``.
         """
         with self._changed:
-            yield self._wait_alone(seconds)
-            self._changed.notify_all()
+            yield self._wait(seconds)
 
-    def _wait_alone(self, seconds: float) -> bool:
+    def _wait(self, seconds: float | None = None) -> bool:
+        """Wait until no other thread has or shares the lock; return False if it takes longer."""
         me = get_ident()
-        if not self._changed.wait_for(lambda: self._alone in (None, me), seconds):
-            return False
-        outer, self._alone = self._alone, me
+        self._n_waiting += 1
         try:
-            return self._changed.wait_for(lambda: not self._is_shared_by_others(), seconds)
+            return self._changed.wait_for(
+                lambda: self._alone in (None, me) and self._sharing.total() == self._sharing[me],
+                seconds,
+            )
         finally:
-            self._alone = outer
+            self._n_waiting -= 1
+            self._changed.notify_all()
 
     def renew(self) -> None:
         """Forget the other threads, which do not exist in a forked process."""
@@ -86,6 +103,4 @@ class SharedLock:
         self._changed = Condition()
         self._sharing = Counter({me: self._sharing[me]})
         self._alone = me if self._alone == me else None
-
-    def _is_shared_by_others(self) -> bool:
-        return self._sharing.total() > self._sharing[get_ident()]
+        self._n_waiting = 0

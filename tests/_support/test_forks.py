@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import sys
 import threading
 import time
@@ -68,7 +69,9 @@ def recorded(function, *arguments):
 def predict_in_child(how):
     """Predict in a child after two threads computed in the parent (in a program of its own)."""
     X, y = coloured_photos(n_each=12)
-    model = FineTuneClassifier(tiny_backbone, max_epochs=1, random_state=0).fit(X, y)
+    model = FineTuneClassifier(
+        tiny_backbone, max_epochs=1, lr_schedule="constant", random_state=0
+    ).fit(X, y)
     fork = os.fork
     if how == "C":
         fork = ctypes.PyDLL(None).fork
@@ -120,7 +123,9 @@ def test_each_way_to_a_network_checks_the_process(call, monkeypatch):
 def fork_while_a_thread_predicts():
     """Fork again and again (in a program of its own)."""
     X, y = coloured_photos(n_each=12)
-    model = FineTuneClassifier(tiny_backbone, max_epochs=1, random_state=0).fit(X, y)
+    model = FineTuneClassifier(
+        tiny_backbone, max_epochs=1, lr_schedule="constant", random_state=0
+    ).fit(X, y)
     expected = model.predict_proba(X)
     done = threading.Event()
 
@@ -143,13 +148,54 @@ def test_a_process_forks_while_other_threads_predict():
     run_program("from test_forks import *; fork_while_a_thread_predicts()", folder="_support")
 
 
+def fork_from_threads():
+    """Fork often in three threads at once (in a program of its own)."""
+    errors = []
+    sys.unraisablehook = lambda raised: errors.append(repr(raised.exc_value))
+    held = forks.generators.held
+
+    @contextmanager
+    def slowly_held(seconds):  # another thread begins to fork before this one has ended
+        with held(seconds) as is_free:
+            yield is_free
+        time.sleep(0.002)
+
+    forks.generators.held = slowly_held
+
+    def work():
+        for _ in range(50):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(60)
+                with forks.networks.shared(), seeded_globals(0):
+                    os._exit(0)
+            _, status = os.waitpid(pid, 0)
+            if status:
+                errors.append(f"a child ended with {status}")
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_threads_fork_at_once():
+    run_program("from test_forks import *; fork_from_threads()", folder="_support", seconds=100)
+
+
 def fork_while_a_thread_imports():
     """Fork while the first fit imports torch's compiler (in a program of its own)."""
     X, y = coloured_photos(n_each=6)
     forks.PATIENCE = 120.0
 
     def fit():
-        return FineTuneClassifier(tiny_backbone, max_epochs=1, random_state=0).fit(X, y).predict(X)
+        return (
+            FineTuneClassifier(tiny_backbone, max_epochs=1, lr_schedule="constant", random_state=0)
+            .fit(X, y)
+            .predict(X)
+        )
 
     thread = threading.Thread(target=fit)
     thread.start()

@@ -84,8 +84,9 @@ def test_a_waiting_thread_comes_before_those_that_begin_to_share(lock, start):
     leave_shared.set()
 
 
-@pytest.mark.parametrize("outer", ["shared", "alone"])
-@pytest.mark.parametrize("inner", ["shared", "alone"])
+@pytest.mark.parametrize(
+    ("outer", "inner"), [("shared", "shared"), ("alone", "shared"), ("alone", "alone")]
+)
 def test_a_thread_nests_a_lock(lock, start, outer, inner):
     with getattr(lock, outer)():
         with getattr(lock, inner)():
@@ -94,6 +95,14 @@ def test_a_thread_nests_a_lock(lock, start, outer, inner):
         assert not entered.wait(SOON)
     assert entered.wait(LATER)
     leave.set()
+
+
+def test_a_thread_that_shares_a_lock_cannot_have_it_alone(lock):
+    message = "A thread that shares a lock cannot have it alone: end sharing it first"
+    with lock.shared(), pytest.raises(RuntimeError, match=message), lock.alone():
+        pass
+    with lock.alone(), lock.shared(), lock.alone():
+        pass
 
 
 def test_an_error_frees_the_lock(lock, start):
@@ -120,6 +129,16 @@ def test_a_fork_waits_for_other_threads_for_a_limited_time(lock, start, context)
 def test_a_fork_does_not_wait_for_its_own_thread(lock, context):
     with getattr(lock, context)(), lock.held(LATER) as is_free:
         assert is_free
+
+
+def test_a_fork_does_not_wait_for_a_thread_that_waits(lock, start):
+    with lock.shared():
+        entered, leave = in_thread(start, lock.alone)
+        assert not entered.wait(SOON)
+        with lock.held(LATER) as is_free:
+            assert is_free
+    assert entered.wait(LATER)
+    leave.set()
 
 
 @pytest.mark.parametrize("context", ["shared", "alone"])
