@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from inspect import signature
 from typing import Any
@@ -168,9 +169,13 @@ def make_optimizer(
 
 @cache
 def _import_compiler() -> None:
-    """Make a first optimiser: torch then imports its compiler, 900 modules in a second or more."""
-    with importing():
-        SGD([nn.Parameter()], lr=0.1)
+    """Make a first optimiser: torch then imports its compiler, 900 modules in a second or more.
+
+    A thread does so.  The import leaves a cycle of objects that refer to the stack of its thread,
+    and so would keep the memory of the first fit.
+    """
+    with importing(), ThreadPoolExecutor(1) as pool:
+        pool.submit(SGD, [nn.Parameter()], lr=0.1).result()
 
 
 def check_optimizer(optimizer: Any) -> None:

@@ -1,6 +1,7 @@
 """A fit leaves the right state behind: on success, on errors, and on resumption."""
 
 import gc
+import sys
 import weakref
 from contextlib import contextmanager
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from helpers.fine_tuning import classifier
+from helpers.forked import run_program
 from helpers.killed import assert_same_fit, killed_after
-from helpers.tiny import tiny_stages
+from helpers.tiny import coloured_photos, tiny_stages
 from sklearn.datasets import load_digits
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from skorch.callbacks import Callback
@@ -77,6 +79,26 @@ def test_a_classifier_that_is_dropped_is_freed_without_the_collector(photos):
         assert reference() is None
     finally:
         gc.enable()
+
+
+def drop_first_fit():
+    """Drop the classifier of the first fit (in a program of its own)."""
+    X, y = coloured_photos(n_each=6)
+    model = FineTuneClassifier(
+        image_size=32, max_epochs=1, lr_schedule="constant", augment=None, random_state=0
+    )
+    gc.disable()
+    assert "torch._dynamo" not in sys.modules
+    model.fit(X, y)
+    assert "torch._dynamo" in sys.modules
+    parts = [model, model.backbone_, model.net_]
+    references = [weakref.ref(part) for part in parts]
+    del model, parts
+    assert [reference() for reference in references] == [None, None, None]
+
+
+def test_the_first_fit_of_a_process_is_freed_without_the_collector():
+    run_program("from test_fit_state import *; drop_first_fit()", folder="estimators")
 
 
 @pytest.mark.parametrize("value", ["foo", 0, -1, 2.5, None, True])
