@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 
 from sktransfer import load_textures
 
-train, test = load_textures("train"), load_textures("test", n_per_class=20)
+train, test = load_textures("train"), load_textures("test")
 print(train.data.shape, train.labels[:3])
 
 figure, axes = plt.subplots(2, 5, figsize=(8, 3.6), layout="constrained")
@@ -39,7 +39,7 @@ from sklearn.preprocessing import StandardScaler
 
 pixels = LogisticRegression(max_iter=1000)
 pixels.fit(train.data.reshape(100, -1)[:, ::16] / 255, train.labels)
-accuracies = {"raw pixels": pixels.score(test.data.reshape(200, -1)[:, ::16] / 255, test.labels)}
+accuracies = {"raw pixels": pixels.score(test.data.reshape(100, -1)[:, ::16] / 255, test.labels)}
 
 # %%
 # Features of a frozen network
@@ -59,12 +59,11 @@ accuracies["frozen features"] = probe.score(test.data, test.labels)
 # -----------
 #
 # ``fit`` starts from the same linear model, and then trains the whole network with a low learning
-# rate.  A hundred photos make only four steps in an epoch, so 20 epochs are better than the default
-# of 6.
+# rate.
 
 from sktransfer import FineTuneClassifier
 
-model = FineTuneClassifier(fine_tune_lr=1e-3, max_epochs=20, random_state=0)
+model = FineTuneClassifier(random_state=0)
 model.fit(train.data, train.labels)
 accuracies["fine-tuned network"] = model.score(test.data, test.labels)
 
