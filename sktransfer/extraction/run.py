@@ -198,7 +198,7 @@ def _compute(
     if n == 1:
         yield from map(run, batches)
     else:
-        with closing(map_ahead(run, batches, n, ahead=n)) as results:
+        with closing(map_ahead(run, batches, None, ahead=n)) as results:
             yield from results
 
 
