@@ -75,6 +75,20 @@ class SharedLock:
                 self._changed.notify_all()
 
     @contextmanager
+    def released(self) -> Iterator[None]:
+        """Leave the lock, which this thread has alone, to others for a while; a context manager."""
+        me = get_ident()
+        with self._changed:
+            self._alone = None
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._wait()
+                self._alone = me
+
+    @contextmanager
     def held(self, seconds: float) -> Iterator[bool]:
         """Keep the state of the lock while the process forks; a context manager.
 

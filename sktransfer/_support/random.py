@@ -7,6 +7,7 @@ only draw from the global generators uses :func:`seeded_globals`, which restores
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
@@ -20,6 +21,21 @@ from .locks import SharedLock
 
 # One thread at a time has the global generators.
 generators = SharedLock()
+
+
+class Outer(threading.local):
+    """The states that this thread restores at the end of :func:`seeded_globals`, outermost first.
+
+    Parameters
+    ----------
+    states : list of tuple
+    """
+
+    def __init__(self) -> None:
+        self.states: list[tuple[Any, ...]] = []
+
+
+_outer = Outer()
 
 
 @contextmanager
@@ -44,7 +60,7 @@ def seeded_globals(seed: int) -> Iterator[None]:
     True
     """
     with generators.alone():
-        states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - users draw from it
+        _outer.states.append(_get_states())
         try:
             # torch.manual_seed would also seed every accelerator.
             torch.default_generator.manual_seed(seed)
@@ -52,9 +68,40 @@ def seeded_globals(seed: int) -> Iterator[None]:
             random.seed(seed)
             yield
         finally:
-            torch.set_rng_state(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002 - users draw from it
-            random.setstate(states[2])
+            _set_states(_outer.states.pop())
+
+
+@contextmanager
+def released_globals() -> Iterator[None]:
+    """Leave the generators to other threads for a while; a context manager.
+
+    It is for long work without random numbers within :func:`seeded_globals`, such as a download.
+    Meanwhile the generators have the state of before, and at the end that of the start of this
+    context.  Without :func:`seeded_globals` it does nothing.
+    """
+    outer, _outer.states = _outer.states, []
+    if not outer:
+        yield
+        return
+    seeded = _get_states()
+    _set_states(outer[0])
+    try:
+        with generators.released():
+            yield
+    finally:
+        # Other threads may have drawn from the generators.
+        _outer.states = [_get_states(), *outer[1:]]
+        _set_states(seeded)
+
+
+def _get_states() -> tuple[Any, ...]:
+    return torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - users draw from it
+
+
+def _set_states(states: tuple[Any, ...]) -> None:
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002 - users draw from it
+    random.setstate(states[2])
 
 
 def seed_of(*words: Any) -> int:

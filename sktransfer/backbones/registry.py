@@ -80,6 +80,13 @@ def get_backbone(
     TypeError
         If a factory returns something other than a Backbone.
 
+    Notes
+    -----
+    Random weights are drawn from the global generators, which one thread at a time can have.  So
+    while one thread builds a network, other threads wait before their next step of training.  They
+    do not wait while it reads or downloads weights with ``sktransfer.backbones.read_weights``, as
+    the providers of this package do, but they wait for all other work of a factory.
+
     Examples
     --------
     >>> from sktransfer import get_backbone

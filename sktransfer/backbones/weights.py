@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._support.random import released_globals
 from .._support.text import printable
 from .._support.validation import first_ten
 from ..data import input_info
@@ -121,6 +122,7 @@ def weights_info(
     return info
 
 
+@released_globals()
 def read_weights(path: str | os.PathLike[str], sha256_prefix: str | None = None) -> WeightsFile:
     """Read the tensors and the metadata of a file, without running code from it.
 
@@ -198,14 +200,15 @@ def read_download(fetch: Callable[[bool], tuple[Path, str | None]]) -> WeightsFi
     ValueError
         If the file cannot be read.
     """
-    path, sha256_prefix = fetch(False)
-    try:
+    with released_globals():
+        path, sha256_prefix = fetch(False)
+        try:
+            return read_weights(path, sha256_prefix)
+        except DamagedWeightsError:
+            path, sha256_prefix = fetch(True)
+            message = f"weights in {str(path)!r} were damaged, and have been downloaded again."
+            warnings.warn(message, UserWarning, stacklevel=2)
         return read_weights(path, sha256_prefix)
-    except DamagedWeightsError:
-        path, sha256_prefix = fetch(True)
-        message = f"weights in {str(path)!r} were damaged, and have been downloaded again."
-        warnings.warn(message, UserWarning, stacklevel=2)
-    return read_weights(path, sha256_prefix)
 
 
 def hash_content(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sktransfer._support.random import rng_of, seed_of, seeded_globals
+from sktransfer._support.random import released_globals, rng_of, seed_of, seeded_globals
 
 words = st.lists(st.integers(-(2**70), 2**70) | st.text(max_size=9) | st.binary(max_size=9))
 
@@ -81,6 +81,53 @@ def test_threads_do_not_draw_from_each_others_seeds():
     expected = [drawn(seed) for seed in range(40)]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(drawn, range(40))) == expected
+
+
+def test_other_threads_use_the_generators_while_this_one_releases_them():
+    def drawn():
+        with seeded_globals(0):
+            return draw()
+
+    with seeded_globals(0):
+        expected = [draw(), draw()]
+    before = states()
+    with ThreadPoolExecutor(1) as pool, seeded_globals(1), seeded_globals(0):
+        first = draw()
+        with released_globals(), released_globals():
+            assert states() == before
+            assert pool.submit(drawn).result(20) == expected[0]
+            with seeded_globals(0):
+                assert draw() == expected[0]
+        waiting = pool.submit(drawn)
+        assert [first, draw()] == expected
+        with pytest.raises(TimeoutError):
+            waiting.result(0.05)
+    assert states() == before
+
+
+def test_draws_from_released_generators_are_kept():
+    before = states()
+    with seeded_globals(0), released_globals():
+        draw()
+        after = states()
+    assert before != after == states()
+
+
+def test_an_error_within_released_generators_restores_them():
+    before = states()
+    with seeded_globals(0):
+        seeded = states()
+        with pytest.raises(KeyError), released_globals():
+            raise KeyError
+        assert states() == seeded
+    assert states() == before
+
+
+def test_generators_that_are_not_seeded_can_be_released():
+    before = states()
+    with released_globals():
+        assert states() == before
+    assert states() == before
 
 
 @settings(derandomize=True)

@@ -11,7 +11,9 @@ import torch
 from helpers.tiny import tiny_backbone
 
 from sktransfer import get_backbone, list_backbones, register_provider
-from sktransfer.backbones import registry
+from sktransfer._support.random import seeded_globals
+from sktransfer.backbones import registry, tensor_files
+from sktransfer.backbones.providers import torchvision
 
 
 class Acme:
@@ -110,6 +112,29 @@ def test_random_weights_depend_on_the_seed_and_not_on_the_global_generator():
     other = get_backbone("torchvision/squeezenet1_1", weights=None, seed=1)
     assert first.fingerprint() == second.fingerprint() != other.fingerprint()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("address", "module", "name"),
+    [
+        ("builtin/mini", tensor_files, "read"),
+        ("torchvision/squeezenet1_1", torchvision, "download"),
+    ],
+)
+def test_other_threads_draw_while_weights_are_read(monkeypatch, address, module, name):
+    seeded = threading.Event()
+
+    def seed():
+        with seeded_globals(0):
+            seeded.set()
+
+    def read(*_args, **_options):
+        threading.Thread(target=seed, daemon=True).start()
+        raise OSError("others draw" if seeded.wait(20) else "others wait")
+
+    monkeypatch.setattr(module, name, read)
+    with pytest.raises(OSError, match="others draw"):
+        get_backbone(lambda: get_backbone(address))
 
 
 def test_random_weights_are_the_same_in_every_thread():
