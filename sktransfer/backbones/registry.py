@@ -227,7 +227,8 @@ def _catalogues() -> dict[str, list[str]]:
 def _provider(prefix: str) -> Provider:
     known = _providers()
     if prefix not in known:
-        raise ValueError(no_choice("provider", prefix, known))
+        remedy = " To search the names of all providers, use list_backbones(pattern=...)."
+        raise ValueError(no_choice("provider", prefix, known) + remedy)
     return known[prefix]()
 
 

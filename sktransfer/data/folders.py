@@ -81,8 +81,9 @@ def load_image_folder(
         If ``dir`` is not a folder.
     ValueError
         If it holds no class folders, images outside of them, a class without images or, with
-        ``classes``, a folder that is not one of them.  Also if class names differ only in upper
-        and lower case, or are those of the parts of a split, such as train and val.
+        ``classes``, a folder that is not one of them.  Without ``classes``, also if the only class
+        folder holds nothing but folders, as if it held the classes.  Also if class names differ
+        only in upper and lower case, or are those of the parts of a split, such as train and val.
 
     Notes
     -----
@@ -148,10 +149,26 @@ def _class_folders(
         seen = {identity(folder), *others.values()}
         contents[path.name] = look_deep(path, endings, seen, others)
     if classes is None:
+        _check_depth(folder, outside.folders, endings)
         _check_full(folder, contents)
         return contents, outside
     _check_among(folder, contents, classes)
     return {name: contents.get(name, Found()) for name in classes}, outside
+
+
+def _check_depth(folder: Path, classes: list[Path], endings: Collection[str]) -> None:
+    """Raise an error if the only class folder seems to hold the class folders."""
+    if len(classes) != 1:
+        return
+    inner = look(classes[0], endings)
+    if len(inner.folders) > 1 and not inner.images:
+        names = [repr(path.name) for path in inner.folders]
+        raise ValueError(
+            f"dir must hold one folder for each class; {str(folder)!r} holds one folder, which "
+            f"holds {len(names)} folders:\n{first_ten(names)}\nIf these are the classes, load "
+            f"{str(classes[0])!r}. If {classes[0].name!r} is a class, pass "
+            f"classes=[{classes[0].name!r}]."
+        )
 
 
 def _check_full(folder: Path, contents: dict[str, Found]) -> None:

@@ -12,10 +12,31 @@ from sklearn.utils.validation import assert_all_finite
 
 from .._support.validation import did_you_mean
 
+BINARIZE = (
+    "If items have several labels, pass columns of 0 and 1: "
+    "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+)
+
 
 def as_array(y: Any) -> Any:
-    """Convert ``y`` to an array, unless it has two axes: scikit-learn checks those."""
-    return y if len(getattr(y, "shape", ())) == 2 else np.asarray(y)
+    """Convert ``y`` to an array, unless it has two axes: scikit-learn checks those.
+
+    Raises
+    ------
+    ValueError
+        If ``y`` holds lists of names, or of several lengths.
+    """
+    try:
+        array = y if len(getattr(y, "shape", ())) == 2 else np.asarray(y)
+    except ValueError as error:  # lists of several lengths
+        raise ValueError(
+            f"y must have one label for each item; got lists of several lengths. {BINARIZE}"
+        ) from error
+    if is_matrix(array) and isinstance(np.asarray(array).flat[0], str):
+        raise ValueError(
+            f"y must have one label for each item; got {array.shape[1]} names for each. {BINARIZE}"
+        )
+    return array
 
 
 def is_matrix(y: Any) -> bool:
@@ -27,7 +48,13 @@ def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarr
     """Check labels, and return them as an array of shape (n_items,)."""
     labels: np.ndarray = column_or_1d(y, warn=warn)
     assert_all_finite(labels, input_name=name)
-    check_classification_targets(labels)
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} To predict numbers, use PretrainedFeatureExtractor and a regressor in a "
+            "pipeline."
+        ) from error
     if len(labels) != n_items:
         raise ValueError(
             f"{name} must have one label for each of {n_items} items; got {len(labels)}."

@@ -250,4 +250,5 @@ def _check_schedule(schedule: Schedule, n_steps: int) -> str:
     peak, reached = find_peak(schedule, MANY_STEPS), find_peak(schedule, n_steps)
     if reached >= REACHED * peak:
         return ""
-    return f"{n_steps} steps: the learning rate reaches {reached / peak:.0%} of its maximum"
+    steps = "1 step" if n_steps == 1 else f"{n_steps} steps"
+    return f"{steps}: the learning rate reaches {reached / peak:.0%} of its maximum"

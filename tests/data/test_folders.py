@@ -1,6 +1,7 @@
 """Folders and CSV files: paths and labels, what is skipped, and layouts that are refused."""
 
 import os
+import re
 import sys
 
 import numpy as np
@@ -182,6 +183,21 @@ def test_the_folders_of_a_split_are_refused(tmp_path, parts):
     )
     with pytest.raises(ValueError, match=message):
         load_image_folder(tmp_path)
+
+
+def test_a_folder_around_the_class_folders_is_refused(tmp_path):
+    write(tmp_path, "insects/ants/1.jpg", "insects/bees/2.jpg")
+    inner = re.escape(repr(str(tmp_path / "insects")))
+    with pytest.raises(ValueError, match=rf"2 folders:\n'ants'\n'bees'\n.*, load {inner}\."):
+        load_image_folder(tmp_path)
+    insects = load_image_folder(tmp_path, classes=["insects"])
+    assert insects.labels.tolist() == ["insects", "insects"]
+
+
+@pytest.mark.parametrize("name", ["insects/1.jpg", "insects/near/2.jpg"])
+def test_a_single_class_may_have_images_and_one_folder(tmp_path, name):
+    write(tmp_path, name)
+    assert load_image_folder(tmp_path).labels.tolist() == ["insects"]
 
 
 def test_a_class_may_be_called_train(tmp_path):

@@ -98,3 +98,25 @@ def test_a_missing_label_is_an_error_wherever_labels_are_used(method, missing):
     arguments = (y, 2) if method == "encode" else (task.classes[:2], y)
     with pytest.raises(ValueError, match=r"y must have a label for each item; 1 of 2 have none"):
         getattr(task, method)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("y", "cause"),
+    [
+        ([["ant", "red"], ["bee", "yellow"]], "got 2 names for each"),
+        (np.array([["ant", "red"], ["bee", "yellow"]]), "got 2 names for each"),
+        (np.array([["ant", "red"], ["bee", "yellow"]], dtype=object), "got 2 names for each"),
+        ([["ant"], ["bee", "yellow"]], "got lists of several lengths"),
+    ],
+    ids=["lists", "array", "objects", "ragged"],
+)
+def test_lists_of_names_are_an_error_that_names_the_binarizer(y, cause):
+    with pytest.raises(
+        ValueError, match=rf"{cause}\. .*MultiLabelBinarizer\(\)\.fit_transform\(y\)"
+    ):
+        find_classification(y, 2, "FineTuneClassifier")
+
+
+def test_numbers_to_predict_are_an_error_that_names_the_extractor():
+    with pytest.raises(ValueError, match="To predict numbers, use PretrainedFeatureExtractor"):
+        find_classification([0.5, 1.5], 2, "FineTuneClassifier")
