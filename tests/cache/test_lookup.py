@@ -1,4 +1,4 @@
-"""A digest is found in a time that does not depend on how many rows there are."""
+"""A digest is found without going through all digests of a shard."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
