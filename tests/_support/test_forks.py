@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from contextlib import contextmanager, suppress
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
@@ -215,7 +216,7 @@ def test_a_process_forks_while_another_thread_fits_for_the_first_time():
     [
         (naming.Image, "init", naming._replace_in_pillow.__wrapped__),
         (optim, "SGD", optim._import_compiler.__wrapped__),
-        (registry.EntryPoint, "load", lambda: registry._provider("builtin")),
+        (EntryPoint, "load", lambda: registry._imported(EntryPoint("a", "b", registry.GROUP))),
     ],
     ids=["formats of Pillow", "compiler of torch", "provider"],
 )
