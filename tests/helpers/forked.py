@@ -18,7 +18,9 @@ def run_program(source, *arguments, folder=".", seconds=280):
     After ``seconds`` it is killed with the processes that it forked, and the test fails.
     """
     # DeprecationWarning: Python 3.12 warns of every fork of a process with threads.
-    options = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
+    # The programs train for a few steps, of which one cycle needs more.
+    ignored = ["-W", "ignore:This process:DeprecationWarning", "-W", "ignore:The fine-tune phase"]
+    options = ["-W", "error", *ignored]
     paths = [str(TESTS.parent), str(TESTS), str(TESTS / folder), os.environ.get("PYTHONPATH", "")]
     variables = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
     process = subprocess.Popen(
