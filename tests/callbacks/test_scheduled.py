@@ -91,7 +91,7 @@ def test_progress_stays_between_0_and_1(step, n_steps):
     [
         (Scheduled("rate", Cosine()), ValueError, r"setting must be one of 'lr', .*; got 'rate'\."),
         (Scheduled("lr", "cosin"), ValueError, r"schedule must be one of .*mean 'cosine'\?"),
-        (Scheduled("lr", 0.5), TypeError, r"schedule must be a name, .*; got 0\.5\."),
+        (Scheduled("lr", 0.5), TypeError, r"schedule must be one of .*; got 0\.5\."),
         (GradualUnfreeze(0), ValueError, r"every must be an integer of at least 1; got 0\."),
         (GradualUnfreeze(cut=-1), ValueError, r"cut must be an integer of at least 0; got -1\."),
         (ModelEMA(1), ValueError, r"decay must be a number in \[0, 1\); got 1\."),
