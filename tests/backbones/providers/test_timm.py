@@ -174,7 +174,9 @@ def test_architectures_are_listed_without_and_with_each_tag():
 
 
 def test_a_misspelt_tag_is_an_error_that_suggests_the_nearest():
-    with pytest.raises(ValueError, match=r"no backbone 'resnet18.a1_in2k'. Did you mean 'timm/resnet18"):
+    with pytest.raises(
+        ValueError, match=r"no backbone 'resnet18.a1_in2k'. Did you mean 'timm/resnet18"
+    ):
         get_backbone("timm/resnet18.a1_in2k")
 
 
