@@ -11,7 +11,7 @@ PRINTED = {
     "columns.py": r"numbers +R2 -?\d\.\d\d\n(.|\n)*images and numbers +R2 0\.[89]\d",
     "displays.py": r"",
     "embeddings.py": r"\(150, 1024\) float32\n.*same material: (0\.9|1)",
-    "few_labels.py": r"new head on a frozen network +0\.\d{3}(.|\n)*12 epochs +0\.\d{3}",
+    "few_labels.py": r"linear probe +0\.\d{3}(.|\n)*12 epochs +0\.\d{3}",
     "fine_tune.py": r"(.|\n)*raw pixels +0\.[2-6]\d+\n.* +0\.9\d+\nfine-tuned network +0\.9\d+",
     "imbalance.py": r"(.|\n)*None +0\.\d{3}\nbalanced +0\.9\d+",
     "linear_probe.py": r"stem +0\.\d{3}(.|\n)*layer4 +(0\.9|1)",

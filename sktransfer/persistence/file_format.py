@@ -168,8 +168,9 @@ def _text_of(metadata: Mapping[str, str]) -> str:
 
 
 def _check_digests(tensors: Mapping[str, Tensor], digests: Mapping[str, str]) -> None:
-    wrong = [name for name in digests if name not in tensors]
-    wrong += [name for name in tensors if digest_of(tensors[name]) != digests.get(name)]
+    lost = digests.keys() - tensors.keys()
+    changed = {name for name in tensors if digest_of(tensors[name]) != digests.get(name)}
+    wrong = sorted(lost | changed)
     if wrong:
         raise ValueError(
             f"{len(wrong)} of its tensors have changed:\n{first_ten(wrong)}\n"

@@ -188,7 +188,7 @@ def test_the_folders_of_a_split_are_refused(tmp_path, parts):
 def test_a_folder_around_the_class_folders_is_refused(tmp_path):
     write(tmp_path, "insects/ants/1.jpg", "insects/bees/2.jpg")
     inner = re.escape(repr(str(tmp_path / "insects")))
-    with pytest.raises(ValueError, match=rf"2 folders:\n'ants'\n'bees'\n.*, load {inner}\."):
+    with pytest.raises(ValueError, match=rf"2 folders:\n  'ants'\n  'bees'\n.*, load {inner}\."):
         load_image_folder(tmp_path)
     insects = load_image_folder(tmp_path, classes=["insects"])
     assert insects.labels.tolist() == ["insects", "insects"]
