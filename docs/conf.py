@@ -99,12 +99,7 @@ GROUPED = ("FineTuneClassifier", "PretrainedFeatureExtractor")
 
 
 def group_parameters(
-    app: Any,  # noqa: ARG001 - Sphinx passes all six
-    what: str,  # noqa: ARG001
-    name: str,
-    obj: object,  # noqa: ARG001
-    options: object,  # noqa: ARG001
-    lines: list[str],
+    _app: Any, _what: str, name: str, _obj: object, _options: object, lines: list[str]
 ) -> None:
     """Divide the long list of parameters of an estimator, after numpydoc has made a field of it."""
     if name.rpartition(".")[2] not in GROUPED or ":Parameters:" not in lines:

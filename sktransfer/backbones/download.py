@@ -22,7 +22,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
-from .._support.files import REMEDIES, explained, remove_stale, temporary_name
+from .._support.files import REMEDIES, explained, open_whole, remove_stale
 from .._support.progress import open_bar
 from .._support.validation import check_choice
 
@@ -153,25 +153,21 @@ def _instructions(url: str, target: Path, address: str, tag: str | None) -> str:
 def _download_to(url: str, target: Path, sha256_prefix: str | None) -> None:
     """Download to a temporary file, check its hash, and rename it."""
     remove_stale(target.parent)
-    part = target.with_name(f"{temporary_name()}.tmp")
-    try:
-        with part.open("xb") as file:
-            digest = _receive(url, file, target.name)
+    with open_whole(target) as file:
+        digest = _receive(url, file, target.name)
         if not _begins_with(digest, sha256_prefix):
             raise OSError(
                 f"the sha256 of the download must begin with {sha256_prefix}; got {digest}. "
                 "The file was removed; a proxy may have answered instead of the server"
             )
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _has_hash(path: Path, sha256_prefix: str | None) -> bool:
     """Return True if the file is known to have the right hash."""
+    if sha256_prefix is None:
+        return False
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return sha256_prefix is not None and _begins_with(digest, sha256_prefix)
+        return _begins_with(hashlib.file_digest(file, "sha256").hexdigest(), sha256_prefix)
 
 
 def _begins_with(digest: str, sha256_prefix: str | None) -> bool:
