@@ -38,7 +38,8 @@ ORDER = {
     "memory device tensors",
     "schedules": "base cycles named",
     "data": "depths naming pictures decoding tables advice items image_sizes presets adaptation "
-    "variants augmentation digests walk folders image_check textures",
+    "variants augmentation digests walk folders image_check textures words tokenizers "
+    "tokenizer_files",
     "tasks": "targets base heads labels classification",
     "backbones": "summary backbone pooling network_lock download tensor_files weights filling "
     "registry fusion tracing export",
@@ -67,6 +68,7 @@ FENCES = {
     "rich": ["cli"],
     "tqdm": ["_support.progress"],
     "timm": ["backbones.providers.timm"],
+    "tokenizers": ["data.tokenizers"],
     "huggingface_hub": ["backbones.providers.timm"],
 }
 

@@ -9,6 +9,8 @@ from .image_sizes import ImageSizes
 from .items import Items
 from .presets import ImagePreset, Preset, example_batch, input_info
 from .textures import load_textures
+from .tokenizer_files import read_tokenizer, read_vocabulary
+from .tokenizers import JsonTokenizer, Tokenizer, WordPiece
 
 __all__ = [
     "TEST",
@@ -16,8 +18,11 @@ __all__ = [
     "ImagePreset",
     "ImageSizes",
     "Items",
+    "JsonTokenizer",
     "Preset",
+    "Tokenizer",
     "Views",
+    "WordPiece",
     "adapt",
     "check_augment",
     "check_images",
@@ -30,6 +35,8 @@ __all__ = [
     "input_info",
     "load_image_folder",
     "load_textures",
+    "read_tokenizer",
+    "read_vocabulary",
     "resolve_augment",
     "smallest_preset",
 ]
