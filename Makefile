@@ -9,9 +9,10 @@ MEASURED := $(filter-out $(QUALITY),$(wildcard benchmarks/[a-z]*.py))
 RESULTS := build/bench
 SOURCES := $(filter-out %/_report.py,$(shell find sktransfer -name '*.py') $(wildcard benchmarks/_*.py))
 INTEROP := .venv-interop
+OLDEST := .venv-oldest
 PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
-.PHONY: demo test test-slow test-faults test-corpus test-interop coverage lint format types bench-quick bench bench-quality wheel docs clean
+.PHONY: demo test test-slow test-oldest test-faults test-corpus test-interop coverage lint format types bench-quick bench bench-quality wheel docs clean
 
 demo: $(VENV)/.demo        ## set up, then run the demo
 	mkdir -p demo
@@ -22,6 +23,10 @@ test: $(VENV)/.test        ## set up, then every test but the slow ones
 
 test-slow: $(VENV)/.test   ## every registered network
 	$(PYTEST) -n auto -m slow
+
+# Old libraries call functions that the newest versions of their own dependencies deprecate.
+test-oldest: $(OLDEST)/.installed  ## the oldest versions of the dependencies that setup.cfg allows
+	$(OLDEST)/bin/python -m pytest tests -n auto -m "not slow" -W ignore::DeprecationWarning
 
 test-interop: $(INTEROP)/.installed  ## dask, ray, optuna and other libraries, in a separate environment
 	$(INTEROP)/bin/python -m pytest tests/interoperability
@@ -70,7 +75,7 @@ docs: $(VENV)/.docs        ## runs every example and one of their notebooks, and
 	$(BIN)/jupyter execute docs/auto_examples/linear_probe.ipynb
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(INTEROP) .venv-wheel build dist *.egg-info docs/auto_examples docs/generated
+	rm -rf $(VENV) $(BENCH) $(INTEROP) $(OLDEST) .venv-wheel build dist *.egg-info docs/auto_examples docs/generated
 
 # One stamp for each set of extras: they are installed again only if the package files change.
 $(VENV)/.demo: EXTRAS := demo
@@ -84,6 +89,15 @@ $(VENV)/.%: setup.cfg pyproject.toml
 $(INTEROP)/.installed: setup.cfg pyproject.toml
 	test -x $(INTEROP)/bin/python || $(PYTHON) -m venv $(INTEROP)
 	$(INTEROP)/bin/python -m pip install --editable ".[interop]"
+	touch $@
+
+# pip has no way to choose the oldest versions; uv has one. The tools of the tests are the newest.
+$(OLDEST)/.installed: setup.cfg pyproject.toml
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install uv
+	$(OLDEST)/bin/uv pip compile --quiet --resolution lowest-direct --python $(OLDEST)/bin/python \
+		--extra timm --extra text --extra demo --output-file $(OLDEST)/oldest.txt setup.cfg
+	$(OLDEST)/bin/python -m pip install --constraint $(OLDEST)/oldest.txt --editable ".[test]"
 	touch $@
 
 # The peers of the benchmarks and the package, in a separate environment.
