@@ -34,8 +34,8 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 
 # Inside a package, a module imports only from modules that stand before it.
 ORDER = {
-    "_support": "text plain validation processes files progress hashing locks random forks threads "
-    "memory device tensors",
+    "_support": "text warn plain validation processes files progress hashing locks random forks "
+    "threads memory device tensors",
     "schedules": "base cycles named",
     "data": "depths naming pictures decoding tables advice items image_sizes presets adaptation "
     "variants augmentation digests walk folders image_check textures words tokenizers "
@@ -197,6 +197,18 @@ def test_a_library_is_used_behind_its_fence_only(module):
         if not any(f"{module}.".startswith(f"{inside}.") for inside in FENCES[library])
     ]
     assert not strangers, f"{module} must not import {strangers}"
+
+
+def test_warnings_are_issued_in_one_place(module):
+    # Pillow's modules get a stand-in for the module `warnings`, which passes calls on
+    if module in ("_support.warn", "data.naming"):
+        return
+    called = {
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.Call)
+    }
+    assert not called & {"warnings.warn", "warnings.warn_explicit", "warn"}, "use _support.warn"
 
 
 @pytest.mark.parametrize(

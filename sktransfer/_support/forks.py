@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from threadpoolctl import ThreadpoolController
 
 from .locks import SharedLock
 from .random import generators
+from .warn import warn_user
 
 
 class Renewable(Protocol):
@@ -137,12 +137,10 @@ def check_process(device: torch.device | None = None) -> None:
             lock.renew()
         torch.set_num_threads(1)
         _this.pid, _this.lost_threads = pid, True
-        warnings.warn(
+        warn_user(
             f"torch computes with one thread in process {pid}, because the process was forked "
             "after its parent had started the threads of OpenMP: with several threads it would "
-            f"wait for ever. {ADVICE}",
-            UserWarning,
-            stacklevel=2,
+            f"wait for ever. {ADVICE}"
         )
 
 

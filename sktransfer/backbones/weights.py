@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +18,7 @@ from torch import Tensor
 from .._support.random import released_globals
 from .._support.text import printable
 from .._support.validation import first_ten
+from .._support.warn import warn_user
 from ..data import input_info
 from . import tensor_files
 from .download import LARGEST
@@ -207,7 +207,7 @@ def read_download(fetch: Callable[[bool], tuple[Path, str | None]]) -> WeightsFi
         except DamagedWeightsError:
             path, sha256_prefix = fetch(True)
             message = f"weights in {str(path)!r} were damaged, and have been downloaded again."
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn_user(message)
         return read_weights(path, sha256_prefix)
 
 

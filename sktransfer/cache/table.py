@@ -8,7 +8,6 @@ copies are right, and ``prune`` removes the second one.
 from __future__ import annotations
 
 import errno
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -18,6 +17,7 @@ import numpy as np
 
 from .._support.files import FULL, explained, find_files, remove_file, remove_stale
 from .._support.hashing import hash_parts
+from .._support.warn import warn_user
 from .columns import TornShardError
 from .folder import CacheFolder, make_folder, write_in
 from .rows import Rows, to_bfloat16
@@ -123,7 +123,7 @@ class Table:
             self._on = False
             if self._spare:
                 return
-            warnings.warn(self._cache.describe(error), UserWarning, stacklevel=2)
+            warn_user(self._cache.describe(error))
             self.store(digests, rows)
 
     def rows(self, digests: Sequence[bytes]) -> Rows:
@@ -181,11 +181,9 @@ class Table:
         """Warn, once, if rows that are in use had to be removed or could not be kept."""
         if not self._warned and any(shard.is_gone() for shard in self._shards):
             self._warned = True
-            warnings.warn(
+            warn_user(
                 f"max_bytes must be more than the rows of one run take; got "
-                f"{self._cache.max_bytes}. The next run computes some of them again.",
-                UserWarning,
-                stacklevel=4,
+                f"{self._cache.max_bytes}. The next run computes some of them again."
             )
 
     def _as_on_disk(self, digests: Sequence[bytes], rows: np.ndarray) -> np.ndarray:

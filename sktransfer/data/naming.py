@@ -21,6 +21,7 @@ from typing import Any
 from PIL import Image
 
 from .._support.forks import importing
+from .._support.warn import warn_user
 
 # Number of warnings that are remembered, so that each is shown once.
 REMEMBERED = 10_000
@@ -72,7 +73,7 @@ def named_warnings(item: Any) -> Iterator[None]:
 def _show(text: str) -> None:
     """Show a warning, even if the filters turn it into an error."""
     try:
-        warnings.warn(text, UserWarning, stacklevel=1)
+        warn_user(text)
     except UserWarning as warning:
         warnings.showwarning(warning, UserWarning, __file__, 0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
@@ -12,6 +11,7 @@ import numpy as np
 
 from .._support.threads import map_ahead, n_threads
 from .._support.validation import check_choice, first_ten
+from .._support.warn import warn_user
 from ..cache import ActivationCache
 from ..exceptions import DecodeError
 from .prefix import Prefix, Tap
@@ -89,7 +89,7 @@ def run_frozen(
         raise DecodeError(_sentence(failed, advice[0], name))
     failed = sink.all_failed(failed)
     if failed and decode_error == "warn":
-        warnings.warn(_sentence(failed, advice[1], name), UserWarning, stacklevel=2)
+        warn_user(_sentence(failed, advice[1], name))
     return sink.result(failed)
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from .._support.forks import check_process
+from .._support.warn import warn_user
 from ..cache import ActivationCache, check_cache
 from . import file_format
 from .description import JOBLIB, describe
@@ -68,12 +68,10 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     _verify(model, text, tensors)
     left_out = described["left out"]
     if left_out:
-        warnings.warn(
+        warn_user(
             f"Values that are not plain are left out of {str(path)!r}: {', '.join(left_out)}. "
             "Predictions do not need them; a loaded model has the default values of parameters. "
-            f"{JOBLIB}",
-            UserWarning,
-            stacklevel=2,
+            f"{JOBLIB}"
         )
     file_format.write(path, text, tensors)
 
@@ -132,11 +130,9 @@ def load(
     address = described["backbone"]["address"]
     changed = file_format.changed(address, described["versions"])
     if changed:
-        warnings.warn(
+        warn_user(
             f"{str(path)!r} was saved with other versions: {changed}. The last bits of its "
-            "predictions may differ.",
-            UserWarning,
-            stacklevel=2,
+            "predictions may differ."
         )
     try:
         with file_format.refused(path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
 from .._support.validation import did_you_mean
+from .._support.warn import warn_user
 
 BINARIZE = (
     "If items have several labels, pass columns of 0 and 1: "
@@ -82,13 +82,11 @@ def check_scored(labels: np.ndarray, classes: np.ndarray) -> None:
     if len(unknown) == len(set(labels.tolist())):
         check_known(labels, classes, "y")
     elif unknown:
-        warnings.warn(
+        warn_user(
             f"y contains labels that the classifier does not know, and their items count as "
             f"wrong: {_listed(unknown)}. It knows {_listed(classes.tolist())}."
             f"{_likely_cause(unknown, classes.tolist())} In cross-validation, a class may be "
-            "missing from the training part.",
-            UserWarning,
-            stacklevel=4,
+            "missing from the training part."
         )
 
 

@@ -13,7 +13,6 @@ import pickle
 import re
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +33,7 @@ from .._support.files import (
 from .._support.hashing import described, hash_parts
 from .._support.plain import keep_plain, to_plain
 from .._support.processes import TOKEN, is_alive, token
+from .._support.warn import warn_user
 from .._version import __version__
 from ..backbones import Backbone
 from ..cache import check_cache
@@ -97,11 +97,9 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except (OSError, BrokenSealError, RuntimeError, pickle.UnpicklingError) as error:
-            warnings.warn(
+            warn_user(
                 f"checkpoint must be a folder with files that fit wrote; {str(path)!r} cannot be "
-                f"used, so the fit starts from the beginning: {error}.",
-                UserWarning,
-                stacklevel=2,
+                f"used, so the fit starts from the beginning: {error}."
             )
             return None
 
@@ -171,11 +169,9 @@ class Checkpoint:
     def _warn(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            warn_user(
                 f"{error}. The fit continues. If it is killed, it can be resumed from the last "
-                "epoch that could be saved.",
-                UserWarning,
-                stacklevel=3,
+                "epoch that could be saved."
             )
 
 

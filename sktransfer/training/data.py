@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 from .._support.files import describe_temporary, temporary_folder
 from .._support.progress import progress_bar
 from .._support.validation import first_ten
+from .._support.warn import warn_user
 from ..backbones import Backbone
 from ..cache import ActivationCache
 from ..data import Items, Views, digest_or_none, resolve_augment
@@ -124,7 +124,7 @@ def open_fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCach
             folder = stack.enter_context(temporary_folder())
             cache = ActivationCache(folder, cuts=1)  # no other fit reads it
         except OSError as error:
-            warnings.warn(describe_temporary(error, error.filename), UserWarning, stacklevel=2)
+            warn_user(describe_temporary(error, error.filename))
         yield cache
 
 
@@ -133,11 +133,9 @@ def _warn_of_idle_cache(settings: FitSettings) -> None:
     if settings.cut:
         reason = "augment changes the images in every epoch"
         remedy = "Use augment=None, or fixed variants: augment=Views('light')"
-    warnings.warn(
+    warn_user(
         f"cache saves the first pass over the images only, and cannot make the epochs of this fit "
-        f"faster: {reason}. {remedy}, or cache=None.",
-        UserWarning,
-        stacklevel=2,
+        f"faster: {reason}. {remedy}, or cache=None."
     )
 
 

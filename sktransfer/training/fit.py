@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from .._support.plain import unpack_arrays
+from .._support.warn import warn_user
 from ..backbones import unpatched
 from ..tasks import Task
 from .early_stopping import KeepBest
@@ -182,12 +182,10 @@ def _run_phases(
         state = None  # only the first of these phases is resumed
         history = History([*history, *list_epochs(net)])
         if net.interrupted_:
-            warnings.warn(
+            warn_user(
                 f"Training was interrupted in epoch {len(history) + 1}: the model has the weights "
                 f"of the {'best complete epoch' if best else 'last step'}. In a search, the next "
-                "fit begins: press Ctrl-C again to stop the program.",
-                UserWarning,
-                stacklevel=2,
+                "fit begins: press Ctrl-C again to stop the program."
             )
         if net.interrupted_ or net.asked_to_stop_:
             break
@@ -196,11 +194,10 @@ def _run_phases(
 
 def _warn_of_few_steps(phase: Phase) -> None:
     epochs = "max_epochs" if phase.name == "fine-tune" else "freeze_epochs"
-    warnings.warn(
+    warn_user(
         f"The {phase.name} phase has only {phase.note}. Increase {epochs}, lower batch_size, or "
         "use lr_schedule='constant'.",
         ConvergenceWarning,
-        stacklevel=2,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from .._support.random import example_rows, rng_of, seed_of, seeded_globals
 from .._support.threads import computing_threads
+from .._support.warn import warn_user
 from ..backbones import fast_training, running, unpatched
 from ..exceptions import TrainingDivergedError
 from ..tasks import Task
@@ -276,12 +276,10 @@ class TailNet(ScorableNet):
         if n_rows <= 2:
             raise error
         self.max_rows_ = (n_rows + 1) // 2
-        warnings.warn(
+        warn_user(
             f"The device has no memory for batches of {n_rows} items. From now on, a batch is "
             f"processed in parts of at most {self.max_rows_}, and their gradients are added, so "
-            "batch_size stays the same.",
-            UserWarning,
-            stacklevel=2,
+            "batch_size stays the same."
         )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -11,6 +10,7 @@ from skorch.callbacks import Callback, Freezer, InputShapeSetter, LoadInitState,
 
 from .._support.hashing import described
 from .._support.plain import keep_plain, pack_arrays, unpack_arrays
+from .._support.warn import warn_user
 
 # Callbacks of skorch that cannot work in a fit, and the reason.
 REFUSED: dict[type[Callback], str] = {
@@ -177,12 +177,10 @@ def collect_callback_states(callbacks: Iterable[tuple[str, Any]]) -> dict[str, A
 def warn_of_loss(names: Collection[str], owner: str) -> None:
     """Warn that a checkpoint does not contain some values of ``owner``."""
     if names:
-        warnings.warn(
+        warn_user(
             "checkpoint saves only tensors, arrays and plain values; "
             f"{', '.join(sorted(names))} of {owner} will be lost if the fit is killed and resumed. "
-            "In a callback, define state_dict and load_state_dict.",
-            UserWarning,
-            stacklevel=2,
+            "In a callback, define state_dict and load_state_dict."
         )
 
 
