@@ -71,7 +71,9 @@ def demo(
     images: Annotated[
         Path | None, Option(help="Folder with a subfolder for each class, or with train/ and val/.")
     ] = None,
-    out: Annotated[Path, Option(help="File or folder for the plot.")] = Path(PICTURE),
+    out: Annotated[Path, Option(help="File or folder for the plot; a file is replaced.")] = Path(
+        PICTURE
+    ),
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
 ) -> None:
@@ -118,7 +120,9 @@ def backbones(
 @app.command(cls=Command)
 def fetch(
     address: Annotated[str, Argument(help="provider/model, as listed by `sktransfer backbones`.")],
-    to: Annotated[Path, Option(metavar="DIR", help="Folder for the file.")],
+    to: Annotated[
+        Path, Option(metavar="DIR", help="Folder for the file, which is replaced if it exists.")
+    ],
     weights: Annotated[str, Option(help="default or a tag.")] = "default",
 ) -> None:
     """Download the weights of a backbone, for a machine without internet access."""
@@ -134,7 +138,9 @@ def extract(
         Argument(metavar="FOLDER_OR_CSV", help="A folder of images, or a CSV file of paths."),
     ],
     *,
-    output: Annotated[Path, Option("--output", "-o", help="A .parquet or .npz file.")],
+    output: Annotated[
+        Path, Option("--output", "-o", help="A .parquet or .npz file; replaced if it exists.")
+    ],
     path_column: Annotated[str, Option(help="The column of paths in a CSV file.")] = "path",
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",

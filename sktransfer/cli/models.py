@@ -52,7 +52,9 @@ from .reports import print_fit, print_quality, print_skipped, shown
 def fit(
     source: Source,
     *,
-    output: Annotated[Path, Option("--output", "-o", help="File for the model.")],
+    output: Annotated[
+        Path, Option("--output", "-o", help="File for the model; replaced if it exists.")
+    ],
     label_column: LabelColumn = "label",
     path_column: PathColumn = "path",
     validation: Annotated[
@@ -132,7 +134,10 @@ def predict(
     ],
     *,
     output: Annotated[
-        Path | None, Option("--output", "-o", help="A .csv file, or - for CSV on stdout.")
+        Path | None,
+        Option(
+            "--output", "-o", help="A .csv file, replaced if it exists, or - for CSV on stdout."
+        ),
     ] = None,
     path_column: PathColumn = "path",
     n_jobs: Jobs = None,
@@ -199,7 +204,8 @@ def find_lr(
     source: Source,
     *,
     plot: Annotated[
-        Path | None, Option(metavar="FILE", help="File for a plot of the curve.")
+        Path | None,
+        Option(metavar="FILE", help="File for a plot of the curve; replaced if it exists."),
     ] = None,
     label_column: LabelColumn = "label",
     path_column: PathColumn = "path",

@@ -95,7 +95,8 @@ FineTuneLr = Annotated[
     ),
 ]
 Plots = Annotated[
-    Path | None, Option(metavar="DIR", help="Folder for plots as PNG files; it need not exist.")
+    Path | None,
+    Option(metavar="DIR", help="Folder for plots as PNG files, which are replaced if they exist."),
 ]
 
 

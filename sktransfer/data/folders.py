@@ -17,6 +17,7 @@ from sklearn.utils import Bunch
 
 from .._support.text import printable
 from .._support.validation import did_you_mean, first_ten, require
+from .._support.warn import warn_user
 from .walk import Found, identity, look, look_deep
 
 if TYPE_CHECKING:
@@ -85,6 +86,12 @@ def load_image_folder(
         folder holds nothing but folders, as if it held the classes.  Also if class names differ
         only in upper and lower case, or are those of the parts of a split, such as train and val.
 
+    Warns
+    -----
+    UserWarning
+        Without ``classes``, if all class folders hold folders of the same names, as the folders of
+        domains do: photos and sketches of the same classes.
+
     Notes
     -----
     Links to folders are followed, except for those that lead to a folder that contains them, or
@@ -151,6 +158,7 @@ def _class_folders(
     if classes is None:
         _check_depth(folder, outside.folders, endings)
         _check_full(folder, contents)
+        _warn_of_domains(folder, contents)
         return contents, outside
     _check_among(folder, contents, classes)
     return {name: contents.get(name, Found()) for name in classes}, outside
@@ -181,6 +189,28 @@ def _check_full(folder: Path, contents: dict[str, Found]) -> None:
             "To keep these classes, pass the names of all classes as classes=, such as "
             "target_names of the training images. To load other files, pass extensions=."
         )
+
+
+def _warn_of_domains(folder: Path, contents: dict[str, Found]) -> None:
+    """Warn if the folders seem to be domains, such as photos and sketches of the same classes."""
+    inner = [_folders_of(found.images, folder / name) for name, found in contents.items()]
+    shared = sorted(set.intersection(*inner))
+    if len(inner) > 1 and len(shared) > 1:
+        first = folder / next(iter(contents))
+        warn_user(
+            f"dir must hold one folder for each class; each of the {len(inner)} folders in "
+            f"{str(folder)!r} holds folders of the same names:\n"
+            f"{first_ten([repr(name) for name in shared])}\nIf these are the classes, load each "
+            f"folder by itself, such as {str(first)!r}. If they are not, pass the names of the "
+            f"classes, {', '.join(map(repr, list(contents)[:3]))}, ..., as classes=."
+        )
+
+
+def _folders_of(images: list[Path], top: Path) -> set[str]:
+    """Return the names of the folders of ``top`` that hold all its images, or an empty set."""
+    if images[0].parent == top:  # the images outside of these folders come first
+        return set()
+    return {folder.relative_to(top).parts[0] for folder in {image.parent for image in images}}
 
 
 def _check_among(folder: Path, contents: dict[str, Found], classes: list[str]) -> None:

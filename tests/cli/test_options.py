@@ -98,3 +98,26 @@ def test_the_help_names_the_options_that_install_the_completion(run):
     _, out, _ = run("--help")
     assert "--install-completion" in out
     assert "--show-completion" in out
+
+
+@pytest.mark.parametrize("command", ["fit", "predict", "evaluate", "extract", "find-lr", "fetch"])
+def test_the_help_states_that_files_are_replaced(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "300")
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert "replaced if" in out
+
+
+def test_a_model_that_exists_is_replaced(run, coloured, tmp_path):
+    output = tmp_path / "m"
+    output.write_text("an older model")
+    assert run("fit", coloured, "-o", output, *SMALL)[0] == 0
+    assert load(output).classes_.tolist() == ["ants", "bees"]
+
+
+def test_a_model_is_kept_if_the_fit_fails(run, coloured, tmp_path):
+    output = tmp_path / "m"
+    output.write_text("an older model")
+    (coloured / "ants" / "broken.png").touch()
+    assert run("fit", coloured, "-o", output, *SMALL)[0] == 1
+    assert output.read_text() == "an older model"

@@ -194,6 +194,33 @@ def test_a_folder_around_the_class_folders_is_refused(tmp_path):
     assert insects.labels.tolist() == ["insects", "insects"]
 
 
+def test_folders_of_the_same_classes_cause_a_warning(tmp_path):
+    domains = ["cartoon", "photo", "sketch"]
+    write(tmp_path, *(f"{domain}/{name}/1.jpg" for domain in domains for name in ("ants", "bees")))
+    write(tmp_path, "photo/moths/1.jpg")
+    cartoon = re.escape(repr(str(tmp_path / "cartoon")))
+    message = rf"each of the 3 folders .*\n  'ants'\n  'bees'\n.* such as {cartoon}\..* as classes="
+    with pytest.warns(UserWarning, match=message) as shown:
+        photos = load_image_folder(tmp_path)
+    assert photos.target_names.tolist() == domains
+    assert shown[0].filename == __file__
+    assert load_image_folder(tmp_path, classes=domains).labels.tolist() == photos.labels.tolist()
+    assert load_image_folder(tmp_path / "sketch").target_names.tolist() == ["ants", "bees"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ants/near/1.jpg", "ants/far/1.jpg", "bees/near/1.jpg", "bees/2.jpg"],
+        ["ants/near/1.jpg", "ants/far/1.jpg", "bees/near/1.jpg", "bees/north/1.jpg"],
+        ["ants/near/1.jpg", "ants/far/1.jpg", "bees/near/1.jpg", "bees/far/notes.txt"],
+    ],
+)
+def test_folders_inside_classes_cause_no_warning(tmp_path, names):
+    write(tmp_path, *names)
+    assert load_image_folder(tmp_path).target_names.tolist() == ["ants", "bees"]
+
+
 @pytest.mark.parametrize("name", ["insects/1.jpg", "insects/near/2.jpg"])
 def test_a_single_class_may_have_images_and_one_folder(tmp_path, name):
     write(tmp_path, name)
