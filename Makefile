@@ -67,7 +67,7 @@ $(RESULTS)/%.json: benchmarks/%.py $(SOURCES) $(BENCH)/.installed
 bench-quality: $(BENCH)/.installed  ## the quality of fine-tuning; takes hours
 	$(BENCH)/bin/python $(QUALITY)
 
-wheel: $(VENV)/.test       ## builds the wheel and tests it without the source tree
+wheel: $(VENV)/.test       ## builds the wheel, compares it with the source, and tests the installation
 	.ci/test-wheel $(BIN)/python
 
 docs: $(VENV)/.docs        ## runs every example and one of their notebooks, and builds the pages
@@ -91,13 +91,20 @@ $(INTEROP)/.installed: setup.cfg pyproject.toml
 	$(INTEROP)/bin/python -m pip install --editable ".[interop]"
 	touch $@
 
-# pip has no way to choose the oldest versions; uv has one. The tools of the tests are the newest.
+# pip has no way to choose the oldest versions; uv has one. The tools of the tests are the newest, except that
+# scikit-learn 1.7 does not know polars 2.
 $(OLDEST)/.installed: setup.cfg pyproject.toml
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install uv
+<<<<<<< HEAD
 	$(OLDEST)/bin/uv pip compile --quiet --resolution lowest-direct --python $(OLDEST)/bin/python \
 		--extra timm --extra text --extra demo --output-file $(OLDEST)/oldest.txt setup.cfg
 	$(OLDEST)/bin/python -m pip install --constraint $(OLDEST)/oldest.txt --editable ".[test]"
+=======
+	$(OLDEST)/bin/uv pip compile --quiet --upgrade --resolution lowest-direct --python $(OLDEST)/bin/python \
+		--extra timm --extra demo --output-file $(OLDEST)/oldest.txt setup.cfg
+	$(OLDEST)/bin/python -m pip install --constraint $(OLDEST)/oldest.txt "polars<2" --editable ".[test]"
+>>>>>>> a185971 (Complete the metadata, and test what an installation can break)
 	touch $@
 
 # The peers of the benchmarks and the package, in a separate environment.
