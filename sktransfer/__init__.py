@@ -14,6 +14,7 @@ _HOMES = {
     "MLPHead": "tasks",
     "PretrainedFeatureExtractor": "estimators",
     "SnapshotEnsemble": "estimators",
+    "TextPreset": "data",
     "Views": "data",
     "check_images": "data",
     "find_lr": "estimators",

@@ -15,6 +15,7 @@ from .backbones import register_provider as register_provider
 from .backbones import split as split
 from .cache import ActivationCache as ActivationCache
 from .data import ImagePreset as ImagePreset
+from .data import TextPreset as TextPreset
 from .data import Views as Views
 from .data import check_images as check_images
 from .data import load_image_folder as load_image_folder

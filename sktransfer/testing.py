@@ -12,7 +12,7 @@ from torch import Tensor
 from .backbones import Backbone
 from .data import example_batch
 
-NDIM = {"NCHW": 4, "NHWC": 4, "NLC": 3, "NC": 2}
+NDIM = {"NCHW": 4, "NHWC": 4, "NLC": 3, "NLM": 3, "NC": 2}
 
 
 def check_backbone(

@@ -37,16 +37,16 @@ ORDER = {
     "_support": "text warn plain validation processes files progress hashing locks random forks "
     "threads memory device tensors",
     "schedules": "base cycles named",
-    "data": "depths naming pictures decoding tables advice items image_sizes presets adaptation "
-    "variants augmentation digests walk folders image_check textures words tokenizers "
-    "tokenizer_files",
+    "data": "depths naming pictures decoding tables advice words tokenizers tokenizer_files items "
+    "texts lengths image_sizes presets text_preset adaptation variants augmentation digests walk "
+    "folders image_check textures",
     "tasks": "targets base heads labels classification",
     "backbones": "summary backbone pooling network_lock download tensor_files weights filling "
     "registry fusion tracing export",
     "cache": "columns shard rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",
-    "extraction": "prefix sinks run",
+    "extraction": "ragged prefix sinks run",
     "training": "user_callbacks optim tail standardisation parameters settings batches data "
     "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "
     "head_init predictor plan fit",

@@ -5,11 +5,12 @@ from .export import fetch
 from .filling import fill
 from .fusion import fast_training, fuse_conv_bn, unpatched
 from .network_lock import running
-from .pooling import check_pooling, pool, positions
+from .pooling import POOLINGS, check_pooling, pool, positions, resolve_pooling
 from .registry import Provider, get_backbone, list_backbones, register_provider
 from .weights import read_weights
 
 __all__ = [
+    "POOLINGS",
     "Backbone",
     "Provider",
     "check_pooling",
@@ -23,6 +24,7 @@ __all__ = [
     "positions",
     "read_weights",
     "register_provider",
+    "resolve_pooling",
     "running",
     "split",
     "unpatched",

@@ -31,9 +31,10 @@ class Backbone(nn.Module):
         Converts a raw item to the input of the first stage.
     classifier : Module or None, default=None
         The rest of the network after the stages: its pooling and its own head.
-    layout : {"NCHW", "NHWC", "NLC", "NC"}, default="NCHW"
+    layout : {"NCHW", "NHWC", "NLC", "NLM", "NC"}, default="NCHW"
         The layout of the stages' outputs: feature maps with channels first or last, a sequence of
-        tokens, or one vector for each item.
+        tokens, a sequence of tokens with a mask, or one vector for each item.  The mask is the last
+        channel: 1 for a token, 0 after the end of a text.
     n_prefix_tokens : int, default=0
         With ``layout="NLC"``, the number of leading tokens that are no positions, such as a class
         token.

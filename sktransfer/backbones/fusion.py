@@ -44,7 +44,8 @@ def fast_training(
     """
     with ExitStack() as stack:
         if device.type == "cpu":
-            stack.enter_context(fused_conv_bn(module, run))
+            if any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+                stack.enter_context(fused_conv_bn(module, run))
             if precision == torch.bfloat16:
                 stack.enter_context(depthwise_in_float32(module))
         yield

@@ -1,13 +1,16 @@
 """Turn items into the inputs of a network: checks, decoding, presets, augmentation, folders."""
 
-from .adaptation import adapt, smallest_preset
+from .adaptation import adapt, smallest_preset, warn_of_lost_parts
 from .augmentation import Views, check_augment, default_augment, resolve_augment
 from .digests import digest, digest_or_none, file_key
 from .folders import TEST, TRAIN, image_table, load_image_folder
 from .image_check import check_images
 from .image_sizes import ImageSizes
 from .items import Items
+from .lengths import by_length, has_lengths, lengths_of
 from .presets import ImagePreset, Preset, example_batch, input_info
+from .text_preset import TextPreset
+from .texts import Text
 from .textures import load_textures
 from .tokenizer_files import read_tokenizer, read_vocabulary
 from .tokenizers import JsonTokenizer, Tokenizer, WordPiece
@@ -20,10 +23,13 @@ __all__ = [
     "Items",
     "JsonTokenizer",
     "Preset",
+    "Text",
+    "TextPreset",
     "Tokenizer",
     "Views",
     "WordPiece",
     "adapt",
+    "by_length",
     "check_augment",
     "check_images",
     "default_augment",
@@ -31,12 +37,15 @@ __all__ = [
     "digest_or_none",
     "example_batch",
     "file_key",
+    "has_lengths",
     "image_table",
     "input_info",
+    "lengths_of",
     "load_image_folder",
     "load_textures",
     "read_tokenizer",
     "read_vocabulary",
     "resolve_augment",
     "smallest_preset",
+    "warn_of_lost_parts",
 ]

@@ -7,8 +7,10 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from .._support.validation import check_choice
+from .._support.warn import warn_user
 from .items import Items
 from .presets import ImagePreset, Preset
+from .text_preset import TextPreset
 
 
 def adapt(
@@ -16,6 +18,7 @@ def adapt(
     overrides: Any = None,
     image_size: int | None = None,
     image_shape: Sequence[int] | None = None,
+    max_length: int | None = None,
 ) -> Preset:
     """Return the preset of the weights, changed as the parameters of an estimator ask.
 
@@ -29,12 +32,14 @@ def adapt(
         Side of the square that the network sees, in pixels.
     image_shape : sequence of int or None, default=None
         Shape of an image in a table of flattened rows.
+    max_length : int or None, default=None
+        Maximum number of tokens of a text.
 
     Raises
     ------
     ValueError, TypeError
-        If an override does not suit the preset, or if ``image_size`` or ``image_shape`` is given
-        for a preset of other items than images.
+        If an override does not suit the preset, if ``image_size`` or ``image_shape`` is given for a
+        preset of other items than images, or ``max_length`` for one of other items than texts.
     """
     if isinstance(overrides, dict):
         preset = _replaced(preset, overrides)
@@ -49,6 +54,10 @@ def adapt(
     if image_shape is not None:
         shape: Any = tuple(image_shape) if isinstance(image_shape, list) else image_shape
         preset = replace(_image_preset("image_shape", shape, preset), image_shape=shape)
+    if max_length is not None:
+        if not isinstance(preset, TextPreset):
+            raise ValueError(_not_of("max_length", "texts", max_length, preset))
+        preset = replace(preset, max_length=max_length)
     return preset
 
 
@@ -70,11 +79,15 @@ def _replaced(preset: Any, overrides: dict[str, Any]) -> Any:
 def _image_preset(name: str, value: Any, preset: Any) -> ImagePreset:
     """Return ``preset``, for which the parameter ``name`` has a meaning."""
     if not isinstance(preset, ImagePreset):
-        raise ValueError(  # noqa: TRY004 - the value of a parameter is wrong
-            f"{name} must be None for a backbone whose items are not images; got {value!r} for "
-            f"a {type(preset).__name__}."
-        )
+        raise ValueError(_not_of(name, "images", value, preset))  # noqa: TRY004 - the value of a parameter is wrong
     return preset
+
+
+def _not_of(name: str, kind: str, value: Any, preset: Any) -> str:
+    return (
+        f"{name} must be None for a backbone whose items are not {kind}; got {value!r} for "
+        f"a {type(preset).__name__}."
+    )
 
 
 def smallest_preset(preset: Preset, items: Items) -> Preset:
@@ -91,3 +104,13 @@ def smallest_preset(preset: Preset, items: Items) -> Preset:
     longest = max(items[0].shape[:2])
     side = max(sizes.minimum, min(longest, preset.size))
     return preset.at(-(-side // sizes.multiple) * sizes.multiple)
+
+
+def warn_of_lost_parts(preset: Preset, items: Items) -> None:
+    """Warn about items of which the network does not see a part, such as texts that are too long.
+
+    A preset that leaves out parts has a method ``remark(items)``, which returns a sentence.
+    """
+    remark = preset.remark(items) if hasattr(preset, "remark") else ""
+    if remark:
+        warn_user(remark)

@@ -116,6 +116,17 @@ def instead_of_paths(paths: Iterable[str]) -> str:
     return next(filter(None, map(_instead_of_path, paths)), "")
 
 
+def instead_of_texts(paths: list[str]) -> str:
+    """Return what to do with paths most of which look like texts; "" if they do not."""
+    n_texts = sum(" " in path.strip() and not Path(path[-9:]).suffix for path in paths)
+    if 2 * n_texts <= len(paths):
+        return ""
+    return (
+        "If these are texts, pass a backbone for texts, such as "
+        "backbone='transformers/path/to/folder'."
+    )
+
+
 def _instead_of_path(path: str) -> str:
     if ADDRESS.match(path):
         return (

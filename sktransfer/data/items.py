@@ -19,7 +19,13 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_array
 
 from .._support.validation import first_ten
-from .advice import instead_of, instead_of_items, instead_of_paths, is_accepted_form
+from .advice import (
+    instead_of,
+    instead_of_items,
+    instead_of_paths,
+    instead_of_texts,
+    is_accepted_form,
+)
 from .decoding import CHANNELS, channels_last
 from .pictures import TOLERANCE, is_uint16
 from .tables import unflattened
@@ -116,9 +122,9 @@ def check_items(X: Any, image_shape: tuple[int, ...] | None = None) -> Items:
         If X is sparse, or a single image.
     """
     refuse_other_forms(X)
-    X = X if _is_frame(X) or issparse(X) else _array_or_list(X)
-    column = _frame_column(X) if _is_frame(X) else _column(X)
-    two_axes = _is_frame(X) or issparse(X) or (isinstance(X, np.ndarray) and X.ndim < 3)
+    X = X if is_frame(X) or issparse(X) else _array_or_list(X)
+    column = _frame_column(X) if is_frame(X) else _column(X)
+    two_axes = is_frame(X) or issparse(X) or (isinstance(X, np.ndarray) and X.ndim < 3)
     if column is not None:
         return _check_column(column, columns=two_axes and len(X.shape) == 2)
     if not two_axes:
@@ -133,7 +139,7 @@ def refuse_other_forms(X: Any) -> None:
     if kind == "path":
         raise TypeError(f"{SEQUENCE}; got one path. {instead_of(X)}")
     if kind and kind != "array":
-        raise TypeError(f"{SEQUENCE}; got one {kind}. Pass a list of one: [{_short(X)}].")
+        raise TypeError(f"{SEQUENCE}; got one {kind}. Pass a list of one: [{short(X)}].")
     if isinstance(X, (list, tuple)) and X and _is_pair(X[0]):
         raise TypeError(
             f"{SEQUENCE}; got pairs of an image and a label. Pass the images, [image for image, _ "
@@ -171,7 +177,8 @@ def _kind_of(cls: type) -> str:
     return next((kind for kind, types in KINDS.items() if issubclass(cls, types)), "")
 
 
-def _is_frame(X: Any) -> bool:
+def is_frame(X: Any) -> bool:
+    """Return True for a table with named columns, as those of pandas and polars are."""
     # pyarrow's tables and dask's series have columns too, but become an array
     is_series = getattr(X, "ndim", 2) == 1
     return hasattr(X, "columns") and not hasattr(X, "column_names") and not is_series
@@ -244,7 +251,7 @@ def _check_column(column: list[Any], columns: bool) -> Items:
     _refuse(
         "X must hold a path, bytes, a PIL image or an array (h, w) or (h, w, c) in each row",
         (
-            (i, _short(item))
+            (i, short(item))
             for i, (item, kind) in enumerate(zip(column, kinds, strict=True))
             if not kind or (isinstance(item, (str, bytes)) and not item)
         ),
@@ -269,6 +276,8 @@ def _check_paths(items: list[Any]) -> list[str]:
     ]
     if missing:
         advice = instead_of_paths(paths[i] for i, _ in missing[:10])
+        if len(missing) == len(paths) and not advice:
+            advice = instead_of_texts(paths)
         advice = advice or f"Relative paths start from {str(Path.cwd())!r}."
         _refuse("X must hold paths of existing files", missing, advice=advice)
     return paths
@@ -375,7 +384,7 @@ def _refuse(rule: str, faults: Iterable[tuple[int, str]], *, advice: str = "") -
         raise ValueError(f"{rule}; {len(lines)} do not:\n{first_ten(lines)}\n{advice}".rstrip())
 
 
-def _short(item: Any) -> str:
+def short(item: Any) -> str:
     """Return the repr of an item, cut to 80 characters."""
     text = repr(item)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._support.device import resolve_device
 from ..backbones import Backbone
-from ..extraction import Prefix, resolve_batch_size
+from ..extraction import Prefix
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,5 @@ class Extraction:
             device = resolve_device(device)
         except ValueError:  # fitted on a machine with another device
             device = resolve_device("auto")
-        prefix = Prefix(backbone, taps, device, dtype, resolve_batch_size("auto", device))
+        prefix = Prefix(backbone, taps, device, dtype, "auto")
         return cls(prefix=prefix, **others)

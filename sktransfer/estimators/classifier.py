@@ -55,10 +55,14 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         - "auto" means "logistic" for a linear head on a pretrained network, and "prior" otherwise.
 
         A head other than a linear one must start from "prior".
-    pooling : {"avg", "max", "avgmax", "flatten", "cls"}, default="avg"
-        How the positions of the last feature map become one vector of features: their mean, their
-        maximum, both, all positions one after the other, or the class token of a vision
-        transformer.
+    pooling : str, default="auto"
+        How the positions of a feature map, or the tokens of a text, become one vector of features.
+
+        - "avg", "max" and "avgmax" are the mean, the maximum, and both.
+        - "flatten" keeps all positions of an image, one after the other.
+        - "cls" is the class token of a vision transformer, or the first token of a text.
+        - "last" is the last token of a text; "concat" is the last token, the maximum and the mean.
+        - "auto" means the pooling that the weights ask for, or else "avg".
     dropout : float in [0, 1), default=0.0
         Probability with which a feature is set to zero before the head, in training only.
     freeze_bn : {"auto", "frozen", "all"}, default="auto"
@@ -133,8 +137,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Number of items in each forward pass without gradients: of the frozen stages in ``fit``,
         and in predictions.  Smaller batches are filled up with zeros, so that a prediction does
         not depend on the other items of the call.  "auto" means 16 on a CPU, 32 on mps and 64 on
-        cuda.  Use 1 to predict single items with the lowest latency.  This can also be set after
-        ``fit``.
+        cuda; for texts, 2048, 4096 and 16384 divided by their length.  Use 1 to predict
+        single items with the lowest latency.  This can also be set after ``fit``.
     early_stopping : bool, default=False
         If True, a part of the training data is held out for validation, unless ``X_val`` is passed
         to ``fit``, and a phase ends when the validation loss stops improving.  If False, all
@@ -154,6 +158,10 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Shape of the flattened images in tabular input: (h, w), (h, w, c) or (c, h, w).  With None,
         a row of length 3 * s * s is an image of shape (s, s, 3).  A row of any other length is
         padded with zeros to the next square, and becomes a grey image.
+    max_length : int or None, default=None
+        Maximum number of tokens of a text, including the special tokens of the network; the rest
+        of a longer text is not used, and ``fit`` warns.  None means the number that belongs to the
+        weights.  Must be None if the items are not texts.
     preset : dict, preset or None, default=None
         Changes of the preprocessing that belongs to the weights.  A dict replaces some of its
         fields, such as ``{"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}``.  A preset replaces
@@ -271,7 +279,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         unfreeze="auto",
         head="linear",
         head_init="auto",
-        pooling="avg",
+        pooling="auto",
         dropout=0.0,
         freeze_bn="auto",
         augment="auto",
@@ -295,6 +303,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         tol=1e-4,
         image_size=None,
         image_shape=None,
+        max_length=None,
         preset=None,
         cache=None,
         checkpoint=None,
@@ -335,6 +344,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         self.tol = tol
         self.image_size = image_size
         self.image_shape = image_shape
+        self.max_length = max_length
         self.preset = preset
         self.cache = cache
         self.checkpoint = checkpoint

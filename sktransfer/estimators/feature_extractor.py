@@ -9,10 +9,10 @@ from sklearn.utils.validation import check_is_fitted
 from .._support.device import resolve_device, resolve_precision
 from .._support.progress import progress_bar
 from .._support.validation import check_choice, no_choice
-from ..backbones import check_pooling, get_backbone
+from ..backbones import check_pooling, get_backbone, resolve_pooling
 from ..cache import check_cache
-from ..data import adapt, input_info
-from ..extraction import LOGITS, Prefix, Tap, resolve_batch_size, run_frozen
+from ..data import adapt, input_info, warn_of_lost_parts
+from ..extraction import LOGITS, Prefix, Tap, run_frozen
 from ..training import RUNNING, check_parameters
 from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
 from ._columns import check_items, get_columns, set_fitted
@@ -47,10 +47,16 @@ class PretrainedFeatureExtractor(
         - The name of a stage, or "last" for the last stage, reads the output of this stage.
         - "logits" and "probabilities" read the output of the network's own classifier.
         - A list concatenates the features of several layers.
-    pooling : {"avg", "max", "avgmax", "flatten", "cls"}, default="avg"
-        How the positions of a feature map become one vector of features: their mean, their
-        maximum, both, all positions one after the other, or the class token of a vision
-        transformer.  Has no effect on "logits" and "probabilities".
+    pooling : str, default="auto"
+        How the positions of a feature map, or the tokens of a text, become one vector of features.
+
+        - "avg", "max" and "avgmax" are the mean, the maximum, and both.
+        - "flatten" keeps all positions of an image, one after the other.
+        - "cls" is the class token of a vision transformer, or the first token of a text.
+        - "last" is the last token of a text; "concat" is the last token, the maximum and the mean.
+        - "auto" means the pooling that the weights ask for, or else "avg".
+
+        Has no effect on "logits" and "probabilities".
     image_size : int or None, default=None
         Side, in pixels, of the square image that the network receives.  None means the size that
         belongs to the weights.
@@ -58,6 +64,10 @@ class PretrainedFeatureExtractor(
         Shape of the flattened images in tabular input: (h, w), (h, w, c) or (c, h, w).  With None,
         a row of length 3 * s * s is an image of shape (s, s, 3).  A row of any other length is
         padded with zeros to the next square, and becomes a grey image.
+    max_length : int or None, default=None
+        Maximum number of tokens of a text, including the special tokens of the network; the rest
+        of a longer text is not used, and ``fit`` warns.  None means the number that belongs to the
+        weights.  Must be None if the items are not texts.
     preset : dict, preset or None, default=None
         Changes of the preprocessing that belongs to the weights.  A dict replaces some of its
         fields, such as ``{"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}``.  A preset replaces
@@ -71,8 +81,9 @@ class PretrainedFeatureExtractor(
     batch_size : int or "auto", default="auto"
         Number of items in each forward pass.  Smaller batches are filled up with zeros, so that
         features do not depend on the other items of the call.  "auto" means 16 on a CPU, 32 on mps
-        and 64 on cuda.  Use 1 to transform single items with the lowest latency.  This can also be
-        set after ``fit``.  With another batch size, the last bits of the features may differ.
+        and 64 on cuda; for texts, 2048, 4096 and 16384 divided by their length.  Use 1 to
+        transform single items with the lowest latency.  This can also be set after ``fit``.  With
+        another batch size, the last bits of the features may differ.
     device : str or torch.device, default="auto"
         Where the network computes: "cpu", "cuda", "cuda:1" or "mps".  "auto" means the first
         available one of cuda, mps and cpu.
@@ -112,7 +123,8 @@ class PretrainedFeatureExtractor(
     Notes
     -----
     Equal items have equal features, bit for bit, whatever the other items of the call are: batch
-    norm uses its stored statistics, and every batch has ``batch_size`` rows.
+    norm uses its stored statistics, and every batch has ``batch_size`` rows.  The length of the row
+    of a text depends on this text alone.
 
     Examples
     --------
@@ -134,9 +146,10 @@ class PretrainedFeatureExtractor(
         *,
         weights="default",
         layer="last",
-        pooling="avg",
+        pooling="auto",
         image_size=None,
         image_shape=None,
+        max_length=None,
         preset=None,
         cache=None,
         precision="float32",
@@ -153,6 +166,7 @@ class PretrainedFeatureExtractor(
         self.pooling = pooling
         self.image_size = image_size
         self.image_shape = image_shape
+        self.max_length = max_length
         self.preset = preset
         self.cache = cache
         self.precision = precision
@@ -282,17 +296,20 @@ class PretrainedFeatureExtractor(
         unfitted.__dict__.update(parameters)
         backbone = get_backbone(self.backbone, self.weights)
         layers = self._check_layers(backbone)
-        backbone.preset = adapt(backbone.preset, self.preset, self.image_size, self.image_shape)
+        backbone.preset = adapt(
+            backbone.preset, self.preset, self.image_size, self.image_shape, self.max_length
+        )
         weights_info = backbone.weights_info
         stops = {name: index for index, name in enumerate(backbone.names, start=1)}
         last = len(backbone.names)
+        pooling = resolve_pooling(self.pooling, backbone)
         taps = [
-            Tap(stops.get(layer, last), layer if layer in LOGITS else self.pooling)
-            for layer in layers
+            Tap(stops.get(layer, last), layer if layer in LOGITS else pooling) for layer in layers
         ]
         prefix = self._build_prefix(backbone, taps)
         widths = self._measure_widths(prefix)
         items = check_items(unfitted, backbone.preset, X, reset=True)
+        warn_of_lost_parts(backbone.preset, items)
         origin = (self.backbone, self.weights)
         fitted = Extraction(prefix, layers, widths, weights_info, origin)
         return get_columns(unfitted), fitted, items
@@ -316,15 +333,14 @@ class PretrainedFeatureExtractor(
                 raise ValueError(
                     f"layer must be a stage if the backbone has no classifier; got {layer!r}."
                 )
-        check_pooling(self.pooling, backbone, self.backbone)
+        check_pooling(resolve_pooling(self.pooling, backbone), backbone, self.backbone)
         return layers
 
     def _build_prefix(self, backbone, taps):
         """Build the prefix up to the last of ``taps``, without the stages after it."""
         device = resolve_device(self.device)
         dtype = resolve_precision(self.precision, device)
-        batch_size = resolve_batch_size(self.batch_size, device)
-        return Prefix(_truncate(backbone, taps), taps, device, dtype, batch_size)
+        return Prefix(_truncate(backbone, taps), taps, device, dtype, self.batch_size)
 
     def _measure_widths(self, prefix):
         """Run one blank item through the network, and return the number of features by layer."""
@@ -343,7 +359,8 @@ class PretrainedFeatureExtractor(
     def _compute_features(self, fitted, items, step=lambda: None):
         """Return the features of items, and call ``step`` after each batch."""
         check_parameters(self.get_params(deep=False), [*RUNNING, "batch_size"])
-        size = resolve_batch_size(self.batch_size, fitted.prefix.device)
+        prefix = fitted.prefix.sized(self.batch_size)
+        size = prefix.batch_size
         with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
             done = 0
 
@@ -356,7 +373,7 @@ class PretrainedFeatureExtractor(
                 done += n_items
 
             frozen = run_frozen(
-                fitted.prefix.sized(size),
+                prefix,
                 items,
                 cache=check_cache(self.cache),
                 n_jobs=self.n_jobs,

@@ -1,6 +1,7 @@
 """Frozen stages run over items and give their activations."""
 
-from .prefix import LOGITS, Prefix, Tap, resolve_batch_size, spare_taps
+from .prefix import LOGITS, Prefix, Tap, spare_taps
+from .ragged import RowsByLength
 from .run import DECODE_ERRORS, LEFT_OUT, run_frozen, run_rows
 from .sinks import Frozen
 
@@ -10,8 +11,8 @@ __all__ = [
     "LOGITS",
     "Frozen",
     "Prefix",
+    "RowsByLength",
     "Tap",
-    "resolve_batch_size",
     "run_frozen",
     "run_rows",
     "spare_taps",

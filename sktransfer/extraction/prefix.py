@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy, deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._support.hashing import hash_parts
 from .._support.random import example_rows
 from .._support.threads import computing_threads
 from ..backbones import Backbone, fuse_conv_bn, pool, positions, running
-from ..data import input_info
+from ..data import by_length, has_lengths, input_info, lengths_of
 
 # Outputs of the network's own classifier, which can be requested in place of a pooling.
 LOGITS = ("logits", "probabilities")
@@ -38,9 +39,23 @@ SMALL = 6e8
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 64}
 
 
-def resolve_batch_size(batch_size: int | str, device: torch.device) -> int:
-    """Return the number of rows in every batch; "auto" depends on the kind of device alone."""
-    return BATCH_SIZE[device.type] if isinstance(batch_size, str) else batch_size
+# Positions of a batch of rows that have several lengths, by kind of device.
+POSITIONS = {"cpu": 2048, "mps": 4096, "cuda": 16384}
+
+
+def resolve_batch_size(
+    batch_size: int | str, device: torch.device, length: int | None = None
+) -> int:
+    """Return the number of rows in every batch.
+
+    "auto" depends on the kind of device and on the length of the rows alone; ``length`` is None if
+    all rows have the same shape.
+    """
+    if not isinstance(batch_size, str):
+        return batch_size
+    if length is None:
+        return BATCH_SIZE[device.type]
+    return max(1, POSITIONS[device.type] // length)
 
 
 @dataclass(frozen=True)
@@ -68,21 +83,21 @@ class Fast:
     ----------
     stages : list of Module
     classifier : Module or None
-    work : list of float
-        About how many pairs of numbers each stage multiplies for one row.
+    work : dict of int or None to list of float
+        About how many pairs of numbers each stage multiplies for one row, by length of the row.
     """
 
     stages: list[nn.Module]
     classifier: nn.Module | None
-    work: list[float]
+    work: dict[int | None, list[float]] = field(default_factory=dict)
 
 
 class Prefix:
     """The frozen stages before the last of some taps, made to run fast on one device.
 
-    Batch norm is fused, memory is channels-last, and every batch has the same number of rows, so
-    that the bits of a row do not depend on the other rows.  The stages are copied when the first
-    batch arrives; if every row is cached, they are never copied.
+    Batch norm is fused, memory is channels-last, and every batch of rows of one length has the same
+    number of rows, so that the bits of a row do not depend on the other rows.  The stages are
+    copied when the first batch arrives; if every row is cached, they are never copied.
 
     Parameters
     ----------
@@ -93,10 +108,13 @@ class Prefix:
     device : torch.device
     dtype : torch.dtype
         Type in which the stages compute; activations in a smaller type are returned in float32.
-    batch_size : int
-        Number of rows in every batch.
+    batch_size : int or "auto"
+        Number of rows in every batch; see :func:`resolve_batch_size`.
     cut : int, default=0
         Number of stages that have already run: a batch holds their output.
+    length : int or None, default=None
+        Length of the rows of each batch.  None if the rows of the preset have one shape, or if the
+        prefix is not yet divided by length; see :meth:`divide`.
     """
 
     def __init__(
@@ -105,8 +123,9 @@ class Prefix:
         taps: Sequence[Tap],
         device: torch.device,
         dtype: torch.dtype,
-        batch_size: int,
+        batch_size: int | str,
         cut: int = 0,
+        length: int | None = None,
     ):
         self.backbone = backbone
         self.preset = backbone.preset
@@ -114,26 +133,55 @@ class Prefix:
         self.cut = cut
         self.device = device
         self.dtype = dtype
-        self.batch_size = batch_size
-        self._names: dict[tuple[Tap, int, str], str] = {}
+        self.length = length
+        self._batch_size = batch_size
+        self._weights: dict[int | None, str] = {}
         # The copied stages and classifier, in one list that copies of the prefix share.
         self._fast: list[Fast] = []
+
+    @property
+    def batch_size(self) -> int:
+        """The number of rows in every batch."""
+        return resolve_batch_size(self._batch_size, self.device, self.length)
 
     def over(self, preset: Any) -> Prefix:
         """Return a prefix of the same stages for items that another preset reads."""
         other = copy(self)
-        other.preset, other._names = preset, {}
+        other.preset = preset
         return other
 
-    def sized(self, batch_size: int) -> Prefix:
+    def sized(self, batch_size: int | str) -> Prefix:
         """Return a prefix of the same stages that runs in batches of another size."""
         other = copy(self)
-        other.batch_size = batch_size
+        other._batch_size = batch_size
         return other
+
+    def of_length(self, length: int | None) -> Prefix:
+        """Return a prefix of the same stages for rows of one length."""
+        if length == self.length:
+            return self
+        other = copy(self)
+        other.length = length
+        return other
+
+    def divide(
+        self, items: Sequence[Any], indices: Iterable[int]
+    ) -> list[tuple[Prefix, list[int]]]:
+        """Divide items by the length of their rows: a prefix for each length, and their indices."""
+        indices = list(indices)
+        lengths = lengths_of(self.preset, (items[index] for index in indices))
+        return [
+            (
+                self.of_length(length),
+                [indices[at] for at in part] if lengths is not None else indices,
+            )
+            for length, part in by_length(lengths, len(indices))
+        ]
 
     def after(self, cut: int, taps: Sequence[Tap]) -> Prefix:
         """Return a prefix of the stages after ``cut``, which takes rows computed before it."""
-        return Prefix(self.backbone, taps, self.device, self.dtype, self.batch_size, cut)
+        how = (self.device, self.dtype, self._batch_size, cut, self.length)
+        return Prefix(self.backbone, taps, *how)
 
     def batch(self, rows: np.ndarray) -> Tensor:
         """Return rows as a batch of full size, in the memory layout of a stage's output."""
@@ -144,25 +192,29 @@ class Prefix:
         return batch
 
     def fingerprint(self, tap: Tap) -> str:
-        """Return a text that stands for weights, preset and numerics of the rows at ``tap``."""
-        # Switches of Pillow may change the preset's fingerprint while the prefix lives.
-        key = (tap, self.batch_size, self.preset.fingerprint())
-        if key not in self._names:  # computed once, as it reads every weight
-            self._names[key] = self._fingerprint(tap)
-        return self._names[key]
+        """Return a text that stands for weights, preset and numerics of the rows at ``tap``.
 
-    def _fingerprint(self, tap: Tap) -> str:
-        whole = tap.reduce in LOGITS
-        numerics = (
-            self.device.type,
-            torch.backends.cpu.get_cpu_capability() if self.device.type == "cpu" else "",
-            str(self.dtype),
-            f"{self.batch_size} rows",
-            f"matmul {torch.get_float32_matmul_precision()}",
-            f"torch {torch.__version__}",
-        )
-        weights = self.backbone.fingerprint(None if whole else tap.cut, self.preset)
-        return "/".join((weights, f"{tap.cut} {tap.reduce}", *numerics))
+        Rows that are not pooled have their length in it, because a table has rows of one shape.
+        """
+        stop = None if tap.reduce in LOGITS else tap.cut
+        if stop not in self._weights:  # computed once, as it reads every weight
+            self._weights[stop] = self.backbone.weights_fingerprint(stop)
+        # Switches of Pillow may change the preset's fingerprint while the prefix lives.
+        function = hash_parts("prefix", self.preset.fingerprint(), self._weights[stop]).hex()
+        length = f"length {self.length}" if self.length and tap.reduce is None else ""
+        place = " ".join(filter(None, (str(tap.cut), str(tap.reduce), length)))
+        return "/".join((function, place, *self._numerics()))
+
+    def _numerics(self) -> Iterable[str]:
+        """Yield what decides the last bits, besides the function and the length."""
+        kind = self.device.type
+        is_by_length = isinstance(self._batch_size, str) and has_lengths(self.preset)
+        yield kind
+        yield torch.backends.cpu.get_cpu_capability() if kind == "cpu" else ""
+        yield str(self.dtype)
+        yield f"{POSITIONS[kind]} positions" if is_by_length else f"{self.batch_size} rows"
+        yield f"matmul {torch.get_float32_matmul_precision()}"
+        yield f"torch {torch.__version__}"
 
     def describe(self, tap: Tap) -> dict[str, Any]:
         """Return the network, weights, layer and image size of the rows at ``tap``, as text."""
@@ -181,9 +233,12 @@ class Prefix:
         """Return the rows of ``batch`` at each tap, or at ``taps``, none of them after the last."""
         if not self._fast:
             self._fast.append(self._prepare(batch))
+        fast = self._fast[0]
+        if self.length not in fast.work:
+            fast.work[self.length] = self._estimate_works(batch)
         with running(self.device):
             rows = self._run(
-                self._fast[0],
+                fast,
                 _move(batch, self.device, self.dtype),
                 self.taps if taps is None else taps,
             )
@@ -192,7 +247,7 @@ class Prefix:
     def measure(self, batch: Any) -> list[tuple[int, ...]]:
         """Return the shape of a row at each tap, by running ``batch`` through the plain stages."""
         stages = list(self.backbone.stages.values())[self.cut :]
-        plain = Fast(stages, self.backbone.classifier, [0.0] * len(stages))
+        plain = Fast(stages, self.backbone.classifier, {self.length: [0.0] * len(stages)})
         with running():
             rows = self._run(plain, batch, self.taps)
         return [tuple(r.shape[1:]) for r in rows]
@@ -200,14 +255,15 @@ class Prefix:
     @property
     def is_small(self) -> bool:
         """True if each stage computes with one thread of a CPU; False before the first batch."""
-        works = [fast.work for fast in self._fast if self.device.type == "cpu"]
-        return bool(works) and all(work * self.batch_size < SMALL for work in works[0])
+        works = [fast.work.get(self.length, [math.inf]) for fast in self._fast]
+        on_cpu = bool(works) and self.device.type == "cpu"
+        return on_cpu and all(work * self.batch_size < SMALL for work in works[0])
 
     @torch.inference_mode()
     def _run(self, fast: Fast, x: Any, taps: Sequence[Tap]) -> list[Tensor]:
         leaving: dict[Tap, Tensor] = {}
         last = max(tap.cut for tap in taps)
-        chain = zip(fast.stages, fast.work, strict=True)
+        chain = zip(fast.stages, fast.work[self.length], strict=True)
         for done, (stage, work) in enumerate(chain, start=self.cut + 1):
             if done > last:
                 break
@@ -228,47 +284,72 @@ class Prefix:
             _at_least_float32(x), reduce, self.backbone.layout, self.backbone.n_prefix_tokens
         )
 
+    def _plain(self) -> list[nn.Module]:
+        """Return the stages that run, as they are in the backbone."""
+        plain = list(self.backbone.stages.values())
+        return plain[self.cut : max(tap.cut for tap in self.taps)]
+
     def _prepare(self, batch: Any) -> Fast:
         """Return copies of stages and classifier, fused, in channels-last memory, on the device."""
-        plain = list(self.backbone.stages.values())
-        plain = plain[self.cut : max(tap.cut for tap in self.taps)]
+        plain = self._plain()
         with running(self.device, n_threads=1):
-            if isinstance(batch, Tensor):
-                stages, work = _fused(plain, batch, self.backbone.layout)
-            else:
-                stages, work = deepcopy(plain), [math.inf] * len(plain)
+            stages = _fused(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
             classifier = deepcopy(self.backbone.classifier)
             for module in (*stages, classifier):
                 if module is not None:
                     module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
-        return Fast(stages, classifier, work)
+        return Fast(stages, classifier)
+
+    @torch.no_grad()
+    def _estimate_works(self, batch: Any) -> list[float]:
+        """Return about how many pairs of numbers each stage multiplies for one row."""
+        plain = self._plain()
+        if not isinstance(batch, Tensor):
+            return [math.inf] * len(plain)
+        x, works = _typed(batch[:1], plain), []
+        with running(n_threads=1):
+            for stage in plain:
+                x = stage(x)
+                works.append(_estimate_work(stage, x, self.backbone.layout))
+        return works
 
 
 @torch.no_grad()
-def _fused(
-    plain: list[nn.Module], batch: Tensor, layout: str
-) -> tuple[list[nn.Module], list[float]]:
-    """Copy the stages, each with fused batch norm if two random inputs show that nothing changes.
+def _fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
+    """Copy the stages, with fused batch norm if two random inputs show that nothing changes.
 
     A copy depends on the stage and on the shape of its input alone: a row has the same bits
-    whatever other taps there are, and wherever the prefix begins.  The second result is the work of
-    each stage.
+    whatever other taps there are, and wherever the prefix begins.
     """
-    floats = next((p.dtype for stage in plain for p in stage.parameters()), torch.float32)
-    x, stages, work = batch, [], []
+    x, stages = _typed(batch[:2], plain), []
     for stage in plain:
-        rows = example_rows(x.shape[1:], floats if x.is_floating_point() else x.dtype)
-        stages.append(fuse_conv_bn(stage, rows, TOLERANCE))
-        x = stage(rows)
-        work.append(_estimate_work(stage, x, layout))
-    return stages, work
+        if any(isinstance(part, nn.BatchNorm2d) for part in stage.modules()):
+            x = example_rows(x.shape[1:], x.dtype)
+            stages.append(fuse_conv_bn(stage, x, TOLERANCE))
+        else:
+            stages.append(deepcopy(stage).eval())
+        x = stage(x)
+    return stages
+
+
+def _typed(batch: Tensor, stages: list[nn.Module]) -> Tensor:
+    """Return a batch in the type of the weights; integers, such as ids of words, as they are."""
+    floats = next((p.dtype for stage in stages for p in stage.parameters()), torch.float32)
+    return batch.to(floats) if batch.is_floating_point() else batch
 
 
 def _estimate_work(stage: nn.Module, output: Any, layout: str) -> float:
     """Return about how many pairs of numbers a stage multiplies for one row."""
     if not isinstance(output, Tensor):
         return math.inf
-    n_weights = sum(p.numel() for p in stage.parameters() if p.ndim > 1)
+    tables = (nn.Embedding, nn.EmbeddingBag)  # rows of these weights are looked up
+    weights = (
+        parameter
+        for part in stage.modules()
+        if not isinstance(part, tables)
+        for parameter in part.parameters(recurse=False)
+    )
+    n_weights = sum(p.numel() for p in weights if p.ndim > 1)
     return float(n_weights * positions(output, layout).shape[2])
 
 

@@ -15,6 +15,7 @@ from .._support.warn import warn_user
 from ..cache import ActivationCache
 from ..exceptions import DecodeError
 from .prefix import Prefix, Tap
+from .ragged import parts_of
 from .sinks import Cached, Frozen, InMemory
 
 DECODE_ERRORS = ("raise", "warn", "ignore")
@@ -45,7 +46,7 @@ def run_frozen(
 
     First, the activations are looked up in the cache.  Second, missing ones are computed from
     activations that are cached at an earlier cut; their items need not be decoded.  Third, the
-    others are computed from the items.
+    others are computed from the items: those whose rows have one length together.
 
     Parameters
     ----------
@@ -78,12 +79,11 @@ def run_frozen(
     sink = InMemory(prefix, items) if cache is None else Cached(prefix, items, cache, spare)
     missing = sink.missing()
     progress(len(items) - len(missing))
-    if isinstance(sink, Cached) and sink.keeps_every_bit():
-        missing = _compute_from_cuts(prefix, sink, missing, progress)
-    if isinstance(sink, Cached):
-        missing = _shuffled(missing, prefix.batch_size)
     raising = decode_error == "raise"
-    failed = _compute_from_items(prefix, sink, missing, progress, n_jobs, raising)
+    failed: dict[int, DecodeError] = {}
+    for part, indices in sink.divide(missing):
+        if not (failed and raising):
+            failed |= _compute_part(part, sink, indices, progress, n_jobs, raising)
     if failed and raising:
         failed = sink.all_failed(_first_failed(sink, missing, failed, n_jobs))
         raise DecodeError(_sentence(failed, advice[0], name))
@@ -98,16 +98,39 @@ def run_rows(prefix: Prefix, rows: Any) -> list[np.ndarray]:
 
     The stages run in batches of the prefix's size.
     """
-    found = []
-    for start in range(0, len(rows), prefix.batch_size):
-        part = np.asarray(rows[start : start + prefix.batch_size])
-        found.append([output[: len(part)] for output in prefix(prefix.batch(part))])
-    return [np.concatenate(blocks) for blocks in zip(*found, strict=True)]
+    found, order = [], []
+    for length, positions, whole in parts_of(rows):
+        sized = prefix.of_length(length)
+        for start in range(0, len(positions), sized.batch_size):
+            part = np.asarray(whole[start : start + sized.batch_size])
+            found.append([output[: len(part)] for output in sized(sized.batch(part))])
+        order.append(positions)
+    back = np.argsort(np.concatenate(order))
+    return [np.concatenate(blocks)[back] for blocks in zip(*found, strict=True)]
+
+
+def _compute_part(
+    prefix: Prefix,
+    sink: InMemory | Cached,
+    missing: Sequence[int],
+    progress: Progress,
+    n_jobs: int | None,
+    raising: bool,
+) -> dict[int, DecodeError]:
+    """Compute the activations of items whose rows have one length.
+
+    Returns the errors of items that cannot be decoded, by position.
+    """
+    if isinstance(sink, Cached) and sink.keeps_every_bit():
+        missing = _compute_from_cuts(prefix, sink, missing, progress)
+    if isinstance(sink, Cached):
+        missing = _shuffled(missing, prefix.batch_size)
+    return _compute_from_items(prefix, sink, missing, progress, n_jobs, raising)
 
 
 def _compute_from_cuts(
-    prefix: Prefix, sink: Cached, missing: list[int], progress: Progress
-) -> list[int]:
+    prefix: Prefix, sink: Cached, missing: Sequence[int], progress: Progress
+) -> Sequence[int]:
     """Compute activations from cached ones at earlier cuts, the nearest cut first.
 
     Returns the positions of the items that have no activations at an earlier cut.
@@ -117,10 +140,10 @@ def _compute_from_cuts(
     for cut in range(first_cut - 1, 0, -1):
         if not missing:
             break
-        indices, rows = sink.cached_at(cut, missing)
+        indices, rows = sink.cached_at(prefix, cut, missing)
         if not indices:
             continue
-        with sink.writer(cut) as writer:
+        with sink.writer(prefix, cut) as writer:
             later = prefix.after(cut, writer.taps)
             for start in range(0, len(indices), size):
                 part = indices[start : start + size]
@@ -135,7 +158,7 @@ def _compute_from_cuts(
 def _compute_from_items(
     prefix: Prefix,
     sink: InMemory | Cached,
-    missing: list[int],
+    missing: Sequence[int],
     progress: Progress,
     n_jobs: int | None,
     raising: bool,
@@ -151,7 +174,7 @@ def _compute_from_items(
     ahead = 2 * prefix.batch_size
     with (
         closing(map_ahead(_decoder(sink), missing, n_jobs, ahead)) as decoded,
-        sink.writer(cut=0) as writer,
+        sink.writer(prefix, cut=0) as writer,
     ):
         remaining = _still_missing(sink, decoded, progress)
         batches = _collate(prefix, remaining, failed, progress, raising)
@@ -233,7 +256,7 @@ def _sentence(failed: dict[int, DecodeError], advice: str, name: Callable[[int],
     return f"X must hold images that can be decoded; these could not:\n{listed}\n{advice}"
 
 
-def _shuffled(positions: list[int], size: int) -> list[int]:
+def _shuffled(positions: Sequence[int], size: int) -> list[int]:
     """Shuffle blocks of ``size`` neighbours, in an order that no other process has."""
     starts = np.random.default_rng().permutation(range(0, len(positions), size))
     return [index for start in starts for index in positions[start : start + size]]

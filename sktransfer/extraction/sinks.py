@@ -8,9 +8,10 @@ the cache again which rows are missing.  As in guided self-scheduling (Polychron
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 from ..cache import SHARD_BYTES, ActivationCache, Table
 from ..exceptions import DecodeError
 from .prefix import Prefix, Tap
+from .ragged import RowsByLength
 
 # Rows are written once they are this part of the missing rows, or this many, or take this many
 # bytes at all taps.  The bytes are fewer than in a full shard because rows are in memory twice
@@ -34,7 +36,8 @@ class Frozen:
     Parameters
     ----------
     rows : list of sequences
-        For each tap, one row for each item that could be decoded: an array, or rows of the cache.
+        For each tap, one row for each item that could be decoded: an array, rows of the cache, or
+        both by length.
     kept : ndarray of int
         Positions of the items that could be decoded.
     failed : dict of int to DecodeError
@@ -46,8 +49,14 @@ class Frozen:
     failed: dict[int, DecodeError]
 
 
+# Prefixes of the rows of one length, each with the indices of its items.
+Groups = Sequence[tuple[Prefix, Sequence[int]]]
+
+
 class InMemory:
     """The activations of some items, in one array for each tap.
+
+    Rows that are not pooled and have several lengths are in one array for each length.
 
     Parameters
     ----------
@@ -57,13 +66,22 @@ class InMemory:
 
     def __init__(self, prefix: Prefix, items: Sequence[Any]):
         self.taps = prefix.taps
-        self._preset, self._items = prefix.preset, items
-        self._rows: list[np.ndarray] = []
-        self._kept: list[int] = []
+        self._prefix, self._items = prefix, items
+        self._groups = prefix.divide(items, range(len(items)))
+        # The group of each item, and its place there.
+        self._group, self._place = (np.zeros(len(items), int) for _ in range(2))
+        for number, (_, indices) in enumerate(self._groups):
+            self._group[indices] = number
+            self._place[indices] = np.arange(len(indices))
+        self._rows: dict[tuple[Tap, int | None], np.ndarray] = {}
 
     def missing(self) -> list[int]:
         """Return the positions of the items to compute: all of them."""
         return list(range(len(self._items)))
+
+    def divide(self, indices: Sequence[int]) -> Groups:  # noqa: ARG002 - they are those of all items
+        """Divide the items into groups whose rows have one length."""
+        return self._groups
 
     def is_missing(self, index: int) -> bool:  # noqa: ARG002 - no other process computes it
         """Return True: no other process computes the rows of an item."""
@@ -71,20 +89,23 @@ class InMemory:
 
     def decode(self, index: int) -> Any:
         """Return the decoded item at ``index``, or the DecodeError that it raised."""
-        return _decode(self._preset, self._items[index])
+        return _decode(self._prefix.preset, self._items[index])
 
-    def writer(self, cut: int) -> AbstractContextManager[InMemory]:  # noqa: ARG002 - as in Cached
+    def writer(self, prefix: Prefix, cut: int) -> AbstractContextManager[InMemory]:  # noqa: ARG002 - as in Cached
         """Return a context manager whose value writes the rows of batches."""
         return nullcontext(self)
 
     def write(self, indices: Sequence[int], outputs: list[np.ndarray]) -> None:
         """Keep the rows of a batch, given as one block for each tap."""
-        if not self._rows:
-            self._rows = [np.empty((len(self._items), *o.shape[1:]), o.dtype) for o in outputs]
-        start = len(self._kept)
-        for rows, output in zip(self._rows, outputs, strict=True):
-            rows[start : start + len(indices)] = output[: len(indices)]
-        self._kept += indices
+        prefix, members = self._groups[self._group[indices[0]]]
+        for tap, output in zip(self.taps, outputs, strict=True):
+            whole = tap.reduce is None
+            key = tap, prefix.length if whole else None
+            if key not in self._rows:
+                n = len(members) if whole else len(self._items)
+                self._rows[key] = np.empty((n, *output.shape[1:]), output.dtype)
+            at = np.array(indices)
+            self._rows[key][self._place[at] if whole else at] = output[: len(indices)]
 
     def all_failed(self, failed: dict[int, DecodeError]) -> dict[int, DecodeError]:
         """Return the errors of all items that cannot be decoded, by position."""
@@ -92,8 +113,17 @@ class InMemory:
 
     def result(self, failed: dict[int, DecodeError]) -> Frozen:
         """Return the rows of all items except those that failed."""
-        rows = self._rows or [np.empty((0, 0), np.float32)] * len(self.taps)
-        return Frozen([r[: len(self._kept)] for r in rows], np.array(self._kept, int), failed)
+        kept = [index for index in range(len(self._items)) if index not in failed]
+        rows: list[Any] = []
+        for tap in self.taps:
+            if tap.reduce is None:
+                rows.append(_join(self._groups, kept, partial(self._whole, tap)))
+            else:
+                rows.append(_those(self._rows.get((tap, None), NO_ROWS), kept))
+        return Frozen(rows, np.array(kept, int), failed)
+
+    def _whole(self, tap: Tap, prefix: Prefix, indices: Sequence[int]) -> np.ndarray:
+        return _those(self._rows.get((tap, prefix.length), NO_ROWS), self._place[indices])
 
 
 class Cached:
@@ -120,10 +150,13 @@ class Cached:
         self._spare = [tap for tap in spare if tap not in prefix.taps]
         self._stamps = [_stamp(item) for item in items]  # before the files are read
         self._digests = cache.digests(items)
-        self._tables = {tap: self._table(tap) for tap in prefix.taps}
-        positions = {tap: table.missing(self._digests) for tap, table in self._tables.items()}
-        self.taps = [tap for tap, missing in positions.items() if missing]
-        self._positions = sorted(set().union(*positions.values()))
+        self._opened: dict[tuple[Tap, int | None, bool], Table] = {}
+        # The first of equal items.
+        self._first = {self._digests[index]: index for index in reversed(range(len(items)))}
+        firsts = sorted(self._first.values())
+        missing = {tap: self._missing_at(tap, firsts) for tap in prefix.taps}
+        self.taps = [tap for tap, indices in missing.items() if indices]
+        self._positions = sorted(set().union(*missing.values()))
         self._missing = {self._digests[index] for index in self._positions}
 
     def missing(self) -> list[int]:
@@ -132,6 +165,10 @@ class Cached:
         Only the first of equal items is listed.
         """
         return [index for index in self._positions if self.is_missing(index)]
+
+    def divide(self, indices: Sequence[int]) -> Groups:
+        """Divide items into groups whose rows have one length."""
+        return self._prefix.divide(self._items, indices)
 
     def is_missing(self, index: int) -> bool:
         """Return whether the rows of the item at ``index`` are still missing."""
@@ -155,21 +192,22 @@ class Cached:
         """Return whether cached rows have the bits that the stages computed."""
         return self._cache.keeps(self._prefix.dtype)
 
-    def cached_at(self, cut: int, indices: Sequence[int]) -> tuple[list[int], Any]:
-        """Return which of the items have activations cached at an earlier cut, and these rows."""
-        table = self._table(Tap(cut), spare=True)
+    def cached_at(self, prefix: Prefix, cut: int, indices: Sequence[int]) -> tuple[list[int], Any]:
+        """Return which items of one length have activations cached at a cut, and these rows."""
+        table = self._table(prefix, Tap(cut), spare=True)
         absent = set(table.missing(self.digests(indices)))
         cached = [index for at, index in enumerate(indices) if at not in absent]
         return cached, table.rows(self.digests(cached))
 
     @contextmanager
-    def writer(self, cut: int) -> Iterator[CacheWriter]:
-        """Write the rows that are computed by the stages after ``cut``.
+    def writer(self, prefix: Prefix, cut: int) -> Iterator[CacheWriter]:
+        """Write the rows of one length that are computed by the stages after ``cut``.
 
         Rows are written on the way out of an error, too.
         """
-        spare = {tap: self._table(tap, spare=True) for tap in self._spare if tap.cut > cut}
-        writer = CacheWriter(self, {tap: self._tables[tap] for tap in self.taps} | spare)
+        tables = {tap: self._table(prefix, tap) for tap in self.taps}
+        spare = {tap: self._table(prefix, tap, True) for tap in self._spare if tap.cut > cut}
+        writer = CacheWriter(self, tables | spare)
         try:
             yield writer
         finally:
@@ -185,9 +223,9 @@ class Cached:
 
     def look_up_again(self) -> None:
         """Ask the tables which rows are still missing; other processes may have written some."""
-        digests = list(self._missing)
-        missing = [self._tables[tap].missing(digests) for tap in self.taps]
-        self._missing = {digests[at] for at in set().union(*missing)}
+        indices = [self._first[digest] for digest in self._missing]
+        missing = set().union(*(self._missing_at(tap, indices) for tap in self.taps))
+        self._missing = {self._digests[index] for index in missing}
 
     def all_failed(self, failed: dict[int, DecodeError]) -> dict[int, DecodeError]:
         """Return the errors of all items that cannot be decoded, by position.
@@ -205,12 +243,34 @@ class Cached:
     def result(self, failed: dict[int, DecodeError]) -> Frozen:
         """Return the rows of all items except those that failed."""
         kept = [index for index in range(len(self._digests)) if index not in failed]
-        rows = [self._tables[tap].rows(self.digests(kept)) for tap in self._prefix.taps]
+        rows = [
+            _join(self._groups(tap, kept), kept, partial(self._stored, tap))
+            for tap in self._prefix.taps
+        ]
         return Frozen(rows, np.array(kept, int), failed)
 
-    def _table(self, tap: Tap, spare: bool = False) -> Table:
-        prefix = self._prefix
-        return self._cache.table(prefix.fingerprint(tap), spare, prefix.describe(tap))
+    def _groups(self, tap: Tap, indices: Sequence[int]) -> Groups:
+        """Divide items by the tables of their rows at a tap; pooled rows are in one table."""
+        return self.divide(indices) if tap.reduce is None else [(self._prefix, indices)]
+
+    def _missing_at(self, tap: Tap, indices: Sequence[int]) -> list[int]:
+        """Return those of the indices whose items have no row at a tap."""
+        found = []
+        for prefix, part in self._groups(tap, indices):
+            table = self._table(prefix, tap)
+            found += [part[at] for at in table.missing(self.digests(part))]
+        return found
+
+    def _stored(self, tap: Tap, prefix: Prefix, indices: Sequence[int]) -> Any:
+        return self._table(prefix, tap).rows(self.digests(indices))
+
+    def _table(self, prefix: Prefix, tap: Tap, spare: bool = False) -> Table:
+        """Return the table of the rows at a tap; those of one length if they are not pooled."""
+        key = tap, prefix.length if tap.reduce is None else None, spare
+        if key not in self._opened:
+            named = prefix.fingerprint(tap), spare, prefix.describe(tap)
+            self._opened[key] = self._cache.table(*named)
+        return self._opened[key]
 
 
 class CacheWriter:
@@ -254,6 +314,34 @@ class CacheWriter:
             table.append(digests, np.concatenate(blocks))
         self._outputs, self._indices = [], []
         self._sink.look_up_again()
+
+
+NO_ROWS = np.empty((0, 0), np.float32)
+
+
+def _those(rows: np.ndarray, places: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the rows at increasing places; all of them without a copy."""
+    if len(places) == len(rows):
+        return rows
+    for new, old in enumerate(places):  # in place, because the rows may fill the memory
+        rows[new] = rows[old]
+    return rows[: len(places)]
+
+
+def _join(groups: Groups, kept: Sequence[int], rows_of: Callable[[Prefix, list[int]], Any]) -> Any:
+    """Return the rows of the items ``kept``: of all groups as one sequence.
+
+    ``rows_of`` returns the rows of some items of a group.
+    """
+    position = dict(zip(kept, range(len(kept)), strict=True))
+    parts = []
+    for prefix, indices in groups:
+        here = [index for index in indices if index in position]
+        at = np.array([position[index] for index in here], int)
+        parts.append((prefix.length, at, rows_of(prefix, here)))
+    if len(parts) == 1 and parts[0][0] is None:
+        return parts[0][2]
+    return RowsByLength([part for part in parts if len(part[1])])
 
 
 def _decode(preset: Any, item: Any) -> Any:

@@ -64,6 +64,7 @@ PARAMETERS: dict[str, Rule] = {
     "inference_batch_size": ROWS,
     "layer": any_of(text, list_of(text), list_of(text, tuple)),
     "lr_schedule": any_of(text, is_a(Schedule)),
+    "max_length": optional(integer(1)),
     "n_jobs": optional(integer(-1, MOST_THREADS)),
     "optimizer": text,
     "precision": one_of(*PRECISIONS),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from .._support.random import rng_of, seed_of
 from .._support.threads import map_ahead
+from ..data import lengths_of
 from ..tasks import Targets
 from .tail import Entry
 
@@ -27,6 +29,9 @@ RESIDENT_SHARE = 0.25
 # Number of rows that are copied to a device at a time.
 BLOCK = 256
 
+# Number of batches among which rows of several lengths are sorted.
+WINDOW = 16
+
 
 class Source(Protocol):
     """A source of rows that enter a tail."""
@@ -35,8 +40,15 @@ class Source(Protocol):
     def entry(self) -> Entry:
         """The index of the stage that the rows enter; ``Pooled()`` if they enter the head."""
 
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """The length of each row, or None if all rows have the same shape."""
+
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """Return the rows at some positions as one batch; ``epoch`` counts from 0."""
+        """Return the rows at some positions as one batch; ``epoch`` counts from 0.
+
+        Rows of several lengths are as long as the longest of them.
+        """
 
 
 @dataclass(frozen=True)
@@ -45,13 +57,18 @@ class FixedRows:
 
     Parameters
     ----------
-    rows : ndarray or Rows, (n, ...)
+    rows : ndarray, Rows or RowsByLength, (n, ...)
         An array in memory, or rows of the cache.
     entry : int or Pooled
     """
 
     rows: Any
     entry: Entry
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """The length of each row, or None if all rows have the same shape."""
+        return getattr(self.rows, "lengths", None)
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the rows do not depend on it
         """Return the rows at some positions, as float32 or float64."""
@@ -66,15 +83,19 @@ class ResidentRows:
     Parameters
     ----------
     rows : Tensor of shape (n, ...)
+        Rows of several lengths are filled up with zeros.
     entry : int or Pooled
+    lengths : ndarray of int of shape (n,), or None
     """
 
     rows: Tensor
     entry: Entry
+    lengths: np.ndarray | None = None
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the rows do not depend on it
         """Return the rows at some positions."""
-        return self.rows[torch.from_numpy(rows).to(self.rows.device)]
+        found = self.rows[torch.from_numpy(rows).to(self.rows.device)]
+        return found if self.lengths is None else found[:, : self.lengths[rows].max()]
 
 
 def move_to_device(source: Source, device: torch.device, free_bytes: int | None = None) -> Source:
@@ -94,13 +115,16 @@ def move_to_device(source: Source, device: torch.device, free_bytes: int | None 
         free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
     if not isinstance(source, FixedRows) or not len(source.rows):
         return source
-    n, one = len(source.rows), source.load(np.zeros(1, int), 0)
-    if one.nbytes * n > RESIDENT_SHARE * free_bytes:
+    n, lengths = len(source.rows), source.lengths
+    longest = 0 if lengths is None else lengths.argmax()
+    one = source.load(np.array([longest]), 0)
+    if one.nbytes * n > RESIDENT_SHARE * free_bytes or (lengths is not None and one.ndim < 3):
         return source
-    rows = torch.empty(n, *one.shape[1:], dtype=one.dtype, device=device)
+    rows = torch.zeros(n, *one.shape[1:], dtype=one.dtype, device=device)
     for part in np.split(np.arange(n), range(BLOCK, n, BLOCK)):
-        rows[part[0] : part[-1] + 1] = source.load(part, 0).to(device)
-    return ResidentRows(rows, source.entry)
+        block = source.load(part, 0).to(device)
+        rows[part[0] : part[-1] + 1, : block.shape[1]] = block
+    return ResidentRows(rows, source.entry, lengths)
 
 
 @dataclass(frozen=True)
@@ -121,6 +145,10 @@ class DrawnViews:
     n_views: int
     entry: Entry
     seed: int
+
+    @property
+    def lengths(self) -> None:
+        """None, because the views of images have one shape."""
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
         """Return one view of each item at some positions."""
@@ -155,6 +183,11 @@ class DecodedItems:
     seed: int = 0
     n_jobs: int | None = None
     entry: Entry = 0
+
+    @cached_property
+    def lengths(self) -> np.ndarray | None:
+        """The length of each row, or None if all rows have the same shape."""
+        return lengths_of(self.preset, self.items)
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
         """Return the items at some positions as a batch, the input of the first stage."""
@@ -246,8 +279,17 @@ class Samples(Dataset):
         return Batch(parts, self.source.entry), self.labels[rows]
 
 
-def split_rows(n: int, batch_size: int, seed: int | None, epoch: int) -> list[np.ndarray]:
+def split_rows(
+    n: int,
+    batch_size: int,
+    seed: int | None,
+    epoch: int,
+    lengths: np.ndarray | None = None,
+) -> list[np.ndarray]:
     """Return the positions of the rows in each batch of an epoch.
+
+    Rows of several lengths are shuffled, and then sorted by length within each window of some
+    batches, so that little of a batch is filled up.  The batches are shuffled, too.
 
     Parameters
     ----------
@@ -260,6 +302,8 @@ def split_rows(n: int, batch_size: int, seed: int | None, epoch: int) -> list[np
         The seed of the order of the rows.  None keeps the order.
     epoch : int
         The epoch, counted from 0; each has its own order.
+    lengths : ndarray of int of shape (n,), or None, default=None
+        The length of each row.  None if all rows have the same shape.
 
     Examples
     --------
@@ -268,7 +312,15 @@ def split_rows(n: int, batch_size: int, seed: int | None, epoch: int) -> list[np
     [array([0, 1]), array([2, 3, 4])]
     """
     order = np.arange(n) if seed is None else rng_of(seed, "order", epoch).permutation(n)
-    return np.split(order, _find_bounds(n, batch_size))
+    bounds = _find_bounds(n, batch_size)
+    if seed is None or lengths is None:
+        return np.split(order, bounds)
+    window = WINDOW * batch_size
+    for start in range(0, n, window):
+        part = order[start : start + window]
+        order[start : start + window] = part[np.argsort(-lengths[part], kind="stable")]
+    parts = np.split(order, bounds)
+    return [parts[at] for at in rng_of(seed, "batches", epoch).permutation(len(parts))]
 
 
 def count_batches(n: int, batch_size: int) -> int:

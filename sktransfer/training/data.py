@@ -134,7 +134,7 @@ def _warn_of_idle_cache(settings: FitSettings) -> None:
         reason = "augment changes the images in every epoch"
         remedy = "Use augment=None, or fixed variants: augment=Views('light')"
     warn_user(
-        f"cache saves the first pass over the images only, and cannot make the epochs of this fit "
+        f"cache saves the first pass over the items only, and cannot make the epochs of this fit "
         f"faster: {reason}. {remedy}, or cache=None."
     )
 
@@ -289,6 +289,12 @@ class _Subset:
 
     def __len__(self) -> int:
         return len(self._part)
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """The length of each row, or None if all rows have the same shape."""
+        lengths = getattr(self._rows, "lengths", None)
+        return None if lengths is None else lengths[self._part]
 
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
         found: np.ndarray = self._rows[self._part[positions]]

@@ -309,8 +309,8 @@ class _Batches:
 
     def __iter__(self) -> Iterator[Any]:
         epoch = self._net.epoch_
-        n, size = len(self._samples), self._net.batch_size
-        return read_ahead(self._samples, split_rows(n, size, self._seed, epoch), epoch)
+        n, size, lengths = len(self._samples), self._net.batch_size, self._samples.source.lengths
+        return read_ahead(self._samples, split_rows(n, size, self._seed, epoch, lengths), epoch)
 
 
 class _Record(Callback):

@@ -15,7 +15,7 @@ from skorch.callbacks import LRScheduler
 from .._support.device import PRECISIONS
 from .._support.files import check_folder
 from .._support.validation import check_choice, check_int, check_range, no_choice
-from ..backbones import check_pooling
+from ..backbones import POOLINGS
 from ..cache import check_cache
 from ..data import check_augment
 from ..extraction import DECODE_ERRORS
@@ -136,7 +136,7 @@ RUNNING: dict[str, Parameter] = {
 # earlier one.
 PARAMETERS: dict[str, Parameter] = {
     "head": Parameter(check_head),
-    "pooling": Parameter(lambda _, pooling: check_pooling(pooling)),
+    "pooling": Parameter(_check_choice("auto", *POOLINGS)),
     "unfreeze": Parameter(
         _check_later,  # it depends on the network, which is not loaded yet
         lambda facts, _: 1 if facts.is_table and facts.pretrained else "all",
@@ -178,6 +178,7 @@ PARAMETERS: dict[str, Parameter] = {
     "tol": Parameter(_check_number("[0, inf)")),
     "batch_size": Parameter(_check_integer(1, "auto"), lambda _, __: 32),
     "image_size": Parameter(_check_integer(1, None)),
+    "max_length": Parameter(_check_integer(1, None)),
     "precision": Parameter(_check_choice(*PRECISIONS)),
     "optimizer": Parameter(lambda _, optimizer: check_optimizer(optimizer)),
     "skorch_callbacks": Parameter(check_callbacks),

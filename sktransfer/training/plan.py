@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..backbones import Backbone, check_pooling, get_backbone
+from ..backbones import Backbone, check_pooling, get_backbone, resolve_pooling
 from ..callbacks import GradualUnfreeze, Scheduled
-from ..data import Items, Preset, adapt, smallest_preset
+from ..data import Items, Preset, adapt, smallest_preset, warn_of_lost_parts
 from ..schedules import Constant, Schedule, find_peak
 from ..tasks import Task, make_targets
 from .batches import FixedRows, Samples, Source, count_batches
@@ -172,6 +172,7 @@ def _check_items(request: Request, backbone: Backbone) -> Items:
     """Check X and return its items; for tabular input, adapt the image size of the network."""
     given = request.parameters
     items: Items = request.check_items(backbone.preset, request.X, reset=True)
+    warn_of_lost_parts(backbone.preset, items)
     if given["image_size"] is None and given["preset"] is None:
         backbone.preset = smallest_preset(backbone.preset, items)
     return items
@@ -180,10 +181,14 @@ def _check_items(request: Request, backbone: Backbone) -> Items:
 def _load_backbone(given: Mapping[str, Any], seed: int) -> Backbone:
     """Load the network without its own classifier, and adapt its preset to the parameters."""
     backbone = get_backbone(given["backbone"], given["weights"], seed=seed)
-    check_pooling(given["pooling"], backbone, given["backbone"])
+    check_pooling(resolve_pooling(given["pooling"], backbone), backbone, given["backbone"])
     backbone.truncate(len(backbone.names))
     backbone.preset = adapt(
-        backbone.preset, given["preset"], given["image_size"], given["image_shape"]
+        backbone.preset,
+        given["preset"],
+        given["image_size"],
+        given["image_shape"],
+        given["max_length"],
     )
     return backbone
 

@@ -13,7 +13,7 @@ from .._support.device import resolve_device
 from ..backbones import running
 from ..cache import ActivationCache
 from ..data import Views
-from ..extraction import Prefix, Tap, resolve_batch_size, run_frozen, run_rows, spare_taps
+from ..extraction import Prefix, Tap, run_frozen, run_rows, spare_taps
 from ..tasks import Task
 from .data import compute_digests
 from .parameters import is_auto
@@ -55,12 +55,11 @@ class Predictor:
             device = resolve_device("auto")
         n_stages, cut = len(backbone.names), self.tail.cut
         last = Tap(n_stages, self.tail.pooling)
-        size = resolve_batch_size("auto", device)
         precision = numerics.precision
-        self._whole = Prefix(backbone, [last], device, precision, size)
+        self._whole = Prefix(backbone, [last], device, precision, "auto")
         frozen = [last if cut == n_stages else Tap(cut)]
-        self._frozen = Prefix(backbone, frozen, device, numerics.frozen_precision, size)
-        self._tuned = Prefix(backbone, [last], device, precision, size, cut)
+        self._frozen = Prefix(backbone, frozen, device, numerics.frozen_precision, "auto")
+        self._tuned = Prefix(backbone, [last], device, precision, "auto", cut)
 
     @property
     def n_features(self) -> int:
@@ -97,8 +96,7 @@ class Predictor:
         # Two runs, divided at the cut, if the rows there are cached, or if they are float32 and the
         # later stages compute in float64.
         divided = cut > 0 and (cache is not None or double)
-        size = resolve_batch_size(batch_size, self._whole.device)
-        prefix = (self._frozen if divided else self._whole).sized(size)
+        prefix = (self._frozen if divided else self._whole).sized(batch_size)
         found = run_frozen(
             prefix if preset is None else prefix.over(preset),
             items,
@@ -110,7 +108,7 @@ class Predictor:
         )
         rows = found.rows[0]
         if divided and cut < n_stages and len(rows):
-            rows = run_rows(self._tuned.sized(size), rows)[0]
+            rows = run_rows(self._tuned.sized(batch_size), rows)[0]
         features = np.full((len(items), self.n_features), np.nan, self.numerics.numpy_dtype)
         if len(rows):
             features[found.kept] = rows

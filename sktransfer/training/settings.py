@@ -1,7 +1,8 @@
 """The settings of a fit: the parameters of an estimator, resolved for one network and its data.
 
 :func:`resolve` turns a mapping of parameters into :class:`FitSettings`, which contains no "auto".
-The only exceptions are the learning rates, which the range test finds when a phase begins.
+The exceptions are the learning rates, which the range test finds when a phase begins, and the
+number of rows of a batch of the frozen stages, which depends on the length of the items.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ import torch
 
 from .._support.device import resolve_device, resolve_precision
 from .._support.validation import did_you_mean
-from ..backbones import Backbone
+from ..backbones import Backbone, resolve_pooling
 from ..cache import ActivationCache, check_cache
 from ..data import Items, default_augment
-from ..extraction import resolve_batch_size
 from ..schedules import Schedule, resolve_schedule
 from .parameters import PARAMETERS, Facts, is_auto
 
@@ -83,7 +83,9 @@ class FitSettings:
     optimizer : str, class or callable
     weight_decay, label_smoothing : float
     class_weight : dict, "balanced" or None
-    batch_size, inference_batch_size : int
+    batch_size : int
+    inference_batch_size : int or "auto"
+        "auto" depends on the length of the items, too.
     early_stopping : bool
     validation_fraction : float
     n_iter_no_change : int
@@ -117,7 +119,7 @@ class FitSettings:
     label_smoothing: float
     class_weight: Any
     batch_size: int
-    inference_batch_size: int
+    inference_batch_size: Any
     early_stopping: bool
     validation_fraction: float
     n_iter_no_change: int
@@ -163,6 +165,7 @@ def resolve(
             known[name] = value.item() if isinstance(value, np.generic) else value
         if name == "unfreeze":
             known["cut"] = find_cut(backbone, known["unfreeze"])
+    known["pooling"] = resolve_pooling(known["pooling"], backbone)
     init = known["head_init"]
     if isinstance(init, str):
         init = None if init == "prior" else exact_model()
@@ -174,7 +177,6 @@ def resolve(
         freeze_bn=known["freeze_bn"] == "all",
         layer_decay=float(known["layer_decay"]),
         lr_schedule=resolve_schedule(known["lr_schedule"]),
-        inference_batch_size=resolve_batch_size(known["inference_batch_size"], device),
         numerics=_resolve_numerics(given["precision"], device, is_double),
         cache=check_cache(known["cache"]),
         **{name: known[name] for name in AS_GIVEN},
@@ -198,6 +200,7 @@ AS_GIVEN: Collection[str] = (
     "label_smoothing",
     "class_weight",
     "batch_size",
+    "inference_batch_size",
     "early_stopping",
     "validation_fraction",
     "n_iter_no_change",

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 
 from sktransfer import ImagePreset
 from sktransfer.data.augmentation import resolve_augment
+from sktransfer.extraction import RowsByLength
 from sktransfer.tasks import find_classification, make_targets
 from sktransfer.training.batches import (
     DecodedItems,
@@ -43,6 +44,42 @@ def test_the_order_is_a_function_of_seed_and_epoch(n, seed, epoch):
     assert_array_equal(order, np.concatenate(split_rows(n, 16, seed, epoch)))
     assert not np.array_equal(order, np.concatenate(split_rows(n, 8, seed, epoch + 1)))
     assert not np.array_equal(order, np.concatenate(split_rows(n, 8, seed + 1, epoch)))
+
+
+@given(st.integers(1, 400), st.integers(1, 16), st.integers(0, 99), st.integers(0, 9))
+def test_an_epoch_of_several_lengths_has_every_row_once(n, batch_size, seed, epoch):
+    lengths = np.random.default_rng(n).choice([8, 16, 32], n)
+    parts = split_rows(n, batch_size, seed, epoch, lengths)
+    assert_array_equal(np.sort(np.concatenate(parts)), np.arange(n))
+    assert len(parts) == len(split_rows(n, batch_size, seed, epoch))
+    assert min(map(len, parts)) > 1 or n == 1 or batch_size == 1
+
+
+def test_batches_of_several_lengths_hold_rows_of_similar_length():
+    lengths = np.random.default_rng(0).permutation(512)
+    parts = split_rows(512, 32, 7, 0, lengths)
+    assert max(np.ptp(lengths[part]) for part in parts) == 31
+    starts = [lengths[part].max() for part in parts]
+    assert starts != sorted(starts, reverse=True)
+    other = split_rows(512, 32, 7, 1, lengths)
+    assert not np.array_equal(np.concatenate(parts), np.concatenate(other))
+    again = split_rows(512, 32, 7, 0, lengths)
+    assert_array_equal(np.concatenate(parts), np.concatenate(again))
+
+
+def test_the_order_of_validation_rows_does_not_depend_on_their_lengths():
+    parts = split_rows(5, 2, None, 0, np.array([3, 1, 2, 5, 4]))
+    assert_array_equal(np.concatenate(parts), np.arange(5))
+
+
+def test_resident_rows_of_several_lengths_are_the_rows_of_the_source():
+    parts = [(length, np.array([length]), np.ones((1, length + 1, 2))) for length in range(3)]
+    source = FixedRows(RowsByLength([(n + 1, at, rows) for n, at, rows in parts]), 0)
+    resident = move_to_device(source, torch.device("cpu"), 10**9)
+    assert isinstance(resident, ResidentRows)
+    for rows in ([0], [1, 0], [2, 1, 0]):
+        assert torch.equal(resident.load(np.array(rows), 0), source.load(np.array(rows), 0))
+    assert resident.lengths.tolist() == source.lengths.tolist() == [1, 2, 3]
 
 
 def test_each_epoch_draws_a_view_of_each_item():

@@ -35,6 +35,7 @@ WRONG = {
     "tol": float("nan"),
     "batch_size": 0,
     "image_size": 0,
+    "max_length": 0,
     "precision": "float16",
     "optimizer": "adam",
     "skorch_callbacks": 5,

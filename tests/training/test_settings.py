@@ -27,10 +27,10 @@ def settings(X=IMAGES, *, weights_info=None, left_out=(), **parameters):
     return resolve(given, backbone, backbone.preset.check(X), lambda: "exact model")
 
 
-def test_every_setting_of_the_defaults_is_resolved_except_learning_rates():
+def test_every_setting_of_the_defaults_is_resolved_except_rates_and_rows():
     found = settings(lr="auto", fine_tune_lr="auto")
     left = {field.name for field in fields(FitSettings) if getattr(found, field.name) == "auto"}
-    assert left == {"lr", "fine_tune_lr"}
+    assert left == {"lr", "fine_tune_lr", "inference_batch_size"}
 
 
 def test_auto_fine_tunes_the_whole_of_a_pretrained_network_to_images():
@@ -42,7 +42,7 @@ def test_auto_fine_tunes_the_whole_of_a_pretrained_network_to_images():
     assert found.head_init == "exact model"
     assert found.freeze_epochs == 0
     assert found.layer_decay == 0.6
-    assert (found.batch_size, found.inference_batch_size) == (32, 16)
+    assert (found.batch_size, found.inference_batch_size) == (32, "auto")
 
 
 def test_auto_fine_tunes_the_last_stage_to_a_table():

@@ -142,7 +142,7 @@ def test_enough_steps_are_no_remark(photos):
     assert not classifier(batch_size=2).fit(*photos).report_[-1]["note"]
 
 
-IDLE = "cache saves the first pass over the images only, and cannot make the epochs"
+IDLE = "cache saves the first pass over the items only, and cannot make the epochs"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,198 @@
+"""The preset of texts: ids of tokens, in rows of a few lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._support.validation import check_choice, check_int
+from .items import Items
+from .texts import Text, check_items_are_texts
+from .tokenizers import Tokenizer
+
+# Version of the rules by which a text becomes ids.  It is part of fingerprints and has to be
+# increased whenever a text gets other ids or another length.
+RULES = 1
+
+TRUNCATIONS = ("head", "tail", "ends")
+
+# The id of a position without a token.
+NO_TOKEN = -1
+
+
+@dataclass(frozen=True)
+class TextPreset:
+    """Turn texts into rows of ids, as the weights of a network require.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+        Divides a text into tokens and returns their ids.  It is a value: two tokenizers that
+        return equal ids are equal and have equal hashes.
+    max_length : int, default=256
+        Maximum number of tokens of a text, including the special tokens that the network requires.
+    truncation : {"head", "tail", "ends"}, default="head"
+        The tokens of a longer text that are kept: the first ones, the last ones, or the first
+        quarter and the last three quarters [1]_.
+    lengths : tuple of int, default=(8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+        Lengths of rows, increasing.  A row is as short as possible.  The last one is the maximum of
+        ``max_length``.
+
+    Notes
+    -----
+    **Items** are strings: in a list, an array, or a column of pandas, polars or pyarrow.  An empty
+    string is a text.
+
+    **Rows** are filled up on the right with -1.  The length of a row depends on the text and the
+    preset alone, and so do the last bits of the features of a text.
+
+    References
+    ----------
+    .. [1] C. Sun, X. Qiu, Y. Xu and X. Huang, "How to Fine-Tune BERT for Text Classification?",
+       CCL 2019, https://arxiv.org/abs/1905.05583
+
+    Examples
+    --------
+    >>> from sktransfer import TextPreset
+    >>> from sktransfer.data import WordPiece
+    >>> words = ("[UNK]", "[CLS]", "[SEP]", "a", "lovely", "film", "dull")
+    >>> preset = TextPreset(WordPiece(words, prefix=(1,), suffix=(2,)))
+    >>> items = preset.check(["a lovely film", "dull"])
+    >>> preset(items[0]).tolist()
+    [1, 3, 4, 5, 2, -1, -1, -1]
+    >>> preset.collate([preset(item) for item in items], 2).shape
+    torch.Size([2, 8])
+    """
+
+    tokenizer: Tokenizer
+    max_length: int = 256
+    truncation: str = "head"
+    lengths: tuple[int, ...] = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+    def __post_init__(self) -> None:
+        # JSON files hold lists, which become tuples because presets are compared and hashed.
+        lengths = tuple(check_int("a length", length, 1) for length in self.lengths)
+        if not lengths or any(a >= b for a, b in pairwise(lengths)):
+            raise ValueError(f"lengths must be increasing integers; got {self.lengths!r}.")
+        object.__setattr__(self, "lengths", lengths)
+        check_choice("truncation", self.truncation, TRUNCATIONS)
+        check_int("max_length", self.max_length, 1)
+        least = self._n_special + 1
+        if not least <= self.max_length <= lengths[-1]:
+            raise ValueError(
+                f"max_length must be from {least} to {lengths[-1]} tokens, which is the limit of "
+                f"the network; got {self.max_length}."
+            )
+
+    @property
+    def _n_special(self) -> int:
+        return len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+
+    @property
+    def has_class_token(self) -> bool:
+        """True if each row begins with a special token, which ``pooling="cls"`` reads."""
+        return bool(self.tokenizer.prefix)
+
+    def check(self, X: Any) -> Items:
+        """Check that ``X`` holds texts, and return them as items.
+
+        Parameters
+        ----------
+        X : sequence of n str, or a column of them
+
+        Returns
+        -------
+        Items
+            Each is a :class:`Text`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X is one text, has several columns, or holds something else than texts; the message
+            lists the first ten of these items.
+        """
+        return check_items_are_texts(X)
+
+    def __call__(self, item: Text) -> Tensor:
+        """Return the ids of a text, and -1 for each position after its end: (length,), int64."""
+        ids, tokenizer = self._truncated(item.ids(self.tokenizer.encode)), self.tokenizer
+        row = torch.full((self._fitting(len(ids)),), NO_TOKEN)
+        whole = [*tokenizer.prefix, *ids, *tokenizer.suffix]
+        row[: len(whole)] = torch.tensor(whole, dtype=torch.int64)
+        return row
+
+    def length_of(self, item: Text) -> int:
+        """Return the length of the row of a text.
+
+        Rows of one length are computed together; see :func:`sktransfer.data.lengths_of`.
+        """
+        return self._fitting(min(len(item.ids(self.tokenizer.encode)), self._n_kept))
+
+    def collate(self, rows: Sequence[Tensor], size: int) -> Tensor:
+        """Join rows to one batch, as long as the longest of them.
+
+        Parameters
+        ----------
+        rows : sequence of at most ``size`` tensors (length,)
+            As the preset returns them.  Their lengths may differ.
+        size : int
+            Number of rows of the batch.  Missing rows have no token.
+
+        Returns
+        -------
+        Tensor of shape (size, length), int64
+        """
+        length = max(map(len, rows), default=self.lengths[0])
+        batch = torch.full((size, length), NO_TOKEN)
+        for target, row in zip(batch, rows, strict=False):
+            target[: len(row)] = row
+        return batch
+
+    def fingerprint(self) -> str:
+        """Return a text that is equal for two presets only if they give equal inputs."""
+        return (
+            f"text {RULES} {self.tokenizer.fingerprint()} {self.max_length} {self.truncation} "
+            f"{self.lengths}"
+        )
+
+    def remark(self, items: Sequence[Text]) -> str:
+        """Return a sentence about texts of which a part is lost, for a warning; "" if none is."""
+        n_long = sum(map(self._is_too_long, items))
+        if not n_long:
+            return ""
+        longer = f", or a larger max_length, at most {self.lengths[-1]}"
+        return (
+            f"{n_long:,} of {len(items):,} texts are longer than max_length={self.max_length} "
+            f"tokens; the rest of them is not used ({self.truncation!r} is kept). Pass "
+            f"preset={{'truncation': 'ends'}} to keep the beginning and the end"
+            f"{longer if self.max_length < self.lengths[-1] else ''}."
+        )
+
+    @property
+    def _n_kept(self) -> int:
+        """The maximum number of tokens of a text, without special tokens."""
+        return self.max_length - self._n_special
+
+    def _is_too_long(self, item: Text) -> bool:
+        # A token has at least one letter, so short texts need not be divided into tokens; some
+        # tokenizers add one at the beginning.
+        if len(item.text) < self._n_kept and item.text.isascii():
+            return False
+        return len(item.ids(self.tokenizer.encode)) > self._n_kept
+
+    def _truncated(self, ids: Sequence[int]) -> Sequence[int]:
+        n = self._n_kept
+        if len(ids) <= n:
+            return ids
+        n_first = {"head": n, "tail": 0, "ends": n // 4}[self.truncation]
+        return [*ids[:n_first], *ids[len(ids) - (n - n_first) :]]
+
+    def _fitting(self, n_ids: int) -> int:
+        """Return the least length of a row for ``n_ids`` tokens and the special ones."""
+        n = n_ids + self._n_special
+        return min(next(length for length in self.lengths if length >= n), self.max_length)
