@@ -43,7 +43,7 @@ ORDER = {
     "tasks": "targets base heads labels classification",
     "backbones": "summary backbone pooling network_lock download tensor_files weights filling "
     "registry fusion tracing export",
-    "cache": "columns shard rows blobs folder table digest_memo activations",
+    "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",
     "extraction": "ragged prefix sinks run",

@@ -28,7 +28,8 @@ STALE_SECONDS = 3600
 # Bytes of a file that takes space on any disk.
 BLOCK = 4096
 
-TEMPORARY = re.compile(rf"sktransfer-({TOKEN.pattern})-[0-9a-f]{{8}}(\.tmp)?")
+TEMPORARY = re.compile(rf"sktransfer-({TOKEN.pattern})-[0-9a-f]{{8}}(\.tmp|\.claim)?")
+CLAIM = re.compile(r"sktransfer-.*\.claim")
 
 # The errors of a full disk.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -226,6 +227,32 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     finally:
         if os.getpid() == pid:  # not in a fork of the process that uses the folder
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Claim a folder; a context manager.
+
+    Its value is False if another process or thread has a claim on the folder.  If two claim it at
+    the same moment, the value can be False for both.  Claims of dead processes do not count.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    OSError
+        If the disk fails.
+    """
+    remove_stale(folder)
+    claim = folder / f"{temporary_name()}.claim"
+    claim.touch(exist_ok=False)
+    try:
+        # First the claim, then the list: of two processes, at least one sees both claims.
+        yield find_files(folder, CLAIM) == [claim]
+    finally:
+        remove_file(claim)
 
 
 def remove_file(path: Path) -> int:

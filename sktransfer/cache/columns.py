@@ -7,13 +7,13 @@ process, while a read that is too short is an error.
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
-from contextlib import suppress
-from dataclasses import dataclass
+import weakref
 from io import FileIO
 from math import prod
+from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 
@@ -23,20 +23,73 @@ GAP_BYTES = 2**14
 # Maximum number of bytes that are read at once, unless an item is larger.
 BLOCK_BYTES = 2**20
 
-# The key of a row, in the second column.  The second fields of all keys list the rows by
-# increasing digest, so that one digest is found in log(n) steps.
-KEY = np.dtype([("checksum", "<u4"), ("order", "<u4"), ("digest", "u1", 16)])
-
-# To search the keys in a file for one digest takes as long as to read this many bytes.
-SEARCH_BYTES = 2**19
+# The key of a row, in the second column.
+KEY = np.dtype([("checksum", "<u4"), ("digest", "u1", 16)])
 
 # Windows cannot read at a position without moving there, and threads share the position of a file.
 HAS_PREAD = hasattr(os, "pread")
 _moving = Lock()
 
+# The maximum number of open files on systems that do not report one.
+N_FILES = 8192
+
+# The files that stay open.
+_open_files: WeakSet[ShardFile] = WeakSet()
+
 
 class TornShardError(Exception):
     """A file is not a whole shard."""
+
+
+class ShardFile:
+    """A file that threads read at positions.
+
+    Parameters
+    ----------
+    path : Path
+    size : int
+        The number of bytes that it must have.
+    """
+
+    def __init__(self, path: Path, size: int):
+        self._path = path
+        self._size = size
+        self._file: FileIO | None = None
+
+    def open(self) -> FileIO:
+        """Open the file.
+
+        Raises
+        ------
+        TornShardError
+            If it has not the right size.
+        OSError
+            If it cannot be opened.
+        """
+        file = self._path.open("rb", buffering=0)
+        if os.fstat(file.fileno()).st_size != self._size:
+            file.close()
+            raise TornShardError(self._path)
+        return file
+
+    def keep(self, file: FileIO) -> None:
+        """Keep ``file``, which :meth:`open` returned, so that it can be read if it is removed.
+
+        If the process keeps many files open, it is closed instead, and opened again in each read.
+        """
+        if len(_open_files) >= _n_files() // 2:
+            file.close()
+            return
+        self._file = file
+        _open_files.add(self)
+        weakref.finalize(self, file.close)
+
+    def read(self, size: int, start: int) -> bytes:
+        """Return ``size`` bytes, or fewer if the file has become shorter."""
+        if self._file is not None:
+            return _read_at(self._file, size, start)
+        with self.open() as file:
+            return _read_at(file, size, start)
 
 
 class FileColumn:
@@ -47,12 +100,12 @@ class FileColumn:
     shape : tuple of int
         The first is the number of items.
     dtype : dtype
-    file : FileIO
+    file : ShardFile
     start : int
         Position of the first item in the file.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any, file: FileIO, start: int):
+    def __init__(self, shape: tuple[int, ...], dtype: Any, file: ShardFile, start: int):
         self._shape = shape
         self._dtype = np.dtype(dtype)
         self._file = file
@@ -63,10 +116,9 @@ class FileColumn:
         return self._shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        """Return the items at an integer, a slice or an array of integers.
+        """Return the items at a slice or an array of integers.
 
-        No position may be negative, and a slice has no step.  The name of a field returns this
-        field of all items, which is indexed by an integer.
+        No position may be negative, and a slice has no step.
 
         Raises
         ------
@@ -75,10 +127,6 @@ class FileColumn:
         OSError
             If the file cannot be read.
         """
-        if isinstance(index, (int, np.integer)):
-            return self._items(self._read(int(index), int(index) + 1), 1)[0]
-        if isinstance(index, str):
-            return FileField(self, index)
         if isinstance(index, slice):
             first, end, _ = index.indices(len(self))
             return self._items(self._read(first, end), end - first)
@@ -115,24 +163,10 @@ class FileColumn:
         if end > self._shape[0]:
             raise IndexError(end)
         size = (end - first) * self._item_bytes
-        content = _read_at(self._file, size, self._start + first * self._item_bytes)
+        content = self._file.read(size, self._start + first * self._item_bytes)
         if len(content) < size:
             raise TornShardError
         return content
-
-
-@dataclass(frozen=True)
-class FileField:
-    """A field of the items of a column in a file."""
-
-    column: FileColumn
-    name: str
-
-    def __len__(self) -> int:
-        return len(self.column)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.column[index][self.name]
 
 
 Column = np.ndarray | FileColumn
@@ -145,25 +179,21 @@ class Columns(NamedTuple):
     keys: Column  # (n,) of KEY
 
 
-def column_of(content: bytes | FileIO, shape: tuple[int, ...], dtype: Any, start: int) -> Column:
-    """Return the column that begins at ``start`` in the content of a file, or in an open file."""
+def column_of(content: bytes | ShardFile, shape: tuple[int, ...], dtype: Any, start: int) -> Column:
+    """Return the column that begins at ``start`` in the content of a file, or in a file."""
     if isinstance(content, bytes):
         return np.ndarray(shape, dtype, content, start)
     return FileColumn(shape, dtype, content, start)
 
 
-def search_keys(keys: Column, digests: list[bytes]) -> dict[bytes, int]:
-    """Return the row of each of the ``digests`` that the ``keys`` have."""
-    if KEY.itemsize * len(keys) < SEARCH_BYTES * len(digests):
-        keys = keys[:]
-    order, held = keys["order"], keys["digest"]
-    found = {}
-    with suppress(IndexError):  # a damaged order finds nothing, or finds rows that have the digest
-        for digest in digests:
-            at = bisect_left(order, digest, key=lambda row: held[row].tobytes())
-            if at < len(order) and held[order[at]].tobytes() == digest:
-                found[digest] = int(order[at])
-    return found
+def _n_files() -> int:
+    """Return the number of files that this process may open."""
+    try:
+        from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+    except ImportError:  # Windows
+        return N_FILES
+    limit = getrlimit(RLIMIT_NOFILE)[0]
+    return N_FILES if limit == RLIM_INFINITY else limit
 
 
 def _read_at(file: FileIO, size: int, start: int) -> bytes:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ from .._support.hashing import hash_parts
 from .._version import __version__
 from .blobs import BLOB_NAME, Blobs, sort_blobs
 from .columns import TornShardError
-from .shard import SHARD_NAME, sort_shards
+from .shard import SHARD_NAME, Shard
 
 # Space left free on the disk: a gigabyte, or a twentieth of a small disk.
 FREE_BYTES = 2**30
@@ -74,7 +74,7 @@ class CacheFolder:
         """Return the number of rows, bytes and files by fingerprint; each blob counts as a row."""
         counts = {}
         for folder in self._subfolders():
-            shards, _ = sort_shards(find_files(folder, SHARD_NAME))
+            shards, _ = _sort_shards(find_files(folder, SHARD_NAME))
             sizes, _ = sort_blobs(find_files(folder, BLOB_NAME))
             fingerprint, about = _describe(folder)
             counts[fingerprint] = {
@@ -228,6 +228,21 @@ def write_in(
     return written
 
 
+def _sort_shards(paths: Iterable[Path]) -> tuple[list[Shard], list[Path]]:
+    """Return the shards in files that are as long as they must be, and the other files.
+
+    Files that vanish or cannot be read are in neither list.
+    """
+    shards, torn = [], []
+    for path in paths:
+        with suppress(OSError):
+            try:
+                shards.append(Shard.read(path))
+            except TornShardError:
+                torn.append(path)
+    return shards, torn
+
+
 def _describe(folder: Path) -> tuple[str, dict[str, str]]:
     """Return what ``folder`` holds and a description, or its name if they are lost or damaged."""
     try:
@@ -244,7 +259,7 @@ def _describe(folder: Path) -> tuple[str, dict[str, str]]:
 
 def _tidy(folder: Path) -> int:
     """Remove damaged files, second copies and temporary files; return the bytes freed."""
-    shards, torn_shards = sort_shards(find_files(folder, SHARD_NAME))
+    shards, torn_shards = _sort_shards(find_files(folder, SHARD_NAME))
     _, torn_blobs = sort_blobs(find_files(folder, BLOB_NAME))
     freed = sum(map(remove_file, torn_shards + torn_blobs))
     seen: set[bytes] = set()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .columns import TornShardError
-from .shard import BFLOAT16, Shard
+from .shard import BFLOAT16, Like, Shard
 
 
 class Rows:
@@ -27,11 +27,19 @@ class Rows:
     dtype : dtype
     """
 
-    def __init__(self, shards: Sequence[Shard], starts: Sequence[int], positions: np.ndarray):
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        starts: Sequence[int],
+        positions: np.ndarray,
+        digests: np.ndarray,
+        like: Like,
+    ):
         self._shards = tuple(shards)
         self._starts = np.array(starts)
         self._positions = positions
-        shape, dtype = self._shards[0].like if self._shards else ((0,), np.dtype("<f4"))
+        self._digests = digests  # (n, 16)
+        shape, dtype = like
         self.shape = (len(positions), *shape)
         self.dtype = np.dtype("<f4") if dtype == BFLOAT16 else dtype
         self._stored = dtype
@@ -46,13 +54,13 @@ class Rows:
     def stored(self, index: Any) -> np.ndarray:
         """Return rows as they are on disk; bfloat16 as its bits."""
         positions = np.asarray(self._positions[index])
-        flat = positions.reshape(-1)
+        flat, digests = positions.reshape(-1), self._digests[index].reshape(-1, 16)
         out = np.empty((len(flat), *self.shape[1:]), self._stored)
         holders = np.searchsorted(self._starts, flat, side="right") - 1
         for holder in np.unique(holders):
             at, shard = np.flatnonzero(holders == holder), self._shards[holder]
             try:
-                shard.copy(flat[at] - self._starts[holder], out, at)
+                shard.copy(flat[at] - self._starts[holder], out, at, digests[at])
             except (OSError, TornShardError) as error:
                 sentence = (
                     "rows of the cache must stay readable while they are in use; this file was "

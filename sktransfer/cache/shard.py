@@ -16,8 +16,7 @@ import os
 import re
 import struct
 import time
-import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -37,9 +36,9 @@ from .columns import (
     KEY,
     Column,
     Columns,
+    ShardFile,
     TornShardError,
     column_of,
-    search_keys,
 )
 
 # The types that rows may have on disk, by their names in safetensors.
@@ -102,9 +101,7 @@ class Shard:
         shard = cls(folder, len(digests), (rows.shape[1:], rows.dtype))
         shard.checked[:] = True
         keys = np.empty(len(digests), KEY)
-        joined = np.frombuffer(b"".join(digests), "S16")
-        keys["digest"] = joined.view("u1").reshape(-1, 16)
-        keys["order"] = np.argsort(joined, kind="stable")
+        keys["digest"] = np.frombuffer(b"".join(digests), "u1").reshape(-1, 16)
         # Now, because a folder that is made for the file may be removed before the file is in it.
         keys["checksum"] = shard._sums(keys, rows)
         shard.columns = Columns(rows, keys)
@@ -114,7 +111,7 @@ class Shard:
     def read(cls, path: Path) -> Shard:
         """Return the shard in the file ``path``; its content stays there until it is needed."""
         stat = path.stat()
-        like, n = _read_head(path, stat.st_size, stat.st_mtime_ns)
+        like, n = _read_head(path, stat.st_size)
         shard = cls(path.parent, n, like)
         shard.path, shard.used = path, stat.st_mtime_ns
         return shard
@@ -141,39 +138,34 @@ class Shard:
     def columns(self) -> Columns:
         """The content; that of a large file stays there until it is indexed."""
         file = self._file()
-        self.checked = _mark_used(file, cast(Path, self.path), len(self))
+        opened = file.open()
+        self.checked = _mark_used(opened, cast(Path, self.path), len(self))
         if self.size >= SMALL_BYTES:
-            weakref.finalize(self, file.close)
+            file.keep(opened)
             return self._columns_in(file)
-        with file:
-            content = file.read()
+        with opened:
+            content = opened.read()
         if len(content) != self.size:
             raise TornShardError(self.path)
         return self._columns_in(content)
 
-    @cached_property
+    @property
     def digests(self) -> list[bytes]:
         """The digest of each row."""
-        if self.is_open():
-            keys = self.columns.keys[:]
-        else:
-            with self._file() as file:
-                keys = self._keys_in(file)[:]
-        digests: list[bytes] = keys["digest"].copy().view("V16").reshape(-1).tolist()
+        digests: list[bytes] = self.sortable_digests().view("V16").tolist()
         return digests
 
-    def find(self, digests: Iterable[bytes]) -> dict[bytes, int]:
-        """Return the row of each of the ``digests`` that is here, by binary search.
+    def sortable_digests(self) -> np.ndarray:
+        """Return the digests as an array of type S16; the file is not marked as used."""
+        column = self.columns.keys if self.is_open() else self._keys_in(self._file())
+        return column[:]["digest"].copy().view("S16").reshape(-1)
 
-        Raises
-        ------
-        OSError, TornShardError
-            If the file has vanished, cannot be read, or is damaged.
-        """
-        if self.is_open():
-            return search_keys(self.columns.keys, list(digests))
-        with self._file() as file:  # open for the search only, and not marked as used
-            return search_keys(self._keys_in(file), list(digests))
+    def unopened(self) -> Shard:
+        """Return the shard in the same file, which is not open yet."""
+        path = cast(Path, self.path)
+        shard = Shard(path.parent, len(self), self.like)
+        shard.path, shard.used = path, self.used
+        return shard
 
     def opened(self) -> Shard:
         """Open the file and return the shard: the rows stay readable if the file is removed."""
@@ -188,19 +180,28 @@ class Shard:
         """Return whether the rows are in use here although others find no file."""
         return self.is_open() and not (self.path and self.path.exists())
 
-    def is_whole(self, rows: np.ndarray) -> bool:
-        """Return whether each of ``rows`` is as it was written.
+    def is_whole(self, rows: np.ndarray, digests: np.ndarray | None = None) -> bool:
+        """Return whether each of ``rows`` is as it was written, and has the given digest.
 
         A process reads every row once for this.  Other threads may change ``checked`` meanwhile,
         so the result depends on the comparisons made here.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+        digests : ndarray of shape (len(rows), 16), uint8, or None
+            None stands for the digests in the file.
 
         Raises
         ------
         OSError, TornShardError
             If the file has vanished, cannot be read, or has become too short.
         """
-        parts = self._blocks(rows[~self.opened().checked[rows]])
-        are_whole = [self._compare(part, self.columns.rows[part]) for part in parts]
+        (unread,) = np.nonzero(~self.opened().checked[rows])
+        are_whole = [
+            self._compare(rows[part], self.columns.rows[rows[part]], _at(digests, part))
+            for part in self._blocks(unread)
+        ]
         return all(are_whole)
 
     def salvaged(self) -> Shard:
@@ -216,67 +217,70 @@ class Shard:
         except (OSError, TornShardError):  # nothing can be read
             return Shard.of(self._folder, [], np.empty((0, *shape), dtype))
 
-    def copy(self, rows: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
+    def copy(
+        self, rows: np.ndarray, out: np.ndarray, at: np.ndarray, digests: np.ndarray | None = None
+    ) -> None:
         """Copy ``rows`` to the positions ``at`` of ``out``.
 
         Raises
         ------
         OSError, TornShardError
-            If a row cannot be read, or is no longer as it was written.
+            If a row cannot be read, or is no longer the row of its digest as it was written.
         """
-        for part, to in zip(self._blocks(rows), self._blocks(at), strict=True):
+        for part in self._blocks(np.arange(len(rows))):
             if self.path is None:
-                out[to] = self.columns.rows[part]
+                out[at[part]] = self.columns.rows[rows[part]]
                 continue
-            self.checked[part] = False  # also if they cannot be read
-            values = self.columns.rows[part]
-            if not self._compare(part, values):
+            self.checked[rows[part]] = False  # also if they cannot be read
+            values = self.columns.rows[rows[part]]
+            if not self._compare(rows[part], values, _at(digests, part)):
                 raise TornShardError(self.path)
-            out[to] = values
+            out[at[part]] = values
 
     def remove(self) -> int:
         """Remove the file and return the bytes freed."""
         return remove_file(self.path) if self.path else 0
 
-    def _file(self) -> FileIO:
-        """Open the file, which must have the right size."""
-        path = cast(Path, self.path)  # a shard without a file has its columns in memory
-        file = path.open("rb", buffering=0)
-        if os.fstat(file.fileno()).st_size != self.size:
-            file.close()
-            raise TornShardError(path)
-        return file
+    def _file(self) -> ShardFile:
+        return ShardFile(cast(Path, self.path), self.size)  # a shard in memory needs no file
 
-    def _columns_in(self, content: bytes | FileIO) -> Columns:
+    def _columns_in(self, content: bytes | ShardFile) -> Columns:
         shape, dtype = self.like
         rows = column_of(content, (len(self), *shape), dtype, len(self._head))
         return Columns(rows, self._keys_in(content))
 
-    def _keys_in(self, content: bytes | FileIO) -> Column:
+    def _keys_in(self, content: bytes | ShardFile) -> Column:
         return column_of(content, (len(self),), KEY, self.size - KEY.itemsize * len(self))
 
     def _blocks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """Divide ``rows`` into parts that are read at once."""
+        """Divide ``rows``, or their positions, into parts that are read at once."""
         step = max(1, BLOCK_BYTES // max(1, _row_bytes(self.like)))
         return (rows[start : start + step] for start in range(0, len(rows), step))
 
-    def _compare(self, rows: np.ndarray, values: np.ndarray) -> bool:
+    def _compare(self, rows: np.ndarray, values: np.ndarray, digests: np.ndarray | None) -> bool:
         """Note which of ``rows`` have values with their checksum; return whether all have."""
         keys = self.columns.keys[rows]
-        self.checked[rows] = are_equal = keys["checksum"] == self._sums(keys, values)
+        are_equal = keys["checksum"] == self._sums(keys, values)
+        if digests is not None:  # the index may be that of a file that was here before
+            are_equal &= (keys["digest"] == digests).all(axis=1)
+        self.checked[rows] = are_equal
         return bool(are_equal.all())
 
     def _sums(self, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return the checksums of some rows, of which the keys and values are given.
 
         They cover the header and the digest too, so that no row is read as another row, in another
-        shape or in another table, and one entry of the order, so that all entries are covered.
+        shape or in another table.
         """
         seed = crc32(self._head)
-        marks = keys.view("u1").reshape(len(keys), KEY.itemsize)[:, 4:]  # (n, 20)
+        marks = keys.view("u1").reshape(len(keys), KEY.itemsize)[:, 4:]  # (n, 16)
         values = values.reshape(len(keys), prod(self.like[0])).view("u1")  # (n, bytes of a row)
         sums = [crc32(v.data, crc32(m.data, seed)) for v, m in zip(values, marks, strict=True)]
         return np.array(sums, "<u4")
+
+
+def _at(digests: np.ndarray | None, positions: np.ndarray) -> np.ndarray | None:
+    return None if digests is None else digests[positions]
 
 
 class BadShards:
@@ -307,10 +311,10 @@ class BadShards:
 
 @dataclass
 class _Checked:
-    """The rows of a file that this process has found whole, and its time stamp then."""
+    """The rows of a file that this process has found whole, and its time stamps then."""
 
     rows: np.ndarray
-    stamp: int | None = None
+    stamp: tuple[int, ...] | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -323,14 +327,20 @@ def _mark_used(file: FileIO, path: Path, n: int) -> np.ndarray:
     """Renew the file's time stamp and return which of its ``n`` rows are known to be whole."""
     known = _checked(path, n)
     # Another stamp means that other processes have used the file, or that it has changed.
-    if known.stamp != os.fstat(file.fileno()).st_mtime_ns:
+    if known.stamp != _stamp(file):
         known.rows = np.zeros(n, dtype=bool)
     # Finer than the stamps that the system gives, so that no later change has the same stamp.
     now = time.time_ns()
     with suppress(OSError):  # a read-only folder works too
         os.utime(file.fileno() if os.utime in os.supports_fd else path, ns=(now, now))
-    known.stamp = os.fstat(file.fileno()).st_mtime_ns
+    known.stamp = _stamp(file)
     return known.rows
+
+
+def _stamp(file: FileIO) -> tuple[int, ...]:
+    """Return the time stamps of a file; who changes it can keep the first one, not the second."""
+    stat = os.fstat(file.fileno())
+    return stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @lru_cache(maxsize=256)
@@ -351,11 +361,8 @@ def _head(like: Like, n: int, table: str) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-@lru_cache(maxsize=4096)
-def _read_head(path: Path, size: int, stamp: int) -> tuple[Like, int]:  # noqa: ARG001 - a key
+def _read_head(path: Path, size: int) -> tuple[Like, int]:
     """Return what one row is like, and the number of rows.
-
-    A file that has not changed since, according to its time stamp, is not read again.
 
     Raises
     ------
@@ -382,18 +389,3 @@ def _read_head(path: Path, size: int, stamp: int) -> tuple[Like, int]:  # noqa: 
 
 def _row_bytes(like: Like) -> int:
     return prod(like[0]) * like[1].itemsize
-
-
-def sort_shards(paths: Iterable[Path]) -> tuple[list[Shard], list[Path]]:
-    """Return the shards in files that are as long as they must be, and the other files.
-
-    Files that vanish or cannot be read are in neither list.
-    """
-    shards, torn = [], []
-    for path in paths:
-        with suppress(OSError):
-            try:
-                shards.append(Shard.read(path))
-            except TornShardError:
-                torn.append(path)
-    return shards, torn

@@ -15,22 +15,24 @@ from pathlib import Path
 
 import numpy as np
 
-from .._support.files import FULL, explained, find_files, remove_file, remove_stale
+from .._support.files import FULL, explained
 from .._support.hashing import hash_parts
 from .._support.warn import warn_user
 from .columns import TornShardError
 from .folder import CacheFolder, make_folder, write_in
+from .index import Index, list_again, read_index
+from .joining import join_small
 from .rows import Rows, to_bfloat16
-from .shard import BFLOAT16, DTYPES, SHARD_NAME, SMALL_BYTES, BadShards, Like, Shard
+from .shard import BFLOAT16, DTYPES, BadShards, Like, Shard
 
 # Part of the name of every folder: files in another layout go to other folders.
-FORMAT = b"3"
+FORMAT = b"4"
 
-# Approximate size of a shard, and the number of small shards that are joined to one.
-SHARD_BYTES, MANY = 64 * 2**20, 16
+# Approximate size of a shard.
+SHARD_BYTES = 64 * 2**20
 
-# To search a shard for one digest takes as long as to enter this many digests into an index.
-SEARCH_COST = 30
+# Shape and type of one row of an empty table.
+NOTHING: Like = ((0,), np.dtype("<f4"))
 
 # The types that a table takes.
 FLOATS_AND_BYTES = [text for text in DTYPES.values() if text != BFLOAT16.str]
@@ -73,14 +75,16 @@ class Table:
         self._folder = cache.root / name.hex()
         self._on = True
         self._warned = False
-        self._seen: set[Path | None] = set()
-        self._is_complete = False
-        self._keep([])
+        self._index = Index()
+        self._unusable: set[Path | None] = set()
+        self._shards: list[Shard] = []  # those in use
+        self._starts = [0]  # of each shard in use, and the end of the last
+        self._start_of: dict[Path | None, int] = {}  # of each file in use
+        self._positions: dict[bytes, int] = {}  # of the rows in use, by digest
         try:
             with _unless_refused():  # append() warns
                 if not spare:
                     make_folder(self._folder)
-                remove_stale(self._folder)
             self._refresh()
         except OSError as error:
             sentence = "cache must be a folder that can be written"
@@ -99,8 +103,8 @@ class Table:
         """
         self._refresh()
         first = _first(digests)
-        found = self._found(first)
-        return [position for digest, position in first.items() if digest not in found]
+        self._look_up(first)
+        return [position for digest, position in first.items() if digest not in self._positions]
 
     def append(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
         """Keep a row for each digest; digests that have a row are skipped.
@@ -143,21 +147,24 @@ class Table:
         KeyError
             If a digest has no whole row here.
         """
-        found = self._found(digests)
+        if any(digest not in self._positions for digest in digests):
+            self._look_up(digests)
         try:
-            positions = np.array([found[digest] for digest in digests], dtype=np.int64)
+            positions = np.array([self._positions[digest] for digest in digests], dtype=np.int64)
         except KeyError as error:
             raise KeyError(
                 f"digests must have rows in the table; {error.args[0].hex()} has none. "
                 "Append those that missing() names."
             ) from None
-        return Rows(self._shards, self._starts, positions)
+        like = self._like or NOTHING
+        return Rows(self._shards, self._starts, positions, as_array(digests), like)
 
     def find(self, digests: Iterable[bytes]) -> tuple[list[bytes], np.ndarray]:
         """Return the digests that have a row, each once, and these rows as they are on disk."""
         wanted = list(dict.fromkeys(digests))
         for _ in range(3):  # again if a row was damaged after it was found
-            found = list(self._found(wanted))
+            self._look_up(wanted)
+            found = [digest for digest in wanted if digest in self._positions]
             with suppress(OSError):
                 return found, self.rows(found).stored(slice(None))
         return [], self.rows([]).stored(slice(None))
@@ -165,25 +172,38 @@ class Table:
     def store(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
         """Keep rows as :meth:`append` does, but raise the errors of the disk."""
         rows = self._as_on_disk(digests, rows)
-        found = self._found(digests)
-        first = {digest: at for digest, at in _first(digests).items() if digest not in found}
-        if len(first) < len(rows):
-            rows = rows[list(first.values())]
-        limit = self._cache.max_bytes
-        shard_bytes = SHARD_BYTES if limit is None else min(SHARD_BYTES, limit // 8)
-        names, step = list(first), max(1, shard_bytes // max(1, rows[:1].nbytes))
+        first = _first(digests)
+        self._look_up(first)
+        new = {digest: at for digest, at in first.items() if digest not in self._positions}
+        if len(new) < len(rows):
+            rows = rows[list(new.values())]
+        names, step = list(new), max(1, self._shard_bytes() // max(1, rows[:1].nbytes))
         for start in range(0, len(names), step):
             self._store_block(names[start : start + step], rows[start : start + step])
-        if limit is not None and self._on and not self._spare:
+        if self._on and names:
+            self._join()
+        if self._cache.max_bytes is not None and self._on and not self._spare:
             self._warn_if_too_small()
 
+    def _shard_bytes(self) -> int:
+        """Return the size of a large shard."""
+        limit = self._cache.max_bytes
+        return SHARD_BYTES if limit is None else min(SHARD_BYTES, limit // 8)
+
     def _warn_if_too_small(self) -> None:
-        """Warn, once, if rows that are in use had to be removed or could not be kept."""
-        if not self._warned and any(shard.is_gone() for shard in self._shards):
+        """Warn, once, if rows that are in use are not on disk because they do not fit."""
+        if self._warned or not any(shard.is_gone() for shard in self._shards):
+            return
+        self._refresh()  # others may have joined their files to one
+        n_lost = len(self._positions) - sum(
+            len(at) for _, at, _ in self._index.find(list(self._positions))
+        )
+        limit, row_bytes = self._cache.max_bytes, self._shards[0].size // len(self._shards[0])
+        if n_lost and limit is not None and self._cache.n_bytes + n_lost * row_bytes > limit:
             self._warned = True
             warn_user(
-                f"max_bytes must be more than the rows of one run take; got "
-                f"{self._cache.max_bytes}. The next run computes some of them again."
+                f"max_bytes must be more than the rows of one run take; got {limit}. "
+                "The next run computes some of them again."
             )
 
     def _as_on_disk(self, digests: Sequence[bytes], rows: np.ndarray) -> np.ndarray:
@@ -201,9 +221,9 @@ class Table:
         if self._dtype == "bfloat16":
             rows, stored = to_bfloat16(rows), BFLOAT16
         like = (rows.shape[1:], stored)
-        if self._shards and self._shards[0].like != like:
+        if self._like not in (None, like):
             raise ValueError(
-                f"rows must be like those of the table, {_shown(self._shards[0].like)}; "
+                f"rows must be like those of the table, {_shown(self._like)}; "
                 f"got {_shown(like)}. Two prefixes have one fingerprint."
             )
         if stored.kind == "f" and stored.itemsize < rows.dtype.itemsize:
@@ -211,143 +231,129 @@ class Table:
             rows = np.clip(rows, np.finfo(stored).min, np.finfo(stored).max)
         return np.ascontiguousarray(rows, dtype=stored)
 
+    @property
+    def _like(self) -> Like | None:
+        """Shape and type of one row; None if the table is empty."""
+        return self._shards[0].like if self._shards else self._index.like
+
     def _store_block(self, digests: list[bytes], rows: np.ndarray) -> None:
-        """Keep rows in a new shard, together with the rows of small shards if there are many."""
-        small = [shard for shard in self._shards if shard.path and shard.size < SMALL_BYTES]
-        most = SHARD_BYTES if self._cache.max_bytes is None else self._cache.max_bytes // 2
-        n_bytes = rows.nbytes + sum(shard.size for shard in small)
-        if not (self._on and len(small) >= MANY and rows.nbytes < SMALL_BYTES and n_bytes < most):
-            small = []
-        if small:
-            found, before = self.find(_digests_in(small))
-            if found:
-                digests, rows = [*found, *digests], np.concatenate([before, rows])
-            else:
-                small = []
+        """Keep rows in a new shard."""
         shard = Shard.of(self._folder, digests, rows)
         if self._on and self._cache.make_space(shard.size, evict=not self._spare):
-            shard = write_in(self._folder, self._fingerprint, shard.written, self._about)
+            shard = self._write(shard)
         elif self._spare:
             return
         else:
             shard = shard.detached()  # the caller may write to its own rows
-        if small:
-            self._keep([kept for kept in self._shards if kept not in small])
-        self._add(shard)
-        for joined in small:
-            joined.remove()
+        self._use(shard, digests)
+
+    def _write(self, shard: Shard) -> Shard:
+        """Write a shard to disk and return it, open."""
+        written = write_in(self._folder, self._fingerprint, shard.written, self._about)
+        list_again(self._folder)
+        return written
+
+    def _join(self) -> None:
+        """Join small shards to one if there are many."""
+        self._refresh()
+        with suppress(OSError):  # the rows are on the disk already
+            join_small(self._folder, self._index, self._shard_bytes(), self._write_joined)
+
+    def _write_joined(self, shard: Shard) -> bool:
+        """Write a shard of rows that are on disk already, if there is space for both copies."""
+        has_space = self._cache.make_space(shard.size, evict=not self._spare)
+        return has_space and self._write(shard).path is not None
 
     def _refresh(self) -> None:
-        """Add the shards that other tables and processes have written."""
-        for _ in range(3):  # again if a shard has vanished: its rows may have joined another
-            vanished = False
-            for path in self._paths():
-                if path in self._seen:
-                    continue
-                try:
-                    self._add(Shard.read(path))
-                except FileNotFoundError:
-                    vanished = True
-                except OSError:  # it belongs to another user, or the disk fails
-                    self._seen.add(path)
-                except TornShardError:
-                    remove_file(path)
-            if not vanished:
-                return
+        """Take the shards into account that other tables and processes have written."""
+        index = read_index(self._folder)
+        if self._shards and index.like != self._shards[0].like:
+            index = Index()  # two prefixes have one fingerprint; append() reports it
+        self._index = index.without(self._unusable)
 
-    def _paths(self) -> list[Path]:
-        """Return the files of the shards; none if the folder may not be read."""
-        with suppress(PermissionError):
-            return find_files(self._folder, SHARD_NAME)
-        return []
+    def _look_up(self, digests: Collection[bytes]) -> None:
+        """Find the rows of ``digests`` that are whole, and open their shards.
 
-    def _found(self, digests: Collection[bytes]) -> dict[bytes, int]:
-        """Return the position of each of the ``digests`` that has a whole row, and open its shard.
-
-        Rows that were found whole once stay, even if their file is removed.
+        They stay usable, even if their file is removed.
         """
-        while True:  # each turn removes shards for good
+        while True:  # each turn leaves out shards for good
             bad = BadShards()
-            positions = self._looked_up(digests, bad)
-            for shard, at in self._by_shard(positions.values()):
+            self._search(
+                [name for name in digests if name not in self._positions and len(name) == 16]
+            )
+            found = [digest for digest in digests if digest in self._positions]
+            for shard, rows, names in self._by_shard(found):
                 with bad.noting(shard):
-                    if not shard.is_whole(at):
+                    if not shard.is_whole(rows, names):
                         raise TornShardError(shard.path)
             if not bad.torn and not bad.lost:
-                return positions
-            for shard in bad.torn:
-                shard.remove()
-            usable = [shard for shard in self._shards if shard not in bad.lost]
-            shards = [self._saved(s.salvaged()) if s in bad.torn else s for s in usable]
-            self._keep([shard for shard in shards if len(shard)])
-            self._refresh()  # another process may have joined them to one
+                return
+            self._leave_out(bad)
 
-    def _looked_up(self, digests: Collection[bytes], bad: BadShards) -> dict[bytes, int]:
-        """Search the shards, or enter all digests into the index if there are many to look up.
+    def _search(self, digests: list[bytes]) -> None:
+        """Enter the positions of those of ``digests`` that are in the index."""
+        for shard, at, rows in self._index.find(digests):
+            start = self._start_of.get(shard.path)
+            positions = rows + (self._add(shard.unopened()) if start is None else start)
+            self._positions |= zip([digests[i] for i in at], positions.tolist(), strict=True)
 
-        Only the index takes longer the more rows there are.
-        """
-        new = [name for name in digests if name not in self._index]
-        if new and not self._is_complete:
-            n_searches = len(self._shards) * (len(new) + 2)  # opening a shard counts as two
-            complete = n_searches * SEARCH_COST > self._starts[-1]
-            for shard, start in zip(self._shards, self._starts, strict=False):
-                with bad.noting(shard):
-                    if complete:
-                        _enter(self._index, shard, start)
-                    else:
-                        rows = shard.find(name for name in new if name not in self._index)
-                        self._index |= {name: start + row for name, row in rows.items()}
-            self._is_complete = complete
-        return {name: self._index[name] for name in digests if name in self._index}
+    def _leave_out(self, bad: BadShards) -> None:
+        """Do without some shards, but keep the whole rows of those that are damaged."""
+        salvaged = [shard.salvaged() for shard in bad.torn]
+        for shard in bad.torn:
+            shard.remove()
+        lost = {shard.path for shard in bad.torn + bad.lost}
+        self._unusable |= lost
+        gone = [
+            (start, stop)
+            for shard, (start, stop) in zip(self._shards, pairwise(self._starts), strict=True)
+            if shard.path in lost
+        ]
+        self._positions = {
+            digest: position
+            for digest, position in self._positions.items()
+            if not any(start <= position < stop for start, stop in gone)
+        }
+        for shard in filter(len, salvaged):
+            self._use(self._saved(shard), shard.digests)
+        list_again(self._folder)  # another process may have joined them to one
+        self._refresh()
 
     def _saved(self, shard: Shard) -> Shard:
         """Write a shard to disk and return it; return it as it is if that fails."""
         with suppress(OSError):
-            if self._on and len(shard):
-                return write_in(self._folder, self._fingerprint, shard.written, self._about)
+            if self._on:
+                return self._write(shard)
         return shard
 
-    def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[Shard, np.ndarray]]:
-        """Yield the shards that hold rows at ``positions``, and which of their rows these are."""
-        ordered = np.array(sorted(set(positions)), dtype=np.int64)
-        bounds = pairwise(np.searchsorted(ordered, self._starts))
+    def _by_shard(self, digests: Sequence[bytes]) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
+        """Yield the shards in use that have ``digests``, which of their rows, and the digests."""
+        positions = np.array([self._positions[digest] for digest in digests], dtype=np.int64)
+        order = np.argsort(positions, kind="stable")
+        positions, names = positions[order], as_array(digests)[order]
+        bounds = pairwise(np.searchsorted(positions, self._starts))
         for shard, start, (low, high) in zip(self._shards, self._starts, bounds, strict=False):
             if low < high:
-                yield shard, ordered[low:high] - start
+                yield shard, positions[low:high] - start, names[low:high]
 
-    def _keep(self, shards: list[Shard]) -> None:
-        self._shards: list[Shard] = []
-        self._starts = [0]  # of each shard, and the end of the last
-        self._index: dict[bytes, int] = {}  # digest -> position; not of all unless complete
-        self._is_complete = False
-        for shard in shards:
-            self._add(shard)
+    def _use(self, shard: Shard, digests: Iterable[bytes]) -> None:
+        """Use a shard of the given digests; the first row of a digest stays."""
+        for position, digest in enumerate(digests, self._add(shard)):
+            self._positions.setdefault(digest, position)
 
-    def _add(self, shard: Shard) -> None:
-        if self._shards and shard.like != self._shards[0].like:
-            self._seen.add(shard.path)
-            return  # two prefixes have one fingerprint; append() reports it
-        if self._is_complete:
-            _enter(self._index, shard, self._starts[-1])
-        self._seen.add(shard.path)
-        self._starts.append(self._starts[-1] + len(shard))
+    def _add(self, shard: Shard) -> int:
+        """Add a shard to those in use and return the position of its first row."""
+        start = self._starts[-1]
         self._shards.append(shard)
+        self._starts.append(start + len(shard))
+        if shard.path is not None:
+            self._start_of[shard.path] = start
+        return start
 
 
-def _enter(index: dict[bytes, int], shard: Shard, start: int) -> None:
-    """Enter the positions of a shard's digests; the first row of a digest stays."""
-    for position, digest in enumerate(shard.digests, start):
-        index.setdefault(digest, position)
-
-
-def _digests_in(shards: Iterable[Shard]) -> list[bytes]:
-    """Return the digests of the shards that other processes have not removed meanwhile."""
-    digests: list[bytes] = []
-    for shard in shards:
-        with suppress(OSError, TornShardError):
-            digests += shard.digests
-    return digests
+def as_array(digests: Collection[bytes]) -> np.ndarray:
+    """Return digests as an array of shape (n, 16) and type uint8."""
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
 
 
 def _first(digests: Sequence[bytes]) -> dict[bytes, int]:

@@ -22,6 +22,7 @@ from sktransfer._support.files import (
     BrokenSealError,
     check_folder,
     check_place,
+    claimed,
     explained,
     explaining,
     open_whole,
@@ -262,6 +263,22 @@ def test_a_fork_does_not_delete_the_temporary_folder_of_its_parent(tmp_path):
     if not pid:  # the child leaves the block first
         os._exit(0)
     assert not folder.exists()
+
+
+def test_a_folder_has_one_claim_at_a_time(tmp_path):
+    with claimed(tmp_path) as first:
+        with claimed(tmp_path) as second:
+            assert (first, second) == (True, False)
+        assert len(list(tmp_path.iterdir())) == 1
+    with claimed(tmp_path) as third:
+        assert third
+
+
+@pytest.mark.parametrize(("maker", "is_free"), [(dead_token(), True), (foreign_token(), False)])
+def test_the_claim_of_a_dead_process_does_not_count(tmp_path, maker, is_free):
+    (tmp_path / temporary(maker, ".claim")).touch()
+    with claimed(tmp_path) as is_mine:
+        assert is_mine is is_free
 
 
 def test_names_of_temporary_files_do_not_repeat():

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -164,17 +163,6 @@ def test_bfloat16_takes_half_the_space_and_rounds_as_torch_does(rows):
         assert load_file(path)["rows"].dtype == torch.bfloat16
 
 
-def test_small_shards_of_bfloat16_are_joined_as_they_are(tmp_path, rows):
-    cache = ActivationCache(tmp_path, dtype="bfloat16")
-    table = cache.table("prefix")
-    for at in range(tables.MANY + 2):
-        table.append(names(1, at), rows[at % 10 : at % 10 + 1])
-    assert len(shards(tmp_path)) < tables.MANY
-    found = cache.table("prefix").rows(names(tables.MANY + 2))
-    expected = torch.from_numpy(rows).bfloat16().float()
-    np.testing.assert_array_equal(found[:10], expected)
-
-
 def test_a_digest_has_16_bytes_in_a_table_too(cache):
     with pytest.raises(ValueError, match="digests must be of 16 bytes"):
         cache.table("prefix").append([b"short"], np.zeros((1, 2)))
@@ -196,46 +184,6 @@ def test_large_appends_become_several_shards(cache, rows, monkeypatch):
         "shards": 4,
     }
     np.testing.assert_array_equal(cache.table("prefix").rows(names(10)), rows)
-
-
-def test_small_shards_are_not_joined_if_the_limit_is_near(tmp_path, rng):
-    rows = rng.standard_normal((tables.MANY + 8, 64)).astype("float32")
-    of_one = ActivationCache(tmp_path / "one").table("prefix")
-    of_one.append(names(1), rows[:1])
-    one = shards(tmp_path / "one")[0].stat().st_size
-    cache = ActivationCache(tmp_path / "all", max_bytes=tables.MANY // 2 * one)
-    table = cache.table("prefix")
-    for start in range(len(rows)):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # older rows are removed
-            table.append(names(1, start), rows[start : start + 1])
-        assert cache.n_bytes <= cache.max_bytes
-    here = len(rows) - len(cache.table("prefix").missing(names(len(rows))))
-    assert here == tables.MANY // 2
-    np.testing.assert_array_equal(table.rows(names(len(rows))), rows)
-
-
-def test_many_small_appends_leave_few_files(cache, rng):
-    rows = rng.standard_normal((100, 2))
-    early = cache.table("prefix")
-    for start in range(100):
-        table = cache.table("prefix")  # as if each photo came in another process
-        table.append(names(1, start), rows[start : start + 1])
-        assert early.missing(names(start + 1)) == []
-    assert len(shards(cache.dir)) <= tables.MANY
-    np.testing.assert_array_equal(cache.table("prefix").rows(names(100)), rows)
-    np.testing.assert_array_equal(early.rows(names(100)), rows)
-
-
-def test_rows_that_were_moved_to_a_joined_shard_are_found(cache, rng, monkeypatch):
-    rows = rng.standard_normal((20, 2))
-    writer = cache.table("prefix")
-    for start in range(tables.MANY):
-        writer.append(names(1, start), rows[start : start + 1])
-    early = cache.table("prefix")
-    writer.append(names(4, 16), rows[16:])
-    assert len(shards(cache.dir)) == 1
-    np.testing.assert_array_equal(early.rows(names(16)), rows[:16])  # without missing()
 
 
 # Several processes
