@@ -48,7 +48,6 @@ class MisfitError(ValueError):
         self.state = state
 
 
-@computing_threads(1)
 def fill(
     net: nn.Module, state: Mapping[str, Tensor], source: str, optional: Sequence[str] = ()
 ) -> list[str]:
@@ -99,11 +98,33 @@ def fill(
     >>> fill(net, {"weight": torch.ones(1, 2)}, "mine.pth", optional=("bias",))
     ['missing: bias (1,)']
     """
-    own, given = bare(net.state_dict()), bare(state)
+    return fill_tensors(net.state_dict(), state, source, type(net).__name__, optional)
+
+
+@computing_threads(1)
+def fill_tensors(
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    source: str,
+    network: str,
+    optional: Sequence[str] = (),
+) -> list[str]:
+    """Copy a state dict into tensors, as :func:`fill` does.
+
+    Parameters
+    ----------
+    own : mapping of str to Tensor
+        The tensors of the network by the names that they have in files.
+    state, source, optional
+        See :func:`fill`.
+    network : str
+        The name of the network, for error messages.
+    """
+    own, given = bare(own), bare(state)
     differing = _differences(own, given)
     wrong = [line for name, line in differing.items() if not name.startswith(tuple(optional))]
     if wrong:
-        raise MisfitError(source, type(net).__name__, wrong, given)
+        raise MisfitError(source, network, wrong, given)
     left_out = list(differing.values())
     with torch.no_grad():
         for name, tensor in own.items():

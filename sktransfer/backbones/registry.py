@@ -32,9 +32,11 @@ SEARCH_SECONDS = 10.0
 class Provider(Protocol):
     """The protocol of a provider; a module with these two functions is enough.
 
-    Two more functions are optional, which help to find the network of a file of weights:
-    ``likely(state, path)`` lists names of models, and ``matches(name, state)`` is True if the
-    tensors in ``state`` have the names and shapes of the model.
+    Three more functions are optional.  ``accepts(name)`` is True if the provider can load a model
+    that ``names()`` does not list, such as the path of a folder.  The other two help to find the
+    network of a file of weights: ``likely(state, path)`` lists names of models, and
+    ``matches(name, state)`` is True if the tensors in ``state`` have the names and shapes of the
+    model.
     """
 
     def names(self) -> list[str]:
@@ -140,7 +142,8 @@ def _resolve(address: str) -> tuple[Provider, str]:
         )
     provider = prefixes[prefix]()
     known = provider.names()
-    if name not in known:
+    accepts = getattr(provider, "accepts", known.__contains__)
+    if name not in known and not accepts(name):
         raise ValueError(
             f"{prefix} has no backbone {name!r}.{_suggest(name, prefix)} "
             f"list_backbones({prefix!r}) names all {len(known)}."

@@ -110,6 +110,8 @@ def _describe_features(backbone: Any, shapes: Mapping[str, tuple[int, ...]]) -> 
         return "not known"
     n_features = shape[0] if backbone.layout == "NCHW" else shape[-1]
     positions = "" if len(shape) == 1 else ", averaged over the positions"
+    if backbone.layout == "NLM":  # the last channel is the mask
+        n_features, positions = n_features - 1, ", averaged over the tokens"
     return f"{n_features:,}{positions} (layout {backbone.layout})"
 
 

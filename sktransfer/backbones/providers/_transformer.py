@@ -1,0 +1,275 @@
+"""The parts of encoders such as BERT and of decoders such as GPT-2.
+
+The output of each part is (b, l, d + 1): the last channel is 1 for a token and 0 after the end of a
+text.  The operations and their order are those of the package transformers, so that the results are
+equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+# Added to the attention to a position without a token.  It is finite, so that rows without any
+# token give numbers, and float16 can represent it.
+FAR = -1e4
+
+
+def _gelu_new(x: Tensor) -> Tensor:
+    """Return the approximation of GELU that GPT-2 was trained with."""
+    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))
+    return 0.5 * x * (1.0 + torch.tanh(inner))
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": _gelu_new,
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+def _parted(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide the output of a stage into activations (b, l, d) and mask (b, l, 1)."""
+    # A contiguous copy: the bits of a matrix product depend on the memory layout.
+    return x[..., :-1].contiguous(), x[..., -1:]
+
+
+def _joined(x: Tensor, mask: Tensor) -> Tensor:
+    return torch.cat([x, mask.to(x.dtype)], -1)  # (b, l, d + 1)
+
+
+class Embed(nn.Module):
+    """Vectors of tokens and of their positions.
+
+    Parameters
+    ----------
+    n_tokens, n_positions, width : int
+        The number of tokens and of positions, and the width of their vectors.
+    first : int, default=0
+        The index of the position of the first token.
+    n_types : int, default=0
+        The number of types of tokens, of which the first is used.
+    out_width : int or None, default=None
+        The width after a linear layer at the end; None if there is none.
+    eps : float or None, default=None
+        The constant of the layer norm; None if there is none.
+    dropout : float, default=0.0
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        n_positions: int,
+        width: int,
+        *,
+        first: int = 0,
+        n_types: int = 0,
+        out_width: int | None = None,
+        eps: float | None = None,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.first = first
+        self.words = nn.Embedding(n_tokens, width)
+        self.positions = nn.Embedding(n_positions, width)
+        self.types = nn.Embedding(n_types, width) if n_types else None
+        self.norm = nn.Identity() if eps is None else nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Identity() if out_width is None else nn.Linear(width, out_width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the vectors of ids (b, l); -1 stands for a position without a token."""
+        x = self.words(ids.clamp(min=0))  # (b, l, d)
+        if self.types is not None:
+            x = x + self.types.weight[0]
+        x = x + self.positions(torch.arange(ids.shape[1], device=ids.device) + self.first)
+        x = self.project(self.dropout(self.norm(x)))
+        return _joined(x, ids[..., None] >= 0)
+
+
+class EncoderBlock(nn.Module):
+    """A block of BERT: each token attends to all tokens; a norm follows each of two sums.
+
+    Parameters
+    ----------
+    width, hidden, n_heads : int
+        The width of a token, that of the layer between two, and the number of attention heads.
+    activation : str
+        A key of ACTIVATIONS.
+    eps : float
+        The constant of the layer norms.
+    dropout, attention_dropout : float, default=0.0
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        n_heads: int,
+        *,
+        activation: str,
+        eps: float,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.n_heads, self.activation = n_heads, activation
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.dropout, self.attention_dropout = nn.Dropout(dropout), nn.Dropout(attention_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output (b, l, d + 1) for the output of the stage before."""
+        x, mask = _parted(x)
+        layers = (self.query, self.key, self.value)
+        query, key, value = (_heads(layer(x), self.n_heads) for layer in layers)
+        far = ((1 - mask) * FAR).transpose(1, 2)[:, None]  # (b, 1, 1, l)
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=far.to(query.dtype),
+            dropout_p=self.attention_dropout.p if self.training else 0.0,
+        )
+        x = self.norm1(self.dropout(self.out(_merged(attended))) + x)
+        hidden = ACTIVATIONS[self.activation](self.up(x))
+        return _joined(self.norm2(self.dropout(self.down(hidden)) + x), mask)
+
+
+class DecoderBlock(nn.Module):
+    """A block of GPT-2: each token attends to those before it; a norm precedes each of two sums.
+
+    Parameters
+    ----------
+    width, hidden, n_heads : int
+        The width of a token, that of the layer between two, and the number of attention heads.
+    activation : str
+        A key of ACTIVATIONS.
+    eps : float
+        The constant of the layer norms.
+    scale : float
+        The factor of the products of queries and keys.
+    is_last : bool, default=False
+        If True, a norm is the end of the block.
+    dropout, attention_dropout : float, default=0.0
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        n_heads: int,
+        *,
+        activation: str,
+        eps: float,
+        scale: float,
+        is_last: bool = False,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.n_heads, self.activation, self.scale = n_heads, activation, scale
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attend, self.out = InOut(width, 3 * width), InOut(width, width)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.up, self.down = InOut(width, hidden), InOut(hidden, width)
+        self.norm3 = nn.LayerNorm(width, eps=eps) if is_last else nn.Identity()
+        self.dropout, self.attention_dropout = nn.Dropout(dropout), nn.Dropout(attention_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output (b, l, d + 1) for the output of the stage before.
+
+        The mask is not needed: what follows a text is after all its tokens.
+        """
+        x, mask = _parted(x)
+        parts = self.attend(self.norm1(x)).chunk(3, -1)
+        query, key, value = (_heads(part, self.n_heads) for part in parts)
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            dropout_p=self.attention_dropout.p if self.training else 0.0,
+            is_causal=True,
+            scale=self.scale,
+        )
+        x = self.dropout(self.out(_merged(attended))) + x
+        hidden = ACTIVATIONS[self.activation](self.up(self.norm2(x)))
+        return _joined(self.norm3(x + self.dropout(self.down(hidden))), mask)
+
+
+class InOut(nn.Module):
+    """A linear layer whose matrix is stored as (inputs, outputs), as in files of GPT-2.
+
+    The bits of a matrix product depend on which of the matrices are transposed.
+    """
+
+    def __init__(self, n_inputs: int, n_outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_inputs, n_outputs))
+        self.bias = nn.Parameter(torch.empty(n_outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs (b, l, n_outputs) for inputs (b, l, n_inputs)."""
+        flat = torch.addmm(self.bias, x.view(-1, x.shape[-1]), self.weight)
+        return flat.view(*x.shape[:-1], -1)
+
+    def extra_repr(self) -> str:
+        """Return the sizes."""
+        n_inputs, n_outputs = self.weight.shape
+        return f"{n_inputs}, {n_outputs}"
+
+
+class FirstTokenHead(nn.Module):
+    """The classifier of encoders: two layers on the first token.
+
+    Parameters
+    ----------
+    width, n_labels : int
+    activation : str
+        The activation between the layers, a key of ACTIVATIONS.
+    """
+
+    def __init__(self, width: int, n_labels: int, activation: str):
+        super().__init__()
+        self.activation = activation
+        self.dense, self.labels = nn.Linear(width, width), nn.Linear(width, n_labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (b, n_labels) for the output of the last stage."""
+        x, _ = _parted(x)
+        hidden = ACTIVATIONS[self.activation](self.dense(x[:, 0]))  # (b, d)
+        return self.labels(hidden)  # type: ignore[no-any-return]  # of a module
+
+
+class LastTokenHead(nn.Module):
+    """The classifier of decoders: one layer on the last token."""
+
+    def __init__(self, width: int, n_labels: int):
+        super().__init__()
+        self.labels = nn.Linear(width, n_labels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (b, n_labels) for the output of the last stage."""
+        x, mask = _parted(x)
+        last = (mask.sum(1).long() - 1).clamp(min=0)  # (b, 1)
+        logits = self.labels(x)  # (b, l, n_labels)
+        return logits.gather(1, last[..., None].expand(-1, -1, logits.shape[-1]))[:, 0]  # type: ignore[no-any-return]  # of a module
+
+
+def _heads(x: Tensor, n_heads: int) -> Tensor:
+    return x.view(*x.shape[:2], n_heads, -1).transpose(1, 2)  # (b, h, l, d / h)
+
+
+def _merged(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)  # (b, l, d)

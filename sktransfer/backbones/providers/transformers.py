@@ -1,0 +1,318 @@
+"""Encoders and decoders for texts, from folders that the package transformers writes.
+
+The networks are built by this package from ``config.json`` and safetensors.  Nothing that a folder
+names is imported or run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..._support.text import printable
+from ..._support.warn import warn_user
+from ...data import TextPreset, Tokenizer, WordPiece, read_tokenizer, read_vocabulary
+from ..backbone import Backbone
+from ..filling import MisfitError, fill_tensors
+from ..weights import is_path, read_weights, weights_info
+from . import _model_folder as folders
+from . import _sentence_modules as sentence_modules
+from ._model_folder import ModelFolder
+from ._transformer import (
+    DecoderBlock,
+    Embed,
+    EncoderBlock,
+    FirstTokenHead,
+    InOut,
+    LastTokenHead,
+)
+from ._transformer_configs import COMPUTED, HEADS, Architecture, architecture
+
+PREFIX = "transformers"
+
+# The standard deviation of random weights.
+SPREAD = 0.02
+
+# The maximum number of tokens of a text, if the folder states none.
+MAX_LENGTH = 256
+
+# Lengths of rows beyond those of TextPreset, for networks with more positions.
+LONG = (768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
+
+# Parts of names in old files, and what they are called today.
+OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
+INDEX = "model.safetensors.index.json"
+
+# Files that contain pickles, or weights of other frameworks.
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt*", "*.h5", "*.msgpack")
+
+# The classes of tokenizers that a vocab.txt describes completely.
+BERT_TOKENIZERS = tuple(
+    f"{name}Tokenizer{fast}" for name in ("Bert", "DistilBert", "Electra") for fast in ("", "Fast")
+)
+
+
+def names() -> list[str]:
+    """List the networks below the directory of the variable SKTRANSFER_MODELS."""
+    return folders.names()
+
+
+def accepts(name: str) -> bool:
+    """Return True if ``name`` may be the path of a folder, which :func:`names` need not list."""
+    return bool(name)
+
+
+def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone:
+    """Build the network in a folder.
+
+    Parameters
+    ----------
+    name : str
+        The path of a folder of the package transformers or sentence-transformers, or its name below
+        the directory of the environment variable SKTRANSFER_MODELS.
+    weights : str, path-like or None, default="default"
+        ``"default"`` for the weights in the folder, the path of another file of weights, or None
+        for random weights.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    ValueError
+        If the network is not a chain of stages, needs code of its own, or has weights or a
+        tokenizer that do not fit.
+    OSError
+        If the folder or one of its files does not exist.
+    ModuleNotFoundError
+        If the tokenizer needs the package tokenizers, which is not installed.
+    """
+    folder = folders.find(name, PREFIX)
+    after: dict[str, Any] = {}
+    if "modules.json" in folder:
+        folder, after = _inside(folder)
+    form = architecture(folder.json(folders.MARK), folder.label)
+    preset = _preset(folder, form)
+    left_out: list[str] = []
+    if weights is None:
+        net = _randomized(build(form))
+        info = weights_info(None, "random", None, None, preset)
+    elif weights == "default" or is_path(weights):
+        state, sha256, source = _weights(folder, weights)
+        net, left_out = _filled(form, state, folder.label, source)
+        info = weights_info(None, source, sha256, "not stated", preset, left_out)
+    else:
+        raise ValueError(
+            f"weights of {folder.label} must be 'default', None, or the path of a .safetensors, "
+            f".pth or .pt file; got {weights!r}."
+        )
+    classifier = net.pop("classifier") if "classifier" in net else None
+    return Backbone(
+        dict(net.items()),
+        preset,
+        None if left_out else classifier,
+        layout="NLM",
+        weights_info=info | after,
+    )
+
+
+# --- the files of a folder -----------------------------------------------------------------------
+
+
+def _inside(folder: ModelFolder) -> tuple[ModelFolder, dict[str, Any]]:
+    """Return the folder of the network in one of sentence-transformers, and what follows it."""
+    paths = sentence_modules.paths(folder.values("modules.json", []), folder.label)
+    after: dict[str, Any] = {}
+    if "Pooling" in paths:
+        config = folder.inner(paths["Pooling"]).json(folders.MARK)
+        after["pooling"] = sentence_modules.pooling(config)
+    if "Normalize" in paths:
+        after["normalize"] = "not applied"
+    for remark in sentence_modules.remarks(list(paths), after.get("pooling")):
+        warn_user(f"{folder.label}: {remark}.")
+    return folder.inner(paths["Transformer"]), after
+
+
+def _preset(folder: ModelFolder, form: Architecture) -> TextPreset:
+    tokenizer = _tokenizer(folder)
+    if tokenizer.vocab_size > form.n_tokens:
+        raise ValueError(
+            f"the tokenizer of {folder.label} must fit its network; it gives ids up to "
+            f"{tokenizer.vocab_size - 1}, and the network has {form.n_tokens} tokens. Use the "
+            "tokenizer that the network was trained with."
+        )
+    limit = form.n_positions - form.first
+    stated = folder.json("sentence_bert_config.json").get("max_seq_length")
+    asked = stated if isinstance(stated, int) and stated > 0 else MAX_LENGTH
+    lengths = [length for length in (*TextPreset.lengths, *LONG) if length < limit]
+    return TextPreset(tokenizer, max_length=min(asked, limit), lengths=(*lengths, limit))
+
+
+def _tokenizer(folder: ModelFolder) -> Tokenizer:
+    settings = folder.json("tokenizer_config.json")
+    if settings.get("auto_map"):
+        raise ValueError(
+            f"the tokenizer of {folder.label} must not need code of its own, which is never run; "
+            "its tokenizer_config.json names some under 'auto_map'. Take another network."
+        )
+    if "tokenizer.json" in folder:
+        source = f"tokenizer.json of {folder.label}"
+        tokenizer = read_tokenizer(folder.read("tokenizer.json"), source)
+    else:
+        tokenizer = _from_vocabulary(folder, settings)
+    if not folder.json("sentence_bert_config.json").get("do_lower_case"):
+        return tokenizer
+    if not isinstance(tokenizer, WordPiece):
+        raise ValueError(  # noqa: TRY004 - the content of a file is a value
+            f"the tokenizer of {folder.label} must change letters to lower case itself; its "
+            "sentence_bert_config.json asks for 'do_lower_case'. Set that to false, and pass texts "
+            "in lower case."
+        )
+    return replace(tokenizer, lowercase=True)
+
+
+def _from_vocabulary(folder: ModelFolder, settings: Mapping[str, Any]) -> WordPiece:
+    kind = settings.get("tokenizer_class", BERT_TOKENIZERS[0])
+    if "vocab.txt" in folder and kind in BERT_TOKENIZERS:
+        special = folder.json("special_tokens_map.json")
+        return read_vocabulary(folder.read("vocab.txt"), {**special, **settings})
+    raise FileNotFoundError(
+        f"{folder.label} must contain tokenizer.json, or the vocab.txt of a BertTokenizer; it does "
+        f"not, and its tokenizer {kind!r} is code of the package transformers. That package writes "
+        "the file: AutoTokenizer.from_pretrained('FOLDER').save_pretrained('FOLDER')."
+    )
+
+
+def _weights(
+    folder: ModelFolder, weights: str | PathLike[str]
+) -> tuple[dict[str, Tensor], str, str]:
+    """Return the tensors of a network, the hash of their files, and the name of the source."""
+    if weights != "default":
+        file = read_weights(weights)
+        return file.state, file.sha256, printable(file.path.name)
+    source = printable(folder.root.resolve().name)
+    if "model.safetensors" in folder:
+        file = read_weights(folder.path("model.safetensors"))
+        return file.state, file.sha256, source
+    if INDEX not in folder:
+        raise FileNotFoundError(_no_weights(folder))
+    index = folder.json(INDEX).get("weight_map")
+    if not isinstance(index, Mapping) or not index:
+        raise ValueError(f"{INDEX} of {folder.label} must map tensors to files; it does not.")
+    shards = sorted(set(map(str, index.values())))
+    state: dict[str, Tensor] = {}
+    digest = hashlib.sha256()
+    for shard in shards:
+        folder.check_plain(shard)
+        file = read_weights(folder.path(shard))
+        state |= file.state
+        digest.update(bytes.fromhex(file.sha256))
+    return state, digest.hexdigest(), source
+
+
+def _no_weights(folder: ModelFolder) -> str:
+    found = sorted({path.name for kind in OTHER_WEIGHTS for path in folder.root.glob(kind)})
+    sentence = f"{folder.label} must contain model.safetensors, or {INDEX} and its files; "
+    if not found:
+        return f"{sentence}it contains no weights. Copy them into {str(folder.root.resolve())!r}."
+    return (
+        f"{sentence}it contains only {printable(', '.join(found))}, and loading a pickle can run "
+        "code. If you trust it, convert it with the package transformers: "
+        "AutoModel.from_pretrained('FOLDER').save_pretrained('FOLDER')."
+    )
+
+
+# --- the network ---------------------------------------------------------------------------------
+
+
+def build(form: Architecture) -> nn.ModuleDict:
+    """Return the stages of a network and, if it has one, its classifier."""
+    net: dict[str, nn.Module] = {
+        "embed": Embed(
+            form.n_tokens,
+            form.n_positions,
+            form.word_width,
+            first=form.first,
+            n_types=form.n_types,
+            out_width=None if form.word_width == form.width else form.width,
+            eps=form.eps if form.kind == "encoder" else None,
+            dropout=form.dropout,
+        )
+    }
+    sizes = (form.width, form.hidden, form.n_heads)
+    shared: dict[str, Any] = {
+        "activation": form.activation,
+        "eps": form.eps,
+        "dropout": form.dropout,
+        "attention_dropout": form.attention_dropout,
+    }
+    for number in range(1, form.n_layers + 1):
+        if form.kind == "encoder":
+            net[f"block{number}"] = EncoderBlock(*sizes, **shared)
+            continue
+        scale, is_last = form.scales[number - 1], number == form.n_layers
+        net[f"block{number}"] = DecoderBlock(*sizes, scale=scale, is_last=is_last, **shared)
+    if form.n_labels and form.kind == "decoder":
+        net["classifier"] = LastTokenHead(form.width, form.n_labels)
+    elif form.n_labels:
+        net["classifier"] = FirstTokenHead(form.width, form.n_labels, form.head_activation)
+    return nn.ModuleDict(net)
+
+
+def _randomized(net: nn.ModuleDict) -> nn.ModuleDict:
+    """Draw the weights of linear layers and embeddings; those of norms are 1."""
+    for part in net.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding, InOut)):
+            nn.init.normal_(part.weight, std=SPREAD)
+            bias = getattr(part, "bias", None)
+            if bias is not None:
+                nn.init.zeros_(bias)
+    return net
+
+
+def _filled(
+    form: Architecture, state: Mapping[str, Tensor], label: str, source: str
+) -> tuple[nn.ModuleDict, list[str]]:
+    """Build a network with the tensors of a file; also return the differences of the classifier."""
+    # A config.json can ask for more memory than the file has tensors, so the network gets memory
+    # only after a comparison.
+    with torch.device("meta"):
+        net = build(form)
+    names = {name: form.in_file(name) for name in net.state_dict()}
+    heads = tuple(known for name, known in names.items() if name.startswith("classifier."))
+    given = _given(form, state, set(names.values()))
+    left_out: list[str] = []
+    for has_memory in (False, True):
+        if has_memory:
+            net.to_empty(device="cpu")
+        own = {names[name]: tensor for name, tensor in net.state_dict().items()}
+        try:
+            left_out = fill_tensors(own, given, source, f"the config.json of {label}", heads)
+        except MisfitError as error:  # no other network would fit the folder
+            raise ValueError(str(error)) from None
+    return net, left_out
+
+
+def _given(
+    form: Architecture, state: Mapping[str, Tensor], wanted: Collection[str]
+) -> dict[str, Tensor]:
+    """Return the tensors of a file by the names of a network without a head.
+
+    Those of heads that the network lacks are left out, and those that are computed.
+    """
+    given = {}
+    for in_file, tensor in state.items():
+        name = in_file.removeprefix(form.prefix)
+        for old, new in OLD_NAMES.items():
+            name = name.replace(old, new)
+        if name in wanted or not (name.startswith(HEADS) or name.endswith(COMPUTED)):
+            given[name] = tensor
+    return given
