@@ -69,7 +69,7 @@ FENCES = {
     "tqdm": ["_support.progress"],
     "timm": ["backbones.providers.timm"],
     "tokenizers": ["data.tokenizers"],
-    "huggingface_hub": ["backbones.providers.timm"],
+    "huggingface_hub": ["backbones.providers.timm", "backbones.providers._hub"],
 }
 
 

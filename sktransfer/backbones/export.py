@@ -13,7 +13,7 @@ from torch import Tensor
 from .._support.files import check_folder, explaining, temporary_folder, write_file
 from ..data import ImagePreset
 from .backbone import Backbone
-from .registry import get_backbone
+from .registry import get_backbone, resolve
 from .weights import DIGEST, hash_content, recorded
 
 
@@ -21,6 +21,9 @@ def fetch(
     address: str, to: str | os.PathLike[str], weights: str | os.PathLike[str] = "default"
 ) -> Path:
     """Write the weights of a backbone to a file that ``weights=`` accepts on any machine.
+
+    A network for texts, ``"transformers/OWNER/NAME"``, becomes a folder: its few files of
+    configuration, tokenizer and safetensors are downloaded from the hub.
 
     Parameters
     ----------
@@ -34,8 +37,9 @@ def fetch(
     Returns
     -------
     Path
-        The path of a safetensors file.  It contains the weights under the network's own names and,
-        as metadata, the preprocessing, address, tag, source, sha256 and licence.
+        The path of the folder, or of a safetensors file.  The file contains the weights under the
+        network's own names and, as metadata, the preprocessing, address, tag, source, sha256 and
+        licence.
 
     Raises
     ------
@@ -60,6 +64,14 @@ def fetch(
     'torchvision_resnet18_IMAGENET1K_V1.safetensors'
     """
     check_folder("to", to)
+    provider, name = resolve(address)
+    if hasattr(provider, "fetch"):
+        if weights != "default":
+            raise ValueError(
+                f"weights must be 'default' for {address!r}, which is a folder; got {weights!r}."
+            )
+        path: Path = provider.fetch(name, Path(to))
+        return path
     with recorded() as files:
         backbone = get_backbone(address, weights)
     if len(files) != 1:

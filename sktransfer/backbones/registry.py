@@ -32,11 +32,12 @@ SEARCH_SECONDS = 10.0
 class Provider(Protocol):
     """The protocol of a provider; a module with these two functions is enough.
 
-    Three more functions are optional.  ``accepts(name)`` is True if the provider can load a model
-    that ``names()`` does not list, such as the path of a folder.  The other two help to find the
-    network of a file of weights: ``likely(state, path)`` lists names of models, and
-    ``matches(name, state)`` is True if the tensors in ``state`` have the names and shapes of the
-    model.
+    Four more functions are optional.  ``fetch(name, to)`` downloads a model that is a folder to the
+    directory ``to``, and returns the path of the folder.  ``accepts(name)`` is True if the provider
+    can load a model that ``names()`` does not list, such as the path of a folder.  The other two
+    help to find the network of a file of weights: ``likely(state, path)`` lists names of models,
+    and ``matches(name, state)`` is True if the tensors in ``state`` have the names and shapes of
+    the model.
     """
 
     def names(self) -> list[str]:
@@ -115,7 +116,7 @@ def _factory(
     backbone: str | Callable[[], Backbone], weights: str | PathLike[str] | None
 ) -> Callable[[], Backbone]:
     if isinstance(backbone, str):
-        provider, name = _resolve(backbone)
+        provider, name = resolve(backbone)
         return lambda: provider.load(name, weights)
     if callable(backbone) and not isinstance(backbone, torch.nn.Module):
         if weights != "default":
@@ -131,7 +132,8 @@ def _factory(
     )
 
 
-def _resolve(address: str) -> tuple[Provider, str]:
+def resolve(address: str) -> tuple[Provider, str]:
+    """Return the provider of an address, and the name of the model."""
     prefix, slash, name = address.partition("/")
     prefixes = _providers()
     if not slash or prefix not in prefixes:

@@ -119,7 +119,12 @@ def backbones(
 
 @app.command(cls=Command)
 def fetch(
-    address: Annotated[str, Argument(help="provider/model, as listed by `sktransfer backbones`.")],
+    address: Annotated[
+        str,
+        Argument(
+            help="provider/model, as listed by `sktransfer backbones`, or transformers/OWNER/NAME."
+        ),
+    ],
     to: Annotated[
         Path, Option(metavar="DIR", help="Folder for the file, which is replaced if it exists.")
     ],

@@ -7,14 +7,17 @@ names is imported or run.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..._support.files import explaining, temporary_folder
 from ..._support.text import printable
 from ..._support.warn import warn_user
 from ...data import TextPreset, Tokenizer, WordPiece, read_tokenizer, read_vocabulary
@@ -23,6 +26,7 @@ from ..filling import MisfitError, fill_tensors
 from ..weights import is_path, read_weights, weights_info
 from . import _model_folder as folders
 from . import _sentence_modules as sentence_modules
+from ._hub import Hub
 from ._model_folder import ModelFolder
 from ._transformer import (
     DecoderBlock,
@@ -48,7 +52,13 @@ LONG = (768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 # Parts of names in old files, and what they are called today.
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
+WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"),
+    "sentence_bert_config.json",
+)
 
 # Files that contain pickles, or weights of other frameworks.
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt*", "*.h5", "*.msgpack")
@@ -95,7 +105,69 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
     ModuleNotFoundError
         If the tokenizer needs the package tokenizers, which is not installed.
     """
-    folder = folders.find(name, PREFIX)
+    return _load(folders.find(name, PREFIX), weights)
+
+
+def fetch(name: str, to: Path) -> Path:
+    """Download the folder of a network from the hub, for a machine without internet access.
+
+    Parameters
+    ----------
+    name : str
+        The name of a repository of the hub, ``"OWNER/NAME"``.
+    to : Path
+        The directory in which the folder ``OWNER/NAME`` is made.
+
+    Returns
+    -------
+    Path
+        The path of the folder, which exists only if it contains a network that can be loaded.
+
+    Raises
+    ------
+    ValueError
+        If there is no such repository, or its network cannot be used.
+    OSError
+        If the folder exists already or cannot be written, or if the hub cannot be reached.
+    """
+    label, target = f"{PREFIX}/{name}", to / name
+    hub = Hub(name, label)
+    if target.exists():
+        raise FileExistsError(
+            f"the folder of {label} must not exist yet; {str(target)!r} does. Remove it, or choose "
+            "another directory."
+        )
+    with explaining("to must be a folder that can be written", to):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(to) as temporary:
+        folder = ModelFolder(temporary / "network", label)
+        _download(hub, folder)
+        _load(folder)
+        return folder.root.replace(target)
+
+
+def _download(hub: Hub, folder: ModelFolder) -> None:
+    """Download the files of a network; those that do not exist are found missing later."""
+    root = folder.root
+    for name in ("modules.json", folders.MARK):
+        hub.download(name, root)
+    if "modules.json" in folder:
+        for path in filter(None, _module_paths(folder).values()):
+            folder.check_plain(path)
+            hub.download(f"{path}/{folders.MARK}", root)
+    network = _inside(folder)[0] if "modules.json" in folder else folder
+    architecture(network.json(folders.MARK), folder.label)  # weights may be large
+    start = "" if network is folder else f"{network.root.name}/"
+    for name in TOKENIZER_FILES:
+        hub.download(start + name, root)
+    if not hub.download(start + WEIGHTS, root) and hub.download(start + INDEX, root):
+        for shard in _shards(network):
+            hub.download(start + shard, root)
+    shutil.rmtree(root / ".cache", ignore_errors=True)  # of the package that downloads
+
+
+def _load(folder: ModelFolder, weights: str | PathLike[str] | None = "default") -> Backbone:
+    """Build the network in a folder; see :func:`load`."""
     after: dict[str, Any] = {}
     if "modules.json" in folder:
         folder, after = _inside(folder)
@@ -129,7 +201,7 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
 
 def _inside(folder: ModelFolder) -> tuple[ModelFolder, dict[str, Any]]:
     """Return the folder of the network in one of sentence-transformers, and what follows it."""
-    paths = sentence_modules.paths(folder.values("modules.json", []), folder.label)
+    paths = _module_paths(folder)
     after: dict[str, Any] = {}
     if "Pooling" in paths:
         config = folder.inner(paths["Pooling"]).json(folders.MARK)
@@ -139,6 +211,10 @@ def _inside(folder: ModelFolder) -> tuple[ModelFolder, dict[str, Any]]:
     for remark in sentence_modules.remarks(list(paths), after.get("pooling")):
         warn_user(f"{folder.label}: {remark}.")
     return folder.inner(paths["Transformer"]), after
+
+
+def _module_paths(folder: ModelFolder) -> dict[str, str]:
+    return sentence_modules.paths(folder.values("modules.json", []), folder.label)
 
 
 def _preset(folder: ModelFolder, form: Architecture) -> TextPreset:
@@ -199,23 +275,29 @@ def _weights(
         file = read_weights(weights)
         return file.state, file.sha256, printable(file.path.name)
     source = printable(folder.root.resolve().name)
-    if "model.safetensors" in folder:
-        file = read_weights(folder.path("model.safetensors"))
+    if WEIGHTS in folder:
+        file = read_weights(folder.path(WEIGHTS))
         return file.state, file.sha256, source
     if INDEX not in folder:
         raise FileNotFoundError(_no_weights(folder))
-    index = folder.json(INDEX).get("weight_map")
-    if not isinstance(index, Mapping) or not index:
-        raise ValueError(f"{INDEX} of {folder.label} must map tensors to files; it does not.")
-    shards = sorted(set(map(str, index.values())))
     state: dict[str, Tensor] = {}
     digest = hashlib.sha256()
-    for shard in shards:
-        folder.check_plain(shard)
+    for shard in _shards(folder):
         file = read_weights(folder.path(shard))
         state |= file.state
         digest.update(bytes.fromhex(file.sha256))
     return state, digest.hexdigest(), source
+
+
+def _shards(folder: ModelFolder) -> list[str]:
+    """Return the names of the files that an index lists."""
+    index = folder.json(INDEX).get("weight_map")
+    if not isinstance(index, Mapping) or not index:
+        raise ValueError(f"{INDEX} of {folder.label} must map tensors to files; it does not.")
+    shards = sorted(set(map(str, index.values())))
+    for shard in shards:
+        folder.check_plain(shard)
+    return shards
 
 
 def _no_weights(folder: ModelFolder) -> str:
