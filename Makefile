@@ -10,6 +10,7 @@ RESULTS := build/bench
 SOURCES := $(filter-out %/_report.py,$(shell find sktransfer -name '*.py') $(wildcard benchmarks/_*.py))
 INTEROP := .venv-interop
 OLDEST := .venv-oldest
+PARALLEL := -n auto --dist worksteal
 PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
 .PHONY: demo test test-slow test-oldest test-faults test-corpus test-interop coverage lint format types bench-quick bench bench-quality wheel docs clean
@@ -19,14 +20,14 @@ demo: $(VENV)/.demo        ## set up, then run the demo
 	$(BIN)/sktransfer demo --out demo $(ARGS)
 
 test: $(VENV)/.test        ## set up, then every test but the slow ones
-	$(PYTEST) -n auto -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 test-slow: $(VENV)/.test   ## every registered network
-	$(PYTEST) -n auto -m slow
+	$(PYTEST) $(PARALLEL) -m slow
 
 # Old libraries call functions that the newest versions of their own dependencies deprecate.
 test-oldest: $(OLDEST)/.installed  ## the oldest versions of the dependencies that setup.cfg allows
-	$(OLDEST)/bin/python -m pytest tests -n auto -m "not slow" -W ignore::DeprecationWarning
+	$(OLDEST)/bin/python -m pytest tests $(PARALLEL) -m "not slow" -W ignore::DeprecationWarning
 
 test-interop: $(INTEROP)/.installed  ## dask, ray, optuna and other libraries, in a separate environment
 	$(INTEROP)/bin/python -m pytest tests/interoperability
@@ -38,7 +39,7 @@ test-corpus: $(VENV)/.test ## examines every file below a folder: make test-corp
 	$(BIN)/python tests/corpus/check.py $(DIR)
 
 coverage: $(VENV)/.test    ## the tests, with the lines that they do not reach
-	$(PYTEST) -n auto -m "not slow" --cov --cov-report=term-missing
+	$(PYTEST) $(PARALLEL) -m "not slow" --cov --cov-report=term-missing
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check
@@ -72,6 +73,7 @@ wheel: $(VENV)/.test       ## builds the wheel, compares it with the source, and
 
 docs: $(VENV)/.docs        ## runs every example and one of their notebooks, and builds the pages
 	$(BIN)/sphinx-build --fail-on-warning docs build/docs
+	$(BIN)/python -m pytest docs/test_examples.py
 	$(BIN)/jupyter execute docs/auto_examples/linear_probe.ipynb
 
 clean:
@@ -96,15 +98,9 @@ $(INTEROP)/.installed: setup.cfg pyproject.toml
 $(OLDEST)/.installed: setup.cfg pyproject.toml
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install uv
-<<<<<<< HEAD
-	$(OLDEST)/bin/uv pip compile --quiet --resolution lowest-direct --python $(OLDEST)/bin/python \
-		--extra timm --extra text --extra demo --output-file $(OLDEST)/oldest.txt setup.cfg
-	$(OLDEST)/bin/python -m pip install --constraint $(OLDEST)/oldest.txt --editable ".[test]"
-=======
 	$(OLDEST)/bin/uv pip compile --quiet --upgrade --resolution lowest-direct --python $(OLDEST)/bin/python \
-		--extra timm --extra demo --output-file $(OLDEST)/oldest.txt setup.cfg
+		--extra timm --extra text --extra demo --output-file $(OLDEST)/oldest.txt setup.cfg
 	$(OLDEST)/bin/python -m pip install --constraint $(OLDEST)/oldest.txt "polars<2" --editable ".[test]"
->>>>>>> a185971 (Complete the metadata, and test what an installation can break)
 	touch $@
 
 # The peers of the benchmarks and the package, in a separate environment.

@@ -52,7 +52,16 @@ def test_the_extractor_passes_what_scikit_learn_asks_of_itself(name):
     getattr(estimator_checks, name)("PretrainedFeatureExtractor", extractor)
 
 
-@pytest.mark.parametrize("check", checks_of(FineTuneClassifier()), ids=name_of)
+def repeated(check):
+    """Mark the longest check as slow if another one repeats it on the same values, read-only."""
+    is_repeated = name_of(check) == "check_classifiers_train" and not check.keywords
+    return pytest.param(check, marks=[pytest.mark.slow] if is_repeated else [])
+
+
+CHECKS = [repeated(check) for check in checks_of(FineTuneClassifier())]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_the_classifier_passes(check):
     check(FineTuneClassifier())
 

@@ -1,15 +1,14 @@
-"""Each example of the documentation runs as a script, and prints what its page describes."""
+"""Each example has printed what its page describes; `make docs` runs this after the examples."""
 
 import re
-import runpy
+from textwrap import dedent
 
-import matplotlib as mpl
 import pytest
-from helpers.pages import EXAMPLES
+from helpers.pages import EXAMPLES, ROOT
 
 PRINTED = {
     "columns.py": r"numbers +R2 -?\d\.\d\d\n(.|\n)*images and numbers +R2 0\.[89]\d",
-    "displays.py": r"",
+    "displays.py": r"$",
     "embeddings.py": r"\(150, 1024\) float32\n.*same material: (0\.9|1)",
     "few_labels.py": r"linear probe +0\.\d{3}(.|\n)*12 epochs +0\.\d{3}",
     "fine_tune.py": r"(.|\n)*raw pixels +0\.[2-6]\d+\n.* +0\.9\d+\nfine-tuned network +0\.9\d+",
@@ -20,20 +19,12 @@ PRINTED = {
     "tutorial.py": r"1\. from scratch +0\.\d{3}\n(.|\n)*best depth: \d",
 }
 
-
-@pytest.fixture
-def figures(tmp_path, monkeypatch):
-    """Figures without a screen, and an empty working folder."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    monkeypatch.setattr(plt, "show", lambda: None)
-    monkeypatch.chdir(tmp_path)
-    yield
-    plt.close("all")
+# A block of output on a page of Sphinx-Gallery, with its indented lines
+OUTPUT = re.compile(r"sphx-glr-script-out\n\n \.\. code-block:: none\n((?:\n|    .*\n)+)")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_runs(figures, capsys, name):
-    runpy.run_path(str(EXAMPLES[name]), run_name="__main__")
-    assert re.match(PRINTED[name], capsys.readouterr().out)
+def test_an_example_prints_what_its_page_describes(name):
+    page = (ROOT / "docs" / "auto_examples" / name).with_suffix(".rst").read_text()
+    printed = "\n".join(dedent(block).strip() for block in OUTPUT.findall(page))
+    assert re.match(PRINTED[name], printed)
