@@ -14,6 +14,7 @@ sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 from helpers.fine_tuning import classifier, equal, weights
+from helpers.kills import Kills, start
 from helpers.tiny import coloured_photos
 from sktransfer import FineTuneClassifier, load, save
 from sktransfer._support.files import TEMPORARY
@@ -22,18 +23,6 @@ root, rng = Path(sys.argv[2]), random.Random(0)
 photos = coloured_photos()
 tempfile.tempdir = str(root)
 
-def start(act):
-    pid = os.fork()
-    if not pid:
-        act()
-        os._exit(0)
-    return pid
-
-def kill(pid, longest):
-    time.sleep(rng.random() * longest)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
 def left():
     return [path for path in root.rglob("*") if TEMPORARY.fullmatch(path.name)]
 """
@@ -41,18 +30,17 @@ def left():
 FITS = """
 how = {"max_epochs": 8, "freeze_epochs": 2, "head_init": "prior", "unfreeze": 1, "augment": None}
 whole = classifier(**how).fit(*photos)
-begun = time.monotonic()
-os.waitpid(start(lambda: classifier(**how).fit(*photos)), 0)
-seconds = time.monotonic() - begun
-n_resumed = 0
+kills, n_resumed = Kills(), 0
+kills.measure("fit", lambda: classifier(**how).fit(*photos))
 for number in range(15):
     model = classifier(**how, checkpoint=root / "checkpoints")
-    for _ in range(2):
-        kill(start(lambda: model.fit(*photos)), seconds)
+    begun = kills.kill("fit", lambda: model.fit(*photos))
+    kills.kill("fit", lambda: model.fit(*photos), begun)
     n_resumed += any(root.rglob("*.checkpoint"))
     assert equal(weights(model.fit(*photos)), weights(whole))
     assert not list((root / "checkpoints").iterdir())
     assert not left()
+kills.check()
 print(n_resumed)
 """
 
@@ -71,7 +59,9 @@ for number in range(30):
     pid = start(save_for_ever)
     while not left():  # wait until it is writing
         time.sleep(0.0005)
-    kill(pid, 0.02)
+    time.sleep(rng.random() * 0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
     n_left += len(left())
     assert (load(path).decision_function(photos[0]) == expected).all()
     save(model, path)

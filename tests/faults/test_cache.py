@@ -6,25 +6,23 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="needs forks"),
-]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs forks")
 
 # Forks of one process are disturbed, because a new process would import torch each time.
 START = """
-import os, random, resource, shutil, signal, sys, warnings
+import os, resource, shutil, signal, sys, warnings
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 import torch
 torch.set_num_threads(1)
 from helpers.fine_tuning import classifier, equal, weights
+from helpers.kills import Kills, start
 from helpers.tiny import coloured_photos, tiny_backbone
 from sktransfer import ActivationCache, PretrainedFeatureExtractor
 from sktransfer._support import files
 
-root, rng = Path(sys.argv[2]), random.Random(0)
+root = Path(sys.argv[2])
 photos, labels = coloured_photos()
 
 def features(folder, **how):
@@ -36,40 +34,20 @@ def fit(folder):
     how = {"unfreeze": 1, "augment": None, "freeze_epochs": 1}
     return weights(classifier(cache=folder, **how).fit(photos, labels))
 
-def start(act):
-    pid = os.fork()
-    if not pid:
-        try:
-            act()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return pid
-
 expected, trained = features(root / "whole"), fit(root / "whole")
 """
 
-# A child kills itself before the n-th operation on a file of the cache.
 KILLS = """
-def kill_at(n):
-    def watch(event, arguments):
-        nonlocal n
-        if event in ("open", "os.rename", "os.mkdir") and str(root) in str(arguments[0]):
-            n -= 1
-            if n < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-    sys.addaudithook(watch)
-
-n_killed = 0
-for number, act in enumerate([features, fit] * 8):
+kills = Kills()
+for act in (features, fit):
+    kills.measure(act, lambda: act(root / act.__name__))
+for number, act in enumerate([features, fit] * int(sys.argv[3])):
     folder = root / str(number)
-    for _ in range(2):
-        n = rng.randrange(60)
-        pid = start(lambda: (kill_at(n), act(folder)))
-        n_killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    begun = kills.kill(act, lambda: act(folder))
+    kills.kill(act, lambda: act(folder), begun)
     assert (features(folder) == expected).all()
     assert equal(fit(folder), trained)
-print(n_killed)
+kills.check()
 """
 
 PRUNES = """
@@ -91,7 +69,6 @@ for number, n_processes in enumerate((2, 4)):
     os.kill(pruning, signal.SIGKILL)
     os.waitpid(pruning, 0)
     assert (features(folder) == expected).all()
-print(1)
 """
 
 # A limit on the size of files fails as a full disk does, in the middle of a file.
@@ -105,10 +82,10 @@ def on_full_disk(folder, n_bytes):
     assert any("cache is off" in str(warning.message) for warning in caught)
 
 for number, n_bytes in enumerate((0, 10, 400)):
-    pid = start(lambda: on_full_disk(root / str(number), n_bytes))
+    folder = root / f"full {number}"
+    pid = start(lambda: on_full_disk(folder, n_bytes))
     assert os.waitpid(pid, 0)[1] == 0
-    assert (features(root / str(number)) == expected).all()
-print(1)
+    assert (features(folder) == expected).all()
 """
 
 DELETED = """
@@ -122,19 +99,22 @@ from sktransfer.cache import shard
 shard.write_file = write_and_delete
 assert (features(folder) == expected).all()
 assert equal(fit(folder), trained)
-print(1)
 """
 
 
+def run(script, folder, n_rounds):
+    tests = str(Path(__file__).parents[1])
+    arguments = [sys.executable, "-c", START + script, tests, str(folder), str(n_rounds)]
+    subprocess.run(arguments, check=True)
+
+
+def test_results_with_a_disturbed_cache_are_equal_in_a_short_run(tmp_path):
+    run(KILLS + FULL + DELETED, tmp_path, n_rounds=2)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script", [KILLS, PRUNES, FULL, DELETED], ids=["killed", "pruned", "full disk", "deleted"]
 )
 def test_results_with_a_disturbed_cache_are_equal_to_the_bit(tmp_path, script):
-    tests = str(Path(__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", START + script, tests, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    assert int(done.stdout) > 0
+    run(script, tmp_path, n_rounds=15)
