@@ -27,6 +27,8 @@ def check_backbone(
     - Every cut gives the same output, bit for bit.
     - Nothing frozen changes in training mode, including batch statistics.
     - ``classifier(stages(batch))`` equals ``reference(batch)``, bit for bit.
+    - With the layout "NLM": the last channel is the mask, the tokens of a text do not depend on
+      the positions after its end, by more than 1e-5, and a row without tokens is finite.
 
     The backbone itself is not changed.
 
@@ -35,7 +37,7 @@ def check_backbone(
     backbone : Backbone
     batch : Tensor of shape (n, ...) or None, default=None
         An input of the first stage.  With None, two random images of the preset's size are used,
-        or, if the items are not images, two blank items.
+        two random texts, or, if the items are of another kind, two blank items.
     reference : callable or None, default=None
         The network's own forward pass in evaluation mode.  None skips this comparison.
 
@@ -58,6 +60,8 @@ def check_backbone(
         maps = _check_stages(backbone, batch)
         _check_layout(backbone, maps[-1])
         _check_cuts(backbone, maps)
+        if backbone.layout == "NLM":
+            _check_padding(backbone, batch)
         if reference is not None:
             _check_reference(backbone, maps[-1], reference(batch))
     _check_frozen(backbone, batch)
@@ -116,6 +120,34 @@ def _check_cuts(backbone: Backbone, maps: list[Any]) -> None:
     for cut, x in enumerate(maps):
         y = backbone.freeze_to(cut)(x, start=cut)
         _require(_same(y, maps[-1]), f"cut {cut} must give the output of the whole chain.")
+
+
+def _check_padding(backbone: Backbone, batch: Tensor) -> None:
+    """Compare the outputs of each stage for texts alone and for texts that are filled up."""
+    for ids in batch:
+        alone = ids[ids >= 0][None]  # (1, n)
+        n = alone.shape[1]
+        longer = torch.nn.functional.pad(alone, (0, max(8, n)), value=-1)
+        blank = torch.full_like(longer, -1)
+        x, y = alone, torch.cat([longer, blank])
+        for name, stage in backbone.stages.items():
+            x, y = stage(x), stage(y)
+            mask = (torch.cat([longer, blank]) >= 0).to(y.dtype)
+            _require(
+                torch.equal(y[:, :, -1], mask),
+                f"the last channel of stage {name!r} must be 1 for a token and 0 for a position "
+                "without one.",
+            )
+            _require(
+                bool(y.isfinite().all()),
+                f"stage {name!r} must be finite for a row without tokens. Add -1e4 to the scores "
+                "of attention, not infinity.",
+            )
+            _require(
+                torch.allclose(x[0], y[0, :n], rtol=1e-5, atol=1e-5),
+                f"stage {name!r} must not depend on positions without a token; the outputs for a "
+                f"text of {n} tokens differ by {float((x[0] - y[0, :n]).abs().max()):.3g}.",
+            )
 
 
 def _check_reference(backbone: Backbone, last: Any, expected: Tensor) -> None:

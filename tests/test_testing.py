@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from helpers.text_nets import Attend, text_backbone
 from helpers.tiny import tiny_backbone
 from torch import nn
 
@@ -97,3 +98,42 @@ def test_a_reference_needs_a_classifier(backbone):
     backbone.classifier = None
     with pytest.raises(AssertionError, match=r"classifier must be a module"):
         check_backbone(backbone, reference=lambda x: x)
+
+
+def test_a_valid_chain_for_texts_passes():
+    check_backbone(text_backbone())
+    check_backbone(text_backbone(), torch.tensor([[5, 6, 7, 8], [9, -1, -1, -1]]))
+
+
+class WithoutMask(Attend):
+    """Attention to all positions."""
+
+    def forward(self, x):
+        whole = torch.cat([x[:, :, :-1], torch.ones_like(x[:, :, -1:])], 2)
+        return torch.cat([super().forward(whole)[:, :, :-1], x[:, :, -1:]], 2)
+
+
+class Infinite(nn.Module):
+    def forward(self, x):
+        mean = x[:, :, :-1] / x[:, :, -1:].sum(1, keepdim=True)
+        return torch.cat([mean, x[:, :, -1:]], 2)
+
+
+class MaskLost(nn.Module):
+    def forward(self, x):
+        return torch.cat([x[:, :, :-1], torch.ones_like(x[:, :, -1:])], 2)
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (WithoutMask, "stage 'extra' must not depend on positions without a token; .* differ by"),
+        (Infinite, "stage 'extra' must be finite for a row without tokens. Add -1e4"),
+        (MaskLost, "the last channel of stage 'extra' must be 1 for a token and 0 for a position"),
+    ],
+)
+def test_a_chain_for_texts_that_reads_padding_is_named(stage, message):
+    backbone = text_backbone()
+    backbone.stages["extra"] = stage()
+    with pytest.raises(AssertionError, match=message):
+        check_backbone(backbone)

@@ -237,6 +237,11 @@ class ImagePreset:
             target.view(height, -1).sub_(mean).div_(std)
         return batch.permute(0, 3, 1, 2)  # (size, 3, h, w)
 
+    def example(self, size: int) -> Tensor:
+        """Return a batch of noise, (size, 3, h, w), float32: the same in each call."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(size, 3, self.size, self.size, generator=generator)
+
     def fingerprint(self) -> str:
         """Return a text that is equal for two presets only if they give equal inputs."""
         return (
@@ -365,9 +370,9 @@ def input_info(preset: Preset) -> dict[str, Any]:
     return {"input_size": preset.size, "mean": preset.mean, "std": preset.std}
 
 
-def example_batch(preset: Preset, size: int) -> Any:
-    """Return a batch to try a network on: seeded noise for images, blank rows for other items."""
-    if not isinstance(preset, ImagePreset):
-        return preset.collate([], size)
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(size, 3, preset.size, preset.size, generator=generator)
+def example_batch(preset: Any, size: int) -> Any:
+    """Return a batch to try a network on: noise for images, and random ids for texts.
+
+    It is that of the method ``example(size)`` of the preset; without one, its rows are blank.
+    """
+    return preset.example(size) if hasattr(preset, "example") else preset.collate([], size)

@@ -153,6 +153,18 @@ class TextPreset:
             target[: len(row)] = row
         return batch
 
+    def example(self, size: int) -> Tensor:
+        """Return a batch of random ids, (size, length), int64: the same in each call.
+
+        The first row has a token at each position, and each other row has one token less than the
+        row before it.
+        """
+        length = self._fitting(min(self._n_kept, max(size, 8)))
+        generator = torch.Generator().manual_seed(0)
+        batch = torch.randint(self.tokenizer.vocab_size, (size, length), generator=generator)
+        n_tokens = (length - torch.arange(size)).clamp(min=1)
+        return batch.where(torch.arange(length) < n_tokens[:, None], NO_TOKEN)
+
     def fingerprint(self) -> str:
         """Return a text that is equal for two presets only if they give equal inputs."""
         return (

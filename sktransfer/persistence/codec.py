@@ -6,7 +6,9 @@ the table is called, so a file cannot run code of its own.
 
 from __future__ import annotations
 
+import base64
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import isfinite
@@ -18,7 +20,15 @@ import torch
 
 from .._support.plain import PLAIN, NotPlainError
 from ..backbones import check_pooling
-from ..data import ImagePreset, ImageSizes, Views
+from ..data import (
+    ImagePreset,
+    ImageSizes,
+    JsonTokenizer,
+    TextPreset,
+    Views,
+    WordPiece,
+    read_tokenizer,
+)
 from ..extraction import LOGITS, Tap
 from ..schedules import (
     SGDR,
@@ -50,6 +60,8 @@ TAG = "!"
 # Limits, so that a small file cannot fill the memory: the size of all arrays in bytes, the depth to
 # which values are nested, the short side of an image in pixels, and the hidden layers of a head.
 MOST_BYTES, MOST_DEPTH, MOST_PIXELS, MOST_LAYERS = 2**25, 40, 2**13, 100
+# The number of tokens of a text, and the size of the description of a tokenizer in bytes.
+MOST_TOKENS, MOST_DESCRIPTION = 2**16, 2**26
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -218,6 +230,23 @@ def _of_fields(kind: Any, **rules: Rule) -> Form:
     return Form(kind, parts_of, lambda parts: kind(**parts), attributes(rules))
 
 
+def _compressed(tokenizer: Any) -> str:
+    return base64.b64encode(zlib.compress(tokenizer.to_bytes())).decode()
+
+
+def _tokenizer(text: Any) -> Any:
+    unpacker = zlib.decompressobj()
+    try:
+        content = unpacker.decompress(base64.b64decode(text, validate=True), MOST_DESCRIPTION)
+    except zlib.error as error:
+        raise ValueError(f"the description of a tokenizer is damaged: {error}") from error
+    if not unpacker.eof:
+        raise ValueError(
+            f"the description of a tokenizer must have at most {MOST_DESCRIPTION} bytes"
+        )
+    return read_tokenizer(content, "the description of a tokenizer")
+
+
 def device(name: str, value: Any) -> None:
     """Accept the devices that the library knows, as an object or a string."""
     matching("auto|(cpu|cuda|mps)(:[0-9]{1,3})?")(name, str(value))
@@ -263,6 +292,9 @@ FORMS: dict[str, Form] = {
         draft=is_a(bool),
         sizes=is_a(ImageSizes),
     ),
+    "TextPreset": _of_fields(TextPreset, max_length=integer(1, MOST_TOKENS)),
+    "WordPiece": Form(WordPiece, _compressed, _tokenizer, is_a(WordPiece)),
+    "JsonTokenizer": Form(JsonTokenizer, _compressed, _tokenizer, is_a(JsonTokenizer)),
     "ImageSizes": _of_fields(
         ImageSizes, minimum=integer(1), multiple=integer(1), only=list_of(integer(1), tuple)
     ),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..backbones import Backbone, check_pooling, get_backbone
-from ..data import ImagePreset
+from ..data import ImagePreset, TextPreset
 from ..extraction import LOGITS, Prefix, Tap
 from ..tasks import build_head
 from ..training import Tail
@@ -124,8 +124,13 @@ def _preset(described: Mapping[str, Any], own: Any) -> Any:
     if described["class"] not in kinds:
         compare({"preset": described["class"]}, {"preset": type(own).__name__})
     preset = replace(kinds[described["class"]], **described["fields"])
-    if isinstance(preset, ImagePreset):
-        FORMS["ImagePreset"].rule("the preset", preset)
+    for kind in (ImagePreset, TextPreset):
+        if isinstance(preset, kind):
+            FORMS[kind.__name__].rule("the preset", preset)
+    if isinstance(preset, TextPreset):
+        n_ids, most = preset.tokenizer.vocab_size, own.tokenizer.vocab_size
+        if n_ids > most:
+            raise ValueError(f"the tokenizer must have at most {most} ids; got {n_ids}")
     return preset
 
 
