@@ -47,7 +47,7 @@ ORDER = {
     "callbacks": "averaging mixing scheduled",
     "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",
     "extraction": "ragged prefix sinks run",
-    "training": "user_callbacks optim tail standardisation parameters settings batches data "
+    "training": "user_callbacks optim tail standardisation parameters settings batches frozen data "
     "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "
     "head_init predictor plan fit",
     "estimators": "_callbacks _columns _fitted _base _extraction feature_extractor classifier "

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .._support.files import describe_temporary, temporary_folder
 from .._support.progress import progress_bar
 from .._support.validation import first_ten
-from .._support.warn import warn_user
-from ..backbones import Backbone
 from ..cache import ActivationCache
 from ..data import Items, Views, digest_or_none, resolve_augment
-from ..extraction import LEFT_OUT, Frozen, Prefix, Tap, run_frozen, spare_taps
+from ..extraction import LEFT_OUT, Tap
 from ..tasks import Targets, Task
 from .batches import DecodedItems, DrawnViews, FixedRows, Source
-from .settings import FitSettings
+from .frozen import FrozenStages
 from .tail import Pooled
 
 
@@ -100,99 +96,6 @@ def collect_data(
     return Data(items.followed_by(val_items), task, targets, weighted, valid, n_own)
 
 
-@contextmanager
-def open_fit_cache(settings: FitSettings, data: Data) -> Iterator[ActivationCache | None]:
-    """Open the cache of a fit; a context manager.
-
-    This is the user's cache.  Without one, it is a temporary folder, if several epochs read the
-    same activations at the cut.  If this folder cannot be made, it warns, and the activations stay
-    in memory.  It also warns if the user's cache cannot make the epochs faster.
-    """
-    fixed = settings.augment is None or isinstance(settings.augment, Views)
-    if settings.cache is not None:
-        if settings.tunes and settings.max_epochs and not (fixed and settings.cut):
-            _warn_of_idle_cache(settings)
-        yield settings.cache
-        return
-    # Random augmentation changes the training rows in every epoch, but not the validation rows.
-    if not ((fixed or len(data.valid)) and settings.tunes and settings.cut):
-        yield None
-        return
-    with ExitStack() as stack:
-        cache = None
-        try:
-            folder = stack.enter_context(temporary_folder())
-            cache = ActivationCache(folder, cuts=1)  # no other fit reads it
-        except OSError as error:
-            warn_user(describe_temporary(error, error.filename))
-        yield cache
-
-
-def _warn_of_idle_cache(settings: FitSettings) -> None:
-    reason, remedy = "all stages train", "Freeze stages, for example with unfreeze=1"
-    if settings.cut:
-        reason = "augment changes the images in every epoch"
-        remedy = "Use augment=None, or fixed variants: augment=Views('light')"
-    warn_user(
-        f"cache saves the first pass over the items only, and cannot make the epochs of this fit "
-        f"faster: {reason}. {remedy}, or cache=None."
-    )
-
-
-@dataclass(frozen=True)
-class FrozenStages:
-    """The frozen stages of a fit, and the cache of their activations.
-
-    Parameters
-    ----------
-    backbone : Backbone
-    settings : FitSettings
-    cache : ActivationCache or None
-        The cache of :func:`open_fit_cache`; None computes all activations.
-    """
-
-    backbone: Backbone
-    settings: FitSettings
-    cache: ActivationCache | None
-
-    @property
-    def n_stages(self) -> int:
-        """The number of all stages, frozen or not."""
-        return len(self.backbone.names)
-
-    def run(self, taps: list[Tap], items: Sequence[Any], preset: Any = None, **how: Any) -> Frozen:
-        """Return the activations of items at some taps.
-
-        The activations at the last few cuts are cached as well, for later fits that train another
-        number of stages.
-
-        Parameters
-        ----------
-        taps : list of Tap
-        items : sequence
-        preset : Preset or None, default=None
-            The preset of the items.  None is that of the network.
-        **how : dict
-            Further arguments of :func:`run_frozen`.
-        """
-        settings, numerics = self.settings, self.settings.numerics
-        prefix = Prefix(
-            self.backbone,
-            taps,
-            numerics.device,
-            numerics.frozen_precision,
-            settings.inference_batch_size,
-        )
-        return run_frozen(
-            prefix if preset is None else prefix.over(preset),
-            items,
-            cache=self.cache,
-            spare=spare_taps(self.n_stages, taps, self.cache),
-            n_jobs=settings.n_jobs,
-            **how,
-        )
-
-
 def run_first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, Any]:
     """Run every item through the frozen network once.
 
@@ -207,7 +110,8 @@ def run_first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, 
     """
     settings, n_stages = stages.settings, stages.n_stages
     taps = [Tap(n_stages, settings.pooling)]
-    if 0 < settings.cut < n_stages and settings.augment is None:
+    fixed = 0 < settings.cut < n_stages and settings.augment is None
+    if fixed and stages.keeps_rows:
         taps.append(Tap(settings.cut))
     with progress_bar(len(data.items), "frozen stages", settings.verbose) as advance:
         found = stages.run(
@@ -220,7 +124,10 @@ def run_first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, 
         )
     remaining = data.keep(found.kept)
     _check_remaining(data, remaining, found.failed)
-    rows = found.rows[1] if len(taps) > 1 else None
+    rows = None
+    if fixed:
+        whole = len(taps) > 1
+        rows = found.rows[1] if whole else stages.rows(Tap(settings.cut), remaining.items)
     features = np.asarray(found.rows[0], np.float32).astype(settings.numerics.numpy_dtype)
     return remaining, features, rows
 
@@ -267,7 +174,7 @@ def make_tuning_sources(
         if cut == 0:
             return DecodedItems(backbone.preset, data.items.take(part), n_jobs=n_jobs)
         if rows is None:  # training items are augmented, and only these are not
-            return FixedRows(stages.run([Tap(cut)], data.items.take(part)).rows[0], cut)
+            return FixedRows(stages.rows(Tap(cut), data.items.take(part)), cut)
         return FixedRows(_Subset(rows, part), cut)
 
     valid = fixed(data.valid, pooled[1])
@@ -309,13 +216,13 @@ def _make_views(stages: FrozenStages, views: Views, items: Items, seed: int) -> 
     if settings.cut == 0:
         return DrawnViews(_DecodedViews(preset, all_views, settings.n_jobs), views.n, 0, seed)
     head_only = settings.cut == n_stages
-    found = stages.run(
-        [Tap(settings.cut, settings.pooling if head_only else None)],
+    rows = stages.rows(
+        Tap(settings.cut, settings.pooling if head_only else None),
         all_views,
         preset,
         name=lambda at: f"view {at % views.n} of a training item",
     )
-    return DrawnViews(found.rows[0], views.n, Pooled() if head_only else settings.cut, seed)
+    return DrawnViews(rows, views.n, Pooled() if head_only else settings.cut, seed)
 
 
 class _DecodedViews:

@@ -19,12 +19,11 @@ from .batches import FixedRows, Samples, Source, count_batches
 from .checkpoint import Checkpoint, open_checkpoint
 from .data import (
     Data,
-    FrozenStages,
     collect_data,
     make_tuning_sources,
-    open_fit_cache,
     run_first_pass,
 )
+from .frozen import FrozenStages, open_stages
 from .head_cache import SharedHeads
 from .head_init import build_tail
 from .phase import Phase, Run
@@ -137,8 +136,7 @@ def plan_fit(request: Request) -> Iterator[Plan]:
             seed, backbone = state["seed"], _continue_with_seed(given, backbone, state["seed"])
         if settings.early_stopping and not len(data.valid):
             data = hold_out_validation(data, settings, request.groups, seed)
-        with open_fit_cache(settings, data) as cache:
-            stages = FrozenStages(backbone, settings, cache)
+        with open_stages(backbone, settings, data.items, len(data.valid)) as stages:
             data, features, rows = run_first_pass(stages, data)
             head_rows = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
             known_seed = seed if is_seeded(given["random_state"]) else None

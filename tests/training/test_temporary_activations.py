@@ -2,17 +2,22 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.disk import refuse_files
 from helpers.fine_tuning import classifier, equal, weights
+from helpers.text_nets import text_backbone
 from helpers.tokens import dead_token, temporary
 
+from sktransfer import ActivationCache, FineTuneClassifier, Views
 from sktransfer._support.files import TEMPORARY
+from sktransfer.training import frozen
 from sktransfer.training.net import TailNet
 
 # A fit that reads the same activations in each epoch.
@@ -144,3 +149,47 @@ def test_a_machine_without_a_folder_for_temporary_files_is_one_warning(photos, m
     ):
         model = classifier(**FIXED).fit(*photos)
     assert equal(weights(model), weights(whole))
+
+
+def limit(monkeypatch, n_bytes):
+    """Let the activations of a fit occupy a number of bytes of a disk of a terabyte."""
+    usage = shutil.disk_usage("/")._replace(free=10**12)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(frozen, "DISK_SHARE", n_bytes / 10**12)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"early_stopping": True},
+        {"augment": "light", "early_stopping": True},
+        {"augment": Views("light", n=2)},
+    ],
+    ids=["fixed", "validation", "augmented", "views"],
+)
+def test_activations_that_are_too_large_for_the_disk_are_computed_in_each_epoch(
+    root, photos, monkeypatch, parameters
+):
+    whole = classifier(**FIXED | parameters).fit(*photos)
+    limit(monkeypatch, 1000)
+    monkeypatch.setattr(ActivationCache, "table", None)  # nothing is written
+    with pytest.warns(UserWarning, match=r"take 0.0 GB, more than half of the free 1000.0 GB at"):
+        model = classifier(**FIXED | parameters).fit(*photos)
+    assert equal(weights(model), weights(whole))
+
+
+def test_activations_of_texts_that_are_too_large_are_computed_in_each_epoch(root, monkeypatch):
+    texts = ["good " * n for n in range(12)] + ["bad " * n for n in range(12)]
+    y = ["good"] * 12 + ["bad"] * 12
+    model = FineTuneClassifier(
+        text_backbone, unfreeze=1, max_epochs=2, batch_size=8, random_state=0, verbose=0
+    )
+    expected = model.fit(texts, y).decision_function(texts)
+    # 24 texts of at most 16 positions, of 17 floats each
+    limit(monkeypatch, 24 * 16 * 17 * 4)
+    assert np.array_equal(model.fit(texts, y).decision_function(texts), expected)
+    limit(monkeypatch, 24 * 8 * 17 * 4)
+    with pytest.warns(UserWarning, match=r"so they are computed in each epoch. Pass cache="):
+        model.fit(texts, y)
+    assert np.array_equal(model.decision_function(texts), expected)

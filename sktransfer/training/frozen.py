@@ -1,0 +1,200 @@
+"""The frozen stages of a fit, and the place where their activations are kept."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._support.files import describe_temporary, temporary_folder
+from .._support.warn import warn_user
+from ..backbones import Backbone
+from ..cache import ActivationCache
+from ..data import Items, Views, lengths_of
+from ..extraction import Frozen, Prefix, Tap, run_frozen, spare_taps
+from .settings import FitSettings
+
+# Maximum share of the free disk that the activations of a fit may occupy, and their bytes.
+DISK_SHARE, BYTES = 0.5, 4
+
+
+@dataclass(frozen=True)
+class FrozenStages:
+    """The frozen stages of a fit, and the cache of their activations.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    settings : FitSettings
+    cache : ActivationCache or None
+        The cache of :func:`open_stages`; None computes all activations.
+    keeps_rows : bool, default=True
+        If False, activations at the cut are computed whenever they are read.
+    """
+
+    backbone: Backbone
+    settings: FitSettings
+    cache: ActivationCache | None
+    keeps_rows: bool = True
+
+    @property
+    def n_stages(self) -> int:
+        """The number of all stages, frozen or not."""
+        return len(self.backbone.names)
+
+    def prefix(self, taps: list[Tap], preset: Any = None) -> Prefix:
+        """Return the stages before some taps; ``preset`` takes the place of the network's own."""
+        numerics, size = self.settings.numerics, self.settings.inference_batch_size
+        how = numerics.device, numerics.frozen_precision, size
+        prefix = Prefix(self.backbone, taps, *how)
+        return prefix if preset is None else prefix.over(preset)
+
+    def run(self, taps: list[Tap], items: Sequence[Any], preset: Any = None, **how: Any) -> Frozen:
+        """Return the activations of items at some taps.
+
+        The activations at the last few cuts are cached as well, for later fits that train another
+        number of stages.
+
+        Parameters
+        ----------
+        taps : list of Tap
+        items : sequence
+        preset : Preset or None, default=None
+            The preset of the items.  None is that of the network.
+        **how : dict
+            Further arguments of :func:`run_frozen`.
+        """
+        return run_frozen(
+            self.prefix(taps, preset),
+            items,
+            cache=self.cache,
+            spare=spare_taps(self.n_stages, taps, self.cache),
+            n_jobs=self.settings.n_jobs,
+            **how,
+        )
+
+    def rows(self, tap: Tap, items: Sequence[Any], preset: Any = None, **how: Any) -> Any:
+        """Return the activations of items at one tap, for several epochs."""
+        if self.keeps_rows or tap.reduce is not None:
+            return self.run([tap], items, preset, **how).rows[0]
+        return ComputedRows(self.prefix([tap], preset), items, self.settings.n_jobs, how)
+
+
+@dataclass(frozen=True)
+class ComputedRows:
+    """Rows that are computed whenever they are indexed, because they are too large to be kept.
+
+    Parameters
+    ----------
+    prefix : Prefix
+        It has one tap.
+    items : sequence of n items
+    n_jobs : int or None
+    how : dict
+        Further arguments of :func:`run_frozen`.
+    """
+
+    prefix: Prefix
+    items: Sequence[Any]
+    n_jobs: int | None
+    how: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def lengths(self) -> np.ndarray | None:
+        """The length of each row, or None if all rows have the same shape."""
+        return lengths_of(self.prefix.preset, self.items)
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        items = [self.items[position] for position in positions]
+        found = run_frozen(self.prefix, items, n_jobs=self.n_jobs, **self.how).rows[0]
+        rows: np.ndarray = found[np.arange(len(items))]
+        return rows
+
+
+@contextmanager
+def open_stages(
+    backbone: Backbone, settings: FitSettings, items: Items, n_valid: int
+) -> Iterator[FrozenStages]:
+    """Open the cache of a fit, and yield its frozen stages; a context manager.
+
+    This is the user's cache.  Without one, it is a temporary folder, if several epochs read the
+    same activations at the cut.  If this folder cannot be made, it warns, and the activations stay
+    in memory.  If they take more than a part of the free disk, they are computed in each epoch.  It
+    also warns if the user's cache cannot make the epochs faster.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    settings : FitSettings
+    items : Items
+        All items of the fit.
+    n_valid : int
+        The number of validation items.
+    """
+    stages = FrozenStages(backbone, settings, settings.cache)
+    fixed = settings.augment is None or isinstance(settings.augment, Views)
+    if settings.cache is not None:
+        if settings.tunes and settings.max_epochs and not (fixed and settings.cut):
+            _warn_of_idle_cache(settings)
+        yield stages
+        return
+    # Random augmentation changes the training rows in every epoch, but not the validation rows.
+    if not ((fixed or n_valid) and settings.tunes and settings.cut):
+        yield stages
+        return
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder())
+            needed = _count_bytes(stages, items) * (1 if fixed else n_valid / len(items))
+            if _is_too_large(needed * getattr(settings.augment, "n", 1), folder):
+                stages = replace(stages, keeps_rows=False)
+            else:
+                cache = ActivationCache(folder, cuts=1)  # no other fit reads it
+                stages = replace(stages, cache=cache)
+        except OSError as error:
+            warn_user(describe_temporary(error, error.filename))
+        yield stages
+
+
+def _count_bytes(stages: FrozenStages, items: Items) -> float:
+    """Return about how many bytes the activations of items at the cut take."""
+    preset = stages.backbone.preset
+    blank = preset.collate([], 1)
+    (shape,) = stages.prefix([Tap(stages.settings.cut)]).measure(blank)
+    lengths = lengths_of(preset, items)
+    n_rows = len(items) if lengths is None else lengths.sum() / blank.shape[1]
+    return float(n_rows * math.prod(shape) * BYTES)
+
+
+def _is_too_large(n_bytes: float, folder: Path) -> bool:
+    """Return True, and warn, if so many bytes are more than a part of the free disk."""
+    free = shutil.disk_usage(folder).free
+    if n_bytes <= DISK_SHARE * free:
+        return False
+    warn_user(
+        f"The activations of this fit take {n_bytes / 1e9:.1f} GB, more than half of the free "
+        f"{free / 1e9:.1f} GB at {str(folder.parent)!r}, so they are computed in each epoch. Pass "
+        "cache= a folder on a larger disk, or set the variable TMPDIR to one."
+    )
+    return True
+
+
+def _warn_of_idle_cache(settings: FitSettings) -> None:
+    reason, remedy = "all stages train", "Freeze stages, for example with unfreeze=1"
+    if settings.cut:
+        reason = "augment changes the images in every epoch"
+        remedy = "Use augment=None, or fixed variants: augment=Views('light')"
+    warn_user(
+        f"cache saves the first pass over the items only, and cannot make the epochs of this fit "
+        f"faster: {reason}. {remedy}, or cache=None."
+    )
