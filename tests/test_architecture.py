@@ -45,7 +45,7 @@ ORDER = {
     "registry fusion tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
-    "display": "_axes lr_finder unfreeze_depth training_curves top_losses augmentation",
+    "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation",
     "extraction": "ragged prefix sinks run",
     "training": "user_callbacks optim tail standardisation parameters settings batches frozen data "
     "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "

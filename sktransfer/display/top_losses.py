@@ -1,4 +1,4 @@
-"""Show the images with the largest losses."""
+"""Show the images or texts with the largest losses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._support.text import printable
 from .._support.validation import check_int, first_ten
-from ..data import ImagePreset
+from ..data import ImagePreset, Text, TextPreset
 from ._axes import (
     GAP,
     GREEN,
@@ -25,6 +25,7 @@ from ._axes import (
     import_pyplot,
     value_range,
 )
+from ._text_table import draw_table
 
 # Distance between two lines of text; the unit is the side of an image.
 LINE = 0.13
@@ -37,15 +38,15 @@ LONGEST = 15
 
 
 class TopLossesDisplay:
-    """Show the images with the largest losses, with their labels and predictions.
+    """Show the images or texts with the largest losses, with their labels and predictions.
 
-    The loss of an image is the negative logarithm of the probability of its label.  Images with
+    The loss of an item is the negative logarithm of the probability of its label.  Items with
     a large loss are often mislabelled, hard to recognise or unlike all others.
 
     Parameters
     ----------
-    photos : sequence of k arrays (h, w, 3)
-        The images, in descending order of their losses.
+    photos : sequence of k arrays (h, w, 3), or of k str
+        The images or texts, in descending order of their losses.
     labels, predictions : sequence of k labels
         True and predicted labels.
     shares, probabilities, losses : array-like of shape (k,)
@@ -56,7 +57,7 @@ class TopLossesDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Axes with the grid of images.
+        Axes with the grid of images, or with the table of texts.
     figure_ : matplotlib Figure
         Figure of the axes.
 
@@ -98,15 +99,15 @@ class TopLossesDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, y: Any, *, k: int = 9, ax: Any = None
     ) -> TopLossesDisplay:
-        """Plot the images with the largest losses of a fitted classifier.
+        """Plot the images or texts with the largest losses of a fitted classifier.
 
         Parameters
         ----------
-        estimator : FineTuneClassifier, or another classifier of images
+        estimator : FineTuneClassifier, or another classifier of images or texts
             Fitted classifier or pipeline with a method ``predict_proba``.  The images of a
             FineTuneClassifier are shown as its network sees them.
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
-            Images.
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
+            Images, or texts if the network takes texts.
         y : array-like of shape (n_items,)
             Labels of the images.
         k : int, default=9
@@ -126,14 +127,13 @@ class TopLossesDisplay:
                 f"{type(estimator).__name__}. Pass probabilities to from_predictions."
             )
         check_is_fitted(estimator)
-        backbone = getattr(estimator, "backbone_", None)
         return cls.from_predictions(
             y,
             estimator.predict_proba(X),
             X,
             classes=estimator.classes_,
             k=k,
-            preset=None if backbone is None else backbone.preset,
+            preset=_preset_of(estimator),
             ax=ax,
         )
 
@@ -149,7 +149,7 @@ class TopLossesDisplay:
         preset: Any = None,
         ax: Any = None,
     ) -> TopLossesDisplay:
-        """Plot the images whose labels have the smallest predicted probabilities.
+        """Plot the images or texts whose labels have the smallest predicted probabilities.
 
         Parameters
         ----------
@@ -157,15 +157,16 @@ class TopLossesDisplay:
             True labels.
         y_pred_proba : array-like of shape (n_items, n_classes)
             Predicted probabilities.  Rows with NaN are ignored.
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
-            Images.  Only those that are shown are decoded.
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
+            Items.  Of images, only those that are shown are decoded.
         classes : array-like of shape (n_classes,) or None, default=None
             Labels of the columns of ``y_pred_proba``, such as ``classes_`` of a classifier.
             None stands for the sorted labels of ``y_true``.
         k : int, default=9
             Maximum number of images to show, at least 1.
-        preset : ImagePreset or None, default=None
+        preset : ImagePreset, TextPreset or None, default=None
             Preset that decodes, resizes and crops the images.  None shows their central squares.
+            With a TextPreset, the items are texts.
         ax : matplotlib Axes or None, default=None
             Axes to draw into.  None makes a new figure.
 
@@ -182,7 +183,7 @@ class TopLossesDisplay:
         worst = _least(np.where(np.isnan(proba).any(axis=1), np.nan, share), k)
         least = np.finfo(float).eps  # keeps losses finite, as in scikit-learn's log_loss
         return cls(
-            photos=[preset(items[index]) for index in worst],
+            photos=[_shown(preset, items[index]) for index in worst],
             labels=classes[place[worst]],
             predictions=classes[proba[worst].argmax(axis=1)],
             shares=share[worst],
@@ -192,7 +193,7 @@ class TopLossesDisplay:
         ).plot(ax)
 
     def plot(self, ax: Any = None) -> TopLossesDisplay:
-        """Draw the images, with three lines of text below each.
+        """Draw the images with three lines of text below each, or a table of the texts.
 
         Parameters
         ----------
@@ -206,6 +207,8 @@ class TopLossesDisplay:
         n = len(self.photos)
         if not n:
             raise ValueError("photos must hold at least one image; got an empty sequence.")
+        if isinstance(self.photos[0], str):
+            return self._plot_texts(ax)
         n_columns = n if n <= 3 else ceil(sqrt(n))
         across, down = 1 + 3 * GAP, 1 + 3 * LINE + 3 * GAP
         area = ImageArea(n_columns * across - 3 * GAP, ceil(n / n_columns) * down - 2 * GAP)
@@ -216,6 +219,23 @@ class TopLossesDisplay:
             draw_image(ax, photo, place * across, row * down, value_range(photo))
             self._caption(index, place * across, row * down + 1 + GAP)
         area.set_limits(ax)
+        return self
+
+    def _plot_texts(self, ax: Any) -> TopLossesDisplay:
+        """Draw a table with the loss, the label, the prediction and the text of each item."""
+        rows = []
+        for index, text in enumerate(self.photos):
+            label, predicted = self.labels[index], self.predictions[index]
+            color = GREEN if label == predicted else RED
+            cells = [
+                (f"{self.losses[index]:.2f}", INK),
+                (f"{_short(label)} {self.shares[index]:.2f}", INK),
+                (f"{_short(predicted)} {self.probabilities[index]:.2f}", color),
+            ]
+            rows.append((cells, text))
+        names, places = ("loss", "true", "pred", "text"), (0.0, 0.06, 0.21, 0.36)
+        self.ax_ = draw_table(ax, names, places, rows)
+        self.figure_ = self.ax_.figure
         return self
 
     def _caption(self, index: int, left: float, top: float) -> None:
@@ -236,6 +256,21 @@ class TopLossesDisplay:
             self.ax_.text(left, s=word, color=MUTED, **style)
             self.ax_.text(left + 0.22, s=text, color=color, **style)
             self.ax_.text(left + 1, s=value, color=color, ha="right", **style)
+
+
+def _preset_of(estimator: Any) -> Any:
+    """Return the preset of a network, or of the network in a pipeline that takes texts."""
+    backbone = getattr(estimator, "backbone_", None)
+    if backbone is not None:
+        return backbone.preset
+    steps = [step for _, step in getattr(estimator, "steps", ())]
+    presets = (getattr(getattr(step, "backbone_", None), "preset", None) for step in steps)
+    return next((preset for preset in presets if isinstance(preset, TextPreset)), None)
+
+
+def _shown(preset: Any, item: Any) -> Any:
+    """Return an item as it is shown: a text, or an image as the preset makes it."""
+    return item.text if isinstance(item, Text) else preset(item)
 
 
 def _short(label: Any) -> str:

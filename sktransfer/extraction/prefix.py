@@ -306,7 +306,7 @@ class Prefix:
         plain = self._plain()
         if not isinstance(batch, Tensor):
             return [math.inf] * len(plain)
-        x, works = _typed(batch[:1], plain), []
+        x, works = _blank_rows(1, batch, plain), []
         with running(n_threads=1):
             for stage in plain:
                 x = stage(x)
@@ -321,7 +321,7 @@ def _fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
     A copy depends on the stage and on the shape of its input alone: a row has the same bits
     whatever other taps there are, and wherever the prefix begins.
     """
-    x, stages = _typed(batch[:2], plain), []
+    x, stages = _blank_rows(2, batch, plain), []
     for stage in plain:
         if any(isinstance(part, nn.BatchNorm2d) for part in stage.modules()):
             x = example_rows(x.shape[1:], x.dtype)
@@ -332,10 +332,11 @@ def _fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
     return stages
 
 
-def _typed(batch: Tensor, stages: list[nn.Module]) -> Tensor:
-    """Return a batch in the type of the weights; integers, such as ids of words, as they are."""
+def _blank_rows(n: int, batch: Tensor, stages: list[nn.Module]) -> Tensor:
+    """Return rows of zeros of the form of a batch, in the type of the weights if it has floats."""
     floats = next((p.dtype for stage in stages for p in stage.parameters()), torch.float32)
-    return batch.to(floats) if batch.is_floating_point() else batch
+    dtype = floats if batch.is_floating_point() else batch.dtype
+    return torch.zeros(n, *batch.shape[1:], dtype=dtype)
 
 
 def _estimate_work(stage: nn.Module, output: Any, layout: str) -> float:
