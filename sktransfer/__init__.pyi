@@ -18,7 +18,9 @@ from .data import ImagePreset as ImagePreset
 from .data import TextPreset as TextPreset
 from .data import Views as Views
 from .data import check_images as check_images
+from .data import check_texts as check_texts
 from .data import load_image_folder as load_image_folder
+from .data import load_text_folder as load_text_folder
 from .data import load_textures as load_textures
 from .estimators import FineTuneClassifier as FineTuneClassifier
 from .estimators import PretrainedFeatureExtractor as PretrainedFeatureExtractor

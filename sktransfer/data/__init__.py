@@ -9,6 +9,8 @@ from .image_sizes import ImageSizes
 from .items import Items
 from .lengths import by_length, has_lengths, lengths_of
 from .presets import ImagePreset, Preset, example_batch, input_info
+from .text_check import check_texts
+from .text_folders import load_text_folder
 from .text_preset import TextPreset
 from .texts import Text
 from .textures import load_textures
@@ -32,6 +34,7 @@ __all__ = [
     "by_length",
     "check_augment",
     "check_images",
+    "check_texts",
     "default_augment",
     "digest",
     "digest_or_none",
@@ -42,6 +45,7 @@ __all__ = [
     "input_info",
     "lengths_of",
     "load_image_folder",
+    "load_text_folder",
     "load_textures",
     "read_tokenizer",
     "read_vocabulary",

@@ -115,7 +115,8 @@ def load_image_folder(
     '2 images of 2 classes'
     """
     folder = Path(dir)
-    contents, outside = _class_folders(folder, _names(classes), _endings(extensions))
+    endings = endings_of(extensions, EXTENSIONS)
+    contents, outside = class_folders(folder, names_of(classes), endings, "images")
     paths = [str(path) for found in contents.values() for path in found.images]
     names = np.array(list(contents), dtype=object)
     target = np.repeat(np.arange(len(names)), [len(found.images) for found in contents.values()])
@@ -138,16 +139,19 @@ def load_image_folder(
     )
 
 
-def _class_folders(
-    folder: Path, classes: list[str] | None, endings: Collection[str]
+def class_folders(
+    folder: Path, classes: list[str] | None, endings: Collection[str], things: str
 ) -> tuple[dict[str, Found], Found]:
-    """Return the content of each class, by name, and that of ``folder`` itself."""
+    """Return the content of each class, by name, and that of ``folder`` itself.
+
+    ``things`` is the word for the files in messages: "images" or "texts".
+    """
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"
         raise NotADirectoryError(f"dir must be a folder; got {str(folder)!r}, which {state}.")
     outside = look(folder, endings)
     names = [path.name for path in outside.folders]
-    _check_layout(folder, names, outside.images, classes or ())
+    _check_layout(folder, names, outside.images, classes or (), things)
     # A link must not bring the images of one class into another one.
     tops = {os.path.realpath(path): identity(path) for path in outside.folders}
     contents = {}
@@ -157,10 +161,10 @@ def _class_folders(
         contents[path.name] = look_deep(path, endings, seen, others)
     if classes is None:
         _check_depth(folder, outside.folders, endings)
-        _check_full(folder, contents)
+        _check_full(folder, contents, things)
         _warn_of_domains(folder, contents)
         return contents, outside
-    _check_among(folder, contents, classes)
+    _check_among(folder, contents, classes, things)
     return {name: contents.get(name, Found()) for name in classes}, outside
 
 
@@ -179,15 +183,15 @@ def _check_depth(folder: Path, classes: list[Path], endings: Collection[str]) ->
         )
 
 
-def _check_full(folder: Path, contents: dict[str, Found]) -> None:
+def _check_full(folder: Path, contents: dict[str, Found], things: str) -> None:
     """Raise an error if a class folder holds no image."""
     empty = [f"{name!r}: {_content(found)}" for name, found in contents.items() if not found.images]
     if empty:
         raise ValueError(
-            f"dir must hold images in each class folder; in {str(folder)!r} these have no images:\n"
-            f"{first_ten(empty)}\n"
+            f"dir must hold {things} in each class folder; in {str(folder)!r} these have no "
+            f"{things}:\n{first_ten(empty)}\n"
             "To keep these classes, pass the names of all classes as classes=, such as "
-            "target_names of the training images. To load other files, pass extensions=."
+            "target_names of the training data. To load other files, pass extensions=."
         )
 
 
@@ -213,7 +217,7 @@ def _folders_of(images: list[Path], top: Path) -> set[str]:
     return {folder.relative_to(top).parts[0] for folder in {image.parent for image in images}}
 
 
-def _check_among(folder: Path, contents: dict[str, Found], classes: list[str]) -> None:
+def _check_among(folder: Path, contents: dict[str, Found], classes: list[str], things: str) -> None:
     """Raise an error if a class folder is not one of ``classes``, or if there are no images."""
     others = [f"{name!r}.{did_you_mean(name, classes)}" for name in contents if name not in classes]
     if others:
@@ -223,19 +227,19 @@ def _check_among(folder: Path, contents: dict[str, Found], classes: list[str]) -
         )
     if not any(found.images for found in contents.values()):
         raise ValueError(
-            f"dir must hold images; the class folders in {str(folder)!r} hold none. To load other "
-            "files, pass extensions=."
+            f"dir must hold {things}; the class folders in {str(folder)!r} hold none. To load "
+            "other files, pass extensions=."
         )
 
 
 def _check_layout(
-    folder: Path, names: list[str], images: list[Path], classes: Collection[str]
+    folder: Path, names: list[str], images: list[Path], classes: Collection[str], things: str
 ) -> None:
     """Raise an error if ``folder`` does not hold one folder for each class, and only those."""
     if not names:
         raise ValueError(
             f"dir must hold one folder for each class; {str(folder)!r} holds no folder and "
-            f"{len(images)} images."
+            f"{len(images)} {things}."
         )
     if all(name.lower() in TRAIN + TEST and name not in classes for name in names):
         part = min(names, key=lambda name: name.lower() not in TRAIN)
@@ -246,8 +250,8 @@ def _check_layout(
         )
     if images:
         raise ValueError(
-            f"dir must hold images in class folders only; {str(folder)!r} holds {len(images)} "
-            f"images outside of them:\n{first_ten([path.name for path in images])}"
+            f"dir must hold {things} in class folders only; {str(folder)!r} holds {len(images)} "
+            f"{things} outside of them:\n{first_ten([path.name for path in images])}"
         )
     cases = Counter(name.lower() for name in names)
     alike = [name for name in names if cases[name.lower()] > 1]
@@ -266,14 +270,14 @@ def _content(found: Found) -> str:
     return ", ".join(f"{n} of {ending}" for ending, n in endings.most_common(3))
 
 
-def _names(classes: Sequence[str] | None) -> list[str] | None:
+def names_of(classes: Sequence[str] | None) -> list[str] | None:
     """Return the names of classes as a list, after checks."""
     if classes is None:
         return None
     names = [] if isinstance(classes, str) else list(classes)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise TypeError(
-            "classes must be a sequence of str, such as target_names of the training images; got "
+            "classes must be a sequence of str, such as target_names of the training data; got "
             f"{classes!r}."
         )
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -284,10 +288,10 @@ def _names(classes: Sequence[str] | None) -> list[str] | None:
     return [str(name) for name in names]  # NumPy's strings have a repr of their own
 
 
-def _endings(extensions: Collection[str] | None) -> Collection[str]:
-    """Return the extensions in lower case, with a dot."""
+def endings_of(extensions: Collection[str] | None, default: Collection[str]) -> Collection[str]:
+    """Return the extensions in lower case, with a dot; None stands for ``default``."""
     if extensions is None:
-        return EXTENSIONS
+        return default
     if isinstance(extensions, str) or not all(isinstance(e, str) and e for e in extensions):
         raise TypeError(
             f"extensions must be a collection of str, such as ('.jpg', '.png'); got {extensions!r}."
