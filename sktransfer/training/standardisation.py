@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+# A standard deviation below this part of the median counts as 0.
+LEAST = 1e-4
+
 
 def compute_moments(
     features: np.ndarray, weight: np.ndarray, standardise: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the weighted mean and standard deviation of each feature.
 
-    The standard deviation of a constant feature is replaced by 1.  Without ``standardise``, all
-    means are 0 and all standard deviations are 1.
+    The standard deviation of a feature that is constant, or that varies much less than the others,
+    is replaced by 1: divided by its own, the least change of the network would be a huge change of
+    the feature.  Without ``standardise``, all means are 0 and all standard deviations are 1.
     """
     if not standardise:
         return np.zeros_like(features[0]), np.ones_like(features[0])
     mean = np.average(features, axis=0, weights=weight)
     scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
-    scale[scale <= 1e-6 * np.abs(mean) + 1e-12] = 1
+    scale[scale <= 1e-6 * np.abs(mean) + LEAST * np.median(scale) + 1e-12] = 1
     return mean.astype(features.dtype), scale.astype(features.dtype)

@@ -1,0 +1,45 @@
+"""Features are standardised, but what hardly varies is not amplified."""
+
+import numpy as np
+import pytest
+
+from sktransfer.training.standardisation import compute_moments
+
+
+@pytest.fixture
+def features(rng):
+    return rng.normal(3, [0.1, 1, 2, 5], (50, 4))
+
+
+def test_moments_are_the_weighted_mean_and_standard_deviation(features):
+    weight = np.ones(50)
+    weight[:10] = 2
+    mean, scale = compute_moments(features, weight, standardise=True)
+    repeated = np.concatenate([features, features[:10]])
+    np.testing.assert_allclose(mean, repeated.mean(0))
+    np.testing.assert_allclose(scale, repeated.std(0))
+
+
+@pytest.mark.parametrize("spread", [0, 1e-12, 1e-8, 1e-5])
+def test_a_feature_that_hardly_varies_is_not_amplified(features, rng, spread):
+    # the dead dimension of a real text encoder, whose standard deviation is 1e-8 of the others
+    features[:, 1] = 0.001 + spread * rng.normal(size=50)
+    _, scale = compute_moments(features, np.ones(50), standardise=True)
+    assert scale[1] == 1
+    np.testing.assert_allclose(scale[[0, 2, 3]], features[:, [0, 2, 3]].std(0))
+
+
+def test_a_feature_of_small_values_is_standardised(features):
+    features[:, 1] *= 1e-3
+    _, scale = compute_moments(features, np.ones(50), standardise=True)
+    np.testing.assert_allclose(scale, features.std(0))
+
+
+def test_units_of_the_features_do_not_matter(features):
+    _, scale = compute_moments(features * 1e-9, np.ones(50), standardise=True)
+    np.testing.assert_allclose(scale, features.std(0) * 1e-9)
+
+
+def test_nothing_is_standardised_without_pretrained_weights(features):
+    mean, scale = compute_moments(features, np.ones(50), standardise=False)
+    assert (mean.tolist(), scale.tolist()) == ([0] * 4, [1] * 4)
