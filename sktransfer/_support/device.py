@@ -44,6 +44,17 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
+def resolve_or_replace(device: str | torch.device) -> torch.device:
+    """Return the torch device, or that of "auto" if this machine has no such device.
+
+    It is for results that another machine may have made.
+    """
+    try:
+        return resolve_device(device)
+    except ValueError:
+        return resolve_device("auto")
+
+
 def _check_device(device: object) -> None:
     """Raise an error if ``device`` is not a name; other libraries call the accelerator "gpu"."""
     if isinstance(device, str) and device.lower() in ("gpu", "gpu:0"):

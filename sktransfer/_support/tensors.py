@@ -52,7 +52,6 @@ class TensorFile:
         except UNEXPECTED as error:
             raise ValueError("it does not begin like a safetensors file") from error
         self._file = file
-        self._begin = start + text
 
     def read(self) -> dict[str, Tensor]:
         """Return the tensors by name.
@@ -62,7 +61,8 @@ class TensorFile:
         ValueError
             If the file is not complete, or contains other data than its header describes.
         """
+        self._file.seek(0)
         try:
-            return load(self._begin + self._file.read())
+            return load(self._file.read())
         except (SafetensorError, AssertionError, *UNEXPECTED) as error:
             raise ValueError(f"it is damaged or incomplete: {error or error!r}") from error

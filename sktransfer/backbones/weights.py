@@ -157,12 +157,13 @@ def read_weights(path: str | os.PathLike[str], sha256_prefix: str | None = None)
     """
     path = Path(path).expanduser()
     _check_file(path)
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not digest.startswith((sha256_prefix or "").lower()):
-        cause = f"its sha256 must begin with {sha256_prefix}; got {digest}"
-        raise DamagedWeightsError(_damaged(path, cause))
-    loaded, metadata = tensor_files.read(path)
+    with path.open("rb") as opened:  # once, so that the hash is that of the tensors
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if not digest.startswith((sha256_prefix or "").lower()):
+            cause = f"its sha256 must begin with {sha256_prefix}; got {digest}"
+            raise DamagedWeightsError(_damaged(path, cause))
+        opened.seek(0)
+        loaded, metadata = tensor_files.read(opened, path)
     if SAVED_MODEL in metadata:
         raise ValueError(
             f"weights must be those of a network; {str(path)!r} is a fitted model. Load it with "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._support.device import resolve_device
+from .._support.device import resolve_or_replace
 from ..backbones import Backbone
 from ..extraction import Prefix
 
@@ -55,9 +55,5 @@ class Extraction:
         """Rebuild a result from its backbone and its other parts."""
         others = dict(parts)
         taps, device, dtype = (others.pop(name) for name in ("taps", "device", "dtype"))
-        try:
-            device = resolve_device(device)
-        except ValueError:  # fitted on a machine with another device
-            device = resolve_device("auto")
-        prefix = Prefix(backbone, taps, device, dtype, "auto")
+        prefix = Prefix(backbone, taps, resolve_or_replace(device), dtype, "auto")
         return cls(prefix=prefix, **others)

@@ -179,43 +179,19 @@ def run_phase(
     resumed : dict or None, default=None
         A state of this phase, from which it continues; see :func:`collect_state`.
     """
-    settings = run.settings
-    device = settings.numerics.device
+    device = run.settings.numerics.device
     tail.backbone.freeze_to(phase.cut)
     tail.to(device).to(memory_format=torch.channels_last)
-    groups = stage_groups(
-        tail.backbone,
-        tail.head,
-        phase.lr,
-        phase.layer_decay,
-        weight_decay=settings.weight_decay,
-    )
-    fused = True if device.type in FUSED else None  # None leaves the choice to torch
     steering = _Steering(run, checkpoint, best, resumed)
     callbacks = [
         ("audit", audit),
         *phase.callbacks,
         *([("best", best)] if best is not None else []),
-        *copy_callbacks(settings.skorch_callbacks),
-        *([("print_log", _make_print_log())] if settings.verbose > 1 else []),
+        *copy_callbacks(run.settings.skorch_callbacks),
+        *([("print_log", _make_print_log())] if run.settings.verbose > 1 else []),
         ("steering", steering),
     ]
-    net = TailNet(
-        tail,
-        make_optimizer=partial(make_optimizer, settings.optimizer, groups, fused=fused),
-        task=run.task,
-        phase=phase.name,
-        seed=run.seed,
-        label_smoothing=settings.label_smoothing,
-        precision=settings.numerics.precision,
-        first_epoch=len(earlier),
-        max_epochs=phase.n_epochs,
-        batch_size=settings.batch_size,
-        callbacks=callbacks,
-        device=str(device),
-        lr=phase.lr,
-        verbose=settings.verbose,
-    )
+    net = _make_net(tail, phase, run, callbacks, len(earlier))
     net.initialize()
     if resumed is not None:
         _restore(net, resumed)
@@ -227,6 +203,37 @@ def run_phase(
         net.train_on(phase.train, phase.valid, n_remaining)
     steering.release()
     return net
+
+
+def _make_net(
+    tail: Tail, phase: Phase, run: Run, callbacks: list[tuple[str, Callback]], first_epoch: int
+) -> TailNet:
+    """Return the net that trains ``tail``; it is not initialised."""
+    settings, device = run.settings, run.settings.numerics.device
+    groups = stage_groups(
+        tail.backbone,
+        tail.head,
+        phase.lr,
+        phase.layer_decay,
+        weight_decay=settings.weight_decay,
+    )
+    fused = True if device.type in FUSED else None  # None leaves the choice to torch
+    return TailNet(
+        tail,
+        make_optimizer=partial(make_optimizer, settings.optimizer, groups, fused=fused),
+        task=run.task,
+        phase=phase.name,
+        seed=run.seed,
+        label_smoothing=settings.label_smoothing,
+        precision=settings.numerics.precision,
+        first_epoch=first_epoch,
+        max_epochs=phase.n_epochs,
+        batch_size=settings.batch_size,
+        callbacks=callbacks,
+        device=str(device),
+        lr=phase.lr,
+        verbose=settings.verbose,
+    )
 
 
 def collect_state(net: TailNet) -> dict[str, Any]:

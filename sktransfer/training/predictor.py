@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._support.device import resolve_device
+from .._support.device import resolve_or_replace
 from ..backbones import running
 from ..cache import ActivationCache
 from ..data import Views
@@ -48,11 +48,7 @@ class Predictor:
         They copy the stages to the device when they get their first batch.
         """
         backbone, numerics = self.tail.backbone, self.numerics
-        device = numerics.device
-        try:
-            resolve_device(device)
-        except ValueError:  # trained on a machine with another device
-            device = resolve_device("auto")
+        device = resolve_or_replace(numerics.device)
         n_stages, cut = len(backbone.names), self.tail.cut
         last = Tap(n_stages, self.tail.pooling)
         precision = numerics.precision

@@ -1,5 +1,6 @@
 """Weights are read without running code, and are copied into a network completely or not."""
 
+import hashlib
 import re
 from hashlib import sha256
 from pathlib import Path
@@ -335,3 +336,24 @@ def test_weights_of_another_kind_of_preset_have_no_size():
     info = weights_info(None, "random", None, None, object())
     assert info == dict.fromkeys(info) | {"source": "random"}
     assert "classifier" not in info
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_the_hash_is_that_of_the_tensors_if_the_file_is_replaced_meanwhile(
+    tmp_path, monkeypatch, suffix
+):
+    path, other = tmp_path / f"net{suffix}", tmp_path / f"other{suffix}"
+    write = torch.save if suffix == ".pth" else save_file
+    write({"w": torch.zeros(3)}, path)
+    write({"w": torch.ones(3)}, other)
+    expected, real = sha256(path.read_bytes()).hexdigest(), hashlib.file_digest
+
+    def replaced(file, name):
+        digest = real(file, name)
+        other.replace(path)
+        return digest
+
+    monkeypatch.setattr(hashlib, "file_digest", replaced)
+    file = read_weights(path)
+    assert file.sha256 == expected
+    assert file.state["w"].tolist() == [0, 0, 0]

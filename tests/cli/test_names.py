@@ -119,6 +119,16 @@ def test_an_error_cannot_control_the_terminal():
     assert "\x1b" not in message
 
 
+@pytest.mark.parametrize(
+    "arguments", [["[/x][red]a"], ["--[/x][red]a"], ["\x1b[31m[/x][red]a"]], ids=repr
+)
+def test_errors_of_the_command_line_show_names_as_they_are(capsys, arguments):
+    assert run(*arguments) == 2
+    err = capsys.readouterr().err
+    assert "[/x][red]a" in err
+    assert "\x1b[31m" not in err
+
+
 def test_problems_of_images_with_strange_names_are_listed(images, capsys):
     Path("photos").mkdir()
     for name in (b"caf\xe9", b"a\tb"):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from corpus.oracle import Expected, expected
+from corpus.oracle import TOO_LARGE, Expected, expected
 from helpers.tiny import tiny_backbone
 from PIL import Image
 
@@ -152,7 +152,7 @@ def differences(name: str, found: set[str], sure: dict[str, bool]) -> Iterator[s
 def result(truth: Expected, error: str) -> str:
     """Describe the result of one file for the counts."""
     if not truth.is_defined:
-        return "not defined by Pillow"
+        return truth.error if truth.error == TOO_LARGE else "not defined by Pillow"
     return "equal to Pillow's" if not error else "unreadable" if truth.error else "refused"
 
 

@@ -9,6 +9,10 @@ from PIL import Image, ImageOps
 
 from sktransfer.data.presets import LONGEST
 
+# Pillow's conversions copy the whole image: more pixels exceed the memory of the process.
+MOST_PIXELS = 40_000_000
+TOO_LARGE = "too large to compare"
+
 BITS, MEANING, WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF file
 
 
@@ -23,7 +27,7 @@ class Expected:
     error : str
     is_defined : bool, default=True
         False if Pillow decodes the file differently each time, as it does some damaged ones, or
-        lacks memory.
+        if the image has too many pixels.
     """
 
     pixels: np.ndarray | None
@@ -51,6 +55,8 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 def _decoded(data: bytes) -> Expected:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(data)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return Expected(None, TOO_LARGE, is_defined=False)
             image.load()
             return Expected(_middle(_pixels(_upright(image))))
     except MemoryError as error:  # Pillow's conversions copy the whole image

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from corpus import oracle
 from corpus.check import check
 from corpus.files import corpus
 from corpus.oracle import Expected
@@ -105,6 +106,13 @@ def test_an_error_of_one_side_only_is_a_fault(photo):
 def test_pixels_that_pillow_does_not_define_are_not_compared(photo):
     data = encoded(Image.fromarray(photo), "PNG")
     assert child.compared(data, Expected(255 - photo, is_defined=False)) == ("", "")
+
+
+def test_an_image_that_the_oracle_has_no_memory_for_is_named_and_not_compared(photo, monkeypatch):
+    monkeypatch.setattr(oracle, "MOST_PIXELS", 599)
+    truth = oracle.expected(encoded(Image.fromarray(photo), "PNG"))
+    assert (truth.pixels, truth.is_defined) == (None, False)
+    assert child.result(truth, "") == "too large to compare"
 
 
 def test_calls_that_do_not_agree_with_the_files_are_faults(photo):
