@@ -37,7 +37,8 @@ ORDER = {
     "_support": "text warn plain validation processes files progress hashing locks random forks "
     "threads memory device tensors",
     "schedules": "base cycles named",
-    "data": "depths naming pictures decoding tables advice words tokenizers tokenizer_files items "
+    "data": "depths naming pictures decoding tables advice words tokenizers word_tokenizer "
+    "tokenizer_files items "
     "texts lengths image_sizes presets text_preset adaptation variants augmentation digests walk "
     "folders image_check text_folders text_check textures",
     "tasks": "targets base heads labels classification",

@@ -16,6 +16,7 @@ from .texts import Text
 from .textures import load_textures
 from .tokenizer_files import read_tokenizer, read_vocabulary
 from .tokenizers import JsonTokenizer, Tokenizer, WordPiece
+from .word_tokenizer import WordTokenizer
 
 __all__ = [
     "TEST",
@@ -30,6 +31,7 @@ __all__ = [
     "Tokenizer",
     "Views",
     "WordPiece",
+    "WordTokenizer",
     "adapt",
     "by_length",
     "check_augment",

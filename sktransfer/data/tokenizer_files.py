@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import word_tokenizer
 from .tokenizers import Ids, JsonTokenizer, Tokenizer, WordPiece
 
 # The maximum number of ids of a vocabulary.
@@ -63,6 +64,8 @@ def read_tokenizer(content: bytes | str, source: str = "tokenizer.json") -> Toke
     """
     try:
         described = json.loads(content)
+        if described.get("type") == word_tokenizer.KIND:
+            return word_tokenizer.WordTokenizer(tuple(map(str, described["vocabulary"])))
         added = described.get("added_tokens") or []
         make = _wordpiece if _is_wordpiece(described, added) else _json_tokenizer
         return make(described, added)

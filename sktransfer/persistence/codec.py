@@ -27,6 +27,7 @@ from ..data import (
     TextPreset,
     Views,
     WordPiece,
+    WordTokenizer,
     read_tokenizer,
 )
 from ..extraction import LOGITS, Tap
@@ -294,6 +295,7 @@ FORMS: dict[str, Form] = {
     ),
     "TextPreset": _of_fields(TextPreset, max_length=integer(1, MOST_TOKENS)),
     "WordPiece": Form(WordPiece, _compressed, _tokenizer, is_a(WordPiece)),
+    "WordTokenizer": Form(WordTokenizer, _compressed, _tokenizer, is_a(WordTokenizer)),
     "JsonTokenizer": Form(JsonTokenizer, _compressed, _tokenizer, is_a(JsonTokenizer)),
     "ImageSizes": _of_fields(
         ImageSizes, minimum=integer(1), multiple=integer(1), only=list_of(integer(1), tuple)

@@ -134,7 +134,7 @@ def find(name: str, provider: str) -> ModelFolder:
         If there is no such folder.
     """
     label = f"{provider}/{name}"
-    places = [Path(name).expanduser(), *(models / name for models in _models())]
+    places = [Path(name).expanduser(), *(top / name for top in models())]
     for place in places:
         if (place / MARK).is_file():
             return ModelFolder(place, label)
@@ -160,14 +160,15 @@ def find(name: str, provider: str) -> ModelFolder:
 def names() -> list[str]:
     """List the folders of networks below the directory of SKTRANSFER_MODELS, two levels deep."""
     return sorted(
-        str(folder.relative_to(models))
-        for models in _models()
-        for folder in (*_folders(models), *(b for a in _folders(models) for b in _folders(a)))
+        str(folder.relative_to(top))
+        for top in models()
+        for folder in (*_folders(top), *(b for a in _folders(top) for b in _folders(a)))
         if (folder / MARK).is_file()
     )
 
 
-def _models() -> list[Path]:
+def models() -> list[Path]:
+    """Return the directory of the variable, in a list, which is empty if it is not set."""
     value = os.environ.get(VARIABLE)
     return [Path(value).expanduser()] if value else []
 
@@ -181,7 +182,7 @@ def _folders(parent: Path) -> Iterator[Path]:
 
 
 def _siblings(place: Path, name: str) -> list[str]:
-    """Return the names of networks beside a path, and of those that are found by name."""
+    """Return the names of networks in the same folder, and of those that are found by name."""
     start = name.removesuffix(place.name)
     beside = [f"{start}{each.name}" for each in _folders(place.parent) if (each / MARK).is_file()]
     return [*beside, *names()]

@@ -56,11 +56,11 @@ class Embed(nn.Module):
     first : int, default=0
         The index of the position of the first token.
     n_types : int, default=0
-        The number of types of tokens, of which the first is used.
+        The number of types of tokens, of which the first is used; 0 for a network without types.
     out_width : int or None, default=None
-        The width after a linear layer at the end; None if there is none.
+        The width after a linear layer at the end; None for a network without this layer.
     eps : float or None, default=None
-        The constant of the layer norm; None if there is none.
+        The constant of the layer norm; None for a network without this layer.
     dropout : float, default=0.0
     """
 

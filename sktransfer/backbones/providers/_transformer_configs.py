@@ -51,7 +51,7 @@ class Architecture:
     scales : tuple of float, default=()
         For decoders, the factor of the attention of each block.
     n_labels : int, default=0
-        The number of outputs of the classifier; 0 if there is none.
+        The number of outputs of the classifier; 0 for a network without one.
     head_activation : str, default=""
     """
 

@@ -28,14 +28,7 @@ from . import _model_folder as folders
 from . import _sentence_modules as sentence_modules
 from ._hub import Hub
 from ._model_folder import ModelFolder
-from ._transformer import (
-    DecoderBlock,
-    Embed,
-    EncoderBlock,
-    FirstTokenHead,
-    InOut,
-    LastTokenHead,
-)
+from ._transformer import DecoderBlock, Embed, EncoderBlock, FirstTokenHead, InOut, LastTokenHead
 from ._transformer_configs import COMPUTED, HEADS, Architecture, architecture
 
 PREFIX = "transformers"
@@ -370,6 +363,8 @@ def _filled(
         net = build(form)
     names = {name: form.in_file(name) for name in net.state_dict()}
     heads = tuple(known for name, known in names.items() if name.startswith("classifier."))
+    # weights that this package has tuned have its own names
+    state = {names.get(name, name): tensor for name, tensor in state.items()}
     given = _given(form, state, set(names.values()))
     left_out: list[str] = []
     for has_memory in (False, True):

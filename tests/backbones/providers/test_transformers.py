@@ -117,6 +117,14 @@ def test_weights_of_another_file_take_the_place_of_those_in_the_folder(folder, t
     assert tuned.fingerprint() != load(folder).fingerprint()
 
 
+def test_weights_with_the_names_of_the_stages_are_read(folder, tmp_path):
+    state = load(folder).stages.state_dict()
+    state["block2.up.bias"] += 1
+    save_file(state, tmp_path / "tuned.safetensors")
+    tuned = load(folder, tmp_path / "tuned.safetensors").stages.state_dict()
+    assert all(torch.equal(tuned[name], state[name]) for name in state)
+
+
 def test_an_unknown_name_of_weights_is_an_error(folder):
     with pytest.raises(ValueError, match=r"must be 'default', None, or the path of a .*'best'"):
         load(folder, "best")
