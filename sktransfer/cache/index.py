@@ -26,7 +26,7 @@ from .shard import SHARD_NAME, Like, Shard
 RACY_SECONDS = 2
 
 # The number of folders whose index a process keeps: those used last.  A row takes 24 bytes.
-N_FOLDERS = 16
+N_FOLDERS = 512
 
 # Each run of an index is at least this many times as long as the next one.
 GROWTH = 8
