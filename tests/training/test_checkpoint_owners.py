@@ -46,7 +46,7 @@ for line in sys.stdin:
 
 @contextmanager
 def processes(n, script):
-    """Start processes that run a script for each line, and yield a function that sends a line."""
+    """Start processes that run a script, and yield a function that sends a line to some of them."""
     with ExitStack() as stack:
         started = [
             stack.enter_context(
@@ -60,11 +60,11 @@ def processes(n, script):
             for number in range(n)
         ]
 
-        def send(line):
-            for process in started:
+        def send(line, n=n):
+            for process in started[:n]:
                 process.stdin.write(f"{line}\n")
                 process.stdin.flush()
-            return [process.stdout.readline().rstrip("\n") for process in started]
+            return [process.stdout.readline().rstrip("\n") for process in started[:n]]
 
         yield send
         for process in started:
@@ -73,6 +73,13 @@ def processes(n, script):
 
 def arguments(script, number):
     return [str(number)] if script is CLAIMS else [str(Path(__file__).parents[1])]
+
+
+@pytest.fixture(scope="module")
+def claim():
+    """Return a function of a folder and a number of processes, which claim a checkpoint there."""
+    with processes(4, CLAIMS) as send:
+        yield send
 
 
 def saved(root, writer, owner=None, seeded=True):
@@ -163,26 +170,24 @@ def test_a_fork_does_not_release_the_folder_of_its_parent(tmp_path):
 
 
 @pytest.mark.parametrize("n", [2, 4])
-def test_processes_that_start_together_share_no_folder(tmp_path, n):
-    with processes(n, CLAIMS) as send:
-        for number in range(20):
-            root = tmp_path / str(number)
-            root.mkdir()
-            found, folders = zip(*[line.split("\t") for line in send(root)], strict=True)
-            assert found == ("None",) * n
-            assert set(folders) == {path.name for path in root.iterdir()}
-            assert len(set(folders)) == n
+def test_processes_that_start_together_share_no_folder(claim, tmp_path, n):
+    for number in range(20):
+        root = tmp_path / str(number)
+        root.mkdir()
+        found, folders = zip(*[line.split("\t") for line in claim(root, n)], strict=True)
+        assert found == ("None",) * n
+        assert set(folders) == {path.name for path in root.iterdir()}
+        assert len(set(folders)) == n
 
 
 @pytest.mark.parametrize("owner", [None, dead_token()], ids=["released", "dead"])
-def test_one_of_the_processes_that_find_a_dead_owner_resumes_its_fit(tmp_path, owner):
-    with processes(4, CLAIMS) as send:
-        for number in range(20):
-            root = tmp_path / str(number)
-            saved(root, "dead", owner)
-            found, folders = zip(*[line.split("\t") for line in send(root)], strict=True)
-            assert sorted(found) == ["None"] * 3 + ["dead"]
-            assert set(folders) == {path.name for path in root.iterdir()}
+def test_one_of_the_processes_that_find_a_dead_owner_resumes_its_fit(claim, tmp_path, owner):
+    for number in range(20):
+        root = tmp_path / str(number)
+        saved(root, "dead", owner)
+        found, folders = zip(*[line.split("\t") for line in claim(root)], strict=True)
+        assert sorted(found) == ["None"] * 3 + ["dead"]
+        assert set(folders) == {path.name for path in root.iterdir()}
 
 
 @pytest.mark.parametrize("n", [2, pytest.param(4, marks=pytest.mark.slow)])
