@@ -60,7 +60,22 @@ class ExampleOrder:
         return self.FIRST.index(name) if known else len(self.FIRST), name
 
 
-suppress_warnings = ["config.cache"]  # a class in the configuration is not cached
+FILTERS = list(warnings.filters)
+
+
+def fail_on_warnings(_config: object, _example: str, when: str) -> None:
+    """Turn warnings into errors while an example runs, as the tests do."""
+    if when == "before":
+        warnings.simplefilter("error")
+        # most examples train for a few steps, of which one cycle needs more
+        warnings.filterwarnings("ignore", "The .* phase has only")
+        # without a screen, matplotlib warns of each plt.show()
+        warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
+    else:
+        warnings.filters[:] = FILTERS
+
+
+suppress_warnings = ["config.cache"]  # classes and functions in the configuration are not cached
 
 # Each example runs when the pages are built; one that fails ends the build.
 sphinx_gallery_conf = {
@@ -72,12 +87,12 @@ sphinx_gallery_conf = {
     "doc_module": ("sktransfer",),
     "reference_url": {"sktransfer": None},
     "abort_on_example_error": True,
+    "reset_modules": ("matplotlib", fail_on_warnings),
+    "reset_modules_order": "both",
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,  # they depend on the machine
 }
-# Without a screen, matplotlib warns of each plt.show().
-warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
 
 # A parameter without a group of its own belongs to that of the parameter before it.
 PARAMETER_GROUPS = {
