@@ -50,7 +50,7 @@ ORDER = {
     "extraction": "ragged prefix sinks run",
     "training": "user_callbacks optim tail standardisation parameters settings batches frozen data "
     "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "
-    "head_init predictor plan fit",
+    "head_init predictor interpolation plan fit",
     "estimators": "_callbacks _columns _fitted _base _extraction feature_extractor classifier "
     "snapshots lr_finder",
     "persistence": "rules codec schema file_format structure description rebuild save_load",

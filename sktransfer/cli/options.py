@@ -43,7 +43,10 @@ Augment = Annotated[
         autocompletion=_complete("auto", "none", "light", "standard", "trivial"),
     ),
 ]
-MaxEpochs = Annotated[int, Option(help="Number of epochs in which stages train.")]
+MaxEpochs = Annotated[
+    int | None,
+    Option(help="Number of epochs in which stages train; default: by the number of images."),
+]
 ImageSize = Annotated[
     int | None, Option(help="Image size in pixels; default: that of the weights.")
 ]

@@ -93,13 +93,18 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Number of epochs of the first phase, in which only the head trains, without augmentation.
         "auto" means 3 if the network is pretrained and the head starts from "prior", and 0
         otherwise: then the head is already fitted, or the network is trained from scratch.
-    max_epochs : int, default=6
+    max_epochs : int or "auto", default="auto"
         Number of epochs of the second phase, in which the head and the stages that ``unfreeze``
-        selects train.
+        selects train.  "auto" means 6, or 0 if no stage trains and the head starts from a linear
+        classifier, which is a linear probe.
     unfreeze_every : int or None, default=None
         If an integer, the second phase starts with the last stage only and unfreezes one more
         stage after this number of epochs, until all stages that ``unfreeze`` selects train [3]_.
         None trains them from the first epoch.
+    weight_interpolation : float in [0, 1], default=1.0
+        The weights after ``fit``, on the line from the weights at the start of the second phase (0)
+        to those at its end (1).  A value between them keeps more of the pretrained network, and
+        with few images it is often more accurate than both ends [4]_.
     lr : float or "auto", default=0.001
         Base learning rate of the head in the first phase, and in the second phase if no stage
         trains (``unfreeze=0``).  If stages train and the first phase has no epochs, as by default
@@ -258,6 +263,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
        Augmentation", ICCV 2021, https://arxiv.org/abs/2103.10158
     .. [3] J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification",
        ACL 2018, https://arxiv.org/abs/1801.06146
+    .. [4] M. Wortsman, G. Ilharco, J. W. Kim et al., "Robust fine-tuning of zero-shot models",
+       CVPR 2022, https://arxiv.org/abs/2109.01903
 
     Examples
     --------
@@ -285,8 +292,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         augment="auto",
         tta=0,
         freeze_epochs="auto",
-        max_epochs=6,
+        max_epochs="auto",
         unfreeze_every=None,
+        weight_interpolation=1.0,
         lr=0.001,
         fine_tune_lr=0.0003,
         layer_decay="auto",
@@ -328,6 +336,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         self.freeze_epochs = freeze_epochs
         self.max_epochs = max_epochs
         self.unfreeze_every = unfreeze_every
+        self.weight_interpolation = weight_interpolation
         self.lr = lr
         self.fine_tune_lr = fine_tune_lr
         self.layer_decay = layer_decay

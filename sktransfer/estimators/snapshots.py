@@ -21,7 +21,8 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     Parameters
     ----------
     estimator : FineTuneClassifier
-        The classifier, which is cloned.  Its ``lr_schedule`` should have cycles.
+        The classifier, which is cloned.  Its ``lr_schedule`` should have cycles.  Snapshots are not
+        interpolated (``weight_interpolation``).
     schedule : str, Schedule or None, default=None
         A snapshot is taken at the end of each cycle of this schedule, which should be the
         ``lr_schedule`` of the estimator.  Give either this or ``every``.

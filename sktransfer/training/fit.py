@@ -17,6 +17,7 @@ from .._support.warn import warn_user
 from ..backbones import unpatched
 from ..tasks import Task
 from .early_stopping import KeepBest
+from .interpolation import interpolate
 from .lr_range import resolve_learning_rate
 from .net import TailNet, copy_weights, end_training, wrap_trained_tail
 from .phase import Phase, Run, run_phase
@@ -126,7 +127,7 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool], advance: Callable[..., 
     """
     tail, run = plan.tail, replace(plan.run, step=step, advance=advance)
     settings = run.settings
-    before = copy_weights(tail.backbone)  # for the report
+    before = copy_weights(tail.backbone)
     weights_info = tail.backbone.weights_info
     patience = settings.n_iter_no_change if settings.early_stopping else None
     best = KeepBest(patience, settings.tol) if len(plan.data.valid) else None
@@ -136,9 +137,11 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool], advance: Callable[..., 
         tail.load_state_dict(best.weights_)
     tail.to("cpu").to(memory_format=torch.contiguous_format).eval()
     tail.backbone.freeze_to(len(tail.backbone.names))
+    best_epoch = best.best_epoch_ if best is not None else None
+    if net is not None:
+        interpolate(tail, before, net, best_epoch, settings.weight_interpolation)
     note = "; ".join(phase.note for phase in plan.phases if phase.note)
     report = make_report(before, tail.backbone, tail.head, audit, settings.freeze_bn, note)
-    best_epoch = best.best_epoch_ if best is not None else None
     if net is not None:
         end_training(net)
     if best is not None:

@@ -170,7 +170,8 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
     smoothed = remove_noise(rates, losses)
     lowest = int(smoothed.argmin())
     first, fall = smoothed[0], smoothed[0] - smoothed[lowest]
-    noise = _estimate_noise(losses[: max(lowest + 1, len(losses) // 2)])
+    # Later losses are left out: where they grow steeply, their differences are no noise.
+    noise = _estimate_noise(losses[: max(lowest + 1, len(losses) // 3)])
     if fall <= SIGNIFICANT * noise:
         grown = smoothed > max(GROWN * first, first + SIGNIFICANT * noise)
         return float(rates[grown.argmax() if grown.any() else -1]) / 10

@@ -26,6 +26,7 @@ from .data import (
 from .frozen import FrozenStages, open_stages
 from .head_cache import SharedHeads
 from .head_init import build_tail
+from .interpolation import InitialHead
 from .phase import Phase, Run
 from .settings import FitSettings, is_seeded, resolve, starts_pretrained
 from .tail import Pooled, Tail
@@ -229,6 +230,8 @@ def _make_phase(
         (f"scheduled_{setting}", Scheduled(setting, each)) for setting, each in schedules.items()
     ]
     fine_tunes = name == "fine-tune"
+    if fine_tunes and settings.weight_interpolation < 1:
+        callbacks.append(("initial_head", InitialHead()))
     if fine_tunes and settings.unfreeze_every is not None:
         callbacks.append(("gradual", GradualUnfreeze(settings.unfreeze_every, cut)))
     n_epochs = settings.max_epochs if fine_tunes else settings.freeze_epochs

@@ -142,7 +142,7 @@ def make_report(
                 "lr_min": low,
                 "lr_max": high,
                 "moved": moved,
-                "note": "trained, then reset to the weights of the best epoch" if was_reset else "",
+                "note": "trained, then reset to its weights before training" if was_reset else "",
             }
         )
     low, high = rates.get(HEAD, (nan, nan))

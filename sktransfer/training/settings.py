@@ -77,6 +77,7 @@ class FitSettings:
     augment : None, str, Views or callable
     freeze_epochs, max_epochs : int
     unfreeze_every : int or None
+    weight_interpolation : float
     lr, fine_tune_lr : float or "auto"
     layer_decay : float
     lr_schedule : Schedule
@@ -110,6 +111,7 @@ class FitSettings:
     freeze_epochs: int
     max_epochs: int
     unfreeze_every: int | None
+    weight_interpolation: float
     lr: Any
     fine_tune_lr: Any
     layer_decay: float
@@ -193,6 +195,7 @@ AS_GIVEN: Collection[str] = (
     "freeze_epochs",
     "max_epochs",
     "unfreeze_every",
+    "weight_interpolation",
     "lr",
     "fine_tune_lr",
     "optimizer",

@@ -104,6 +104,10 @@ def ungrouped(groups):
         ({"dropout": 1}, r"dropout must be a number in \[0, 1\); got 1"),
         ({"early_stopping": "yes"}, "early_stopping must be one of False, True; got 'yes'"),
         ({"fine_tune_lr": 0}, r"fine_tune_lr must be a number in \(0, inf\), or 'auto'; got 0"),
+        (
+            {"weight_interpolation": 1.5},
+            r"weight_interpolation must be a number in \[0, 1\]; got 1.5",
+        ),
         ({"freeze_bn": True}, "freeze_bn must be one of 'auto', 'frozen', 'all'; got True"),
         ({"freeze_epochs": -1}, "freeze_epochs must be an integer of at least 0"),
         (
@@ -131,7 +135,7 @@ def ungrouped(groups):
             {"lr_schedule": "triangle"},
             "lr_schedule must be one of 'constant', .*, or a function",
         ),
-        ({"max_epochs": 1.5}, "max_epochs must be an integer of at least 0; got 1.5"),
+        ({"max_epochs": 1.5}, "max_epochs must be an integer of at least 0, or 'auto'; got 1.5"),
         ({"n_iter_no_change": 0}, "n_iter_no_change must be an integer of at least 1"),
         (
             {"optimizer": "adam"},
@@ -144,7 +148,7 @@ def ungrouped(groups):
         ({"skorch_callbacks": 5}, "skorch_callbacks must be a list of .*, or None; got 5"),
         ({"skorch_callbacks": [("a", 5)]}, "skorch_callbacks must be a list of .*; got 5"),
         ({"checkpoint": 5}, "checkpoint must be the path of a folder, or None; got 5"),
-        ({"pooling": "mean"}, "pooling must be one of 'avg'"),
+        ({"pooling": "mean"}, "pooling must be one of 'auto', 'avg'"),
         ({"pooling": "cls"}, "pooling must not be 'cls'"),
         ({"optimizer": ungrouped}, "optimizer must keep the parameter groups that it is given"),
         ({"precision": "float16"}, "precision must be one of 'float32'"),

@@ -50,7 +50,7 @@ def test_the_suggestion_follows_the_place_of_a_fall_and_not_its_scale(level, sca
     assert moved == pytest.approx(shift * suggest(RATES, losses))
 
 
-@given(relative=st.floats(0, 0.1), best=st.floats(1e-4, 1e-2), seed=st.integers(0, 1000))
+@given(relative=st.floats(0, 0.05), best=st.floats(1e-4, 1e-2), seed=st.integers(0, 1000))
 def test_noise_moves_the_suggestion_by_less_than_a_factor_of_three(relative, best, seed):
     fall = 0.1
     losses = falling_curve(best=best, fall=fall) + noise(relative * fall, seed)

@@ -24,6 +24,7 @@ WRONG = {
     "unfreeze_every": 0,
     "lr": 0,
     "fine_tune_lr": "fast",
+    "weight_interpolation": 1.5,
     "layer_decay": 1.1,
     "lr_schedule": "triangle",
     "weight_decay": -0.1,
@@ -136,6 +137,9 @@ NEW_TABLE = Facts(pretrained=False, is_table=True, augment=None, n_stages=4)
         ("freeze_epochs", {"head_init": "prior"}, [3, 3, 0, 0]),
         ("layer_decay", {}, [0.6, 0.6, 1.0, 1.0]),
         ("batch_size", {}, [32, 32, 32, 32]),
+        ("max_epochs", {"cut": 3, "head_init": "logistic"}, [6, 6, 6, 6]),
+        ("max_epochs", {"cut": 4, "head_init": "logistic"}, [0, 0, 0, 0]),
+        ("max_epochs", {"cut": 4, "head_init": "prior"}, [6, 6, 6, 6]),
     ],
     ids=str,
 )

@@ -50,7 +50,7 @@ def test_the_report_notes_a_stage_that_was_set_back(photos):
     model = classifier(fine_tune_lr=0.01, optimizer="sgd", lr_schedule="constant", max_epochs=1)
     model.fit(X[:24], y[:24], X_val=X[24:], y_val=np.roll(y[24:], 1))
     assert model.best_epoch_ == 0
-    assert "reset to the weights of the best epoch" in model.report_[0]["note"]
+    assert "reset to its weights before training" in model.report_[0]["note"]
 
 
 def detached():
