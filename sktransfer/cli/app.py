@@ -24,7 +24,7 @@ from typer import Argument, Exit, Option, Typer
 
 from . import models
 from .messages import WRONG_INPUT, Command, InputError
-from .options import Backbone, Device, Precision, Weights, weights_of
+from .options import Backbone, Device, MaxLength, Precision, TextColumn, Weights, weights_of
 from .output import check_output, print_line, print_table, printable_lines, write_output
 
 PICTURE = "sktransfer-demo.png"
@@ -140,26 +140,30 @@ def fetch(
 def extract(
     source: Annotated[
         Path,
-        Argument(metavar="FOLDER_OR_CSV", help="A folder of images, or a CSV file of paths."),
+        Argument(metavar="FOLDER_OR_CSV", help="A folder of images or texts, or a CSV file."),
     ],
     *,
     output: Annotated[
         Path, Option("--output", "-o", help="A .parquet or .npz file; replaced if it exists.")
     ],
     path_column: Annotated[str, Option(help="The column of paths in a CSV file.")] = "path",
+    text_column: TextColumn = None,
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
     layer: Annotated[
         list[str] | None, Option(help="A stage, last, logits or probabilities; can be repeated.")
     ] = None,
-    pooling: Annotated[str, Option(help="avg, max, avgmax, flatten or cls.")] = "avg",
+    pooling: Annotated[
+        str, Option(help="auto, avg, max, avgmax, flatten, cls, last or concat.")
+    ] = "auto",
     image_size: Annotated[
         int | None, Option(help="Image size in pixels; default: that of the weights.")
     ] = None,
+    max_length: MaxLength = None,
     cache: Annotated[Path | None, Option(help="Folder of cached features.")] = None,
     precision: Precision = "float32",
     batch_size: Annotated[
-        int | None, Option(help="Images in a forward pass; default: depends on the device.")
+        int | None, Option(help="Items in a forward pass; default: depends on the device.")
     ] = None,
     device: Device = "auto",
     n_jobs: Annotated[int | None, Option(help="Number of threads that decode.")] = None,
@@ -167,7 +171,7 @@ def extract(
         str, Option(help="raise, or give unreadable images a row of NaN: warn or ignore.")
     ] = "raise",
 ) -> None:
-    """Write the features of images, with their paths and labels, to a file."""
+    """Write the features of images or texts, with their paths and labels, to a file."""
     if output.suffix not in OUTPUTS or not output.parent.is_dir():
         raise ValueError(
             f"output must be a {' or '.join(OUTPUTS)} file in an existing folder; "
@@ -176,16 +180,21 @@ def extract(
     check_output("output", output)
     require("pandas", "cli")
     require("pyarrow", "cli")
-    from ..data import image_table
+    from ..data import image_table, text_table
     from ..estimators import PretrainedFeatureExtractor
 
-    table = image_table(source, path_column)
+    if text_column is None:
+        table = image_table(source, path_column)
+    else:
+        table = text_table(source, text_column)
+    items = table[table.columns[0]]
     extractor = PretrainedFeatureExtractor(  # type: ignore[no-untyped-call]  # estimators have no types
         backbone,
         weights=weights_of(weights),
         layer=layer or "last",
         pooling=pooling,
         image_size=image_size,
+        max_length=max_length,
         cache=cache,
         precision=precision,
         batch_size="auto" if batch_size is None else batch_size,
@@ -193,9 +202,9 @@ def extract(
         n_jobs=n_jobs,
         decode_error=decode_error,
     )
-    names = extractor.fit(table["path"]).get_feature_names_out()
+    names = extractor.fit(items).get_feature_names_out()
     _check_columns(output, table, names)
-    features = extractor.transform(table["path"])  # type: ignore[no-untyped-call]  # estimators have no types
+    features = extractor.transform(items)  # type: ignore[no-untyped-call]  # estimators have no types
     write_output("output", output, _writer(output, table, features, names))
     print_line(f"{output}: {len(features)} rows of {features.shape[1]} features")
 

@@ -22,12 +22,14 @@ from .options import (
     LabelColumn,
     Lr,
     MaxEpochs,
+    MaxLength,
     Model,
     PathColumn,
     Plots,
     Precision,
     RandomState,
     Source,
+    TextColumn,
     Unfreeze,
     Weights,
     class_weight_of,
@@ -57,6 +59,7 @@ def fit(
     ],
     label_column: LabelColumn = "label",
     path_column: PathColumn = "path",
+    text_column: TextColumn = None,
     validation: Annotated[
         str | None, Option(help="Stop early on these images: FOLDER_OR_CSV, or a part such as 0.1.")
     ] = None,
@@ -72,6 +75,7 @@ def fit(
     augment: Augment = "auto",
     max_epochs: MaxEpochs = None,
     image_size: ImageSize = None,
+    max_length: MaxLength = None,
     cache: Cache = None,
     precision: Precision = "float32",
     device: Device = "auto",
@@ -80,14 +84,15 @@ def fit(
     random_state: RandomState = None,
     plots: Plots = None,
 ) -> None:
-    """Fine-tune a network on labelled images and save the model."""
+    """Fine-tune a network on labelled images or texts and save the model."""
     import numpy as np
 
     from ..persistence import save, target
 
     check_output("output", target(output, "output"))
     check_plots(plots)
-    paths, labels = _labelled(source, path_column, label_column)
+    columns = (path_column, text_column)
+    paths, labels = _labelled(source, columns, label_column)
     model = _classifier(
         backbone=backbone,
         weights=weights,
@@ -97,6 +102,7 @@ def fit(
         augment=augment,
         max_epochs="auto" if max_epochs is None else max_epochs,
         image_size=image_size,
+        max_length=max_length,
         cache=cache,
         checkpoint=checkpoint,
         precision=precision,
@@ -113,7 +119,7 @@ def fit(
             model.set_params(validation_fraction=share)
         else:
             held_out["X_val"], held_out["y_val"] = _labelled_as(
-                "validation", Path(validation), path_column, label_column, np.unique(labels)
+                "validation", Path(validation), columns, label_column, np.unique(labels)
             )
     model.fit(paths, labels, **held_out)
     print_skipped([paths[index] for index in model.skipped_])
@@ -130,7 +136,8 @@ def fit(
 def predict(
     model: Model,
     files: Annotated[
-        list[Path], Argument(metavar="FILES...", help="Images, folders of images, or CSV files.")
+        list[Path],
+        Argument(metavar="FILES...", help="Images, folders of images or texts, or CSV files."),
     ],
     *,
     output: Annotated[
@@ -140,10 +147,11 @@ def predict(
         ),
     ] = None,
     path_column: PathColumn = "path",
+    text_column: TextColumn = None,
     n_jobs: Jobs = None,
     decode_error: DecodeError = "raise",
 ) -> None:
-    """Predict the label of each image, with the probabilities of all classes."""
+    """Predict the label of each image or text, with the probabilities of all classes."""
     if (
         output is not None
         and str(output) != "-"
@@ -155,14 +163,18 @@ def predict(
     if output is not None and str(output) != "-":
         check_output("output", output)
     pd = require("pandas", "cli")
-    paths = [path for each in files for path in _listed(each, path_column)]
+    columns = (path_column, text_column)
+    paths = [path for each in files for path in _listed(each, columns)]
     classifier = _loaded(model, n_jobs, decode_error)
     probabilities = classifier.predict_proba(paths)
     table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classifier.classes_])
     table.insert(0, "label", as_objects(_labels(classifier, probabilities)))
-    table.insert(0, "path", as_objects(paths))
+    is_text = text_column is not None
+    table.insert(0, "text" if is_text else "path", as_objects(paths))
     if output is not None:
-        write_csv(table.assign(path=as_objects(map(safe_path, paths))), output)
+        if not is_text:
+            table["path"] = as_objects(map(safe_path, paths))
+        write_csv(table, output)
     else:
         print_table(list(table), [[shown(cell) for cell in row] for row in table.to_numpy()])
 
@@ -173,6 +185,7 @@ def evaluate(
     *,
     label_column: LabelColumn = "label",
     path_column: PathColumn = "path",
+    text_column: TextColumn = None,
     n_jobs: Jobs = None,
     decode_error: DecodeError = "raise",
     plots: Plots = None,
@@ -184,9 +197,10 @@ def evaluate(
     classifier = _loaded(model, n_jobs, decode_error)
     if classifier.task_.decide(np.zeros((1, len(classifier.classes_)))).ndim > 1:
         raise ValueError(
-            f"model must predict one label for each image; {str(model)!r} predicts several."
+            f"model must predict one label for each item; {str(model)!r} predicts several."
         )
-    paths, labels = _labelled_as("source", source, path_column, label_column, classifier.classes_)
+    columns = (path_column, text_column)
+    paths, labels = _labelled_as("source", source, columns, label_column, classifier.classes_)
     probabilities = classifier.predict_proba(paths)
     bad = np.isnan(probabilities).any(axis=1)
     print_skipped([path for path, is_bad in zip(paths, bad, strict=True) if is_bad])
@@ -195,7 +209,8 @@ def evaluate(
             f"source must contain images that can be read; {str(source)!r} has no such image."
         )
     predicted = classifier.task_.decide_probabilities(probabilities[~bad])
-    print_quality(labels[~bad], predicted, classifier.classes_)
+    things = "images" if text_column is None else "texts"
+    print_quality(labels[~bad], predicted, classifier.classes_, things)
     if plots is not None:
         plot_predictions(plots, classifier, paths, labels, probabilities)
 
@@ -209,12 +224,14 @@ def find_lr(
     ] = None,
     label_column: LabelColumn = "label",
     path_column: PathColumn = "path",
+    text_column: TextColumn = None,
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
     unfreeze: Unfreeze = "auto",
     class_weight: ClassWeights = None,
     augment: Augment = "auto",
     image_size: ImageSize = None,
+    max_length: MaxLength = None,
     cache: Cache = None,
     precision: Precision = "float32",
     device: Device = "auto",
@@ -232,7 +249,8 @@ def find_lr(
         check_output("plot", plot)
     from ..estimators import find_lr as tested
 
-    paths, labels = _labelled(source, path_column, label_column)
+    columns = (path_column, text_column)
+    paths, labels = _labelled(source, columns, label_column)
     model = _classifier(
         backbone=backbone,
         weights=weights,
@@ -240,6 +258,7 @@ def find_lr(
         class_weight=class_weight_of(class_weight, np.unique(labels).tolist()),
         augment=augment,
         image_size=image_size,
+        max_length=max_length,
         cache=cache,
         precision=precision,
         device=device,
@@ -270,38 +289,53 @@ def _classifier(*, weights: str, unfreeze: str, augment: str, **options: Any) ->
     )
 
 
-def _labelled(
-    source: Path, path_column: str, label_column: str, classes: Sequence[str] | None = None
-) -> tuple[list[str], Any]:
-    """Return the paths of images and their labels; ``classes`` allows class folders to be empty."""
-    from ..data import image_table
+# The names of the columns of paths and of texts; without the second one, items are images.
+Columns = tuple[str, str | None]
 
-    table = image_table(source, path_column, classes)
+
+def _table(source: Path, columns: Columns, classes: Sequence[str] | None = None) -> Any:
+    """Return a table of images or texts, which are in its first column, and their labels."""
+    from ..data import image_table, text_table
+
+    path_column, text_column = columns
+    if text_column is not None:
+        return text_table(source, text_column, classes)
+    return image_table(source, path_column, classes)
+
+
+def _labelled(
+    source: Path, columns: Columns, label_column: str, classes: Sequence[str] | None = None
+) -> tuple[list[str], Any]:
+    """Return paths or texts and their labels; ``classes`` allows class folders to be empty."""
+    table = _table(source, columns, classes)
+    items = table[table.columns[0]]
     column = "label" if source.is_dir() else label_column
     if column not in table:
         others = table.columns[1:]
-        has = f"the columns {', '.join(map(repr, others))}" if len(others) else "only paths"
+        has = (
+            f"the columns {', '.join(map(repr, others))}" if len(others) else f"only {items.name}s"
+        )
         raise ValueError(
-            f"source must give the label of each image, by class folders or a column {column!r}; "
+            f"source must give the label of each item, by class folders or a column {column!r}; "
             f"{str(source)!r} has {has}.{did_you_mean(column, others)}"
         )
-    missing = table["path"][table[column].isna()].tolist()
+    missing = items[table[column].isna()].tolist()
     if missing:
         raise ValueError(
             f"{str(source)!r} must have a label in each row; the column {column!r} lacks "
-            f"{len(missing)} labels, those of\n{first_ten(missing)}"
+            f"{len(missing)} labels, those of\n{first_ten([item[:200] for item in missing])}"
         )
     labels = table[column].to_numpy()
-    return table["path"].tolist(), labels.astype(object) if labels.dtype.kind == "T" else labels
+    return items.tolist(), labels.astype(object) if labels.dtype.kind == "T" else labels
 
 
-def _listed(source: Path, path_column: str) -> list[str]:
-    """Return the paths of an argument: a single image, or those of a folder or CSV file."""
-    if not source.is_dir() and source.suffix.lower() != ".csv":
+def _listed(source: Path, columns: Columns) -> list[str]:
+    """Return the items of an argument: a single image, or those of a folder or CSV file."""
+    is_table = source.is_dir() or source.suffix.lower() == ".csv"
+    if not is_table and columns[1] is None:
         return [str(source)]
-    from ..data import image_table
-
-    return list(image_table(source, path_column)["path"])
+    table = _table(source, columns)
+    return list(table[table.columns[0]])
 
 
 def _loaded(path: Path, n_jobs: int | None, decode_error: str) -> Any:
@@ -325,14 +359,14 @@ def _labels(model: Any, probabilities: Any) -> list[str | None]:
 
 
 def _labelled_as(
-    name: str, source: Path, path_column: str, label_column: str, classes: Any
+    name: str, source: Path, columns: Columns, label_column: str, classes: Any
 ) -> tuple[list[str], Any]:
-    """Return the paths of images and their labels, each of which must be one of ``classes``.
+    """Return paths or texts and their labels, each of which must be one of ``classes``.
 
     A label is compared as text: a CSV file may hold numbers that are names of folders.
     """
     known = {str(label): position for position, label in enumerate(classes)}
-    paths, labels = _labelled(source, path_column, label_column, list(known))
+    paths, labels = _labelled(source, columns, label_column, list(known))
     unknown = sorted({str(label) for label in labels} - set(known))
     if unknown:
         raise ValueError(

@@ -20,6 +20,16 @@ Source = Annotated[
 ]
 Model = Annotated[Path, Argument(metavar="MODEL", help="A file written by `sktransfer fit`.")]
 PathColumn = Annotated[str, Option(help="The column of paths in a CSV file.")]
+TextColumn = Annotated[
+    str | None,
+    Option(
+        help="The column of texts in a CSV file, for a network that takes texts. Texts in folders "
+        "are .txt files: pass text."
+    ),
+]
+MaxLength = Annotated[
+    int | None, Option(help="Maximum number of tokens of a text; default: that of the weights.")
+]
 LabelColumn = Annotated[str, Option(help="The column of labels in a CSV file.")]
 Backbone = Annotated[str, Option(help="An address; `sktransfer backbones` lists them.")]
 Weights = Annotated[

@@ -43,7 +43,7 @@ def print_fit(model: Any) -> None:
     print(f"kept: the weights of epoch {model.best_epoch_}, validation score {score:.3f}")
 
 
-def print_quality(labels: Any, predicted: Any, classes: Any) -> None:
+def print_quality(labels: Any, predicted: Any, classes: Any, things: str = "images") -> None:
     """Print the accuracy, the scores of each class and the confusion matrix."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -57,7 +57,7 @@ def print_quality(labels: Any, predicted: Any, classes: Any) -> None:
     print()
     rows = zip(names, *each, strict=True)
     print_table(
-        ("class", "precision", "recall", "f1", "images"),
+        ("class", "precision", "recall", "f1", things),
         [
             (name, *(f"{value:.3f}" for value in values), str(count))
             for name, *values, count in rows

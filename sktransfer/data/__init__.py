@@ -10,7 +10,7 @@ from .items import Items
 from .lengths import by_length, has_lengths, lengths_of
 from .presets import ImagePreset, Preset, example_batch, input_info
 from .text_check import check_texts
-from .text_folders import load_text_folder
+from .text_folders import load_text_folder, text_table
 from .text_preset import TextPreset
 from .texts import Text
 from .textures import load_textures
@@ -53,5 +53,6 @@ __all__ = [
     "read_vocabulary",
     "resolve_augment",
     "smallest_preset",
+    "text_table",
     "warn_of_lost_parts",
 ]

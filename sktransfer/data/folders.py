@@ -350,16 +350,7 @@ def image_table(
     if source.suffix.lower() != ".csv":
         raise ValueError(f"source must be a folder or a .csv file; got {str(source)!r}.")
     table = _read_csv(source, path_column)
-    if path_column not in table:
-        raise ValueError(
-            f"{str(source)!r} must have a column {path_column!r}; it has "
-            f"{', '.join(map(repr, table.columns))}.{did_you_mean(path_column, table.columns)}"
-        )
-    if path_column != "path" and "path" in table:
-        raise ValueError(
-            f"{str(source)!r} must not have a column 'path' in addition to {path_column!r}. "
-            "Rename it."
-        )
+    check_column(source, table, path_column, "path")
     missing = np.flatnonzero(table[path_column].isna())
     if len(missing):
         raise ValueError(
@@ -369,6 +360,19 @@ def image_table(
     paths = [str(source.parent / path) for path in table.pop(path_column)]
     table.insert(0, "path", pd.Series(paths, dtype=object))
     return table
+
+
+def check_column(source: Path, table: pd.DataFrame, column: str, name: str) -> None:
+    """Raise an error if a table lacks a column, or has another one that has its new name."""
+    if column not in table:
+        raise ValueError(
+            f"{str(source)!r} must have a column {column!r}; it has "
+            f"{', '.join(map(repr, table.columns))}.{did_you_mean(column, table.columns)}"
+        )
+    if column != name and name in table:
+        raise ValueError(
+            f"{str(source)!r} must not have a column {name!r} in addition to {column!r}. Rename it."
+        )
 
 
 def _read_csv(source: Path, path_column: str) -> pd.DataFrame:

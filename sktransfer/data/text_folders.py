@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from .._support.text import printable
-from .._support.validation import first_ten
-from .folders import class_folders, endings_of, names_of
+from .._support.validation import first_ten, require
+from .folders import check_column, class_folders, endings_of, names_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +113,56 @@ def load_text_folder(
             "ones."
         ),
     )
+
+
+def text_table(
+    source: str | os.PathLike[str],
+    text_column: str = "text",
+    classes: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return a table of the texts of a folder or a CSV file, with their labels.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A folder with one subfolder for each class, or a CSV file in UTF-8.
+    text_column : str, default="text"
+        Name of the column of texts in a CSV file.  An empty cell is an empty text.
+    classes : sequence of str or None, default=None
+        Names of the class folders, which may then be empty or missing.
+
+    Returns
+    -------
+    DataFrame
+        The first column is ``text``.  For class folders, the second one is ``label``.  For a CSV
+        file, its other columns follow.
+
+    Raises
+    ------
+    ValueError
+        If ``source`` is neither a folder nor a CSV file, or if the file has no such column, or a
+        column ``text`` besides it.
+    ModuleNotFoundError
+        If pandas is not installed.
+    """
+    pd = require("pandas", "cli")
+    source = Path(source)
+    if source.is_dir():
+        return load_text_folder(source, classes=classes).frame
+    if source.suffix.lower() != ".csv":
+        raise ValueError(f"source must be a folder or a .csv file; got {str(source)!r}.")
+    try:
+        table = pd.read_csv(source)
+        # in its column of texts, "NA" is a text
+        strings = pd.read_csv(source, dtype=str, na_filter=False)
+    except UnicodeError as error:
+        raise ValueError(
+            f"{str(source)!r} must be encoded in UTF-8: {error}. Save it as UTF-8."
+        ) from error
+    check_column(source, table, text_column, "text")
+    del table[text_column]
+    table.insert(0, "text", strings[text_column].astype(object))
+    return table
 
 
 def _read(paths: Sequence[Path], encoding: str) -> list[str]:

@@ -3,6 +3,7 @@
 import pytest
 
 from sktransfer import load_text_folder
+from sktransfer.data import text_table
 
 TEXTS = {"bad/1.txt": "A dull film.", "good/a/2.txt": "très beau", "good/1.txt": ""}
 
@@ -66,3 +67,35 @@ def test_a_class_without_texts_is_an_error(folder):
         load_text_folder(folder)
     with pytest.raises(ValueError, match=r"dir must hold texts; .* pass extensions="):
         load_text_folder(folder, classes=["bad", "good", "fair"], extensions=["doc"])
+
+
+def test_a_table_holds_the_texts_of_a_file_as_they_are(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text('label,review\nbad,NA\ngood,"two\nlines"\nbad,\n,12\n')
+    table = text_table(path, "review")
+    assert list(table) == ["text", "label"]
+    assert table["text"].tolist() == ["NA", "two\nlines", "", "12"]
+    assert table["label"].isna().tolist() == [False, False, False, True]
+
+
+def test_a_table_holds_the_texts_of_a_folder(folder):
+    table = text_table(folder)
+    assert table["text"].tolist() == list(load_text_folder(folder).data)
+    assert table["label"].tolist() == ["bad", "good", "good"]
+
+
+@pytest.mark.parametrize(
+    ("content", "column", "message"),
+    [
+        (b"revew,label\na,b\n", "review", r"must have a column 'review'; .* Did you mean 'revew'"),
+        (b"text,review\na,b\n", "review", "must not have a column 'text' in addition to 'review'"),
+        (b"review\ntr\xe8s\n", "review", "must be encoded in UTF-8: .* Save it as UTF-8"),
+    ],
+)
+def test_a_table_without_texts_is_an_error(tmp_path, content, column, message):
+    path = tmp_path / "reviews.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        text_table(path, column)
+    with pytest.raises(ValueError, match=r"source must be a folder or a .csv file"):
+        text_table(tmp_path / "reviews.json")
