@@ -61,6 +61,11 @@ def check_folder(name: str, path: str | os.PathLike[str]) -> None:
     path : str or path-like
         The path of a folder, which need not exist.
     """
+    if not _is_name(path):
+        raise ValueError(
+            f"{name} must be the path of a folder, without characters that no name of a file has; "
+            f"got {os.fspath(path)!r}."
+        )
     folder = Path(path).expanduser()
     # not Path.exists, which raises an error in a folder that is forbidden
     found = next((part for part in (folder, *folder.parents) if os.path.exists(part)), None)  # noqa: PTH110 - Path.exists fails there
@@ -70,6 +75,14 @@ def check_folder(name: str, path: str | os.PathLike[str]) -> None:
             f"{name} must be the path of a folder, which need not exist; got {str(folder)!r}, "
             f"{file} is a file. Choose another path."
         )
+
+
+def _is_name(path: str | os.PathLike[str]) -> bool:
+    """Return True if a file can have this path: it has bytes, and none of them is zero."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
 
 
 def find_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:

@@ -51,7 +51,14 @@ class Custom(Schedule):
 
     def __call__(self, progress: float) -> float:
         """Return the factor that the function computes at ``progress``."""
-        return self.function(progress)
+        factor = self.function(progress)
+        try:
+            return float(factor)
+        except (TypeError, ValueError):
+            raise TypeError(
+                "the function of a schedule must return a number for each progress in [0, 1]; got "
+                f"{factor!r} at {progress:.3g}. Check the function passed as lr_schedule."
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,13 @@ def test_a_file_is_not_accepted_as_a_folder_nor_as_a_parent_of_one(tmp_path):
         check_folder("cache", below)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="other names are allowed there")
+@pytest.mark.parametrize("path", ["a\0b", "\ud800", Path("a", "\ud800")], ids=ascii)
+def test_a_path_that_no_file_has_is_not_accepted(path):
+    with pytest.raises(ValueError, match=r"^cache must be .* that no name of a file has; got '"):
+        check_folder("cache", path)
+
+
 def test_a_folder_need_not_exist(tmp_path):
     for folder in (tmp_path, tmp_path / "a" / "b"):
         check_folder("cache", folder)

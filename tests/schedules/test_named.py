@@ -113,3 +113,10 @@ def test_a_value_that_is_not_a_schedule_is_refused(value, message):
 def test_a_message_calls_the_parameter_by_its_name():
     with pytest.raises(TypeError, match=r"^schedule must be"):
         resolve_schedule(None, "schedule")
+
+
+@pytest.mark.parametrize("factor", [None, (1,), "high", 1j])
+def test_a_function_that_returns_no_number_is_an_error(factor):
+    message = r"a schedule must return a number .*; got .* at 0\.25\. Check .* as lr_schedule\.$"
+    with pytest.raises(TypeError, match=message):
+        Custom(lambda progress: factor)(0.25)
