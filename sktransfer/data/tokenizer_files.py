@@ -167,7 +167,7 @@ def _wordpiece(described: Mapping[str, Any], added: Sequence[Mapping[str, Any]])
         clean=bool(normalizer["clean_text"]),
         split_chinese=bool(normalizer["handle_chinese_chars"]),
         continuation=str(model["continuing_subword_prefix"]),
-        longest_word=int(model.get("max_input_chars_per_word", 100)),
+        longest_word=_id(model.get("max_input_chars_per_word", 100)),
     )
 
 
@@ -203,8 +203,9 @@ def _in_order(ids: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _id(value: Any) -> int:
+    """Return an id, or another number of the same range."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_IDS:
-        raise ValueError(f"an id must be an integer from 0 to {MOST_IDS - 1}; got {value!r}")
+        raise ValueError(f"a number must be an integer from 0 to {MOST_IDS - 1}; got {value!r}")
     return value
 
 

