@@ -170,7 +170,7 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
     smoothed = remove_noise(rates, losses)
     lowest = int(smoothed.argmin())
     first, fall = smoothed[0], smoothed[0] - smoothed[lowest]
-    # Later losses are left out: where they grow steeply, their differences are no noise.
+    # Later losses are left out: their steep growth would count as noise.
     noise = _estimate_noise(losses[: max(lowest + 1, len(losses) // 3)])
     if fall <= SIGNIFICANT * noise:
         grown = smoothed > max(GROWN * first, first + SIGNIFICANT * noise)

@@ -281,7 +281,11 @@ def test_a_folder_has_one_claim_at_a_time(tmp_path):
         assert third
 
 
-@pytest.mark.parametrize(("maker", "is_free"), [(dead_token(), True), (foreign_token(), False)])
+@pytest.mark.parametrize(
+    ("maker", "is_free"),
+    [(dead_token(), True), (foreign_token(), False)],
+    ids=["dead", "of another machine"],  # workers must agree on the names of tests
+)
 def test_the_claim_of_a_dead_process_does_not_count(tmp_path, maker, is_free):
     (tmp_path / temporary(maker, ".claim")).touch()
     with claimed(tmp_path) as is_mine:
