@@ -132,7 +132,7 @@ class FineTuneEstimator(
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
 
         Returns
         -------
@@ -149,7 +149,7 @@ class FineTuneEstimator(
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
 
         Returns
         -------
@@ -165,7 +165,7 @@ class FineTuneEstimator(
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
 
         Returns
         -------

@@ -8,7 +8,7 @@ from ._callbacks import with_callbacks
 
 
 class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
-    """Classify items, such as images, with a pretrained network that is fine-tuned to them.
+    """Classify images or texts with a pretrained network that is fine-tuned to them.
 
     ``fit`` has up to three steps.  A new head is initialised from a logistic regression on the
     features of the frozen network, or from the class priors (``head_init``).  In the first phase,
@@ -86,9 +86,10 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
           tensor is uint8, or float32 in [0, 1] for images with more than 8 bits per channel.
         - "auto" means "light" if the items are images and stages train, and None otherwise.
     tta : int, default=0
-        Number of random variants of each item for test-time augmentation.  A prediction averages
-        their scores and the score of the item itself.  With 0, only the item itself is used.  The
-        variants are those of ``augment``, or "light" if that is None or "auto".
+        Number of random variants of each image for test-time augmentation.  A prediction averages
+        their scores and the score of the image itself.  With 0, only the image itself is used; for
+        texts it must be 0.  The variants are those of ``augment``, or "light" if that is None or
+        "auto".
     freeze_epochs : int or "auto", default="auto"
         Number of epochs of the first phase, in which only the head trains, without augmentation.
         "auto" means 3 if the network is pretrained and the head starts from "prior", and 0
@@ -371,7 +372,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
             The training items.
         y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
             The labels of the items: strings, bools or integers, or multi-label indicators.  Names
@@ -413,7 +414,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
 
         Returns
         -------
@@ -428,7 +429,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
 
         Returns
         -------
@@ -444,7 +445,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
         y : array-like of shape (n_items,) or (n_items, n_classes) of 0 and 1
             The true labels.  Items with a label that the classifier does not know count as wrong,
             with a warning; in cross-validation, a rare class may be missing from a training part.

@@ -27,7 +27,7 @@ class PretrainedFeatureExtractor(
     TransformerMixin,
     BaseEstimator,
 ):
-    """Turn items, such as images, into features: the pooled activations of a pretrained network.
+    """Turn images or texts into features: the pooled activations of a pretrained network.
 
     The network is frozen: no weight changes in ``fit``, and no label is needed.  The features can
     be used by any estimator of scikit-learn, in a pipeline.
@@ -185,7 +185,7 @@ class PretrainedFeatureExtractor(
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
         y : ignored
 
         Returns
@@ -211,7 +211,7 @@ class PretrainedFeatureExtractor(
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
         y : ignored
 
         Returns
@@ -230,7 +230,7 @@ class PretrainedFeatureExtractor(
 
         Parameters
         ----------
-        X : sequence of n_items paths, images, arrays or bytes, or a table of flattened images
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
 
         Returns
         -------

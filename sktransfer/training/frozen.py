@@ -177,7 +177,7 @@ def _count_bytes(stages: FrozenStages, items: Items) -> float:
 
 
 def _is_too_large(n_bytes: float, folder: Path) -> bool:
-    """Return True, and warn, if so many bytes are more than a part of the free disk."""
+    """Return True, and warn, if a number of bytes is more than a part of the free disk."""
     free = shutil.disk_usage(folder).free
     if n_bytes <= DISK_SHARE * free:
         return False

@@ -11,7 +11,6 @@ from helpers.text_nets import text_backbone
 from helpers.tiny import tiny_backbone
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor, TextPreset
@@ -206,16 +205,6 @@ def test_class_weights_and_several_labels_are_trained_on(texts):
     model = classifier(unfreeze=1).fit(X, several)
     assert model.predict(X).shape == (80, 2)
     assert model.predict_proba(X[:3]).shape == (3, 2)
-
-
-def test_a_search_over_depth_runs_frozen_stages_once(texts, tmp_path):
-    X, y = texts
-    search = GridSearchCV(
-        classifier(cache=tmp_path, max_epochs=1), {"unfreeze": [0, 1, 2]}, cv=2, n_jobs=2
-    )
-    search.fit(X, y)
-    assert search.best_score_ > 0.5
-    assert search.predict(X).shape == (80,)
 
 
 def test_a_pipeline_learns_from_texts(texts, tmp_path):
