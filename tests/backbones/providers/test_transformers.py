@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.bert_tokens import VOCABULARY, word_piece
@@ -17,7 +18,14 @@ from helpers.text_folders import (
 )
 from safetensors.torch import load_file, save_file
 
-from sktransfer import PretrainedFeatureExtractor, get_backbone, list_backbones
+from sktransfer import (
+    FineTuneClassifier,
+    PretrainedFeatureExtractor,
+    get_backbone,
+    list_backbones,
+    save,
+)
+from sktransfer import load as load_model
 from sktransfer.data import TextPreset
 from sktransfer.testing import check_backbone
 
@@ -275,6 +283,33 @@ def test_features_are_the_pooled_hidden_states(tmp_path):
         with torch.no_grad():
             expected = backbone(ids)[0, :, :-1].amax(0)
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert", "gpt2"])
+def test_a_saved_model_needs_no_weights_of_the_folder(kind, tmp_path):
+    folder = write_folder(tmp_path / "tiny", config_of(kind))
+    texts, labels = ["the film", "a play"] * 10, [0, 1] * 10
+    model = FineTuneClassifier(
+        f"transformers/{folder}", unfreeze=1, max_epochs=1, random_state=0, verbose=0
+    ).fit(texts, labels)
+    save(model, tmp_path / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    again = load_model(tmp_path / "model.safetensors")
+    assert np.array_equal(again.predict_proba(texts), model.predict_proba(texts))
+    (folder / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"must be a folder with config.json"):
+        load_model(tmp_path / "model.safetensors")
+
+
+def test_logits_of_a_fine_tuned_classifier_are_features(tmp_path):
+    folder = write_folder(tmp_path, classifier_of("bert"))
+    model = PretrainedFeatureExtractor(f"transformers/{folder}", layer="logits", verbose=0)
+    features = model.fit_transform(["the film", "a play isn't"])
+    backbone, tokenizer = load(folder), word_piece()
+    ids = torch.tensor([[2, *tokenizer.encode("the film"), 3]])
+    with torch.no_grad():
+        expected = backbone.classifier(backbone(ids))[0]
+    torch.testing.assert_close(torch.from_numpy(features[0]), expected, rtol=0, atol=1e-5)
 
 
 def test_the_cache_of_the_hub_is_one_folder(folder, tmp_path):
