@@ -38,7 +38,7 @@ ORDER = {
     "threads memory device tensors",
     "schedules": "base cycles named",
     "data": "depths naming pictures decoding tables advice words tokenizers word_tokenizer "
-    "tokenizer_files items "
+    "tokenizer_limits tokenizer_files items "
     "texts lengths image_sizes presets text_preset adaptation variants augmentation digests walk "
     "folders image_check text_folders text_check textures",
     "tasks": "targets base heads labels classification",

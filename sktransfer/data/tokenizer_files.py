@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import word_tokenizer
+from .tokenizer_limits import check_limits
 from .tokenizers import Ids, JsonTokenizer, Tokenizer, WordPiece
 
 # The maximum number of ids of a vocabulary.
@@ -66,6 +67,7 @@ def read_tokenizer(content: bytes | str, source: str = "tokenizer.json") -> Toke
         described = json.loads(content)
         if described.get("type") == word_tokenizer.KIND:
             return word_tokenizer.WordTokenizer(tuple(map(str, described["vocabulary"])))
+        check_limits(described)
         added = described.get("added_tokens") or []
         make = _wordpiece if _is_wordpiece(described, added) else _json_tokenizer
         return make(described, added)
@@ -183,8 +185,10 @@ def _json_tokenizer(
         ids = [_id(id_) for id_ in vocabulary.values()]
     ids += [_id(token["id"]) for token in added]
     prefix, suffix = _around(described.get("post_processor"))
+    if "dropout" in model:  # with it, a text has other ids each time
+        model = {**model, "dropout": None}
     return JsonTokenizer(
-        json.dumps({**described, "truncation": None, "padding": None}),
+        json.dumps({**described, "model": model, "truncation": None, "padding": None}),
         prefix=prefix,
         suffix=suffix,
         unknown=None if unknown is None else _id(unknown),

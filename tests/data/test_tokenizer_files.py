@@ -194,7 +194,7 @@ BAD = {
     ),
     "an endless word": (
         described(model=BERT | {"max_input_chars_per_word": float("inf")}),
-        "a number must be an integer .*; got inf",
+        "max_input_chars_per_word must be at most 1000; got inf",
     ),
     "no unknown token": (described(model=BERT | {"unk_token": "[GONE]"}), r"KeyError: '\[GONE\]'"),
     "an unknown post-processor": (
