@@ -81,7 +81,7 @@ clean:
 
 # One stamp for each set of extras: they are installed again only if the package files change.
 $(VENV)/.demo: EXTRAS := demo
-$(VENV)/.test: EXTRAS := test
+$(VENV)/.test: EXTRAS := test,compare
 $(VENV)/.docs: EXTRAS := docs
 $(VENV)/.%: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
