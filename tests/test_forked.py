@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import sys
 import threading
 from functools import partial
@@ -10,7 +9,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
-from helpers.forked import in_fork, run_program
+from helpers.forked import in_fork, needs_computing_forks, run_program
 from helpers.tiny import tiny_backbone
 from numpy.testing import assert_array_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -21,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 import sktransfer
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+pytestmark = needs_computing_forks
 
 
 def classifier(**parameters):

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pytest
 import torch
-from helpers.forked import in_fork, run_program
+from helpers.forked import in_fork, needs_computing_forks, run_program
 from helpers.tiny import coloured_photos, tiny_backbone
 from numpy.testing import assert_array_equal
 from PIL import Image
@@ -145,6 +145,7 @@ def fork_while_a_thread_predicts():
         thread.join()
 
 
+@needs_computing_forks
 def test_a_process_forks_while_other_threads_predict():
     run_program("from test_forks import *; fork_while_a_thread_predicts()", folder="_support")
 
@@ -207,6 +208,7 @@ def fork_while_a_thread_imports():
     assert_array_equal(predicted, fit())
 
 
+@needs_computing_forks
 def test_a_process_forks_while_another_thread_fits_for_the_first_time():
     run_program("from test_forks import *; fork_while_a_thread_imports()", folder="_support")
 
@@ -237,6 +239,7 @@ def test_a_fork_waits_for_modules_that_are_imported(monkeypatch, module, name, u
     assert waits == [True]
 
 
+@needs_computing_forks
 def test_a_network_that_ran_for_long_during_the_fork_is_an_error_in_the_child(monkeypatch):
     monkeypatch.setattr(forks, "PATIENCE", 0.05)
     with in_thread(running()):
@@ -283,6 +286,7 @@ def test_a_fork_waits_for_a_network_that_runs_briefly():
     thread.join()
 
 
+@needs_computing_forks
 def test_the_parent_may_fork_while_it_runs_a_network():
     def run():
         with running():
@@ -304,6 +308,7 @@ def test_a_fork_cannot_use_cuda_after_its_parent(monkeypatch, device):
     assert "Start processes with joblib's loky" in error
 
 
+@needs_computing_forks
 def test_a_fork_computes_on_the_cpu_after_its_parent_used_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     X, _ = coloured_photos(n_each=1)

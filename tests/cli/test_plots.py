@@ -69,6 +69,7 @@ def test_the_confusion_matrix_counts_labels_and_predictions():
     assert [text.get_text() for text in ax.get_yticklabels()] == [r"\$x\$", r"b\nc", "d"]
 
 
+@pytest.mark.filterwarnings("ignore:The number of unique classes")  # of scikit-learn 1.7
 def test_a_large_confusion_matrix_has_colours_instead_of_numbers():
     classes = np.arange(40)
     figure = module._confusion_matrix(classes, classes, classes)

@@ -8,6 +8,16 @@ import sys
 import traceback
 from pathlib import Path
 
+import pytest
+
+from sktransfer._support import forks
+
+# The OpenMP of torch 2.6 cannot end its threads, so its forks compute with one, and warn.
+needs_computing_forks = pytest.mark.skipif(
+    not hasattr(os, "fork") or not forks._close_pools(),
+    reason="needs forks, and an OpenMP that can end its threads",
+)
+
 TESTS = Path(__file__).parents[1]
 CHILD_SECONDS = 60
 

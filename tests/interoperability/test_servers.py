@@ -8,9 +8,9 @@ import sys
 import time
 
 import pytest
-from helpers.forked import run_program
+from helpers.forked import needs_computing_forks, run_program
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+pytestmark = needs_computing_forks
 
 FORK_SERVER = """
 import os, signal
