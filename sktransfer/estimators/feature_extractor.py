@@ -81,7 +81,7 @@ class PretrainedFeatureExtractor(
     batch_size : int or "auto", default="auto"
         Number of items in each forward pass.  Smaller batches are filled up with zeros, so that
         features do not depend on the other items of the call.  "auto" means 16 on a CPU, 32 on mps
-        and 64 on cuda; for texts, 2048, 4096 and 16384 divided by their length.  Use 1 to
+        and 64 on cuda; for texts, 512, 1024 and 16384 divided by their length.  Use 1 to
         transform single items with the lowest latency.  This can also be set after ``fit``.  With
         another batch size, the last bits of the features may differ.
     device : str or torch.device, default="auto"
