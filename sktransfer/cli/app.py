@@ -213,30 +213,44 @@ def extract(
 def check(
     folders: Annotated[
         list[Path],
-        Argument(help="Folders of images or CSV files of paths, checked together."),
+        Argument(help="Folders of images or texts, or CSV files, checked together."),
     ],
     min_side: Annotated[int, Option(help="Images with a shorter side, in pixels, are tiny.")] = 32,
+    text_column: TextColumn = None,
 ) -> None:
-    """List unreadable, truncated, tiny and duplicated images, and those with odd colours.
+    """List unreadable, tiny and duplicated images, and those with odd colours; or odd texts.
 
     The exit status is 1 if there is a problem.
     """
     pd = require("pandas", "cli")
-    from ..data import check_images, image_table
+    from ..data import check_images, check_texts, image_table, text_table
 
-    images = pd.concat([image_table(folder) for folder in folders], ignore_index=True)
+    is_text = text_column is not None
+    tables = [
+        text_table(folder, text_column) if text_column is not None else image_table(folder)
+        for folder in folders
+    ]
+    images = pd.concat(tables, ignore_index=True)
+    kind = images.columns[0]  # path or text
     labelled = "label" in images and images["label"].notna().all()
     labels = images["label"] if labelled else None
-    report = check_images(images["path"], labels, min_side=min_side)
-    paths = images["path"].tolist()
-    others = ["" if pd.isna(index) else paths[index] for index in report["same_as"]]
+    items = images[kind]
+    report = (
+        check_texts(items, labels) if is_text else check_images(items, labels, min_side=min_side)
+    )
+    # the name of an item: its path, or its row and the beginning of the text
+    names = (
+        [f"{row + 1}: {text[:40]}" for row, text in enumerate(items)] if is_text else list(items)
+    )
     if len(report):
-        columns = [report[name] for name in ("path", "problem", "detail")]
-        rows = zip(*columns, others, strict=True)
-        print_table(("path", "problem", "detail", "same as"), list(rows))
+        others = ["" if pd.isna(index) else names[index] for index in report["same_as"]]
+        own = [names[index] for index in report["index"]]
+        rows = zip(own, report["problem"], report["detail"], others, strict=True)
+        print_table((kind, "problem", "detail", "same as"), list(rows))
     counts = report["problem"].value_counts()
     summary = ", ".join(f"{n} {problem}" for problem, n in counts.items())
-    print(f"{len(images)} images: {summary or 'no problem'}", file=sys.stderr)
+    things = "texts" if is_text else "images"
+    print(f"{len(images)} {things}: {summary or 'no problem'}", file=sys.stderr)
     if len(report):
         raise Exit(1)
 

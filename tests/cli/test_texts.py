@@ -116,3 +116,22 @@ def test_a_column_that_is_missing_is_an_error(run, table, tmp_path):
     code, _, err = run("fit", table, "--text-column", "revue", "-o", tmp_path / "m", *SMALL)
     assert code == 1
     assert "must have a column 'revue'" in err
+
+
+def test_texts_are_checked(run, table, tmp_path):
+    assert run("check", table, "--text-column", "review")[0] == 0
+    odd = pd.DataFrame({"review": ["", "a film", "A  film"], "label": ["up", "up", "down"]})
+    path = csv(tmp_path / "odd.csv", odd)
+    code, out, err = run("check", table, path, "--text-column", "review")
+    assert code == 1
+    assert err == "15 texts: 1 empty, 1 duplicate across classes\n"
+    assert rows(out) == [
+        ["text", "problem", "detail", "same as"],
+        ["13: ", "empty", "no characters", ""],
+        [
+            "15: A  film",
+            "duplicate across classes",
+            "equal but for case and white space",
+            "14: a film",
+        ],
+    ]
