@@ -12,7 +12,7 @@ from sktransfer import FineTuneClassifier, load_textures
 
 test = load_textures("test")
 methods = {
-    "linear probe": FineTuneClassifier(unfreeze=0, random_state=0),
+    "linear probe": FineTuneClassifier(unfreeze=0, max_epochs=0, random_state=0),
     "fine-tuned, default": FineTuneClassifier(random_state=0),
     "fine-tuned, 12 epochs": FineTuneClassifier(fine_tune_lr=1e-3, max_epochs=12, random_state=0),
 }

@@ -53,10 +53,7 @@ Augment = Annotated[
         autocompletion=_complete("auto", "none", "light", "standard", "trivial"),
     ),
 ]
-MaxEpochs = Annotated[
-    int | None,
-    Option(help="Number of epochs in which stages train; default: by the number of images."),
-]
+MaxEpochs = Annotated[int, Option(help="Number of epochs in which stages train.")]
 ImageSize = Annotated[
     int | None, Option(help="Image size in pixels; default: that of the weights.")
 ]

@@ -94,10 +94,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Number of epochs of the first phase, in which only the head trains, without augmentation.
         "auto" means 3 if the network is pretrained and the head starts from "prior", and 0
         otherwise: then the head is already fitted, or the network is trained from scratch.
-    max_epochs : int or "auto", default="auto"
+    max_epochs : int, default=6
         Number of epochs of the second phase, in which the head and the stages that ``unfreeze``
-        selects train.  "auto" means 6, or 0 if no stage trains and the head starts from a linear
-        classifier, which is a linear probe.
+        selects train.
     unfreeze_every : int or None, default=None
         If an integer, the second phase starts with the last stage only and unfreezes one more
         stage after this number of epochs, until all stages that ``unfreeze`` selects train [3]_.
@@ -293,7 +292,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         augment="auto",
         tta=0,
         freeze_epochs="auto",
-        max_epochs="auto",
+        max_epochs=6,
         unfreeze_every=None,
         weight_interpolation=1.0,
         lr=0.001,

@@ -128,10 +128,7 @@ def find_lr(
     if low >= high:
         raise ValueError(f"low must be less than high, {high!r}; got {low!r}.")
     check_int("n_steps", n_steps, 5)
-    tested = clone(estimator).set_params(checkpoint=None)
-    if tested.max_epochs == "auto":  # n_steps replaces the epochs, which "auto" may leave out
-        tested.set_params(max_epochs=1)
-    _, request = tested._request(X, y, **fit_params)
+    _, request = clone(estimator).set_params(checkpoint=None)._request(X, y, **fit_params)
     with plan_fit(request) as plan:
         if not plan.phases:
             raise ValueError(

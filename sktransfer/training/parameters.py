@@ -119,12 +119,6 @@ def _check_checkpoint(name: str, checkpoint: Any) -> None:
         check_folder(name, checkpoint)
 
 
-def _choose_max_epochs(facts: Facts, known: Mapping[str, Any]) -> int:
-    if known["cut"] == facts.n_stages and known["head_init"] != "prior":
-        return 0  # nothing but the head would train, which has its coefficients already
-    return 6
-
-
 def _is_linear(head: Any) -> bool:
     return isinstance(head, LinearHead) or (isinstance(head, str) and head == "linear")
 
@@ -166,7 +160,7 @@ PARAMETERS: dict[str, Parameter] = {
         _check_integer(0, "auto"),
         lambda facts, known: 3 if facts.pretrained and known["head_init"] == "prior" else 0,
     ),
-    "max_epochs": Parameter(_check_integer(0, "auto"), _choose_max_epochs),
+    "max_epochs": Parameter(_check_integer(0)),
     "unfreeze_every": Parameter(_check_integer(1, None)),
     "weight_interpolation": Parameter(_check_number("[0, 1]")),
     "lr": Parameter(_check_number("(0, inf)", "auto")),

@@ -135,7 +135,7 @@ def ungrouped(groups):
             {"lr_schedule": "triangle"},
             "lr_schedule must be one of 'constant', .*, or a function",
         ),
-        ({"max_epochs": 1.5}, "max_epochs must be an integer of at least 0, or 'auto'; got 1.5"),
+        ({"max_epochs": 1.5}, "max_epochs must be an integer of at least 0; got 1.5"),
         ({"n_iter_no_change": 0}, "n_iter_no_change must be an integer of at least 1"),
         (
             {"optimizer": "adam"},

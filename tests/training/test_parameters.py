@@ -137,9 +137,6 @@ NEW_TABLE = Facts(pretrained=False, is_table=True, augment=None, n_stages=4)
         ("freeze_epochs", {"head_init": "prior"}, [3, 3, 0, 0]),
         ("layer_decay", {}, [0.6, 0.6, 1.0, 1.0]),
         ("batch_size", {}, [32, 32, 32, 32]),
-        ("max_epochs", {"cut": 3, "head_init": "logistic"}, [6, 6, 6, 6]),
-        ("max_epochs", {"cut": 4, "head_init": "logistic"}, [0, 0, 0, 0]),
-        ("max_epochs", {"cut": 4, "head_init": "prior"}, [6, 6, 6, 6]),
     ],
     ids=str,
 )
