@@ -40,7 +40,7 @@ ORDER = {
     "data": "depths naming pictures decoding tables advice words tokenizers word_tokenizer "
     "tokenizer_limits tokenizer_files items "
     "texts lengths image_sizes presets text_preset adaptation variants augmentation digests walk "
-    "folders image_check text_folders text_check textures",
+    "labelled folders image_check text_folders text_check textures",
     "tasks": "targets base heads labels classification",
     "backbones": "summary backbone pooling network_lock download tensor_files weights filling "
     "registry fusion tracing export",

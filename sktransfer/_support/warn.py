@@ -6,8 +6,10 @@ import sys
 import warnings
 
 # This package, libraries that call it, and modules of Python whose functions run in between
-CALLING = {"sktransfer", "skorch", "sklearn", "torch", "joblib"}
-PASSED_OVER = CALLING | {"concurrent", "contextlib", "functools", "threading"}
+PASSED_OVER = {
+    *("sktransfer", "skorch", "sklearn", "torch", "joblib"),
+    *("concurrent", "contextlib", "functools", "threading"),
+}
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:

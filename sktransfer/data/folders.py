@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._support.text import printable
 from .._support.validation import did_you_mean, first_ten, require
 from .._support.warn import warn_user
+from .labelled import files_of, labelled
 from .walk import Found, identity, look, look_deep
 
 if TYPE_CHECKING:
@@ -117,26 +117,8 @@ def load_image_folder(
     folder = Path(dir)
     endings = endings_of(extensions, EXTENSIONS)
     contents, outside = class_folders(folder, names_of(classes), endings, "images")
-    paths = [str(path) for found in contents.values() for path in found.images]
-    names = np.array(list(contents), dtype=object)
-    target = np.repeat(np.arange(len(names)), [len(found.images) for found in contents.values()])
-    skipped = [str(path) for found in (*contents.values(), outside) for path in found.foreign]
-    n_hidden = sum(found.n_hidden for found in (*contents.values(), outside))
-    data, labels = np.array(paths, dtype=object), names[target]
-    return Bunch(
-        data=data,
-        labels=labels,
-        target=target,
-        target_names=names,
-        frame=_frame(data, labels),
-        skipped=skipped,
-        n_hidden=n_hidden,
-        DESCR=(
-            f"{len(paths)} images of {len(names)} classes in {printable(folder)}; skipped "
-            f"{len(skipped)} files that are not images by their extension, and {n_hidden} hidden "
-            "ones."
-        ),
-    )
+    paths = [str(path) for path in files_of(contents)]
+    return labelled(folder, contents, outside, paths, ("path", "images"))
 
 
 def class_folders(
@@ -297,16 +279,6 @@ def endings_of(extensions: Collection[str] | None, default: Collection[str]) -> 
             f"extensions must be a collection of str, such as ('.jpg', '.png'); got {extensions!r}."
         )
     return {"." + extension.lower().lstrip(".") for extension in extensions}
-
-
-def _frame(paths: np.ndarray, labels: np.ndarray) -> pd.DataFrame | None:
-    """Return a DataFrame of paths and labels, or None if pandas is not installed."""
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        return None
-    # Columns of pandas' own strings cannot hold names that are not UTF-8.
-    return pd.DataFrame({"path": paths, "label": labels}, dtype=object)
 
 
 def image_table(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._support.text import printable
 from .._support.validation import first_ten, require
 from .folders import check_column, class_folders, endings_of, names_of
+from .labelled import files_of, labelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,27 +92,10 @@ def load_text_folder(
     """
     folder, endings = Path(dir), endings_of(extensions, EXTENSIONS)
     contents, outside = class_folders(folder, names_of(classes), endings, "texts")
-    paths = [path for found in contents.values() for path in found.images]
-    names = np.array(list(contents), dtype=object)
-    target = np.repeat(np.arange(len(names)), [len(found.images) for found in contents.values()])
-    skipped = [str(path) for found in (*contents.values(), outside) for path in found.foreign]
-    n_hidden = sum(found.n_hidden for found in (*contents.values(), outside))
-    data, labels = np.array(_read(paths, encoding), dtype=object), names[target]
-    return Bunch(
-        data=data,
-        labels=labels,
-        target=target,
-        target_names=names,
-        paths=np.array([str(path) for path in paths], dtype=object),
-        frame=_frame(data, labels),
-        skipped=skipped,
-        n_hidden=n_hidden,
-        DESCR=(
-            f"{len(paths)} texts of {len(names)} classes in {printable(folder)}; skipped "
-            f"{len(skipped)} files that are not texts by their extension, and {n_hidden} hidden "
-            "ones."
-        ),
-    )
+    paths = files_of(contents)
+    loaded = labelled(folder, contents, outside, _read(paths, encoding), ("text", "texts"))
+    loaded.paths = np.array([str(path) for path in paths], dtype=object)
+    return loaded
 
 
 def text_table(
@@ -180,12 +163,3 @@ def _read(paths: Sequence[Path], encoding: str) -> list[str]:
             f"{first_ten(faults)}\nPass their encoding, such as encoding='latin-1'."
         )
     return texts
-
-
-def _frame(texts: np.ndarray, labels: np.ndarray) -> pd.DataFrame | None:
-    """Return a DataFrame of texts and labels, or None if pandas is not installed."""
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        return None
-    return pd.DataFrame({"text": texts, "label": labels}, dtype=object)

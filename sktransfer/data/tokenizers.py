@@ -20,6 +20,18 @@ LONGEST_WORD = 64
 Ids = tuple[int, ...]
 
 
+class KnownWords(dict[str, Ids]):
+    """The ids of words, kept for the next text; a bounded number of short words."""
+
+    def keep(self, words: str, ids: Ids) -> Ids:
+        """Keep the ids of words without a space between them, if they are short; return the ids."""
+        if len(words) <= LONGEST_WORD:
+            if len(self) >= MOST_WORDS:
+                self.clear()
+            self[words] = ids
+        return ids
+
+
 class Tokenizer(Protocol):
     """The protocol of a tokenizer: a value that is hashable, equal by content and picklable.
 
@@ -160,11 +172,7 @@ class WordPiece:
         )
         # a tuple of integers costs the garbage collector nothing
         ids = tuple([id_ for word in divided for id_ in self._divide(word)])
-        if len(words) <= LONGEST_WORD:
-            if len(self._known) >= MOST_WORDS:
-                self._known.clear()
-            self._known[words] = ids
-        return ids
+        return self._known.keep(words, ids)
 
     def _divide(self, word: str) -> list[int]:
         """Return the ids of the longest parts of a word, from its start to its end."""
@@ -184,8 +192,8 @@ class WordPiece:
         return ids
 
     @cached_property
-    def _known(self) -> dict[str, Ids]:
-        return {}
+    def _known(self) -> KnownWords:
+        return KnownWords()
 
     @cached_property
     def _ids(self) -> dict[str, int]:

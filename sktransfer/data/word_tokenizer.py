@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from .._support.hashing import hash_parts
-from .tokenizers import LONGEST_WORD, MOST_WORDS, Ids
+from .tokenizers import Ids, KnownWords
 
 # The value by which a description of this class differs from a file of the package tokenizers.
 KIND = "words of sktransfer"
@@ -91,11 +91,7 @@ class WordTokenizer:
     def _learn(self, words: str) -> Ids:
         """Return the ids of words without a space between them, and keep them."""
         ids = tuple([id_ for word in _WORD.findall(words) for id_ in self._look_up(word)])
-        if len(words) <= LONGEST_WORD:
-            if len(self._known) >= MOST_WORDS:
-                self._known.clear()
-            self._known[words] = ids
-        return ids
+        return self._known.keep(words, ids)
 
     def _look_up(self, word: str) -> Iterator[int]:
         """Yield the id of a word, or those of its parts."""
@@ -109,8 +105,8 @@ class WordTokenizer:
         return self._ids.get(word.lower().replace("’", "'")) if found is None else found
 
     @cached_property
-    def _known(self) -> dict[str, Ids]:
-        return {}
+    def _known(self) -> KnownWords:
+        return KnownWords()
 
     @cached_property
     def _ids(self) -> dict[str, int]:

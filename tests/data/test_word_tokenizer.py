@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sktransfer.data import WordTokenizer, read_tokenizer, word_tokenizer
+from sktransfer.data import WordTokenizer, read_tokenizer, tokenizers
 
 WORDS = (
     "the",
@@ -76,7 +76,7 @@ def test_other_words_are_another_tokenizer(tokenizer):
 
 
 def test_threads_may_share_the_words(monkeypatch):
-    monkeypatch.setattr(word_tokenizer, "MOST_WORDS", 3)
+    monkeypatch.setattr(tokenizers, "MOST_WORDS", 3)
     texts = [f"the film {number % 5} isn't well-made" for number in range(200)]
     expected = [WordTokenizer(WORDS).encode(text) for text in texts]
     tokenizer = WordTokenizer(WORDS)

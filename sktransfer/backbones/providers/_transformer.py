@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from ..pooling import pool
+
 # Added to the attention to a position without a token.  It is finite, so that rows without any
 # token give numbers, and float16 can represent it.
 FAR = -1e4
@@ -248,8 +250,8 @@ class FirstTokenHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (b, n_labels) for the output of the last stage."""
         x, _ = _parted(x)
-        hidden = ACTIVATIONS[self.activation](self.dense(x[:, 0]))  # (b, d)
-        return self.labels(hidden)  # type: ignore[no-any-return]  # of a module
+        logits: Tensor = self.labels(ACTIVATIONS[self.activation](self.dense(x[:, 0])))
+        return logits
 
 
 class LastTokenHead(nn.Module):
@@ -262,9 +264,8 @@ class LastTokenHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (b, n_labels) for the output of the last stage."""
         x, mask = _parted(x)
-        last = (mask.sum(1).long() - 1).clamp(min=0)  # (b, 1)
-        logits = self.labels(x)  # (b, l, n_labels)
-        return logits.gather(1, last[..., None].expand(-1, -1, logits.shape[-1]))[:, 0]  # type: ignore[no-any-return]  # of a module
+        logits = _joined(self.labels(x), mask)  # (b, l, n_labels + 1)
+        return pool(logits, "last", "NLM")
 
 
 def _heads(x: Tensor, n_heads: int) -> Tensor:
