@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from ..masks import joined, parted
 from ..pooling import pool
 
 # Added to the attention to a position without a token.  It is finite, so that rows without any
@@ -36,16 +37,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": F.silu,
     "tanh": torch.tanh,
 }
-
-
-def _parted(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide the output of a stage into activations (b, l, d) and mask (b, l, 1)."""
-    # A contiguous copy: the bits of a matrix product depend on the memory layout.
-    return x[..., :-1].contiguous(), x[..., -1:]
-
-
-def _joined(x: Tensor, mask: Tensor) -> Tensor:
-    return torch.cat([x, mask.to(x.dtype)], -1)  # (b, l, d + 1)
 
 
 class Embed(nn.Module):
@@ -94,7 +85,7 @@ class Embed(nn.Module):
             x = x + self.types.weight[0]
         x = x + self.positions(torch.arange(ids.shape[1], device=ids.device) + self.first)
         x = self.project(self.dropout(self.norm(x)))
-        return _joined(x, ids[..., None] >= 0)
+        return joined(x, ids[..., None] >= 0)
 
 
 class EncoderBlock(nn.Module):
@@ -133,7 +124,7 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output (b, l, d + 1) for the output of the stage before."""
-        x, mask = _parted(x)
+        x, mask = parted(x)
         layers = (self.query, self.key, self.value)
         query, key, value = (_heads(layer(x), self.n_heads) for layer in layers)
         far = ((1 - mask) * FAR).transpose(1, 2)[:, None]  # (b, 1, 1, l)
@@ -146,7 +137,7 @@ class EncoderBlock(nn.Module):
         )
         x = self.norm1(self.dropout(self.out(_merged(attended))) + x)
         hidden = ACTIVATIONS[self.activation](self.up(x))
-        return _joined(self.norm2(self.dropout(self.down(hidden)) + x), mask)
+        return joined(self.norm2(self.dropout(self.down(hidden)) + x), mask)
 
 
 class DecoderBlock(nn.Module):
@@ -194,7 +185,7 @@ class DecoderBlock(nn.Module):
 
         The mask is not needed: what follows a text is after all its tokens.
         """
-        x, mask = _parted(x)
+        x, mask = parted(x)
         parts = self.attend(self.norm1(x)).chunk(3, -1)
         query, key, value = (_heads(part, self.n_heads) for part in parts)
         attended = F.scaled_dot_product_attention(
@@ -207,7 +198,7 @@ class DecoderBlock(nn.Module):
         )
         x = self.dropout(self.out(_merged(attended))) + x
         hidden = ACTIVATIONS[self.activation](self.up(self.norm2(x)))
-        return _joined(self.norm3(x + self.dropout(self.down(hidden))), mask)
+        return joined(self.norm3(x + self.dropout(self.down(hidden))), mask)
 
 
 class InOut(nn.Module):
@@ -249,7 +240,7 @@ class FirstTokenHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (b, n_labels) for the output of the last stage."""
-        x, _ = _parted(x)
+        x, _ = parted(x)
         logits: Tensor = self.labels(ACTIVATIONS[self.activation](self.dense(x[:, 0])))
         return logits
 
@@ -263,8 +254,8 @@ class LastTokenHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (b, n_labels) for the output of the last stage."""
-        x, mask = _parted(x)
-        logits = _joined(self.labels(x), mask)  # (b, l, n_labels + 1)
+        x, mask = parted(x)
+        logits = joined(self.labels(x), mask)  # (b, l, n_labels + 1)
         return pool(logits, "last", "NLM")
 
 

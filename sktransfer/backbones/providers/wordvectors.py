@@ -14,6 +14,7 @@ from ..._support.validation import did_you_mean
 from ...data import TextPreset, WordTokenizer
 from ..backbone import Backbone
 from ..filling import fill
+from ..masks import joined
 from ..weights import is_path, read_weights, weights_info
 from . import _vector_files as vector_files
 from ._model_folder import models
@@ -39,7 +40,7 @@ class Table(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Return the vectors of ids; -1 stands for a position without a word."""
         x = self.words(ids.clamp(min=0))  # (b, l, d)
-        return torch.cat([x, (ids[..., None] >= 0).to(x.dtype)], -1)
+        return joined(x, ids[..., None] >= 0)
 
 
 def names() -> list[str]:
