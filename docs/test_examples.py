@@ -8,6 +8,7 @@ from helpers.pages import EXAMPLES, ROOT
 
 PRINTED = {
     "columns.py": r"numbers +R2 -?\d\.\d\d\n(.|\n)*images and numbers +R2 0\.[89]\d",
+    "detection.py": r"(.|\n)*\n0 of \d\d frozen tensors moved\n(2[5-9]|3\d) of \d\d boxes found",
     "displays.py": r"$",
     "embeddings.py": r"\(150, 1024\) float32\n.*same material: (0\.9|1)",
     "few_labels.py": r"linear probe +0\.\d{3}(.|\n)*12 epochs +0\.\d{3}",

@@ -18,6 +18,7 @@ _HOMES = {
     "Views": "data",
     "check_images": "data",
     "check_texts": "data",
+    "feature_pyramid": "backbones",
     "find_lr": "estimators",
     "get_backbone": "backbones",
     "list_backbones": "backbones",

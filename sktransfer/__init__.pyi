@@ -9,6 +9,7 @@ from . import testing as testing
 from . import training as training
 from ._version import __version__ as __version__
 from .backbones import Backbone as Backbone
+from .backbones import feature_pyramid as feature_pyramid
 from .backbones import get_backbone as get_backbone
 from .backbones import list_backbones as list_backbones
 from .backbones import register_provider as register_provider

@@ -1,25 +1,36 @@
 """Pretrained networks as chains of named stages, and their weights."""
 
 from .backbone import Backbone, split
+from .cut import find_cut, is_pretrained
 from .export import fetch
 from .filling import fill
 from .fusion import fast_training, fuse_conv_bn, unpatched
+from .maps import MapShape, as_map, choose_maps, map_shapes
 from .network_lock import running
 from .pooling import POOLINGS, check_pooling, pool, positions, resolve_pooling
+from .pyramid import FeaturePyramid, feature_pyramid
 from .registry import Provider, get_backbone, list_backbones, register_provider
 from .weights import read_weights
 
 __all__ = [
     "POOLINGS",
     "Backbone",
+    "FeaturePyramid",
+    "MapShape",
     "Provider",
+    "as_map",
     "check_pooling",
+    "choose_maps",
     "fast_training",
+    "feature_pyramid",
     "fetch",
     "fill",
+    "find_cut",
     "fuse_conv_bn",
     "get_backbone",
+    "is_pretrained",
     "list_backbones",
+    "map_shapes",
     "pool",
     "positions",
     "read_weights",

@@ -17,11 +17,10 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from .._support.text import printable
 from .._support.validation import first_ten, require
-from ..backbones import get_backbone
+from ..backbones import get_backbone, is_pretrained
 from ..data import TEST, TRAIN, ImagePreset, load_image_folder, load_textures
 from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
 from ..tasks import MLPHead
-from ..training import is_pretrained
 from .output import save_figure
 
 # Side in pixels of the small images whose raw pixels are the features of the first method.

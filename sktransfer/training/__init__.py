@@ -7,7 +7,7 @@ from .parameters import PARAMETERS, RUNNING, check_parameters
 from .plan import Plan, Request, find_augmentation, plan_fit
 from .predictor import Predictor
 from .records import History, Report
-from .settings import Numerics, is_pretrained
+from .settings import Numerics
 from .tail import Tail
 from .user_callbacks import check_validation, copy_callbacks
 
@@ -27,7 +27,6 @@ __all__ = [
     "check_validation",
     "copy_callbacks",
     "find_augmentation",
-    "is_pretrained",
     "plan_fit",
     "remove_checkpoint",
     "remove_noise",

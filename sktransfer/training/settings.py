@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from .._support.device import resolve_device, resolve_precision
-from .._support.validation import did_you_mean
-from ..backbones import Backbone, resolve_pooling
+from ..backbones import Backbone, find_cut, is_pretrained, resolve_pooling
 from ..cache import ActivationCache, check_cache
 from ..data import Items, default_augment
 from ..schedules import Schedule, resolve_schedule
@@ -224,44 +223,9 @@ def _resolve_numerics(precision: str, device: torch.device, is_double: bool) -> 
     return Numerics(device=device, precision=computed, dtype=torch.float32)
 
 
-def find_cut(backbone: Backbone, unfreeze: Any) -> int:
-    """Return the cut before the first stage that trains.
-
-    Parameters
-    ----------
-    backbone : Backbone
-    unfreeze : int, "all" or str
-        The number of stages that train, counted from the last one; "all"; or the name of the first
-        stage that trains.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, such as a number of stages that the backbone does not have.
-    """
-    names = backbone.names
-    if isinstance(unfreeze, str) and unfreeze in ["all", *names]:
-        return 0 if unfreeze == "all" else names.index(unfreeze)
-    is_integer = isinstance(unfreeze, Integral) and not isinstance(unfreeze, bool)
-    if is_integer and 0 <= unfreeze <= len(names):
-        return len(names) - int(unfreeze)
-    choices = ["auto", "all", *names]
-    raise ValueError(
-        f"unfreeze must be 'auto', 'all', the number of the last stages that train, from 0 to "
-        f"{len(names)}, or the name of the first stage that trains, one of "
-        f"{', '.join(map(repr, names))}; got {unfreeze!r}.{did_you_mean(unfreeze, choices)}"
-    )
-
-
 def starts_pretrained(given: Mapping[str, Any], backbone: Backbone) -> bool:
     """Return whether a fit with these parameters begins with pretrained weights."""
     return given["weights"] is not None and is_pretrained(backbone)
-
-
-def is_pretrained(backbone: Backbone) -> bool:
-    """Return True if the weights are pretrained.  Random weights have neither a tag nor a hash."""
-    info = backbone.weights_info
-    return not info or any(info.get(key) is not None for key in ("tag", "sha256"))
 
 
 def is_seeded(random_state: Any) -> bool:

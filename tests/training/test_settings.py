@@ -10,8 +10,9 @@ from helpers.tiny import tiny_backbone
 from sklearn.linear_model import LogisticRegression
 
 from sktransfer import ActivationCache, FineTuneClassifier, Views
+from sktransfer.backbones import find_cut, is_pretrained
 from sktransfer.schedules import Constant, OneCycle
-from sktransfer.training.settings import FitSettings, find_cut, is_pretrained, is_seeded, resolve
+from sktransfer.training.settings import FitSettings, is_seeded, resolve
 
 IMAGES = np.zeros((4, 16, 16, 3), np.uint8)
 TABLE = np.zeros((4, 48), np.float32)
