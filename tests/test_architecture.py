@@ -42,8 +42,8 @@ ORDER = {
     "texts lengths image_sizes presets text_preset adaptation variants augmentation digests walk "
     "labelled folders image_check text_folders text_check textures",
     "tasks": "targets base heads labels classification",
-    "backbones": "summary backbone masks cut pooling network_lock maps download tensor_files weights "
-    "filling registry pyramid fusion tracing export",
+    "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
+    "tensor_files weights filling registry pyramid fusion tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation",

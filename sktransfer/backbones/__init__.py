@@ -5,6 +5,7 @@ from .cut import find_cut, is_pretrained
 from .export import fetch
 from .filling import fill
 from .fusion import fast_training, fuse_conv_bn, unpatched
+from .language_head import LanguageHead
 from .maps import MapShape, as_map, choose_maps, map_shapes
 from .network_lock import running
 from .pooling import POOLINGS, check_pooling, pool, positions, resolve_pooling
@@ -16,6 +17,7 @@ __all__ = [
     "POOLINGS",
     "Backbone",
     "FeaturePyramid",
+    "LanguageHead",
     "MapShape",
     "Provider",
     "as_map",

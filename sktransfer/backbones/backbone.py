@@ -13,10 +13,17 @@ from torch import Tensor, nn
 
 from .._support.hashing import hash_parts
 from .._support.plain import PLAIN
+from .language_head import LanguageHead
 from .summary import as_html, as_text
 
 # Attributes of these types are settings of a module; their repr describes them.
 SETTINGS = (*PLAIN, tuple)
+
+# The remedy if a network cannot be a language model.
+TAKE_ANOTHER = (
+    "Take a folder of transformers with one, such as that of a BertForMaskedLM, RobertaForMaskedLM,"
+    " DistilBertForMaskedLM, ElectraForMaskedLM or GPT2LMHeadModel."
+)
 
 
 class Backbone(nn.Module):
@@ -40,6 +47,9 @@ class Backbone(nn.Module):
         token.
     weights_info : mapping or None, default=None
         The origin of the weights: tag, source, sha256, licence, input size, mean, std.
+    language_head : LanguageHead or None, default=None
+        With ``layout="NLM"``, the part of a language model that computes the scores of tokens from
+        the output of the last stage.
 
     Attributes
     ----------
@@ -74,10 +84,12 @@ class Backbone(nn.Module):
         layout: str = "NCHW",
         n_prefix_tokens: int = 0,
         weights_info: Mapping[str, Any] | None = None,
+        language_head: LanguageHead | None = None,
     ):
         super().__init__()
         self.stages = nn.ModuleDict(dict(stages))
         self.classifier = classifier
+        self.language_head = language_head
         self.preset = preset
         self.layout = layout
         self.n_prefix_tokens = n_prefix_tokens
@@ -105,10 +117,10 @@ class Backbone(nn.Module):
         return self.train(self.training)
 
     def truncate(self, stop: int) -> Backbone:
-        """Keep the first ``stop`` stages, drop the classifier, and return the backbone."""
+        """Keep the first ``stop`` stages, drop both heads, and return the backbone."""
         for name in self.names[stop:]:
             del self.stages[name]
-        self.classifier = None
+        self.classifier = self.language_head = None
         return self.freeze_to(min(self.cut, stop))
 
     def train(self, mode: bool = True) -> Backbone:
@@ -124,11 +136,32 @@ class Backbone(nn.Module):
             x = stage(x)
         return x
 
+    def token_scores(self, x: Tensor, head: LanguageHead | None = None) -> Tensor:
+        """Return the scores of all tokens at each position, (b, l, n_tokens).
+
+        Parameters
+        ----------
+        x : Tensor of shape (b, l, d + 1)
+            The output of the last stage.
+        head : LanguageHead or None, default=None
+            None is that of the backbone.
+
+        Raises
+        ------
+        ValueError
+            If the backbone has no language head.
+        """
+        head = self.language_head if head is None else head
+        if head is None:
+            raise ValueError(f"backbone {self.address!r} has no language head. {TAKE_ANOTHER}")
+        scores: Tensor = head(x, head.table and self.stages.get_parameter(head.table))
+        return scores
+
     def fingerprint(self, stop: int | None = None, preset: Any = None) -> str:
         """Return a hash of the function that the preset and the first ``stop`` stages compute.
 
         Two fingerprints are equal only if preset, layout, structure and weights are equal.  The
-        classifier counts if ``stop`` is None.  ``preset`` replaces the backbone's own.
+        heads count if ``stop`` is None.  ``preset`` replaces the backbone's own.
         """
         preset = self.preset if preset is None else preset
         return hash_parts("prefix", preset.fingerprint(), self.weights_fingerprint(stop)).hex()
@@ -136,8 +169,8 @@ class Backbone(nn.Module):
     def weights_fingerprint(self, stop: int | None = None) -> str:
         """Return the fingerprint without the preset, and so without versions of image libraries."""
         modules = list(self.stages.values())[:stop]
-        if stop is None and self.classifier is not None:
-            modules.append(self.classifier)
+        if stop is None:
+            modules += filter(None, (self.classifier, self.language_head))
         layout = f"{self.layout} {self.n_prefix_tokens}"
         parts = (part for module in modules for part in _fingerprint_parts(module))
         return hash_parts("weights", layout, *parts).hex()

@@ -78,8 +78,9 @@ def _summarise(
     """Return a title, the names of the columns, a row for each stage, and further facts."""
     shapes = _find_shapes(backbone)
     parts = dict(backbone.stages)
-    if backbone.classifier is not None:
-        parts["classifier"] = backbone.classifier
+    for head in ("classifier", "language_head"):
+        if getattr(backbone, head) is not None:
+            parts[head] = getattr(backbone, head)
     rows: list[tuple[str, ...]] = [
         (
             name,

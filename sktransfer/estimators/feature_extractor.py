@@ -445,4 +445,5 @@ def _truncate(backbone, taps):
     """Freeze ``backbone``, and drop the stages after the last of ``taps``."""
     if not any(tap.reduce in LOGITS for tap in taps):
         backbone.truncate(max(tap.cut for tap in taps))
+    backbone.language_head = None
     return backbone.freeze_to(len(backbone.names))

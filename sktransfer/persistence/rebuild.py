@@ -108,6 +108,7 @@ def _network(
     own = backbone.preset
     if not wanted["classifier"]:
         backbone.truncate(wanted["stages"])
+    backbone.language_head = None
     if wanted["preset"] is not None:
         backbone.preset = _preset(wanted["preset"], own)
     compare(wanted["structure"], structure(backbone))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from ..language_head import LanguageHead
 from ..masks import joined, parted
 from ..pooling import pool
 
@@ -257,6 +259,86 @@ class LastTokenHead(nn.Module):
         x, mask = parted(x)
         logits = joined(self.labels(x), mask)  # (b, l, n_labels + 1)
         return pool(logits, "last", "NLM")
+
+
+class Transform(nn.Module):
+    """The layer of an encoder between its last block and the scores of tokens.
+
+    Parameters
+    ----------
+    width, out_width : int
+    activation : str
+        A key of ACTIVATIONS.
+    eps : float
+        The constant of the layer norm.
+    """
+
+    def __init__(self, width: int, out_width: int, activation: str, eps: float):
+        super().__init__()
+        self.activation = activation
+        self.dense, self.norm = nn.Linear(width, out_width), nn.LayerNorm(out_width, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activations (b, l, out_width) for those of the last stage, (b, l, width)."""
+        transformed: Tensor = self.norm(ACTIVATIONS[self.activation](self.dense(x)))
+        return transformed
+
+
+def build(form: Any, language: Any = None) -> nn.ModuleDict:
+    """Return the stages of a network and, if it has them, its classifier and language head.
+
+    Parameters
+    ----------
+    form : Architecture
+    language : LanguageForm or None, default=None
+        None for a network without a language head.
+    """
+    net: dict[str, nn.Module] = {
+        "embed": Embed(
+            form.n_tokens,
+            form.n_positions,
+            form.word_width,
+            first=form.first,
+            n_types=form.n_types,
+            out_width=None if form.word_width == form.width else form.width,
+            eps=form.eps if form.kind == "encoder" else None,
+            dropout=form.dropout,
+        )
+    }
+    sizes = (form.width, form.hidden, form.n_heads)
+    shared: dict[str, Any] = {
+        "activation": form.activation,
+        "eps": form.eps,
+        "dropout": form.dropout,
+        "attention_dropout": form.attention_dropout,
+    }
+    for number in range(1, form.n_layers + 1):
+        if form.kind == "encoder":
+            net[f"block{number}"] = EncoderBlock(*sizes, **shared)
+            continue
+        scale, is_last = form.scales[number - 1], number == form.n_layers
+        net[f"block{number}"] = DecoderBlock(*sizes, scale=scale, is_last=is_last, **shared)
+    if form.n_labels and form.kind == "decoder":
+        net["classifier"] = LastTokenHead(form.width, form.n_labels)
+    elif form.n_labels:
+        net["classifier"] = FirstTokenHead(form.width, form.n_labels, form.head_activation)
+    if language is not None:
+        net["language_head"] = _language_head(form, language)
+    return nn.ModuleDict(net)
+
+
+def _language_head(form: Any, language: Any) -> LanguageHead:
+    transform = None
+    if language.activation is not None:
+        transform = Transform(form.width, form.word_width, language.activation, form.eps)
+    return LanguageHead(
+        form.n_tokens,
+        form.word_width,
+        objective=language.objective,
+        table="embed.words.weight" if language.is_tied else None,
+        transform=transform,
+        bias=language.has_bias,
+    )
 
 
 def _heads(x: Tensor, n_heads: int) -> Tensor:

@@ -7,6 +7,7 @@ names is imported or run.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -27,8 +28,9 @@ from ..weights import is_path, read_weights, weights_info
 from . import _model_folder as folders
 from . import _sentence_modules as sentence_modules
 from ._hub import Hub
+from ._language_heads import HEAD, LanguageForm, find_mask_token, language_form
 from ._model_folder import ModelFolder
-from ._transformer import DecoderBlock, Embed, EncoderBlock, FirstTokenHead, InOut, LastTokenHead
+from ._transformer import InOut, build
 from ._transformer_configs import COMPUTED, HEADS, Architecture, architecture
 
 PREFIX = "transformers"
@@ -43,7 +45,12 @@ MAX_LENGTH = 256
 LONG = (768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 
 # Parts of names in old files, and what they are called today.
-OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+OLD_NAMES = {
+    "LayerNorm.gamma": "LayerNorm.weight",
+    "LayerNorm.beta": "LayerNorm.bias",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+    "lm_head.decoder.bias": "lm_head.bias",
+}
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -164,28 +171,34 @@ def _load(folder: ModelFolder, weights: str | PathLike[str] | None = "default") 
     after: dict[str, Any] = {}
     if "modules.json" in folder:
         folder, after = _inside(folder)
-    form = architecture(folder.json(folders.MARK), folder.label)
+    config = folder.json(folders.MARK)
+    form, language = architecture(config, folder.label), language_form(config)
     preset = _preset(folder, form)
     left_out: list[str] = []
     if weights is None:
-        net = _randomized(build(form))
+        net = _randomized(build(form, language if language.is_declared else None))
         info = weights_info(None, "random", None, None, preset)
     elif weights == "default" or is_path(weights):
         state, sha256, source = _weights(folder, weights)
-        net, left_out = _filled(form, state, folder.label, source)
+        net, left_out = _filled(form, language, state, folder.label, source)
         info = weights_info(None, source, sha256, "not stated", preset, left_out)
     else:
         raise ValueError(
             f"weights of {folder.label} must be 'default', None, or the path of a .safetensors, "
             f".pth or .pt file; got {weights!r}."
         )
-    classifier = net.pop("classifier") if "classifier" in net else None
+    parts: dict[str, Any] = dict(net.items())
+    classifier, head = parts.pop("classifier", None), parts.pop(HEAD, None)
+    if head is not None and language.objective == "masked":
+        settings = folder.json("tokenizer_config.json")
+        head.mask_token = find_mask_token(json.loads(preset.tokenizer.to_bytes()), settings)
     return Backbone(
-        dict(net.items()),
+        parts,
         preset,
         None if left_out else classifier,
         layout="NLM",
         weights_info=info | after,
+        language_head=head,
     )
 
 
@@ -309,40 +322,6 @@ def _no_weights(folder: ModelFolder) -> str:
 # --- the network ---------------------------------------------------------------------------------
 
 
-def build(form: Architecture) -> nn.ModuleDict:
-    """Return the stages of a network and, if it has one, its classifier."""
-    net: dict[str, nn.Module] = {
-        "embed": Embed(
-            form.n_tokens,
-            form.n_positions,
-            form.word_width,
-            first=form.first,
-            n_types=form.n_types,
-            out_width=None if form.word_width == form.width else form.width,
-            eps=form.eps if form.kind == "encoder" else None,
-            dropout=form.dropout,
-        )
-    }
-    sizes = (form.width, form.hidden, form.n_heads)
-    shared: dict[str, Any] = {
-        "activation": form.activation,
-        "eps": form.eps,
-        "dropout": form.dropout,
-        "attention_dropout": form.attention_dropout,
-    }
-    for number in range(1, form.n_layers + 1):
-        if form.kind == "encoder":
-            net[f"block{number}"] = EncoderBlock(*sizes, **shared)
-            continue
-        scale, is_last = form.scales[number - 1], number == form.n_layers
-        net[f"block{number}"] = DecoderBlock(*sizes, scale=scale, is_last=is_last, **shared)
-    if form.n_labels and form.kind == "decoder":
-        net["classifier"] = LastTokenHead(form.width, form.n_labels)
-    elif form.n_labels:
-        net["classifier"] = FirstTokenHead(form.width, form.n_labels, form.head_activation)
-    return nn.ModuleDict(net)
-
-
 def _randomized(net: nn.ModuleDict) -> nn.ModuleDict:
     """Draw the weights of linear layers and embeddings; those of norms are 1."""
     for part in net.modules():
@@ -355,18 +334,31 @@ def _randomized(net: nn.ModuleDict) -> nn.ModuleDict:
 
 
 def _filled(
-    form: Architecture, state: Mapping[str, Tensor], label: str, source: str
+    form: Architecture,
+    language: LanguageForm,
+    state: Mapping[str, Tensor],
+    label: str,
+    source: str,
 ) -> tuple[nn.ModuleDict, list[str]]:
-    """Build a network with the tensors of a file; also return the differences of the classifier."""
+    """Build a network with the tensors of a file; also return the differences of the classifier.
+
+    The network has a language head if the file has all its tensors.
+    """
+    form = replace(form, names={**form.names, **language.names})
     # A config.json can ask for more memory than the file has tensors, so the network gets memory
     # only after a comparison.
     with torch.device("meta"):
-        net = build(form)
+        net = build(form, language)
     names = {name: form.in_file(name) for name in net.state_dict()}
+    # weights that this package has tuned have its own names; of two biases of a language head, the
+    # one of the decoder is used
+    ordered = sorted(state, key=lambda name: name.endswith("decoder.bias"))
+    state = {_current(names.get(name, name), form.prefix): state[name] for name in ordered}
+    if not all(names[name] in state for name in names if name.startswith(f"{HEAD}.")):
+        del net[HEAD]
+        names = {name: names[name] for name in net.state_dict()}
     heads = tuple(known for name, known in names.items() if name.startswith("classifier."))
-    # weights that this package has tuned have its own names
-    state = {names.get(name, name): tensor for name, tensor in state.items()}
-    given = _given(form, state, set(names.values()))
+    given = _given(state, set(names.values()))
     left_out: list[str] = []
     for has_memory in (False, True):
         if has_memory:
@@ -379,18 +371,21 @@ def _filled(
     return net, left_out
 
 
-def _given(
-    form: Architecture, state: Mapping[str, Tensor], wanted: Collection[str]
-) -> dict[str, Tensor]:
-    """Return the tensors of a file by the names of a network without a head.
+def _current(in_file: str, prefix: str) -> str:
+    """Return the name of a tensor without the start for networks with a head, as it is today."""
+    name = in_file.removeprefix(prefix)
+    for old, new in OLD_NAMES.items():
+        name = name.replace(old, new)
+    return name
+
+
+def _given(state: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """Return the tensors of a file that a network needs, and those that are unexpected.
 
     Those of heads that the network lacks are left out, and those that are computed.
     """
-    given = {}
-    for in_file, tensor in state.items():
-        name = in_file.removeprefix(form.prefix)
-        for old, new in OLD_NAMES.items():
-            name = name.replace(old, new)
-        if name in wanted or not (name.startswith(HEADS) or name.endswith(COMPUTED)):
-            given[name] = tensor
-    return given
+    return {
+        name: tensor
+        for name, tensor in state.items()
+        if name in wanted or not (name.startswith((*HEADS, HEAD)) or name.endswith(COMPUTED))
+    }
