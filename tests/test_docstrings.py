@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from ast import literal_eval
 
 import pytest
@@ -128,7 +129,9 @@ def test_a_stated_default_is_the_default(name):
         if kind == "ignored":
             continue
         default = defaults[parameter]
-        forms = (default, repr(default), f"{type(default).__name__}()")
+        module = sys.modules[PUBLIC[name].__module__]
+        named = {constant for constant in vars(module) if vars(module)[constant] is default}
+        forms = (default, repr(default), f"{type(default).__name__}()", *named)
         assert said_default(kind) in forms, f"{parameter} is {default!r}, not {kind}"
 
 

@@ -21,6 +21,11 @@ RULES = 1
 
 TRUNCATIONS = ("head", "tail", "ends")
 
+# The lengths of rows.  Fewer would fill up rows with more positions without a token; more would
+# leave more batches incomplete.
+STEPS = ((8, 32, 4), (40, 64, 8), (80, 128, 16), (160, 256, 32), (320, 512, 64))
+LENGTHS = tuple(length for first, last, step in STEPS for length in range(first, last + 1, step))
+
 # The id of a position without a token.
 NO_TOKEN = -1
 
@@ -39,9 +44,9 @@ class TextPreset:
     truncation : {"head", "tail", "ends"}, default="head"
         The tokens of a longer text that are kept: the first ones, the last ones, or the first
         quarter and the last three quarters [1]_.
-    lengths : tuple of int, default=(8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-        Lengths of rows, increasing.  A row is as short as possible.  The last one is the maximum of
-        ``max_length``.
+    lengths : tuple of int, default=LENGTHS
+        Lengths of rows, increasing.  A row is as short as possible.  The last length is the maximum
+        of ``max_length``.  ``LENGTHS`` has 23 from 8 to 512, four for each power of two.
 
     Notes
     -----
@@ -72,7 +77,7 @@ class TextPreset:
     tokenizer: Tokenizer
     max_length: int = 256
     truncation: str = "head"
-    lengths: tuple[int, ...] = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+    lengths: tuple[int, ...] = LENGTHS
 
     def __post_init__(self) -> None:
         # JSON files hold lists, which become tuples because presets are compared and hashed.
