@@ -37,10 +37,10 @@ ORDER = {
     "_support": "text warn plain validation processes files progress hashing locks random forks "
     "threads memory device tensors",
     "schedules": "base cycles named",
-    "data": "depths naming pictures decoding tables advice words tokenizers word_tokenizer "
-    "tokenizer_limits tokenizer_files items "
-    "texts lengths image_sizes presets text_preset adaptation variants augmentation digests walk "
-    "labelled folders image_check text_folders text_check textures",
+    "data": "depths naming geometry pictures decoding tables advice words tokenizers "
+    "word_tokenizer tokenizer_limits tokenizer_files items texts lengths image_sizes resizing "
+    "presets text_preset adaptation variants augmentation digests walk labelled "
+    "folders image_check text_folders text_check textures",
     "tasks": "targets base heads labels classification",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid fusion tracing export",

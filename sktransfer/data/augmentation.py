@@ -18,9 +18,10 @@ from torch import Tensor
 from .._support.hashing import described, hash_parts
 from .._support.random import seed_of, seeded_globals
 from .._support.validation import check_int, no_choice
+from .geometry import Placed
 from .items import Items
 from .presets import ImagePreset, Preset
-from .variants import NAMED, short_side
+from .variants import NAMED, resized, short_side
 
 # Version of the built-in variants.  It is part of fingerprints and has to be increased whenever
 # the same image and seed give a different result.
@@ -120,7 +121,15 @@ class ViewPreset:
 
     def __call__(self, item: View) -> Tensor:
         """Return the pixels of a view, of shape (size, size, 3)."""
+        return self.placed(item).pixels
+
+    def placed(self, item: View) -> Placed:
+        """Return the pixels of a view, and the place of the item in it."""
         return augmented(self.inner, item.item, self.augment, seed_of(item.digest))
+
+    def locate(self, item: View) -> Any:
+        """Return the place of the item in a view; None if the augmentation is a callable."""
+        return self.placed(item).place
 
     def collate(self, rows: Sequence[Tensor], size: int) -> Any:
         """Join variants to one batch, the input of the first stage."""
@@ -149,6 +158,17 @@ class Augmentation:
 
     def __call__(self, item: Any, seed: int) -> Tensor:
         """Return the variant of ``item`` for ``seed``, of shape (size, size, 3)."""
+        return self.placed(item, seed).pixels
+
+    def placed(self, item: Any, seed: int) -> Placed:
+        """Return the variant of ``item`` for ``seed``, and the map from the pixels of the item.
+
+        Returns
+        -------
+        Placed
+            ``place`` is as for :meth:`ImagePreset.placed`.  It is None if the augmentation is a
+            callable of the user.
+        """
         return augmented(self.preset, item, self.augment, seed)
 
 
@@ -241,8 +261,10 @@ def describe(augment: Any) -> str:
     return f"{name} {hash_parts('augment', text).hex()}"
 
 
-def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Tensor:
-    """Return a variant of one item as a row: (size, size, 3), uint8 or float32.
+def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Placed:
+    """Return a variant of one item as a row, and the place of the item in it.
+
+    The row has the shape (size, size, 3), and is uint8 or float32.
 
     Parameters
     ----------
@@ -259,16 +281,26 @@ def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Tensor
     TypeError, ValueError
         If a callable returns something that is not an image.
     """
-    image = preset.whole(item).permute(2, 0, 1)  # (3, h, w)
+    whole = preset.placed_whole(item)
+    image = whole.pixels.permute(2, 0, 1)  # (3, h, w)
     if isinstance(augment, str):
-        variant = NAMED[augment](image, preset.size, np.random.default_rng(seed))
+        variant, matrix = NAMED[augment](image, preset.size, np.random.default_rng(seed))
+        place = whole.place and whole.place.augmented(matrix)
     else:
-        variant = _transformed(image, augment, seed)
+        variant, place = _transformed(image, augment, seed), None
     row = variant.permute(1, 2, 0)
     # A callable may return any size; the built-in variants have the preset's.
     if row.shape[:2] != (preset.size, preset.size):
-        row = preset.crop_centre(short_side(variant, preset.short_side).permute(1, 2, 0))
-    return row.clone(memory_format=torch.contiguous_format)
+        row = _reframed(preset, variant)
+    return Placed(row.clone(memory_format=torch.contiguous_format), place)
+
+
+def _reframed(preset: ImagePreset, image: Tensor) -> Tensor:
+    """Resize and crop an image (3, h, w) of any size as the preset does: (size, size, 3)."""
+    if preset.crop is None:
+        return resized(image, preset.size, preset.size).permute(1, 2, 0)
+    fitted = short_side(image, preset.short_side).permute(1, 2, 0)
+    return preset.crop_centre(fitted)
 
 
 def _transformed(image: Tensor, augment: Callable[[Tensor], Any], seed: int) -> Tensor:

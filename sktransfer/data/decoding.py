@@ -30,7 +30,7 @@ from .._support.memory import MemoryBudget
 from ..exceptions import DecodeError
 from .depths import black_and_white, n_bits, scale_clear_colour
 from .naming import named, named_warnings
-from .pictures import UPRIGHT, PixelArray, StoredImage
+from .pictures import UPRIGHT, Draft, PixelArray, StoredImage
 
 # Libraries whose version can change the pixels of a file
 LOSSY = ("libjpeg_turbo", "jpg_2000", "webp", "avif")
@@ -108,13 +108,13 @@ def decoded(item: Any, draft: int | None = None) -> Iterator[StoredImage | Pixel
             # Pillow maps some files that it opens by their path into memory: TIFF files that are
             # turned by 90 degrees are distorted then, and a file that shrinks ends the process.
             with _file(item) as file:
-                image, n_bytes = _opened(file, draft)
+                image, n_bytes, reduced = _opened(file, draft)
                 # The pixels are dropped before another thread may spend their bytes.
                 with _budget.spend(n_bytes), closing(image):
                     # The header can be read only until load(), which drops the file.
                     depth = n_bits(image), black_and_white(image)
                     image.load()
-                    yield _checked(StoredImage(image, _orientation(image), *depth))
+                    yield _checked(StoredImage(image, _orientation(image), *depth, reduced))
     except Exception as error:  # a broken file makes Pillow raise nearly anything
         raise DecodeError(f"{named(item)} {_cause(item, error)}") from error
 
@@ -131,20 +131,23 @@ def _file(item: Any) -> BinaryIO:
     return BytesIO(item) if isinstance(item, bytes) else open(item, "rb")  # noqa: PTH123 - faster than pathlib
 
 
-def _opened(file: BinaryIO, draft: int | None) -> tuple[Image.Image, int]:
-    """Open an image, and return it with the number of bytes that decoding it needs."""
+def _opened(file: BinaryIO, draft: int | None) -> tuple[Image.Image, int, Draft | None]:
+    """Open an image, and return it with the bytes that decoding needs, and with its draft."""
     image = Image.open(file)
     width, height = image.size
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > limit:
         raise Image.DecompressionBombError(f"{width} x {height} pixels")
     n_bytes = COEFFICIENT_BYTES * width * height if "progressive" in image.info else 0
+    reduced = None
     if draft is not None:
         # Pillow keeps both sides at least this long.  The limit is the same for both, so an EXIF
         # orientation that swaps them does not matter.
-        image.draft(None, (draft, draft))
+        found = image.draft(None, (draft, draft))
+        if found is not None:
+            reduced = Draft((width, height), found[1][2] / width)
     scale_clear_colour(image)
-    return image, n_bytes + _n_needed(image)
+    return image, n_bytes + _n_needed(image), reduced
 
 
 def _loaded(image: Image.Image) -> StoredImage:

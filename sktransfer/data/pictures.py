@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..exceptions import DecodeError
+from .geometry import IDENTITY, Place, mirrored, scaled, swapped
 
 # Left, top, right and bottom of a rectangle, in pixels
 Box = tuple[int, int, int, int]
@@ -56,6 +57,11 @@ class Picture(ABC):
     @abstractmethod
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
+
+    @property
+    @abstractmethod
+    def place(self) -> Place:
+        """The place of the item in the upright pixels."""
 
     @abstractmethod
     def tile(self, box: Box) -> list[Image.Image]:
@@ -105,6 +111,22 @@ def tiles(box: Box) -> Iterator[Box]:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """A reduced size at which a file was decoded.
+
+    Parameters
+    ----------
+    full_size : tuple of 2 int
+        Width and height of the file.
+    scale : float
+        The size of the decoded image divided by that of the file.
+    """
+
+    full_size: tuple[int, int]
+    scale: float
+
+
+@dataclass(frozen=True)
 class StoredImage(Picture):
     """The pixels of a loaded PIL image.
 
@@ -117,18 +139,33 @@ class StoredImage(Picture):
         The bits of a channel.
     span : (int, int)
         The pixel values of black and white, if they are integers.
+    draft : Draft or None, default=None
+        The reduced size at which the image was decoded, if it was.
     """
 
     image: Image.Image
     orientation: int
     n_bits: int
     span: tuple[int, int]
+    draft: Draft | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the upright image."""
         width, height = self.image.size
         return (height, width) if self.orientation in SIDEWAYS else (width, height)
+
+    @property
+    def place(self) -> Place:
+        """The place of the stored image in the upright pixels."""
+        width, height = self.image.size
+        draft = self.draft or Draft(self.image.size, 1)
+        place = Place(scaled(draft.scale, draft.scale), draft.full_size)
+        if self.orientation in FROM_RIGHT:
+            place = place.then(mirrored(width))
+        if self.orientation in FROM_BOTTOM:
+            place = place.then(swapped() @ mirrored(height) @ swapped())
+        return place.then(swapped()) if self.orientation in SIDEWAYS else place
 
     def tile(self, box: Box) -> list[Image.Image]:
         """Convert a part at once, as for :meth:`planes`."""
@@ -255,6 +292,11 @@ class PixelArray(Picture):
         """Width and height of the image."""
         height, width = self.pixels.shape[:2]
         return width, height
+
+    @property
+    def place(self) -> Place:
+        """The place of the array in its pixels, which are the same."""
+        return Place(IDENTITY, self.size)
 
     def tile(self, box: Box) -> list[Image.Image]:
         """Convert a part at once, as for :meth:`planes`."""

@@ -9,29 +9,18 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from .._support.validation import check_choice, check_int
 from .decoding import decoded, decoders
+from .geometry import Place, Placed, shifted
 from .image_sizes import ImageSizes
 from .items import Items, check_items, is_image_shape
-from .pictures import Box, Picture
-
-RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+from .resizing import RESAMPLING, fit, resized
 
 # Version of the rules by which an item becomes pixels.  It is part of fingerprints and has to be
 # increased whenever an item gets other pixels.
 RULES = 3
-
-# A strip that is longer than this many times its width is cut to its middle, because it would take
-# gigabytes when it is resized.
-LONGEST = 32
 
 _SIZES = ImageSizes()
 
@@ -73,8 +62,9 @@ class ImagePreset:
     resize : int or None, default=None
         Length of the short side before the centre crop, in pixels.  None means ``size / crop``,
         rounded.
-    crop : float in (0, 1], default=0.875
-        Fraction of the short side that the crop keeps.
+    crop : float in (0, 1] or None, default=0.875
+        Fraction of the short side that the crop keeps.  None crops nothing: the whole image is
+        resized to the square, which changes its aspect ratio.
     mean : tuple of 3 float, default=(0.485, 0.456, 0.406)
         Mean of the red, green and blue channels in [0, 1].  The default is that of ImageNet.
     std : tuple of 3 float, default=(0.229, 0.224, 0.225)
@@ -123,7 +113,7 @@ class ImagePreset:
 
     size: int = 224
     resize: int | None = None
-    crop: float = 0.875
+    crop: float | None = 0.875
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
@@ -134,8 +124,10 @@ class ImagePreset:
     def __post_init__(self) -> None:
         check_int("size", self.size, 1)
         check_choice("interpolation", self.interpolation, list(RESAMPLING))
-        if not 0 < self.crop <= 1:
-            raise ValueError(f"crop must be in (0, 1]; got {self.crop!r}.")
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise ValueError(f"crop must be in (0, 1], or None; got {self.crop!r}.")
+        if self.crop is None and self.resize is not None:
+            raise ValueError(f"resize must be None if crop is None; got {self.resize!r}.")
         if self.resize is not None and check_int("resize", self.resize, 1) < self.size:
             raise ValueError(f"resize must be at least size, {self.size}; got {self.resize!r}.")
         # JSON files hold lists, which become tuples because presets are compared and hashed.
@@ -147,6 +139,8 @@ class ImagePreset:
     @property
     def short_side(self) -> int:
         """The short side of an image before its centre is cut out, in pixels."""
+        if self.crop is None:
+            return self.size
         return self.resize if self.resize is not None else round(self.size / self.crop)
 
     def check(self, X: Any) -> Items:
@@ -183,8 +177,46 @@ class ImagePreset:
         DecodeError
             If the item cannot be decoded.  The message names the file and the cause.
         """
+        return self.placed(item).pixels
+
+    def placed(self, item: Any) -> Placed:
+        """Return the row of an item, and the map that took the pixels of the item to it.
+
+        Returns
+        -------
+        Placed
+            ``pixels`` is the row that a call of the preset returns.  ``place.matrix`` is the map,
+            (3, 3), from positions (x, y) in the item as it is stored, without its EXIF
+            orientation, to positions in the row.
+
+        Raises
+        ------
+        DecodeError
+            If the item cannot be decoded.  The message names the file and the cause.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sktransfer import ImagePreset
+        >>> placed = ImagePreset(size=32, crop=1.0).placed(np.zeros((64, 80, 3), np.uint8))
+        >>> placed.place.matrix @ (39.5, 31.5, 1)  # the centre of the image
+        array([15.5, 15.5,  1. ])
+        """
+        whole = self.placed_whole(item)
+        top, left = self._find_centre(*whole.pixels.shape[:2])
+        row = self.crop_centre(whole.pixels)
         # Without clone(), the row would keep the memory of the whole image.
-        return self.crop_centre(self.whole(item)).clone(memory_format=torch.contiguous_format)
+        row = row.clone(memory_format=torch.contiguous_format)
+        return Placed(row, whole.place and whole.place.then(shifted(-left, -top)))
+
+    def locate(self, item: Any) -> Place:
+        """Return the place of an item in its row, without computing the row."""
+        with decoded(item, self._draft) as picture:
+            window = fit(picture.size, self.short_side, self.crop is not None)
+            place = window.place(picture.place)
+        width, height = window.size
+        top, left = self._find_centre(height, width)
+        return place.then(shifted(-left, -top))
 
     def whole(self, item: Any) -> Tensor:
         """Decode an item, and rotate it upright and resize it, without the crop: (h, w, 3).
@@ -196,17 +228,26 @@ class ImagePreset:
         DecodeError
             If the item cannot be decoded.  The message names the file and the cause.
         """
-        with decoded(item, 2 * self.short_side if self.draft else None) as picture:
-            planes = _fitted(picture, self.short_side, RESAMPLING[self.interpolation])
-        if planes[0].mode != "F":
-            return torch.from_numpy(np.array(planes[0].convert("RGB")))
-        bands = [np.asarray(plane) for plane in planes]
-        return torch.from_numpy(np.stack(bands * (3 // len(bands)), axis=-1))  # (h, w, 3)
+        return self.placed_whole(item).pixels
+
+    def placed_whole(self, item: Any) -> Placed:
+        """Return the pixels that :meth:`whole` returns, and the place of the item in them."""
+        with decoded(item, self._draft) as picture:
+            window = fit(picture.size, self.short_side, self.crop is not None)
+            return Placed(resized(picture, window, self.interpolation), window.place(picture.place))
+
+    @property
+    def _draft(self) -> int | None:
+        """The length of both sides down to which a JPEG file may be decoded."""
+        return 2 * self.short_side if self.draft else None
+
+    def _find_centre(self, height: int, width: int) -> tuple[int, int]:
+        """Return the top and the left of the centre of an image."""
+        return round((height - self.size) / 2), round((width - self.size) / 2)
 
     def crop_centre(self, pixels: Tensor) -> Tensor:
         """Return the centre of a larger image (h, w, 3) as a view of shape (size, size, 3)."""
-        height, width = pixels.shape[:2]
-        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
+        top, left = self._find_centre(*pixels.shape[:2])
         return pixels[top : top + self.size, left : left + self.size]
 
     def collate(self, rows: Sequence[Tensor], size: int) -> Tensor:
@@ -245,8 +286,8 @@ class ImagePreset:
     def fingerprint(self) -> str:
         """Return a text that is equal for two presets only if they give equal inputs."""
         return (
-            f"image {RULES} {self.size} of {self.short_side} {self.interpolation} mean {self.mean} "
-            f"std {self.std} draft {self.draft} {decoders()}"
+            f"image {RULES} {self.size} of {'all' if self.crop is None else self.short_side} "
+            f"{self.interpolation} mean {self.mean} std {self.std} draft {self.draft} {decoders()}"
         )
 
     def at(self, image_size: int) -> ImagePreset:
@@ -336,28 +377,6 @@ def _shape(shape: Any) -> tuple[int, ...]:
     raise ValueError(
         f"image_shape must be (h, w), (h, w, c) or (c, h, w) of 1 to 4 channels; got {shape!r}."
     )
-
-
-def _fitted(picture: Picture, short: int, resample: Image.Resampling) -> list[Image.Image]:
-    """Resize an image to a short side of ``short``, exactly as torchvision's Resize does."""
-    left, top, right, bottom = box = _middle(picture.size)
-    size = _resized((right - left, bottom - top), short)
-    return [plane.resize(size, resample) for plane in picture.planes(box)]
-
-
-def _middle(size: tuple[int, int]) -> Box:
-    """Return the middle of a long strip, or the whole of another image."""
-    width, height = size
-    across, down = (max(0, side - LONGEST * min(size)) // 2 for side in size)
-    return across, down, width - across, height - down
-
-
-def _resized(size: tuple[int, int], short: int) -> tuple[int, int]:
-    """Return width and height after resizing to a short side of ``short``."""
-    width, height = size
-    if width <= height:
-        return short, int(short * height / width)
-    return int(short * width / height), short
 
 
 def input_info(preset: Preset) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The built-in augmentations: "light", "standard" and "trivial".
 
 Each is a function of an image (3, h, w), the size of the result and a random generator.  It
-returns a tensor of shape (3, size, size).
+returns a tensor of shape (3, size, size), and the map from positions in the image to positions in
+the tensor.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
+
+from .geometry import IDENTITY, Matrix, mirrored, scaled, shifted
 
 # "light": the range of a window's share of the area, and of its width divided by its height.
 AREA, RATIO = (0.5, 1.0), (3 / 4, 4 / 3)
@@ -28,6 +31,9 @@ LEVELS = 31
 MOST_SHEAR, MOST_SHIFT, MOST_ROTATION, MOST_COLOUR = 0.99, 32 / 224, 135, 0.99
 
 Random = np.random.Generator
+
+# A changed image, and the map from positions in the image before to positions in it
+Moved = tuple[Tensor, Matrix]
 
 
 def short_side(image: Tensor, short: int) -> Tensor:
@@ -46,11 +52,14 @@ def resized(image: Tensor, height: int, width: int) -> Tensor:
     return interpolate(batch, (height, width), mode="bilinear", antialias=True)[0]
 
 
-def _light(image: Tensor, size: int, rng: Random) -> Tensor:
+def _light(image: Tensor, size: int, rng: Random) -> Moved:
     """Crop a random window, resize it, and flip it with probability 0.5."""
     top, left, height, width = _window(image.shape[1], image.shape[2], rng)
     window = resized(image[:, top : top + height, left : left + width], size, size)
-    return window.flip(-1) if rng.random() < 0.5 else window
+    matrix = scaled(size / width, size / height) @ shifted(-left, -top)
+    if rng.random() < 0.5:
+        return window.flip(-1), mirrored(size) @ matrix
+    return window, matrix
 
 
 def _window(height: int, width: int, rng: Random) -> tuple[int, int, int, int]:
@@ -72,7 +81,7 @@ def _window(height: int, width: int, rng: Random) -> tuple[int, int, int, int]:
     return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
 
 
-def _standard(image: Tensor, size: int, rng: Random) -> Tensor:
+def _standard(image: Tensor, size: int, rng: Random) -> Moved:
     """Rotate, shift, shear, zoom and flip an image, as Keras' ``ImageDataGenerator`` does."""
     rotation = _rotation(radians(rng.uniform(-ROTATION, ROTATION)))
     shift = rotation @ rng.uniform(-SHIFT, SHIFT, 2) * size
@@ -83,7 +92,7 @@ def _standard(image: Tensor, size: int, rng: Random) -> Tensor:
     return _warped(image, size, rotation @ shear @ zoom, shift)
 
 
-def _trivial(image: Tensor, size: int, rng: Random) -> Tensor:
+def _trivial(image: Tensor, size: int, rng: Random) -> Moved:
     """Apply "light" and then one random operation of random strength: TrivialAugment [1]_.
 
     References
@@ -91,10 +100,11 @@ def _trivial(image: Tensor, size: int, rng: Random) -> Tensor:
     .. [1] S. Müller and F. Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
        Augmentation", ICCV 2021, https://arxiv.org/abs/2103.10158
     """
-    image = _light(image, size, rng)
+    image, window = _light(image, size, rng)
     operation = OPERATIONS[rng.integers(len(OPERATIONS))]
     level = float(rng.integers(LEVELS) / (LEVELS - 1))
-    return operation(image, level if rng.random() < 0.5 else -level)
+    changed, matrix = operation(image, level if rng.random() < 0.5 else -level)
+    return changed, matrix @ window
 
 
 def _rotation(angle: float) -> np.ndarray:
@@ -102,8 +112,8 @@ def _rotation(angle: float) -> np.ndarray:
     return np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]])
 
 
-def _warped(image: Tensor, size: int, matrix: Any, shift: Any = (0, 0)) -> Tensor:
-    """Apply an affine map to ``image`` and return its centre, (3, size, size).
+def _warped(image: Tensor, size: int, matrix: Any, shift: Any = (0, 0)) -> Moved:
+    """Apply an affine map to ``image`` and return its centre, (3, size, size), and its inverse.
 
     The map takes a position in the result to a position in the image, both counted to the right
     and down from the centre.  Positions outside of the image get the nearest pixel of its border,
@@ -111,57 +121,63 @@ def _warped(image: Tensor, size: int, matrix: Any, shift: Any = (0, 0)) -> Tenso
     """
     (xx, xy), (yx, yy) = np.asarray(matrix, np.float32).tolist()
     axis = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
-    right = (xx * axis)[None] + (xy * axis + float(shift[0]))[:, None]  # (size, size)
-    down = (yx * axis)[None] + (yy * axis + float(shift[1]))[:, None]
+    x, y = float(shift[0]), float(shift[1])
+    right = (xx * axis)[None] + (xy * axis + x)[:, None]  # (size, size)
+    down = (yx * axis)[None] + (yy * axis + y)[:, None]
     height, width = image.shape[1:]
+    centred = np.array([[xx, xy, x], [yx, yy, y], [0, 0, 1]])
+    half = (size - 1) / 2
+    back = shifted((width - 1) / 2, (height - 1) / 2) @ centred @ shifted(-half, -half)
     # grid_sample expects positions in [-1, 1].
     grid = torch.stack([right * (2 / width), down * (2 / height)], dim=-1)
     floats = image[None].float()
     pixels = grid_sample(floats, grid[None], padding_mode="border", align_corners=False)[0]
-    return pixels if image.is_floating_point() else pixels.round_().to(image.dtype)
+    if not image.is_floating_point():
+        pixels = pixels.round_().to(image.dtype)
+    return pixels, np.linalg.inv(back)
 
 
-def _colours(name: str) -> Callable[[Tensor, float], Tensor]:
+def _colours(name: str) -> Callable[[Tensor, float], Moved]:
     """Return an operation that calls torchvision's ``adjust_<name>`` with a factor in [0, 2]."""
 
-    def adjusted(image: Tensor, level: float) -> Tensor:
+    def adjusted(image: Tensor, level: float) -> Moved:
         return _functional(f"adjust_{name}", image, 1 + MOST_COLOUR * level)
 
     return adjusted
 
 
-def _functional(name: str, image: Tensor, *arguments: float) -> Tensor:
-    """Call a function of ``torchvision.transforms.v2.functional``, which is imported late."""
+def _functional(name: str, image: Tensor, *arguments: float) -> Moved:
+    """Change colours by a function of ``torchvision.transforms.v2``, which is imported late."""
     from torchvision.transforms.v2 import functional
 
     out: Tensor = getattr(functional, name)(image, *arguments)
-    return out
+    return out, IDENTITY
 
 
-def _sheared(image: Tensor, xy: float, yx: float) -> Tensor:
+def _sheared(image: Tensor, xy: float, yx: float) -> Moved:
     """Shear an image along both axes by strengths in [-1, 1]."""
     return _warped(image, image.shape[1], [[1, MOST_SHEAR * xy], [MOST_SHEAR * yx, 1]])
 
 
-def _shifted(image: Tensor, x: float, y: float) -> Tensor:
+def _moved(image: Tensor, x: float, y: float) -> Moved:
     """Shift an image along both axes by strengths in [-1, 1]."""
     most = MOST_SHIFT * image.shape[1]
     return _warped(image, image.shape[1], np.eye(2), (most * x, most * y))
 
 
-def _solarized(image: Tensor, level: float) -> Tensor:
+def _solarized(image: Tensor, level: float) -> Moved:
     """Invert the pixels above a threshold that falls as the strength grows."""
     top = 1 if image.is_floating_point() else 255
     return _functional("solarize", image, top * (1 - abs(level)))
 
 
 # The operations of "trivial": functions of an image and a strength in [-1, 1]
-OPERATIONS: list[Callable[[Tensor, float], Tensor]] = [
-    lambda image, _: image,
+OPERATIONS: list[Callable[[Tensor, float], Moved]] = [
+    lambda image, _: (image, IDENTITY),
     lambda image, level: _sheared(image, level, 0),
     lambda image, level: _sheared(image, 0, level),
-    lambda image, level: _shifted(image, level, 0),
-    lambda image, level: _shifted(image, 0, level),
+    lambda image, level: _moved(image, level, 0),
+    lambda image, level: _moved(image, 0, level),
     lambda image, level: _warped(image, image.shape[1], _rotation(radians(MOST_ROTATION * level))),
     _colours("brightness"),
     _colours("saturation"),
@@ -173,7 +189,7 @@ OPERATIONS: list[Callable[[Tensor, float], Tensor]] = [
     lambda image, _: _functional("equalize", image),
 ]
 
-NAMED: dict[str, Callable[[Tensor, int, Random], Tensor]] = {
+NAMED: dict[str, Callable[[Tensor, int, Random], Moved]] = {
     "light": _light,
     "standard": _standard,
     "trivial": _trivial,

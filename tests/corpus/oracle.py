@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from sktransfer.data.presets import LONGEST
+from sktransfer.data.resizing import LONGEST
 
 # Pillow's conversions copy the whole image: more pixels exceed the memory of the process.
 MOST_PIXELS = 40_000_000

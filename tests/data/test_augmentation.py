@@ -87,7 +87,7 @@ def test_a_variant_is_the_same_in_every_process(name, photo, tmp_path):
         "import numpy as np; from sktransfer.data.augmentation import augmented;"
         "from sktransfer.data.presets import ImagePreset;"
         f"photo = np.load({str(tmp_path / 'photo.npy')!r});"
-        f"print(augmented(ImagePreset(size=28), photo, {name!r}, 5).numpy().tobytes().hex())"
+        f"print(augmented(ImagePreset(size=28), photo, {name!r}, 5).pixels.numpy().tobytes().hex())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert bytes.fromhex(done.stdout) == variants(name, photo, 6)[5].numpy().tobytes()
