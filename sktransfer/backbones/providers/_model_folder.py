@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ VARIABLE = "SKTRANSFER_MODELS"
 
 # The file that makes a folder one of a network.
 MARK = "config.json"
+
+# The model card, and the number of bytes at its beginning that may state the licence.
+CARD = "README.md"
+CARD_START = 2**16
 
 # The maximum size of a file, in bytes; only weights are larger.
 MOST_JSON = 2**24
@@ -95,6 +100,17 @@ class ModelFolder:
             )
         with path.open("rb") as file:
             return file.read(most_bytes)
+
+    def licence(self) -> str:
+        """Return the licence that the model card states between two lines ``---``."""
+        card = ModelFolder(self.top, self.label).path(CARD)
+        if not card.is_file():
+            return "not stated"
+        with card.open("rb") as file:
+            start = file.read(CARD_START).decode(errors="replace")
+        metadata = re.match(r"---\s*\n(.*?)^---", start, re.DOTALL | re.MULTILINE)
+        stated = metadata and re.search(r"^license:[ \t]*(\S.*)$", metadata[1], re.MULTILINE)
+        return printable(stated[1].strip(" \t\r'\"")) if stated else "not stated"
 
     def json(self, name: str) -> dict[str, Any]:
         """Return the object in a JSON file; it is empty if there is no such file.

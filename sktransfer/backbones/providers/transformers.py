@@ -149,7 +149,7 @@ def fetch(name: str, to: Path) -> Path:
 def _download(hub: Hub, folder: ModelFolder) -> None:
     """Download the files of a network; those that do not exist are found missing later."""
     root = folder.root
-    for name in ("modules.json", folders.MARK):
+    for name in ("modules.json", folders.MARK, folders.CARD):
         hub.download(name, root)
     if "modules.json" in folder:
         for path in filter(None, _module_paths(folder).values()):
@@ -181,7 +181,7 @@ def _load(folder: ModelFolder, weights: str | PathLike[str] | None = "default") 
     elif weights == "default" or is_path(weights):
         state, sha256, source = _weights(folder, weights)
         net, left_out = _filled(form, language, state, folder.label, source)
-        info = weights_info(None, source, sha256, "not stated", preset, left_out)
+        info = weights_info(None, source, sha256, folder.licence(), preset, left_out)
     else:
         raise ValueError(
             f"weights of {folder.label} must be 'default', None, or the path of a .safetensors, "

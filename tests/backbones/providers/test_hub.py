@@ -15,7 +15,7 @@ from sktransfer.backbones import fetch
 
 constants = pytest.importorskip("huggingface_hub.constants", reason="needs the extra 'text'")
 
-OTHERS = ("pytorch_model.bin", "modeling_evil.py", "README.md", "onnx/model.onnx")
+OTHERS = ("pytorch_model.bin", "modeling_evil.py", "onnx/model.onnx")
 
 
 def contents(folder):
@@ -52,6 +52,7 @@ def offer(server, folder, name="maker/tiny"):
 
 def test_a_fetched_folder_gives_the_same_network(server, tmp_path, monkeypatch):
     original = write_sentence_folder(tmp_path / "original")
+    (original / "README.md").write_text("---\nlicense: mit\n---\n")
     path = fetch(offer(server, original), tmp_path / "models")
     assert path == tmp_path / "models" / "maker" / "tiny"
     expected = get_backbone(f"transformers/{original}")
@@ -59,6 +60,7 @@ def test_a_fetched_folder_gives_the_same_network(server, tmp_path, monkeypatch):
     found = get_backbone("transformers/maker/tiny")
     assert found.fingerprint() == expected.fingerprint()
     assert found.weights_info == expected.weights_info | {"source": "tiny"}
+    assert found.weights_info["licence"] == "mit"
 
 
 def test_only_known_files_are_downloaded_and_only_once(server, tmp_path):

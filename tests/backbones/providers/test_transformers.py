@@ -49,6 +49,29 @@ def test_a_folder_is_a_valid_backbone(folder):
     check_backbone(backbone, torch.tensor([[2, 5, 6, 3], [2, 7, 3, -1]]))
 
 
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlanguage: en\nlicense: apache-2.0\n---\n# Card", "apache-2.0"),
+        ("---\r\nlicense: 'mit'\r\n---\r\n", "mit"),
+        ("---\nlanguage: en\n---\nlicense: mit\n", "not stated"),
+        ("# Card\nlicense: mit\n", "not stated"),
+        ("---\nlicense:\ntags: [a]\n---\n", "not stated"),
+        ("---\nlicense: m\x1bit\n---\n", "m\\x1bit"),
+        ("", "not stated"),
+    ],
+)
+@pytest.mark.parametrize("write", [write_folder, write_sentence_folder])
+def test_the_licence_is_that_of_the_model_card(tmp_path, write, card, licence):
+    folder = write(tmp_path / "tiny")
+    (folder / "README.md").write_bytes(card.encode())
+    assert load(folder).weights_info["licence"] == licence
+
+
+def test_a_network_without_a_model_card_states_no_licence(folder):
+    assert load(folder).weights_info["licence"] == "not stated"
+
+
 def test_the_summary_of_a_network_for_texts_does_not_count_the_mask(folder):
     assert "16, averaged over the tokens (layout NLM)" in repr(load(folder))
 
