@@ -102,6 +102,7 @@ PARAMETER_GROUPS = {
     "augment": "Augmentation",
     "freeze_epochs": "Epochs, learning rates and optimizer",
     "label_smoothing": "Loss",
+    "loss": "Loss",
     "batch_size": "Batches",
     "early_stopping": "Early stopping",
     "image_size": "Images",
@@ -110,7 +111,7 @@ PARAMETER_GROUPS = {
     "device": "Computation",
     "decode_error": "Errors, callbacks and output",
 }
-GROUPED = ("FineTuneClassifier", "PretrainedFeatureExtractor")
+GROUPED = ("FineTuneClassifier", "FineTuneRegressor", "PretrainedFeatureExtractor")
 
 
 def group_parameters(

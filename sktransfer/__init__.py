@@ -10,6 +10,7 @@ _HOMES = {
     "ActivationCache": "cache",
     "Backbone": "backbones",
     "FineTuneClassifier": "estimators",
+    "FineTuneRegressor": "estimators",
     "ImagePreset": "data",
     "MLPHead": "tasks",
     "PretrainedFeatureExtractor": "estimators",

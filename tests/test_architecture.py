@@ -41,7 +41,7 @@ ORDER = {
     "word_tokenizer tokenizer_limits tokenizer_files items texts lengths image_sizes resizing "
     "presets text_preset adaptation variants augmentation digests walk labelled "
     "folders image_check text_folders text_check textures",
-    "tasks": "targets base heads labels classification",
+    "tasks": "targets base heads labels classification regression",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid fusion tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
@@ -51,10 +51,10 @@ ORDER = {
     "training": "user_callbacks optim tail standardisation parameters settings batches frozen data "
     "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "
     "head_init predictor interpolation plan fit",
-    "estimators": "_callbacks _columns _fitted _base _extraction feature_extractor classifier "
-    "snapshots lr_finder",
+    "estimators": "_callbacks _columns _fitted _docstrings _base _extraction feature_extractor "
+    "classifier regressor snapshots lr_finder",
     "persistence": "rules codec schema file_format structure description rebuild save_load",
-    "cli": "output messages options plots reports models demo app",
+    "cli": "output messages options plots reports kinds models demo app",
 }
 # Providers are found by entry point, as a stranger's are.  They import from their package and the
 # private modules beside them; nothing imports them.

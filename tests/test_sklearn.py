@@ -6,14 +6,15 @@ from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
+from sktransfer import FineTuneClassifier, FineTuneRegressor, PretrainedFeatureExtractor
 
-# How many checks scikit-learn yields for a transformer of two-dimensional arrays, and for a
-# classifier that takes weights and several labels an item, and transforms.  A tag that turned some
-# of them off would lower the number.
+# How many checks scikit-learn yields for a transformer of two-dimensional arrays, for a classifier
+# that takes weights and several labels an item, and transforms, and for such a regressor.  A tag
+# that turned some of them off would lower the number.
 N_CHECKS = {
     PretrainedFeatureExtractor: {"1.7": 47, "1.8": 47, "1.9": 47},
     FineTuneClassifier: {"1.7": 72, "1.8": 72, "1.9": 73},
+    FineTuneRegressor: {"1.7": 65, "1.8": 65, "1.9": 66},
 }
 
 # scikit-learn runs these on its own transformers, and yields them to nobody else.
@@ -54,7 +55,8 @@ def test_the_extractor_passes_what_scikit_learn_asks_of_itself(name):
 
 def repeated(check):
     """Mark the longest check as slow if another one repeats it on the same values, read-only."""
-    is_repeated = name_of(check) == "check_classifiers_train" and not check.keywords
+    longest = ("check_classifiers_train", "check_regressors_train")
+    is_repeated = name_of(check) in longest and not check.keywords
     return pytest.param(check, marks=[pytest.mark.slow] if is_repeated else [])
 
 
@@ -71,6 +73,14 @@ def test_the_classifier_passes(check):
 def test_the_classifier_passes_what_scikit_learn_asks_of_its_own_transformers(name):
     model = clone(FineTuneClassifier(max_epochs=1, random_state=0))
     getattr(estimator_checks, name)("FineTuneClassifier", model)
+
+
+REGRESSOR_CHECKS = [repeated(check) for check in checks_of(FineTuneRegressor())]
+
+
+@pytest.mark.parametrize("check", REGRESSOR_CHECKS, ids=name_of)
+def test_the_regressor_passes(check):
+    check(FineTuneRegressor())
 
 
 @pytest.mark.parametrize("estimator", N_CHECKS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -93,18 +93,42 @@ def check_present(values: Any, name: str, kind: str = "label") -> None:
     array = np.asarray(values)
     if array.dtype.kind not in "Of" or not array.ndim:
         return
-    rows = array.reshape(len(array), -1).tolist()
-    missing = [
-        f"{name}[{index}]: {next(filter(_is_missing, row))!r}"
-        for index, row in enumerate(rows)
-        if any(map(_is_missing, row))
-    ]
+    missing = find_positions(array, _is_missing)
     if missing:
+        n_rows = len({position[0] for position in missing})
         raise ValueError(
-            f"{name} must have a {kind} for each item; {len(missing)} of {len(rows)} have none:\n"
-            f"{first_ten(missing)}\n"
+            f"{name} must have a {kind} for each item; {n_rows} of {len(array)} have none:\n"
+            f"{first_ten(list_cells(values, missing, name))}\n"
             f"Give these items a {kind}, or leave them out."
         )
+
+
+def find_positions(array: np.ndarray, test: Callable[[Any], bool]) -> list[tuple[int, ...]]:
+    """Return the positions of the values of an array that pass a test, row by row."""
+    found = np.fromiter(map(test, array.ravel().tolist()), bool, array.size)
+    return list(zip(*np.nonzero(found.reshape(array.shape)), strict=True))
+
+
+def list_cells(values: Any, positions: Iterable[tuple[int, ...]], name: str) -> list[str]:
+    """Describe values, each by its row, its column if there are several, and itself.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,) or (n, k)
+        The columns of a DataFrame are named, others are numbered.
+    positions : iterable of tuple of int
+    name : str
+        The name of the parameter.
+    """
+    names = list(getattr(values, "columns", ()))
+    array = np.asarray(values, dtype=object)
+    cells = []
+    for row, *column in positions:
+        value = array[(row, *column)]
+        value = value.item() if isinstance(value, np.generic) else value
+        places = [str(row), *(repr(names[at]) if names else str(at) for at in column)]
+        cells.append(f"{name}[{', '.join(places)}]: {value!r}")
+    return cells
 
 
 def _is_missing(value: Any) -> bool:

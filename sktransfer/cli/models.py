@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
-from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from .._support.validation import did_you_mean, first_ten, require
+from .kinds import compute_predictions, find_task, is_regressor, make_estimator, prediction_table
 from .options import (
     Augment,
     Backbone,
@@ -29,13 +29,12 @@ from .options import (
     Precision,
     RandomState,
     Source,
+    Task,
     TextColumn,
     Unfreeze,
     Weights,
-    class_weight_of,
     rates_of,
     share_of,
-    weights_of,
 )
 from .output import (
     as_objects,
@@ -47,8 +46,8 @@ from .output import (
     save_output,
     write_csv,
 )
-from .plots import check_plots, plot_fit, plot_predictions
-from .reports import print_fit, print_quality, print_skipped, shown
+from .plots import check_plots, plot_fit, plot_numbers, plot_predictions
+from .reports import print_errors, print_fit, print_quality, print_skipped, shown
 
 
 def fit(
@@ -57,6 +56,7 @@ def fit(
     output: Annotated[
         Path, Option("--output", "-o", help="File for the model; replaced if it exists.")
     ],
+    task: Task = "auto",
     label_column: LabelColumn = "label",
     path_column: PathColumn = "path",
     text_column: TextColumn = None,
@@ -93,12 +93,15 @@ def fit(
     check_plots(plots)
     columns = (path_column, text_column)
     paths, labels = _labelled(source, columns, label_column)
-    model = _classifier(
+    kind = find_task(task, labels)
+    model = make_estimator(
+        kind,
+        labels,
         backbone=backbone,
         weights=weights,
         unfreeze=unfreeze,
         **rates_of(lr=lr, fine_tune_lr=fine_tune_lr),
-        class_weight=class_weight_of(class_weight, np.unique(labels).tolist()),
+        class_weight=class_weight,
         augment=augment,
         max_epochs=max_epochs,
         image_size=image_size,
@@ -118,8 +121,9 @@ def fit(
         if share is not None:
             model.set_params(validation_fraction=share)
         else:
+            classes = np.unique(labels) if kind == "classification" else None
             held_out["X_val"], held_out["y_val"] = _labelled_as(
-                "validation", Path(validation), columns, label_column, np.unique(labels)
+                "validation", Path(validation), columns, label_column, classes
             )
     model.fit(paths, labels, **held_out)
     print_skipped([paths[index] for index in model.skipped_])
@@ -130,7 +134,7 @@ def fit(
         plot_fit(plots, model)
         if held_out:
             X, y = held_out["X_val"], held_out["y_val"]
-            plot_predictions(plots, model, X, y, model.predict_proba(X))
+            _plot(plots, model, X, y, compute_predictions(model, X))
 
 
 def predict(
@@ -151,7 +155,7 @@ def predict(
     n_jobs: Jobs = None,
     decode_error: DecodeError = "raise",
 ) -> None:
-    """Predict the label of each image or text, with the probabilities of all classes."""
+    """Predict a label for each image or text, with all probabilities, or a number."""
     if (
         output is not None
         and str(output) != "-"
@@ -162,15 +166,12 @@ def predict(
         )
     if output is not None and str(output) != "-":
         check_output("output", output)
-    pd = require("pandas", "cli")
+    require("pandas", "cli")
     columns = (path_column, text_column)
     paths = [path for each in files for path in _listed(each, columns)]
-    classifier = _loaded(model, n_jobs, decode_error)
-    probabilities = classifier.predict_proba(paths)
-    table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classifier.classes_])
-    table.insert(0, "label", as_objects(_labels(classifier, probabilities)))
     is_text = text_column is not None
-    table.insert(0, "text" if is_text else "path", as_objects(paths))
+    loaded = _loaded(model, n_jobs, decode_error)
+    table = prediction_table(loaded, paths, "text" if is_text else "path")
     if output is not None:
         if not is_text:
             table["path"] = as_objects(map(safe_path, paths))
@@ -190,29 +191,33 @@ def evaluate(
     decode_error: DecodeError = "raise",
     plots: Plots = None,
 ) -> None:
-    """Compare predictions with labels: accuracy, precision, recall and the confusion matrix."""
+    """Compare predictions with labels: accuracy and confusion matrix, or R2 of numbers."""
     import numpy as np
 
     check_plots(plots)
-    classifier = _loaded(model, n_jobs, decode_error)
-    if classifier.task_.decide(np.zeros((1, len(classifier.classes_)))).ndim > 1:
+    loaded = _loaded(model, n_jobs, decode_error)
+    if loaded.task_.decide(np.zeros((1, loaded.task_.n_outputs))).ndim > 1:
         raise ValueError(
             f"model must predict one label for each item; {str(model)!r} predicts several."
         )
     columns = (path_column, text_column)
-    paths, labels = _labelled_as("source", source, columns, label_column, classifier.classes_)
-    probabilities = classifier.predict_proba(paths)
-    bad = np.isnan(probabilities).any(axis=1)
+    classes = None if is_regressor(loaded) else loaded.classes_
+    paths, labels = _labelled_as("source", source, columns, label_column, classes)
+    predicted = compute_predictions(loaded, paths)
+    bad = np.isnan(predicted.reshape(len(paths), -1)).any(axis=1)
     print_skipped([path for path, is_bad in zip(paths, bad, strict=True) if is_bad])
     if bad.all():
         raise ValueError(
             f"source must contain images that can be read; {str(source)!r} has no such image."
         )
-    predicted = classifier.task_.decide_probabilities(probabilities[~bad])
     things = "images" if text_column is None else "texts"
-    print_quality(labels[~bad], predicted, classifier.classes_, things)
+    if classes is None:
+        print_errors(labels[~bad], predicted[~bad], things)
+    else:
+        decided = loaded.task_.decide_probabilities(predicted[~bad])
+        print_quality(labels[~bad], decided, classes, things)
     if plots is not None:
-        plot_predictions(plots, classifier, paths, labels, probabilities)
+        _plot(plots, loaded, paths, labels, predicted)
 
 
 def find_lr(
@@ -222,6 +227,7 @@ def find_lr(
         Path | None,
         Option(metavar="FILE", help="File for a plot of the curve; replaced if it exists."),
     ] = None,
+    task: Task = "auto",
     label_column: LabelColumn = "label",
     path_column: PathColumn = "path",
     text_column: TextColumn = None,
@@ -240,8 +246,6 @@ def find_lr(
     random_state: RandomState = None,
 ) -> None:
     """Run the learning-rate range test, and print the losses and the suggestion."""
-    import numpy as np
-
     if plot is not None and not plot.parent.is_dir():
         raise ValueError(f"plot must be a file in an existing folder; got {str(plot)!r}.")
     if plot is not None:
@@ -251,11 +255,13 @@ def find_lr(
 
     columns = (path_column, text_column)
     paths, labels = _labelled(source, columns, label_column)
-    model = _classifier(
+    model = make_estimator(
+        find_task(task, labels),
+        labels,
         backbone=backbone,
         weights=weights,
         unfreeze=unfreeze,
-        class_weight=class_weight_of(class_weight, np.unique(labels).tolist()),
+        class_weight=class_weight,
         augment=augment,
         image_size=image_size,
         max_length=max_length,
@@ -275,19 +281,6 @@ def find_lr(
 
 
 # From the command line to the estimator
-
-
-def _classifier(*, weights: str, unfreeze: str, augment: str, **options: Any) -> Any:
-    """Return a classifier with the parameters that the options give."""
-    from ..estimators import FineTuneClassifier
-
-    return FineTuneClassifier(  # type: ignore[no-untyped-call]  # estimators have no types
-        weights=weights_of(weights),
-        unfreeze=int(unfreeze) if unfreeze.isdecimal() else unfreeze,
-        augment=None if augment.lower() == "none" else augment,
-        **options,
-    )
-
 
 # The names of the columns of paths and of texts; without the second one, items are images.
 Columns = tuple[str, str | None]
@@ -339,23 +332,16 @@ def _listed(source: Path, columns: Columns) -> list[str]:
 
 
 def _loaded(path: Path, n_jobs: int | None, decode_error: str) -> Any:
-    """Load a classifier and set its parameters for reading images."""
+    """Load a model that predicts, and set its parameters for reading images."""
     from ..persistence import load
 
     model = load(path)
-    if not hasattr(model, "predict_proba"):
+    if not hasattr(model, "predict"):
         raise ValueError(
-            f"model must be a classifier; {str(path)!r} holds a {type(model).__name__}."
+            "model must be a classifier or a regressor; "
+            f"{str(path)!r} holds a {type(model).__name__}."
         )
     return model.set_params(n_jobs=n_jobs, decode_error=decode_error)
-
-
-def _labels(model: Any, probabilities: Any) -> list[str | None]:
-    """Return the predicted labels of each row as a text; None for a row of NaN."""
-    return [
-        None if isnan(row[0]) else " ".join(map(str, model.task_.likely(row)))
-        for row in probabilities
-    ]
 
 
 def _labelled_as(
@@ -363,8 +349,11 @@ def _labelled_as(
 ) -> tuple[list[str], Any]:
     """Return paths or texts and their labels, each of which must be one of ``classes``.
 
-    A label is compared as text: a CSV file may hold numbers that are names of folders.
+    A label is compared as text: a CSV file may hold numbers that are names of folders.  Without
+    classes, the labels are numbers, and any number is accepted.
     """
+    if classes is None:
+        return _labelled(source, columns, label_column)
     known = {str(label): position for position, label in enumerate(classes)}
     paths, labels = _labelled(source, columns, label_column, list(known))
     unknown = sorted({str(label) for label in labels} - set(known))
@@ -374,3 +363,9 @@ def _labelled_as(
             f"contains\n{first_ten(unknown)}"
         )
     return paths, classes[[known[str(label)] for label in labels]]
+
+
+def _plot(folder: Path, model: Any, paths: list[str], labels: Any, predicted: Any) -> None:
+    """Write the plots of predicted numbers or probabilities."""
+    plot = plot_numbers if is_regressor(model) else plot_predictions
+    plot(folder, model, paths, labels, predicted)

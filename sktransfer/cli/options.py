@@ -30,6 +30,13 @@ TextColumn = Annotated[
 MaxLength = Annotated[
     int | None, Option(help="Maximum number of tokens of a text; default: that of the weights.")
 ]
+Task = Annotated[
+    str,
+    Option(
+        help="classification, regression, or auto: regression for numbers with fractions.",
+        autocompletion=_complete("auto", "classification", "regression"),
+    ),
+]
 LabelColumn = Annotated[str, Option(help="The column of labels in a CSV file.")]
 Backbone = Annotated[str, Option(help="An address; `sktransfer backbones` lists them.")]
 Weights = Annotated[

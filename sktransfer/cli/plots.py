@@ -64,6 +64,34 @@ def plot_predictions(
     _save(folder / "top_losses.png", worst.figure_)
 
 
+def plot_numbers(
+    folder: Path, model: Any, paths: Sequence[str], numbers: Any, predicted: Any
+) -> None:
+    """Write the plots of true and predicted numbers, and of the images with the largest errors.
+
+    Parameters
+    ----------
+    folder : Path
+    model : FineTuneRegressor
+    paths : sequence of n_items str
+    numbers, predicted : ndarray of shape (n_items,)
+        NaN is the prediction for an image that cannot be read.
+    """
+    import numpy as np
+    from sklearn.metrics import PredictionErrorDisplay
+
+    from ..display import TopLossesDisplay
+
+    read = ~np.isnan(predicted)
+    display = PredictionErrorDisplay.from_predictions(
+        numbers[read], predicted[read], kind="actual_vs_predicted"
+    )
+    _save(folder / "predictions.png", display.figure_)
+    preset = model.backbone_.preset
+    worst = TopLossesDisplay.from_numbers(numbers, predicted, paths, preset=preset)
+    _save(folder / "top_losses.png", worst.figure_)
+
+
 def _confusion_matrix(labels: Any, predicted: Any, classes: Any) -> Any:
     """Return a figure whose size depends on the number of classes."""
     from sklearn.metrics import ConfusionMatrixDisplay

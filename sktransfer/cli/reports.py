@@ -43,6 +43,18 @@ def print_fit(model: Any) -> None:
     print(f"kept: the weights of epoch {model.best_epoch_}, validation score {score:.3f}")
 
 
+def print_errors(numbers: Any, predicted: Any, things: str) -> None:
+    """Print R2 and the mean absolute error of numbers, and how many there are."""
+    from sklearn.metrics import mean_absolute_error, r2_score
+
+    measures = {
+        "R2": r2_score(numbers, predicted),
+        "mean absolute error": mean_absolute_error(numbers, predicted),
+    }
+    rows = [(name, f"{value:.4g}") for name, value in measures.items()]
+    print_table(("measure", "value"), [*rows, (things, str(len(numbers)))])
+
+
 def print_quality(labels: Any, predicted: Any, classes: Any, things: str = "images") -> None:
     """Print the accuracy, the scores of each class and the confusion matrix."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support

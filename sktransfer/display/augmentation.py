@@ -216,7 +216,7 @@ def _augment_of(estimator: Any, X: Any) -> tuple[Any, Any]:
     preset, augment = estimator.get_augmentation(X)
     if augment is None:
         why = (
-            "which is None for the rows of a table, and where no stage trains"
+            "which is None for the rows of a table, for numbers in y, and if no stage trains"
             if isinstance(estimator.augment, str) and estimator.augment == "auto"
             else "which makes no variants"
         )

@@ -7,6 +7,7 @@ from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from .._support.text import printable
@@ -40,17 +41,20 @@ LONGEST = 15
 class TopLossesDisplay:
     """Show the images or texts with the largest losses, with their labels and predictions.
 
-    The loss of an item is the negative logarithm of the probability of its label.  Items with
-    a large loss are often mislabelled, hard to recognise or unlike all others.
+    The loss of an item is the negative logarithm of the probability of its label; if labels are
+    numbers, it is the absolute error.  Items with a large loss are often mislabelled, hard to
+    recognise or unlike all others.
 
     Parameters
     ----------
     photos : sequence of k arrays (h, w, 3), or of k str
         The images or texts, in descending order of their losses.
     labels, predictions : sequence of k labels
-        True and predicted labels.
-    shares, probabilities, losses : array-like of shape (k,)
-        Probability of the true label, probability of the predicted label, and loss.
+        True and predicted labels, or numbers.
+    shares, probabilities : array-like of shape (k,) or None
+        Probability of the true label, and of the predicted label.  None for numbers.
+    losses : array-like of shape (k,)
+        Losses.
     indices : array-like of shape (k,)
         Positions of the images in X.
 
@@ -99,17 +103,17 @@ class TopLossesDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, y: Any, *, k: int = 9, ax: Any = None
     ) -> TopLossesDisplay:
-        """Plot the images or texts with the largest losses of a fitted classifier.
+        """Plot the images or texts with the largest losses of a fitted model.
 
         Parameters
         ----------
-        estimator : FineTuneClassifier, or another classifier of images or texts
-            Fitted classifier or pipeline with a method ``predict_proba``.  The images of a
-            FineTuneClassifier are shown as its network sees them.
+        estimator : FineTuneClassifier, FineTuneRegressor, or another model of images or texts
+            Fitted regressor, or fitted classifier or pipeline with a method ``predict_proba``.  The
+            images of a FineTuneClassifier or FineTuneRegressor are shown as its network sees them.
         X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
             Images, or texts if the network takes texts.
         y : array-like of shape (n_items,)
-            Labels of the images.
+            Labels of the images, or numbers.
         k : int, default=9
             Maximum number of images to show, at least 1.
         ax : matplotlib Axes or None, default=None
@@ -121,9 +125,13 @@ class TopLossesDisplay:
         """
         import_pyplot()
         check_int("k", k, 1)
+        if is_regressor(estimator):
+            check_is_fitted(estimator)
+            preset = _preset_of(estimator)
+            return cls.from_numbers(y, estimator.predict(X), X, k=k, preset=preset, ax=ax)
         if not hasattr(estimator, "predict_proba"):
             raise TypeError(
-                "estimator must be a classifier with predict_proba; got "
+                "estimator must be a regressor, or a classifier with predict_proba; got "
                 f"{type(estimator).__name__}. Pass probabilities to from_predictions."
             )
         check_is_fitted(estimator)
@@ -192,6 +200,51 @@ class TopLossesDisplay:
             indices=worst,
         ).plot(ax)
 
+    @classmethod
+    def from_numbers(
+        cls, y_true: Any, y_pred: Any, X: Any, *, k: int = 9, preset: Any = None, ax: Any = None
+    ) -> TopLossesDisplay:
+        """Plot the images or texts whose numbers have the largest absolute errors.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_items,)
+            True numbers.
+        y_pred : array-like of shape (n_items,)
+            Predicted numbers.  NaN is ignored.
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
+            Items.  Of images, only those that are shown are decoded.
+        k : int, default=9
+            Maximum number of images to show, at least 1.
+        preset : ImagePreset, TextPreset or None, default=None
+            As for ``from_predictions``.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw into.  None makes a new figure.
+
+        Returns
+        -------
+        TopLossesDisplay
+        """
+        import_pyplot()
+        check_int("k", k, 1)
+        preset = ImagePreset(size=160, crop=1.0) if preset is None else preset
+        items = preset.check(X)
+        true, predicted = (
+            _check_column(name, values, len(items))
+            for name, values in (("y_true", y_true), ("y_pred", y_pred))
+        )
+        errors = np.abs(predicted - true)
+        worst = _least(-errors, k, "y_pred")
+        return cls(
+            photos=[_shown(preset, items[index]) for index in worst],
+            labels=true[worst],
+            predictions=predicted[worst],
+            shares=None,
+            probabilities=None,
+            losses=errors[worst],
+            indices=worst,
+        ).plot(ax)
+
     def plot(self, ax: Any = None) -> TopLossesDisplay:
         """Draw the images with three lines of text below each, or a table of the texts.
 
@@ -225,37 +278,37 @@ class TopLossesDisplay:
         """Draw a table with the loss, the label, the prediction and the text of each item."""
         rows = []
         for index, text in enumerate(self.photos):
-            label, predicted = self.labels[index], self.predictions[index]
-            color = GREEN if label == predicted else RED
+            lines = self._lines(index)
             cells = [
-                (f"{self.losses[index]:.2f}", INK),
-                (f"{_short(label)} {self.shares[index]:.2f}", INK),
-                (f"{_short(predicted)} {self.probabilities[index]:.2f}", color),
+                (f"{label} {probability}".strip(), color) for _, label, probability, color in lines
             ]
-            rows.append((cells, text))
-        names, places = ("loss", "true", "pred", "text"), (0.0, 0.06, 0.21, 0.36)
+            rows.append(([cells[2], *cells[:2]], text))
+        loss = "loss" if self.shares is not None else "error"
+        names, places = (loss, "true", "pred", "text"), (0.0, 0.06, 0.21, 0.36)
         self.ax_ = draw_table(ax, names, places, rows)
         self.figure_ = self.ax_.figure
         return self
 
     def _caption(self, index: int, left: float, top: float) -> None:
         """Write the label, the prediction and the loss below an image."""
-        label, predicted = self.labels[index], self.predictions[index]
-        lines = [
-            ("true", _short(label), f"{self.shares[index]:.2f}", INK),
-            (
-                "pred",
-                _short(predicted),
-                f"{self.probabilities[index]:.2f}",
-                GREEN if label == predicted else RED,
-            ),
-            ("loss", f"{self.losses[index]:.2f}", "", INK),
-        ]
-        for number, (word, text, value, color) in enumerate(lines):
+        for number, (word, text, value, color) in enumerate(self._lines(index)):
             style = {"y": top + (number + 0.7) * LINE, "fontsize": 8.5}
             self.ax_.text(left, s=word, color=MUTED, **style)
             self.ax_.text(left + 0.22, s=text, color=color, **style)
             self.ax_.text(left + 1, s=value, color=color, ha="right", **style)
+
+    def _lines(self, index: int) -> list[tuple[str, str, str, str]]:
+        """Return the label, the prediction and the loss, each with a word, a value and a colour."""
+        label, predicted = self.labels[index], self.predictions[index]
+        if self.shares is None:
+            numbers = {"true": label, "pred": predicted, "error": self.losses[index]}
+            return [(word, f"{number:.4g}", "", INK) for word, number in numbers.items()]
+        color = GREEN if label == predicted else RED
+        return [
+            ("true", _short(label), f"{self.shares[index]:.2f}", INK),
+            ("pred", _short(predicted), f"{self.probabilities[index]:.2f}", color),
+            ("loss", f"{self.losses[index]:.2f}", "", INK),
+        ]
 
 
 def _preset_of(estimator: Any) -> Any:
@@ -279,12 +332,23 @@ def _short(label: Any) -> str:
     return as_text(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
 
 
-def _least(shares: np.ndarray, k: int) -> np.ndarray:
+def _check_column(name: str, values: Any, n_items: int) -> np.ndarray:
+    """Return one number for each item as an array."""
+    array = np.asarray(values, float)
+    if array.shape != (n_items,):
+        raise ValueError(
+            f"{name} must be one number for each of {n_items} items of X; got shape {array.shape}. "
+            "Of several columns, pass one."
+        )
+    return array
+
+
+def _least(shares: np.ndarray, k: int, name: str = "y_pred_proba") -> np.ndarray:
     """Return the positions of the ``k`` smallest numbers, ignoring NaN."""
     n_known = np.isfinite(shares).sum()
     if not n_known:
         raise ValueError(
-            "y_pred_proba must have a row without NaN; got NaN in every row, as for images that "
+            f"{name} must have a row without NaN; got NaN in every row, as for images that "
             "could not be decoded."
         )
     return np.argsort(shares, kind="stable")[: min(k, n_known)]  # NaN is sorted to the end

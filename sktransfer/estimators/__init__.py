@@ -3,10 +3,12 @@
 from .classifier import FineTuneClassifier
 from .feature_extractor import PretrainedFeatureExtractor
 from .lr_finder import LRCurve, find_lr
+from .regressor import FineTuneRegressor
 from .snapshots import SnapshotEnsemble
 
 __all__ = [
     "FineTuneClassifier",
+    "FineTuneRegressor",
     "LRCurve",
     "PretrainedFeatureExtractor",
     "SnapshotEnsemble",

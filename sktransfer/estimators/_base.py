@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._support.progress import progress_bar
 from ..cache import check_cache
 from ..training import (
+    PARAMETERS,
     RUNNING,
     Fitted,
     Predictor,
@@ -49,13 +50,17 @@ class FineTuneEstimator(
 ):
     """Base class of the estimators that fine-tune a pretrained network.
 
-    A subclass has parameters that :data:`sktransfer.training.PARAMETERS` declares, and defines
-    ``_find_task``.  It computes its predictions from the outputs of the network (``_outputs``).
+    A subclass has the parameters that ``_declared`` declares, and defines ``_find_task``.  It
+    computes its predictions from the outputs of the network (``_outputs``).
 
     A fit assigns its result to one attribute, ``_fitted``, as its last step.  If it fails, the
     result of the last fit stays in place.  The public attributes that end in ``_`` are properties
     that read it.
     """
+
+    _declared = PARAMETERS
+    # False if the targets may depend on the position of pixels.
+    _augments = True
 
     def _find_task(self, y, n_items):
         """Return the task of ``y``, which defines the loss and the predictions.
@@ -114,7 +119,7 @@ class FineTuneEstimator(
             The argument of ``plan_fit``.
         """
         parameters = self.get_params(deep=False)
-        check_parameters(parameters)
+        check_parameters(parameters, self._declared)
         unfitted = object.__new__(type(self))
         unfitted.__dict__.update(parameters)
         return unfitted, Request(
@@ -124,6 +129,7 @@ class FineTuneEstimator(
             X=X,
             y=y,
             watched=bool(getattr(self, "_skl_callbacks", ())),
+            augments=self._augments,
             **others,
         )
 

@@ -37,7 +37,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         - "auto" means 1 for a pretrained network and tabular input (any two-dimensional X), and
           "all" otherwise.
     head : {"linear", "mlp"} or callable, default="linear"
-        The head, which computes the scores of the classes from the features.
+        The head, which computes the outputs of the network from the features.
 
         - "linear" is one linear layer.
         - "mlp" is :class:`MLPHead` with one hidden layer of 256 units and a dropout of 0.5.

@@ -13,7 +13,7 @@ from ..backbones import check_pooling, get_backbone, resolve_pooling
 from ..cache import check_cache
 from ..data import adapt, input_info, warn_of_lost_parts
 from ..extraction import LOGITS, Prefix, Tap, run_frozen
-from ..training import RUNNING, check_parameters
+from ..training import PARAMETERS, RUNNING, check_parameters
 from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
 from ._columns import check_items, get_columns, set_fitted
 from ._extraction import Extraction
@@ -139,6 +139,8 @@ class PretrainedFeatureExtractor(
     >>> model.fit(X[:40], y[:40]).score(X[40:80], y[40:80])
     1.0
     """
+
+    _declared = PARAMETERS
 
     def __init__(
         self,
@@ -358,7 +360,9 @@ class PretrainedFeatureExtractor(
 
     def _compute_features(self, fitted, items, step=lambda: None):
         """Return the features of items, and call ``step`` after each batch."""
-        check_parameters(self.get_params(deep=False), [*RUNNING, "batch_size"])
+        check_parameters(
+            self.get_params(deep=False), RUNNING | {"batch_size": PARAMETERS["batch_size"]}
+        )
         prefix = fitted.prefix.sized(self.batch_size)
         size = prefix.batch_size
         with progress_bar(len(items), type(self).__name__, self.verbose) as advance:

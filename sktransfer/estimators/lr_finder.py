@@ -12,7 +12,6 @@ from .._support.validation import check_int, check_range
 from ..display import LRFinderDisplay
 from ..training import plan_fit, remove_noise, run_range_test, suggest
 from ._base import FineTuneEstimator
-from .classifier import FineTuneClassifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +57,7 @@ class LRCurve:
 
 
 def find_lr(
-    estimator: FineTuneClassifier,
+    estimator: FineTuneEstimator,
     X: Any,
     y: Any,
     *,
@@ -78,7 +77,7 @@ def find_lr(
 
     Parameters
     ----------
-    estimator : FineTuneClassifier
+    estimator : FineTuneClassifier or FineTuneRegressor
         Its parameters determine the stages that train, the augmentation and the batches.
     X, y : as for ``fit``
     low : float, default=1e-06
@@ -120,8 +119,9 @@ def find_lr(
     """
     if not isinstance(estimator, FineTuneEstimator):
         raise TypeError(
-            f"estimator must be a FineTuneClassifier; got {type(estimator).__name__}. If it is a "
-            "pipeline, pass its last step, and the output of the other steps as X."
+            "estimator must be a FineTuneClassifier or FineTuneRegressor; got "
+            f"{type(estimator).__name__}. If it is a pipeline, pass its last step, and the output "
+            "of the other steps as X."
         )
     check_range("low", low, "(0, inf)")
     check_range("high", high, "(0, inf)")

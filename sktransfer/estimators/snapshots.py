@@ -2,8 +2,9 @@
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..callbacks import Snapshots
@@ -11,8 +12,12 @@ from ..training import check_parameters
 from ._base import FineTuneEstimator, decide_rows
 
 
-class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Fit a classifier once, and average the probabilities of its snapshots.
+def _classifies(ensemble):
+    return is_classifier(ensemble.estimator)
+
+
+class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
+    """Fit an estimator once, and average the probabilities or numbers of its snapshots.
 
     A snapshot is the state of the network at the end of an epoch.  A schedule with warm restarts,
     such as ``SGDR``, ends each of its cycles at a low learning rate, where the loss is close to a
@@ -20,8 +25,8 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     Parameters
     ----------
-    estimator : FineTuneClassifier
-        The classifier, which is cloned.  Its ``lr_schedule`` should have cycles.  Snapshots are not
+    estimator : FineTuneClassifier or FineTuneRegressor
+        The estimator, which is cloned.  Its ``lr_schedule`` should have cycles.  Snapshots are not
         interpolated (``weight_interpolation``).
     schedule : str, Schedule or None, default=None
         A snapshot is taken at the end of each cycle of this schedule, which should be the
@@ -33,11 +38,11 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     Attributes
     ----------
-    estimators_ : list of FineTuneClassifier
-        A fitted classifier for each snapshot, the oldest first.  If there is no snapshot, the
-        fitted classifier itself.
+    estimators_ : list of FineTuneClassifier or FineTuneRegressor
+        A fitted estimator for each snapshot, the oldest first.  If there is no snapshot, the
+        fitted estimator itself.
     classes_ : ndarray of shape (n_classes,)
-        The sorted labels.
+        The sorted labels.  Only of a classifier.
 
     See Also
     --------
@@ -68,13 +73,13 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.most = most
 
     def fit(self, X, y, **fit_params):
-        """Fit a clone of the classifier, and keep its snapshots.
+        """Fit a clone of the estimator, and keep its snapshots.
 
         Parameters
         ----------
-        X, y : as for the classifier's ``fit``
+        X, y : as for the estimator's ``fit``
         **fit_params : dict
-            Further arguments of the classifier's ``fit``.
+            Further arguments of the estimator's ``fit``.
 
         Returns
         -------
@@ -83,23 +88,24 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         snapshots = Snapshots(self.schedule, self.every, self.most).initialize()
         if not isinstance(self.estimator, FineTuneEstimator):
             raise TypeError(
-                "estimator must be a FineTuneClassifier; got "
+                "estimator must be a FineTuneClassifier or FineTuneRegressor; got "
                 f"{type(self.estimator).__name__}. If it is a pipeline, put the ensemble inside."
             )
-        check_parameters(self.estimator.get_params(deep=False))
+        check_parameters(self.estimator.get_params(deep=False), self.estimator._declared)
         if get_config()["enable_metadata_routing"]:
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit
-        classifier = clone(self.estimator)
-        own = classifier.skorch_callbacks
-        classifier.set_params(skorch_callbacks=[*(own or ()), snapshots]).fit(X, y, **fit_params)
-        classifier.set_params(skorch_callbacks=own)
+        model = clone(self.estimator)
+        own = model.skorch_callbacks
+        model.set_params(skorch_callbacks=[*(own or ()), snapshots]).fit(X, y, **fit_params)
+        model.set_params(skorch_callbacks=own)
         # The net holds a copy of the callback, with the snapshots of the last phase.
-        kept = [] if classifier.net_ is None else classifier.net_.callbacks_
+        kept = [] if model.net_ is None else model.net_.callbacks_
         states = [each.snapshots_ for _, each in kept if isinstance(each, Snapshots)][-1:]
-        members = [classifier._with_weights(state) for state in (states[0] if states else [])]
-        self.estimators_ = members or [classifier]
+        members = [model._with_weights(state) for state in (states[0] if states else [])]
+        self.estimators_ = members or [model]
         return self
 
+    @available_if(_classifies)
     def predict_proba(self, X):
         """Return the mean of the probabilities of all snapshots.
 
@@ -115,42 +121,45 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return np.mean([member.predict_proba(X) for member in self.estimators_], axis=0)
 
     def predict(self, X):
-        """Return the label with the highest mean probability.
+        """Return the label with the highest mean probability, or the mean of the numbers.
 
         Parameters
         ----------
-        X : as for the classifier's ``predict``
+        X : as for the estimator's ``predict``
 
         Returns
         -------
-        ndarray of shape (n_items,), or (n_items, n_classes) of 0 and 1
+        ndarray of shape (n_items,), (n_items, n_outputs), or (n_items, n_classes) of 0 and 1
             For multi-label targets, 1 for each label with a mean probability above 0.5.
         """
+        check_is_fitted(self)
+        if not _classifies(self):
+            return np.mean([member.predict(X) for member in self.estimators_], axis=0)
         probabilities = self.predict_proba(X)
         return decide_rows(self.estimators_[0].task_.decide_probabilities, probabilities)
 
     def score(self, X, y, sample_weight=None):
-        """Return the accuracy of the predictions.
+        """Return the accuracy of the predictions, or R2 of a regressor.
 
         Parameters
         ----------
-        X, y : as for the classifier's ``score``
+        X, y : as for the estimator's ``score``
         sample_weight : array-like of shape (n_items,) or None, default=None
 
         Returns
         -------
-        float in [0, 1]
-            An image that cannot be decoded counts as wrong.
+        float
+            An item that cannot be decoded counts as wrong.
 
         Raises
         ------
         ValueError
-            As for the classifier's ``score``.
+            As for the estimator's ``score``.
         """
         return self.estimators_[0].task_.score(self.predict(X), y, sample_weight)
 
     def get_metadata_routing(self):
-        """Return the routing of metadata: ``fit`` passes it to the ``fit`` of the classifier.
+        """Return the routing of metadata: ``fit`` passes it to the ``fit`` of the estimator.
 
         Returns
         -------
@@ -167,6 +176,8 @@ class SnapshotEnsemble(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags = self.estimator.__sklearn_tags__().input_tags
-        tags.classifier_tags.multi_label = True
+        inner = self.estimator.__sklearn_tags__()
+        for name in ("estimator_type", "classifier_tags", "regressor_tags", "target_tags"):
+            setattr(tags, name, getattr(inner, name))
+        tags.input_tags = inner.input_tags
         return tags

@@ -41,7 +41,7 @@ from ..schedules import (
     SlantedTriangular,
     Warmup,
 )
-from ..tasks import Classification, LinearHead, MLPHead, MultiLabel
+from ..tasks import Classification, LinearHead, MLPHead, MultiLabel, Regression
 from ..training import History, Numerics, Report
 from .rules import (
     INFINITY,
@@ -302,5 +302,6 @@ FORMS: dict[str, Form] = {
     ),
     "MLPHead": _of_fields(MLPHead, hidden_sizes=list_of(integer(1), tuple, MOST_LAYERS)),
     "MultiLabel": _of_fields(MultiLabel, n_outputs=integer(1)),
+    "Regression": _of_fields(Regression, is_flat=is_a(bool)),
     "Tap": _of_fields(Tap, cut=integer(1), reduce=any_of(one_of(*LOGITS), pooling)),
 }

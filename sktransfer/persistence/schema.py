@@ -10,10 +10,10 @@ import numpy as np
 
 from .._support.device import PRECISIONS
 from ..data import Views
-from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
+from ..estimators import FineTuneClassifier, FineTuneRegressor, PretrainedFeatureExtractor
 from ..extraction import Tap
 from ..schedules import Schedule
-from ..tasks import HEADS, Classification, LinearHead, MLPHead, MultiLabel
+from ..tasks import HEADS, Classification, LinearHead, MLPHead, MultiLabel, Regression
 from ..training import History, Numerics, Report, check_parameters
 from .codec import DTYPES, MOST_PIXELS, device, pooling
 from .rules import (
@@ -34,7 +34,8 @@ from .rules import (
 )
 
 CLASSES: dict[str, Any] = {
-    kind.__name__: kind for kind in (FineTuneClassifier, PretrainedFeatureExtractor)
+    kind.__name__: kind
+    for kind in (FineTuneClassifier, FineTuneRegressor, PretrainedFeatureExtractor)
 }
 
 # Limits of the parameters that predictions use: the rows of a batch, the views of an item, and the
@@ -62,6 +63,7 @@ PARAMETERS: dict[str, Rule] = {
     "image_shape": optional(any_of(list_of(integer(1)), list_of(integer(1), tuple))),
     "image_size": optional(integer(1, MOST_PIXELS)),
     "inference_batch_size": ROWS,
+    "loss": text,
     "layer": any_of(text, list_of(text), list_of(text, tuple)),
     "lr_schedule": any_of(text, is_a(Schedule)),
     "max_length": optional(integer(1)),
@@ -114,26 +116,41 @@ def _classes(name: str, task: Any) -> None:
         raise ValueError(f"classes of {name} must be at least two sorted labels")
 
 
+def _numbers(name: str, task: Any) -> None:
+    """Accept a finite mean and a positive scale for at least one column of numbers."""
+    is_a(Regression)(name, task)
+    moments = {"mean": task.mean, "scale": task.scale}
+    for key, values in moments.items():
+        array("f")(f"{key} of {name}", values)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{key} of {name} must be finite; got {values.tolist()[:3]}")
+    if not len(task.mean) == len(task.scale) >= 1 or task.scale.min() <= 0:
+        raise ValueError(f"{name} must have a mean and a positive scale for each column")
+    if task.is_flat and len(task.mean) > 1:
+        raise ValueError(f"{name} must have one column if y has one axis; got {len(task.mean)}")
+
+
 def _skipped(name: str, value: Any) -> None:
     array("iu")(name, value)
     if len(value) and value.min() < 0:
         raise ValueError(f"{name} must be positions of items; got {value.min()}")
 
 
+# The parts of every fine-tuned network, besides its task.
+FINE_TUNED: dict[str, Rule] = {
+    "numerics": is_a(Numerics),
+    "history": list_of(EPOCH, History),
+    "report": list_of(STAGE, Report),
+    "best_epoch": optional(integer(0)),
+    "skipped": _skipped,
+    "phase": one_of(None, "head", "fine-tune"),
+    **ORIGIN,
+}
+
 # The parts of the result of a fit, as ``_parts`` of each class returns them.
 PARTS: dict[str, Rule] = {
-    "FineTuneClassifier": record(
-        {
-            "task": any_of(is_a(MultiLabel), _classes),
-            "numerics": is_a(Numerics),
-            "history": list_of(EPOCH, History),
-            "report": list_of(STAGE, Report),
-            "best_epoch": optional(integer(0)),
-            "skipped": _skipped,
-            "phase": one_of(None, "head", "fine-tune"),
-            **ORIGIN,
-        }
-    ),
+    "FineTuneClassifier": record({"task": any_of(is_a(MultiLabel), _classes), **FINE_TUNED}),
+    "FineTuneRegressor": record({"task": _numbers, **FINE_TUNED}),
     "PretrainedFeatureExtractor": record(
         {
             "layers": list_of(text),
@@ -196,7 +213,7 @@ def check_description(described: Any) -> None:
     PARTS[kind]("parts", described["parts"])
     allowed = set(CLASSES[kind]().get_params(deep=False)) - set(NOT_SAVED)
     record({}, {name: PARAMETERS.get(name, anything) for name in allowed})("parameters", parameters)
-    check_parameters(parameters)
+    check_parameters(parameters, CLASSES[kind]._declared)
     _check_counts(described)
 
 

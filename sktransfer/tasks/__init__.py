@@ -3,19 +3,23 @@
 from .base import Task
 from .classification import Classification, MultiLabel, find_classification
 from .heads import HEADS, LinearHead, MLPHead, build_head, check_head, set_linear
+from .regression import LOSSES, Regression, find_regression
 from .targets import Targets, make_targets
 
 __all__ = [
     "HEADS",
+    "LOSSES",
     "Classification",
     "LinearHead",
     "MLPHead",
     "MultiLabel",
+    "Regression",
     "Targets",
     "Task",
     "build_head",
     "check_head",
     "find_classification",
+    "find_regression",
     "make_targets",
     "set_linear",
 ]

@@ -17,6 +17,9 @@ class Task(Protocol):
     dataclasses.  In the shapes below, ``n`` is the number of items, ``b`` the number of items of a
     batch, ``d`` the number of features, and ``k`` the number of outputs of the network.
 
+    Encoded targets have one column for each output, so that tasks of single columns can be put
+    next to each other.
+
     A task with labels also has ``classes``, ``decision`` and ``probabilities``; see
     :class:`~sktransfer.tasks.Classification`.  For scorers, every other task is a regression.
     """
@@ -26,7 +29,7 @@ class Task(Protocol):
         """The number of outputs of the network, at least 1."""
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
-        """Encode ``y`` as an array of numbers, (n, ...), which the loss compares with outputs.
+        """Encode ``y`` as an array of numbers, (n, k), which the loss compares with outputs.
 
         Parameters
         ----------
@@ -42,7 +45,7 @@ class Task(Protocol):
         """
 
     def decode(self, values: np.ndarray) -> np.ndarray:
-        """Return encoded targets, (n, ...), in the form of ``predict``."""
+        """Return encoded targets, (n, k), in the form of ``predict``."""
 
     def weigh(self, targets: Targets, class_weight: Any) -> Targets:
         """Multiply the weights of the items by those of their classes, if the task has classes.
@@ -67,8 +70,26 @@ class Task(Protocol):
             If too few classes remain.
         """
 
-    def strata(self, targets: Targets) -> np.ndarray | None:
-        """Return the stratum of each item, (n,), for a stratified split; None without strata."""
+    def scaled(self, targets: Targets, train: np.ndarray) -> tuple[Task, Targets]:
+        """Scale numbers by the moments of the training items; return the new task and targets.
+
+        Parameters
+        ----------
+        targets : Targets
+            The targets of all items, training items and others.
+        train : ndarray of int
+            The positions of the training items.
+        """
+
+    def strata(self, targets: Targets, n_most: int) -> np.ndarray | None:
+        """Return the stratum of each item, (n,), for a stratified split; None without strata.
+
+        Parameters
+        ----------
+        targets : Targets
+        n_most : int
+            Maximum number of strata, if the strata are not classes.
+        """
 
     def initial_bias(self, targets: Targets) -> np.ndarray:
         """Return the constant outputs, (k,), with the lowest loss; they ignore the features."""
@@ -107,7 +128,7 @@ class Task(Protocol):
         """Return the predictions for outputs of shape (n, k), in the form of ``predict``."""
 
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
-        """Return the score of predictions, in the form of the estimator's ``score``.
+        """Return the score of predictions, as the estimator's ``score`` does.
 
         Raises
         ------

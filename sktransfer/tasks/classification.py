@@ -63,6 +63,10 @@ class _LabelTask:
         """Return an unfitted logistic regression, whose coefficients are the initial head."""
         return LogisticRegression(C=EXACT_C, max_iter=1000, tol=1e-6)
 
+    def scaled(self, targets: Targets, train: np.ndarray) -> tuple[Task, Targets]:  # noqa: ARG002 - labels have no units
+        """Return the task and the targets unchanged; labels are not numbers."""
+        return self, targets  # type: ignore[return-value]  # a subclass has all methods
+
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy.  With several labels, an item is correct if all of them are."""
         check_present(y, "y")
@@ -183,7 +187,7 @@ class Classification(_LabelTask):
         remaining = replace(targets, values=targets.values[:, present])
         return Classification(self.classes[present]), remaining
 
-    def strata(self, targets: Targets) -> np.ndarray | None:
+    def strata(self, targets: Targets, n_most: int) -> np.ndarray | None:  # noqa: ARG002 - one for each class
         """Return the label of each item."""
         labels: np.ndarray = self.classes[targets.values.argmax(axis=1)]
         return labels
@@ -301,7 +305,7 @@ class MultiLabel(_LabelTask):
         """Return the task and the targets unchanged; labels that no item has are kept."""
         return self, targets
 
-    def strata(self, targets: Targets) -> np.ndarray | None:  # noqa: ARG002 - labels overlap
+    def strata(self, targets: Targets, n_most: int) -> np.ndarray | None:  # noqa: ARG002 - labels overlap
         """Return None, because the labels overlap and define no strata."""
         return None
 

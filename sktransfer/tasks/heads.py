@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import get_tags
 from torch import nn
 
 from .._support.validation import check_choice, check_int, check_range, no_choice
@@ -148,26 +149,63 @@ def set_linear(head: nn.Module, weight: np.ndarray | None, bias: np.ndarray) -> 
 def fit_linear(
     model: Any, features: np.ndarray, y: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a clone of ``model``, check that it is linear, and return coefficients and intercepts."""
+    """Fit a clone of a classifier, and return its coefficients (k, d) and intercepts (k,)."""
     if len(np.unique(y)) == 1:
         raise ValueError("y must have at least 2 classes in the training part; got one.")
+    fitted = _fit(model, features, y, weight)
+    n_classes = len(np.unique(y))
+    found = _read_linear(fitted, "decision_function", features, 1 if n_classes == 2 else n_classes)
+    if found is None:
+        raise ValueError(
+            "head_init must be a linear classifier of scikit-learn, which has one row of coef_ for "
+            f"each class; got {model!r}."
+        )
+    return found
+
+
+def fit_linear_numbers(
+    model: Any, features: np.ndarray, y: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a clone of a regressor to numbers (n, k); return coefficients (k, d) and intercepts (k,).
+
+    A regressor of a single number is fitted to each column.
+    """
+    at_once = y.shape[1] > 1 and get_tags(model).target_tags.multi_output
+    columns = [y] if at_once else list(y.T)
+    heads = []
+    for column in columns:
+        fitted = _fit(model, features, column, weight)
+        n_rows = 1 if column.ndim == 1 else column.shape[1]
+        found = _read_linear(fitted, "predict", features, n_rows)
+        if found is None:
+            raise ValueError(
+                "head_init must be a linear regressor of scikit-learn, whose predictions are "
+                f"linear in the features; got {model!r}."
+            )
+        heads.append(found)
+    return np.concatenate([coef for coef, _ in heads]), np.concatenate([bias for _, bias in heads])
+
+
+def _fit(model: Any, features: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Any:
+    """Fit a clone of a model."""
     fitted = clone(model)
     with warnings.catch_warnings():
         # It does not matter if the solver stops early, because training continues from there.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted.fit(features, y, sample_weight=weight)
-    n_classes = len(np.unique(y))
-    n_rows = 1 if n_classes == 2 else n_classes
+        return fitted.fit(features, y, sample_weight=weight)
+
+
+def _read_linear(
+    fitted: Any, method: str, features: np.ndarray, n_rows: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the coefficients and intercepts of a model; None if ``method`` is not linear."""
     coef: Any = getattr(fitted, "coef_", None)
     bias: Any = getattr(fitted, "intercept_", None)
-    if np.shape(coef) == (n_rows, features.shape[1]) and np.size(bias) in (1, n_rows):
-        bias = bias + np.zeros(n_rows)
-        # Not every model with coef_ is linear, so compare its scores for some items.
-        some = features[:8]
-        scores = np.reshape(fitted.decision_function(some), (len(some), n_rows))
-        if np.allclose(some @ coef.T + bias, scores, rtol=1e-3, atol=1e-3):
-            return coef, bias
-    raise ValueError(
-        "head_init must be a linear classifier of scikit-learn, which has one row of coef_ for "
-        f"each class; got {model!r}."
-    )
+    if np.size(coef) != n_rows * features.shape[1] or np.size(bias) not in (1, n_rows):
+        return None
+    coef, bias = np.reshape(coef, (n_rows, -1)), np.ravel(bias) + np.zeros(n_rows)
+    # Not every model with coef_ is linear, so compare its scores for some items.
+    some = features[:8]
+    scores = np.reshape(getattr(fitted, method)(some), (len(some), n_rows))
+    is_linear = np.allclose(some @ coef.T + bias, scores, rtol=1e-3, atol=1e-3)
+    return (coef, bias) if is_linear else None

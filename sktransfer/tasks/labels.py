@@ -51,10 +51,7 @@ def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarr
     try:
         check_classification_targets(labels)
     except ValueError as error:
-        raise ValueError(
-            f"{error} To predict numbers, use PretrainedFeatureExtractor and a regressor in a "
-            "pipeline."
-        ) from error
+        raise ValueError(f"{error} To predict numbers, use FineTuneRegressor.") from error
     if len(labels) != n_items:
         raise ValueError(
             f"{name} must have one label for each of {n_items} items; got {len(labels)}."

@@ -3,7 +3,7 @@
 from .fit import Fitted, remove_checkpoint, run_fit
 from .lr_range import remove_noise, run_range_test, suggest
 from .net import TailNet
-from .parameters import PARAMETERS, RUNNING, check_parameters
+from .parameters import PARAMETERS, REGRESSION_PARAMETERS, RUNNING, check_parameters
 from .plan import Plan, Request, find_augmentation, plan_fit
 from .predictor import Predictor
 from .records import History, Report
@@ -13,6 +13,7 @@ from .user_callbacks import check_validation, copy_callbacks
 
 __all__ = [
     "PARAMETERS",
+    "REGRESSION_PARAMETERS",
     "RUNNING",
     "Fitted",
     "History",

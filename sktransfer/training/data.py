@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,11 @@ class Data:
             int((kept < self.n_own).sum()),
             np.setdiff1d(np.arange(self.n_own), kept),
         )
+
+    def scaled(self) -> Data:
+        """Return the data with numbers scaled by the moments of the training items."""
+        task, targets = self.task.scaled(self.targets, self.train)
+        return replace(self, task=task, targets=targets)
 
 
 def collect_data(
@@ -145,7 +150,7 @@ def _check_remaining(data: Data, remaining: Data, failed: dict[int, Any]) -> Non
 
 def _count_strata(data: Data) -> int:
     """Return the number of strata of the training items; without strata, 1 if there are items."""
-    strata = data.task.strata(data.targets[data.train])
+    strata = data.task.strata(data.targets[data.train], 1)
     return min(1, len(data.train)) if strata is None else len(np.unique(strata))
 
 

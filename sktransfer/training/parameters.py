@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import has_fit_parameter
 from skorch.callbacks import LRScheduler
@@ -20,11 +20,12 @@ from ..cache import check_cache
 from ..data import check_augment
 from ..extraction import DECODE_ERRORS
 from ..schedules import Constant, resolve_schedule
-from ..tasks import LinearHead, check_head
+from ..tasks import LOSSES, LinearHead, check_head
 from .optim import check_optimizer
 from .user_callbacks import check_callbacks, contains
 
 HEAD_INITS = ("auto", "logistic", "prior")
+REGRESSION_HEAD_INITS = ("auto", "ridge", "prior")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,23 @@ def _check_head_init(name: str, init: Any) -> None:
         )
 
 
+def _check_regression_head_init(name: str, init: Any) -> None:
+    also = "or an unfitted linear regressor of scikit-learn"
+    if isinstance(init, str):
+        check_choice(name, init, REGRESSION_HEAD_INITS, also)
+    elif not isinstance(init, BaseEstimator) or isinstance(init, type):
+        raise TypeError(no_choice(name, init, REGRESSION_HEAD_INITS, also))
+    elif not is_regressor(init) or not has_fit_parameter(init, "sample_weight"):
+        raise TypeError(
+            f"{name} must be a regressor whose fit accepts sample_weight; got {init!r}."
+        )
+
+
+def _find_head_init(facts: Facts, known: Mapping[str, Any]) -> str:
+    """Return "exact", which stands for the linear model of the task, or "prior"."""
+    return "exact" if facts.pretrained and _is_linear(known["head"]) else "prior"
+
+
 def _check_random_state(name: str, random_state: Any) -> None:
     try:
         check_random_state(random_state)
@@ -150,12 +168,7 @@ PARAMETERS: dict[str, Parameter] = {
         lambda facts, known: facts.augment if known["cut"] < facts.n_stages else None,
     ),
     "tta": Parameter(_check_integer(0)),
-    "head_init": Parameter(
-        _check_head_init,
-        lambda facts, known: (
-            "logistic" if facts.pretrained and _is_linear(known["head"]) else "prior"
-        ),
-    ),
+    "head_init": Parameter(_check_head_init, _find_head_init),
     "freeze_epochs": Parameter(
         _check_integer(0, "auto"),
         lambda facts, known: 3 if facts.pretrained and known["head_init"] == "prior" else 0,
@@ -189,25 +202,33 @@ PARAMETERS: dict[str, Parameter] = {
     **RUNNING,
 }
 
+# The parameters of FineTuneRegressor.
+REGRESSION_PARAMETERS: dict[str, Parameter] = PARAMETERS | {
+    "head_init": Parameter(_check_regression_head_init, _find_head_init),
+    "loss": Parameter(_check_choice(*LOSSES)),
+}
 
-def check_parameters(given: Mapping[str, Any], declared: Iterable[str] = PARAMETERS) -> None:
+
+def check_parameters(
+    given: Mapping[str, Any], declared: Mapping[str, Parameter] = PARAMETERS
+) -> None:
     """Raise an error for the first invalid parameter.
 
     Parameters
     ----------
     given : mapping of str to object
         The parameters of an estimator, as ``get_params(deep=False)`` returns them.
-    declared : iterable of str, default=PARAMETERS
-        The names of the parameters to check.  Names that the estimator does not have are skipped.
+    declared : mapping of str to Parameter, default=PARAMETERS
+        The parameters to check.  Those that the estimator does not have are skipped.
     """
-    for name in declared:
+    for name, parameter in declared.items():
         if name in given:
-            PARAMETERS[name].check(name, given[name])
+            parameter.check(name, given[name])
     head, init = given.get("head"), given.get("head_init", "auto")
     if head is not None and init not in ("auto", "prior") and not _is_linear(head):
         raise ValueError(
             f"head_init must be 'prior' if head is not 'linear'; got {init!r}. Only a linear head "
-            "can have the coefficients of a linear classifier."
+            "can have the coefficients of a linear model."
         )
     schedule = resolve_schedule(given.get("lr_schedule", "constant"))
     if contains(given.get("skorch_callbacks"), LRScheduler) and not isinstance(schedule, Constant):

@@ -55,6 +55,8 @@ class Request:
         The arguments of ``fit``, not yet checked.
     watched : bool, default=False
         True if scikit-learn's callbacks watch the fit.
+    augments : bool, default=True
+        False if the targets may depend on the position of pixels: then ``augment="auto"`` is None.
     """
 
     parameters: Mapping[str, Any]
@@ -67,6 +69,7 @@ class Request:
     X_val: Any = None
     y_val: Any = None
     watched: bool = False
+    augments: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def plan_fit(request: Request) -> Iterator[Plan]:
     backbone = _load_backbone(given, seed)
     items = _check_items(request, backbone)
     task = request.task(request.y, len(items))
-    settings = resolve(given, backbone, items, task.exact_model)
+    settings = resolve(given, backbone, items, task.exact_model, request.augments)
     if (request.X_val is None) != (request.y_val is None):
         missing = "X_val" if request.X_val is None else "y_val"
         raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
@@ -139,6 +142,7 @@ def plan_fit(request: Request) -> Iterator[Plan]:
             data = hold_out_validation(data, settings, request.groups, seed)
         with open_stages(backbone, settings, data.items, len(data.valid)) as stages:
             data, features, rows = run_first_pass(stages, data)
+            data = data.scaled()
             head_rows = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
             known_seed = seed if is_seeded(given["random_state"]) else None
             shared = SharedHeads(settings, data.task, known_seed, request.watched, head_rows)
@@ -164,7 +168,8 @@ def find_augmentation(request: Request) -> tuple[Preset, Any]:
     """Return the preset and the augmentation of a fit, with "auto" replaced by its meaning."""
     backbone = _load_backbone(request.parameters, 0)
     items = _check_items(request, backbone)
-    return backbone.preset, resolve(request.parameters, backbone, items).augment
+    settings = resolve(request.parameters, backbone, items, augments=request.augments)
+    return backbone.preset, settings.augment
 
 
 def _check_items(request: Request, backbone: Backbone) -> Items:

@@ -138,6 +138,7 @@ def resolve(
     backbone: Backbone,
     items: Items,
     exact_model: Callable[[], Any] = lambda: None,
+    augments: bool = True,
 ) -> FitSettings:
     """Resolve the parameters of an estimator for a network and its items.
 
@@ -150,12 +151,14 @@ def resolve(
     exact_model : callable, default=lambda: None
         Returns the linear model whose coefficients are the initial head, if the user did not pass
         one.
+    augments : bool, default=True
+        False if the targets may depend on the position of pixels: then ``augment="auto"`` is None.
     """
     device = resolve_device(given["device"])
     facts = Facts(
         pretrained=starts_pretrained(given, backbone),
         is_table=items.kind == "table",
-        augment=default_augment(backbone.preset, items),
+        augment=default_augment(backbone.preset, items) if augments else None,
         n_stages=len(backbone.names),
     )
     known: dict[str, Any] = {"label_smoothing": 0.0, "class_weight": None}

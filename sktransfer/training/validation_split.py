@@ -19,8 +19,12 @@ def hold_out_validation(data: Data, settings: FitSettings, groups: Any, seed: in
     """Hold out a part of the training items for validation."""
     counted = data.train
     groups = None if groups is None else _check_groups(groups, data.n_own)[counted]
-    strata = data.task.strata(data.targets[counted])
-    train, valid = hold_out(len(counted), strata, settings.validation_fraction, groups, seed)
+    fraction = settings.validation_fraction
+    n_held = round(fraction * len(counted))
+    # A group may have all items of a stratum of numbers, so groups are divided without strata.
+    n_most = min(n_held, len(counted) - n_held) if groups is None else 1
+    strata = data.task.strata(data.targets[counted], n_most)
+    train, valid = hold_out(len(counted), strata, fraction, groups, seed)
     return replace(data, train=counted[train], valid=counted[valid])
 
 

@@ -227,7 +227,7 @@ def test_a_missing_model_and_an_extractor_are_errors(run, coloured, tmp_path, ex
     save(extractor.fit(load_image_folder(coloured).data), tmp_path / "m")
     code, _, err = run(command, tmp_path / "m", coloured)
     assert code == 1
-    assert "MODEL must be a classifier; " in err
+    assert "MODEL must be a classifier or a regressor; " in err
     assert "holds a PretrainedFeatureExtractor." in err
 
 

@@ -127,7 +127,7 @@ def test_a_fit_without_a_phase_has_no_learning_rate_to_find(photos):
 
 
 def test_another_estimator_has_no_learning_rate(photos):
-    with pytest.raises(TypeError, match="estimator must be a FineTuneClassifier; got Logistic"):
+    with pytest.raises(TypeError, match="FineTuneClassifier or FineTuneRegressor; got Logistic"):
         find_lr(LogisticRegression(), *photos)
 
 

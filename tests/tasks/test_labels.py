@@ -76,8 +76,8 @@ MISSING = {
     "missing value of pandas": (pd.Series(["ant", None, "bee"], dtype="string"), {1: "<NA>"}),
     "missing category": (pd.Series(["ant", None, "bee"], dtype="category"), {1: "nan"}),
     "time": (pd.Series([None, pd.Timestamp(0)], dtype=object).to_numpy(), {0: "None"}),
-    "several labels": (np.array([[0, 1], [np.nan, 1]]), {1: "nan"}),
-    "table of several labels": (pd.DataFrame({"a": [0, 1], "b": [None, 1]}), {0: "nan"}),
+    "several labels": (np.array([[0, 1], [np.nan, 1]]), {"1, 0": "nan"}),
+    "table of several labels": (pd.DataFrame({"a": [0, 1], "b": [None, 1]}), {"0, 'b'": "nan"}),
 }
 
 
@@ -117,6 +117,6 @@ def test_lists_of_names_are_an_error_that_names_the_binarizer(y, cause):
         find_classification(y, 2, "FineTuneClassifier")
 
 
-def test_numbers_to_predict_are_an_error_that_names_the_extractor():
-    with pytest.raises(ValueError, match="To predict numbers, use PretrainedFeatureExtractor"):
+def test_numbers_to_predict_are_an_error_that_names_the_regressor():
+    with pytest.raises(ValueError, match="To predict numbers, use FineTuneRegressor"):
         find_classification([0.5, 1.5], 2, "FineTuneClassifier")
