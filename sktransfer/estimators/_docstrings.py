@@ -41,7 +41,7 @@ def share_entries(source: Any, without: tuple[str, ...] = ()) -> Callable[[Class
 
 
 def _split(doc: str) -> dict[str, str]:
-    """Return the sections of a docstring by title; the text before the first one has the title ""."""
+    """Return the sections of a docstring by title, which is "" for the text before the first."""
     first, *rest = SECTION.split(inspect.cleandoc(doc))
     return {"": first, **dict(zip(rest[::2], rest[1::2], strict=True))}
 
