@@ -99,6 +99,7 @@ PARAMETER_GROUPS = {
     "backbone": "Network",
     "unfreeze": "Trainable stages and head",
     "layer": "Features",
+    "batch_norm": "Network",
     "augment": "Augmentation",
     "freeze_epochs": "Epochs, learning rates and optimizer",
     "label_smoothing": "Loss",

@@ -43,16 +43,16 @@ ORDER = {
     "folders image_check text_folders text_check textures",
     "tasks": "targets base heads labels classification regression",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
-    "tensor_files weights filling registry pyramid fusion tracing export",
+    "tensor_files weights filling registry pyramid fusion batch_norm tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation",
-    "extraction": "ragged prefix sinks run",
+    "extraction": "ragged prefix sinks run statistics",
     "training": "user_callbacks optim tail standardisation parameters settings batches frozen data "
     "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "
     "head_init predictor interpolation plan fit",
-    "estimators": "_callbacks _columns _fitted _docstrings _base _extraction feature_extractor "
-    "classifier regressor snapshots lr_finder",
+    "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
+    "feature_extractor classifier regressor snapshots lr_finder",
     "persistence": "rules codec schema file_format structure description rebuild save_load",
     "cli": "output messages options plots reports kinds models demo app",
 }

@@ -1,6 +1,14 @@
 """Pretrained networks as chains of named stages, and their weights."""
 
 from .backbone import Backbone, split
+from .batch_norm import (
+    Statistics,
+    average_batches,
+    batch_norms,
+    get_statistics,
+    set_statistics,
+    with_statistics,
+)
 from .cut import find_cut, is_pretrained
 from .export import fetch
 from .filling import fill
@@ -20,7 +28,10 @@ __all__ = [
     "LanguageHead",
     "MapShape",
     "Provider",
+    "Statistics",
     "as_map",
+    "average_batches",
+    "batch_norms",
     "check_pooling",
     "choose_maps",
     "fast_training",
@@ -30,6 +41,7 @@ __all__ = [
     "find_cut",
     "fuse_conv_bn",
     "get_backbone",
+    "get_statistics",
     "is_pretrained",
     "list_backbones",
     "map_shapes",
@@ -39,6 +51,8 @@ __all__ = [
     "register_provider",
     "resolve_pooling",
     "running",
+    "set_statistics",
     "split",
     "unpatched",
+    "with_statistics",
 ]

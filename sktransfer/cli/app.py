@@ -156,6 +156,9 @@ def extract(
     pooling: Annotated[
         str, Option(help="auto, avg, max, avgmax, flatten, cls, last or concat.")
     ] = "auto",
+    batch_norm: Annotated[
+        str, Option(help="stored, data (statistics of these images), or both side by side.")
+    ] = "stored",
     image_size: Annotated[
         int | None, Option(help="Image size in pixels; default: that of the weights.")
     ] = None,
@@ -195,6 +198,7 @@ def extract(
         pooling=pooling,
         image_size=image_size,
         max_length=max_length,
+        batch_norm=batch_norm,
         cache=cache,
         precision=precision,
         batch_size="auto" if batch_size is None else batch_size,

@@ -1,5 +1,6 @@
 """Estimators with the scikit-learn API, and the learning-rate range test."""
 
+from ._extraction import BATCH_NORMS
 from .classifier import FineTuneClassifier
 from .feature_extractor import PretrainedFeatureExtractor
 from .lr_finder import LRCurve, find_lr
@@ -7,6 +8,7 @@ from .regressor import FineTuneRegressor
 from .snapshots import SnapshotEnsemble
 
 __all__ = [
+    "BATCH_NORMS",
     "FineTuneClassifier",
     "FineTuneRegressor",
     "LRCurve",

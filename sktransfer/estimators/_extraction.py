@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from .._support.device import resolve_or_replace
-from ..backbones import Backbone
-from ..extraction import Prefix
+from ..backbones import Backbone, Statistics, with_statistics
+from ..data import Items
+from ..extraction import Frozen, Prefix, run_frozen
+from ._domains import Domains, names_at
+
+BATCH_NORMS = ("stored", "data", "both")
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class Extraction:
     Parameters
     ----------
     prefix : Prefix
-        The stages that the layers need.
+        The stages that the layers need, with stored statistics.
     layers : list of str
         The names of the layers, in the order of their features.
     widths : list of int
@@ -27,6 +34,10 @@ class Extraction:
         The origin of the weights.
     origin : tuple
         The parameters ``backbone`` and ``weights``, from which the weights can be loaded again.
+    batch_norm : {"stored", "data", "both"}, default="stored"
+        The statistics that batch norm uses.
+    statistics : dict, default={}
+        The statistics of each domain, unless only stored ones are used.
     """
 
     prefix: Prefix
@@ -34,15 +45,93 @@ class Extraction:
     widths: list[int]
     weights_info: dict[str, Any]
     origin: tuple[Any, Any]
+    batch_norm: str = "stored"
+    statistics: dict[Any, Statistics] = field(default_factory=dict)
 
     @property
     def n_features(self) -> int:
         """The total number of features of all layers."""
-        return sum(self.widths)
+        return sum(self.widths) * self.n_runs
+
+    @property
+    def n_runs(self) -> int:
+        """The number of times that an item passes the network."""
+        return 2 if self.batch_norm == "both" else 1
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the features."""
+        widths = list(zip(self.layers, self.widths, strict=True))
+        names = [f"{layer}_{index}" for layer, width in widths for index in range(width)]
+        if self.batch_norm == "both":
+            return [f"{kind}_{name}" for kind in ("stored", "data") for name in names]
+        return names
+
+    @cached_property
+    def own(self) -> dict[Any, Prefix]:
+        """The prefix of each domain, with the statistics of its items."""
+        return {
+            domain: self.prefix.of_backbone(with_statistics(self.prefix.backbone, statistics))
+            for domain, statistics in self.statistics.items()
+        }
+
+    def features(
+        self, items: Items, domains: Domains, batch_size: int | str, **how: Any
+    ) -> np.ndarray:
+        """Return the features of items, (n_items, n_features); NaN for items not decoded.
+
+        Parameters
+        ----------
+        items : Items
+        domains : Domains
+        batch_size : int or "auto"
+        **how : dict
+            Keyword arguments of :func:`run_frozen`.
+        """
+        parts = [
+            (positions, self._run_each(prefixes, items, positions, batch_size, how))
+            for positions, prefixes in self._runs(domains)
+        ]
+        if len(parts) == 1:
+            return parts[0][1]
+        features = np.empty((len(items), self.n_features), np.float32)
+        for positions, part in parts:
+            features[positions] = part
+        return features
+
+    def _runs(self, domains: Domains) -> Iterator[tuple[np.ndarray, list[Prefix]]]:
+        """Yield the positions of items, with the prefixes that compute their features."""
+        if self.batch_norm == "stored":
+            yield np.arange(len(domains.codes)), [self.prefix]
+            return
+        domains.check_known(self.own)
+        for domain, positions in domains.parts():
+            stored = [self.prefix] if self.batch_norm == "both" else []
+            yield positions, [*stored, self.own[domain]]
+
+    def _run_each(
+        self,
+        prefixes: list[Prefix],
+        items: Items,
+        positions: np.ndarray,
+        batch_size: int | str,
+        how: Mapping[str, Any],
+    ) -> np.ndarray:
+        """Return the features of the items at some positions, by each of the prefixes."""
+        part = items if len(positions) == len(items) else items.take(positions)
+        # The first run warns of items that cannot be decoded, or raises an error.
+        again = {"decode_error": "ignore"} if how["decode_error"] == "warn" else {}
+        blocks = []
+        for prefix in prefixes:
+            sized = prefix.sized(batch_size)
+            frozen = run_frozen(sized, part, name=names_at(positions), **how)
+            blocks.append(_complete(frozen, len(part), sum(self.widths)))
+            how = {**how, **again}
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
     def parts(self) -> dict[str, Any]:
         """Return all parts of the result except the backbone, by name."""
-        names = ("layers", "widths", "weights_info", "origin")
+        names = ("layers", "widths", "weights_info", "origin", "batch_norm", "statistics")
         prefix = self.prefix
         return {name: getattr(self, name) for name in names} | {
             "taps": prefix.taps,
@@ -56,4 +145,17 @@ class Extraction:
         others = dict(parts)
         taps, device, dtype = (others.pop(name) for name in ("taps", "device", "dtype"))
         prefix = Prefix(backbone, taps, resolve_or_replace(device), dtype, "auto")
-        return cls(prefix=prefix, **others)
+        fitted = cls(prefix=prefix, **others)
+        if (fitted.batch_norm == "stored") != (not fitted.own):
+            raise ValueError("statistics must be those of batch_norm='data' or 'both'")
+        return fitted
+
+
+def _complete(frozen: Frozen, n_items: int, n_features: int) -> np.ndarray:
+    """Return the rows of all taps side by side, with NaN for items that could not be decoded."""
+    if not frozen.failed and len(frozen.rows) == 1:
+        return np.asarray(frozen.rows[0], dtype=np.float32)  # (n_items, n_features)
+    features = np.full((n_items, n_features), np.nan, np.float32)
+    if len(frozen.kept):
+        features[frozen.kept] = np.concatenate([np.asarray(r) for r in frozen.rows], axis=1)
+    return features  # (n_items, n_features)

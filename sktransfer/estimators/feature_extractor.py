@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -12,11 +14,18 @@ from .._support.validation import check_choice, no_choice
 from ..backbones import check_pooling, get_backbone, resolve_pooling
 from ..cache import check_cache
 from ..data import adapt, input_info, warn_of_lost_parts
-from ..extraction import LOGITS, Prefix, Tap, run_frozen
+from ..extraction import (
+    LOGITS,
+    Prefix,
+    Tap,
+    check_batch_norm,
+    estimate_statistics,
+)
 from ..training import PARAMETERS, RUNNING, check_parameters
 from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
 from ._columns import check_items, get_columns, set_fitted
-from ._extraction import Extraction
+from ._domains import Domains, names_at
+from ._extraction import BATCH_NORMS, Extraction
 from ._fitted import FittedMixin
 
 
@@ -72,6 +81,16 @@ class PretrainedFeatureExtractor(
         Changes of the preprocessing that belongs to the weights.  A dict replaces some of its
         fields, such as ``{"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}``.  A preset replaces
         all of it.  None changes nothing.
+    batch_norm : {"stored", "data", "both"}, default="stored"
+        The mean and variance with which batch norm standardises activations.
+
+        - "stored" uses those that belong to the weights.
+        - "data" estimates them in ``fit`` from ``X``, in one pass without labels: of all items, or
+          of each domain if ``sample_domain`` is passed.  This helps if the images are far from
+          those of the pretraining, such as drawings, or if they come from several domains.
+        - "both" concatenates the features of "stored" and of "data".
+
+        Must be "stored" for a network without batch norm.
     cache : str, path-like, ActivationCache or None, default=None
         Folder for the features, by content of the items, so that each item passes the same network
         only once.  None keeps nothing.
@@ -105,7 +124,11 @@ class PretrainedFeatureExtractor(
     Attributes
     ----------
     backbone_ : Backbone
-        The frozen network, up to the last stage that ``layer`` needs.
+        The frozen network, up to the last stage that ``layer`` needs, with its stored statistics.
+    statistics_ : dict
+        The statistics of batch norm that were estimated in ``fit``: for each domain a dict of
+        ndarrays by the names of the state dict of ``backbone_``.  The key is None if
+        ``sample_domain`` was not passed.  Empty for ``batch_norm="stored"``.
     weights_info_ : dict
         Tag, source, sha256 and licence of the weights, and the size, mean and standard deviation
         of their inputs.
@@ -123,8 +146,19 @@ class PretrainedFeatureExtractor(
     Notes
     -----
     Equal items have equal features, bit for bit, whatever the other items of the call are: batch
-    norm uses its stored statistics, and every batch has ``batch_size`` rows.  The length of the row
-    of a text depends on this text alone.
+    norm never uses the statistics of a batch in ``transform``, and every batch has ``batch_size``
+    rows.  The length of the row of a text depends on this text alone.
+
+    With ``batch_norm="data"``, the statistics are those of precise batch norm [1]_: their average
+    over batches of 16 items.  They are a function of the set of items and do not depend on their
+    order, on duplicates, on ``batch_size`` or on the number of threads.  If the items of a domain
+    hold few of the classes, the statistics remove the difference between these classes and the
+    others, and the features become worse.
+
+    References
+    ----------
+    .. [1] Y. Wu and J. Johnson, "Rethinking 'Batch' in BatchNorm", 2021,
+       https://arxiv.org/abs/2105.07576
 
     Examples
     --------
@@ -153,6 +187,7 @@ class PretrainedFeatureExtractor(
         image_shape=None,
         max_length=None,
         preset=None,
+        batch_norm="stored",
         cache=None,
         precision="float32",
         batch_size="auto",
@@ -170,6 +205,7 @@ class PretrainedFeatureExtractor(
         self.image_shape = image_shape
         self.max_length = max_length
         self.preset = preset
+        self.batch_norm = batch_norm
         self.cache = cache
         self.precision = precision
         self.batch_size = batch_size
@@ -180,15 +216,19 @@ class PretrainedFeatureExtractor(
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X, y=None):
-        """Load the network.
+    def fit(self, X, y=None, sample_domain=None):
+        """Load the network, and estimate the statistics of batch norm if they are needed.
 
-        Nothing is learned from ``X``, but its items are checked, and its columns are recorded.
+        Otherwise nothing is learned from ``X``, but its items are checked, and its columns are
+        recorded.
 
         Parameters
         ----------
         X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
         y : ignored
+        sample_domain : array-like of shape (n_items,) or None, default=None
+            The domain of each item, an integer or a string.  With ``batch_norm="data"`` or "both",
+            each domain has statistics of its own.  None means one domain.
 
         Returns
         -------
@@ -198,15 +238,18 @@ class PretrainedFeatureExtractor(
         ------
         TypeError, ValueError
             If a parameter or an item is invalid; the message names it.
+        DecodeError
+            If an item cannot be decoded, ``decode_error="raise"`` and ``batch_norm`` is not
+            "stored".
         """
-        columns, fitted, _ = self._load(X)
+        columns, fitted, items = self._load(X)
         with report_fit(self, 0, X, y):
-            pass
+            fitted = self._estimate(fitted, items, sample_domain, self.decode_error)
         set_fitted(self, columns, fitted)
         return self
 
     @with_callbacks
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X, y=None, sample_domain=None):
         """Load the network and return the features of ``X``.
 
         The result equals that of ``fit(X).transform(X)``.
@@ -215,24 +258,31 @@ class PretrainedFeatureExtractor(
         ----------
         X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
         y : ignored
+        sample_domain : array-like of shape (n_items,) or None, default=None
+            The domain of each item, as for ``fit``.
 
         Returns
         -------
         ndarray of shape (n_items, n_features), float32
         """
         columns, fitted, items = self._load(X)
-        size = fitted.prefix.batch_size
-        with report_fit(self, -(-len(items) // size), X, y) as step:
-            features = self._compute_features(fitted, items, step)
+        # The features of the same items follow, and warn of those that cannot be decoded.
+        quiet = "ignore" if self.decode_error == "warn" else self.decode_error
+        with report_fit(self, -(-len(items) // fitted.prefix.batch_size), X, y) as step:
+            fitted = self._estimate(fitted, items, sample_domain, quiet)
+            features = self._compute_features(fitted, items, sample_domain, step)
         set_fitted(self, columns, fitted)
         return features
 
-    def transform(self, X):
+    def transform(self, X, sample_domain=None):
         """Return the features of ``X``.
 
         Parameters
         ----------
         X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
+        sample_domain : array-like of shape (n_items,) or None, default=None
+            The domain of each item, one of those in ``fit``.  Required if ``fit`` estimated
+            statistics for each domain.
 
         Returns
         -------
@@ -244,13 +294,17 @@ class PretrainedFeatureExtractor(
         DecodeError
             If an item cannot be decoded and ``decode_error="raise"``.  The message lists the first
             ten such items.
+        ValueError
+            If a domain was not seen in ``fit``.
         """
         check_is_fitted(self)
         items = check_items(self, self.backbone_.preset, X)
-        return self._compute_features(self._fitted, items)
+        return self._compute_features(self._fitted, items, sample_domain)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the features: the layer, an underscore and a number.
+
+        With ``batch_norm="both"``, they begin with "stored_" or "data_".
 
         Parameters
         ----------
@@ -262,14 +316,17 @@ class PretrainedFeatureExtractor(
         ndarray of str objects of shape (n_features,)
         """
         super().get_feature_names_out(input_features)
-        widths = zip(self._fitted.layers, self._fitted.widths, strict=True)
-        names = [f"{layer}_{index}" for layer, width in widths for index in range(width)]
-        return np.array(names, dtype=object)
+        return np.array(self._fitted.names, dtype=object)
 
     @property
     def backbone_(self):
         """The frozen network, up to the last stage that ``layer`` needs."""
         return self._fitted.prefix.backbone
+
+    @property
+    def statistics_(self):
+        """The statistics of batch norm that were estimated in ``fit``, by domain."""
+        return self._fitted.statistics
 
     @property
     def weights_info_(self):
@@ -293,6 +350,7 @@ class PretrainedFeatureExtractor(
         """
         parameters = self.get_params(deep=False)
         check_parameters(parameters)
+        check_choice("batch_norm", self.batch_norm, BATCH_NORMS)
         # An unfitted copy records the columns, so an error leaves this estimator as it was.
         unfitted = object.__new__(type(self))
         unfitted.__dict__.update(parameters)
@@ -309,11 +367,13 @@ class PretrainedFeatureExtractor(
             Tap(stops.get(layer, last), layer if layer in LOGITS else pooling) for layer in layers
         ]
         prefix = self._build_prefix(backbone, taps)
+        if self.batch_norm != "stored":
+            check_batch_norm(prefix)
         widths = self._measure_widths(prefix)
         items = check_items(unfitted, backbone.preset, X, reset=True)
         warn_of_lost_parts(backbone.preset, items)
         origin = (self.backbone, self.weights)
-        fitted = Extraction(prefix, layers, widths, weights_info, origin)
+        fitted = Extraction(prefix, layers, widths, weights_info, origin, self.batch_norm)
         return get_columns(unfitted), fitted, items
 
     def _check_layers(self, backbone):
@@ -358,38 +418,53 @@ class PretrainedFeatureExtractor(
                 f"which failed: {error}"
             ) from error
 
-    def _compute_features(self, fitted, items, step=lambda: None):
+    def _estimate(self, fitted, items, sample_domain, decode_error):
+        """Return ``fitted`` with the statistics of each domain, if it needs them."""
+        domains = Domains.of(sample_domain, len(items))
+        if fitted.batch_norm == "stored":
+            return fitted
+        with progress_bar(len(items), "batch-norm statistics", self.verbose) as advance:
+            statistics = {
+                domain: estimate_statistics(
+                    fitted.prefix,
+                    items.take(positions),
+                    cache=check_cache(self.cache),
+                    n_jobs=self.n_jobs,
+                    decode_error=decode_error,
+                    progress=advance,
+                    name=names_at(positions),
+                )
+                for domain, positions in domains.parts()
+            }
+        return replace(fitted, statistics=statistics)
+
+    def _compute_features(self, fitted, items, sample_domain=None, step=lambda: None):
         """Return the features of items, and call ``step`` after each batch."""
         check_parameters(
             self.get_params(deep=False), RUNNING | {"batch_size": PARAMETERS["batch_size"]}
         )
-        prefix = fitted.prefix.sized(self.batch_size)
-        size = prefix.batch_size
-        with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
-            done = 0
+        domains = Domains.of(sample_domain, len(items))
+        size, n_done = fitted.n_runs * fitted.prefix.sized(self.batch_size).batch_size, 0
+        n_passes = fitted.n_runs * len(items)
+        with progress_bar(n_passes, type(self).__name__, self.verbose) as advance:
 
             def progress(n_items):
-                nonlocal done
+                nonlocal n_done
                 advance(n_items)
                 # ``step`` counts batches; cached items count as if they had been computed.
-                for _ in range(-(-done // size), -(-(done + n_items) // size)):
+                for _ in range(-(-n_done // size), -(-(n_done + n_items) // size)):
                     step()
-                done += n_items
+                n_done += n_items
 
-            frozen = run_frozen(
-                prefix,
+            return fitted.features(
                 items,
+                domains,
+                self.batch_size,
                 cache=check_cache(self.cache),
                 n_jobs=self.n_jobs,
                 decode_error=self.decode_error,
                 progress=progress,
             )
-        if not frozen.failed and len(frozen.rows) == 1:
-            return np.asarray(frozen.rows[0], dtype=np.float32)  # (n_items, n_features)
-        features = np.full((len(items), fitted.n_features), np.nan, np.float32)
-        if len(frozen.kept):
-            features[frozen.kept] = np.concatenate([np.asarray(r) for r in frozen.rows], axis=1)
-        return features  # (n_items, n_features)
 
     def _parts(self):
         """Return the result of the fit as plain parts, and the module that holds the weights.

@@ -4,6 +4,7 @@ from .prefix import LOGITS, Prefix, Tap, spare_taps
 from .ragged import RowsByLength
 from .run import DECODE_ERRORS, LEFT_OUT, run_frozen, run_rows
 from .sinks import Frozen
+from .statistics import check_batch_norm, estimate_statistics
 
 __all__ = [
     "DECODE_ERRORS",
@@ -13,6 +14,8 @@ __all__ = [
     "Prefix",
     "RowsByLength",
     "Tap",
+    "check_batch_norm",
+    "estimate_statistics",
     "run_frozen",
     "run_rows",
     "spare_taps",

@@ -152,6 +152,11 @@ class Prefix:
         other.preset = preset
         return other
 
+    def of_backbone(self, backbone: Backbone) -> Prefix:
+        """Return a prefix of the stages of another backbone that runs in the same way."""
+        how = (self.device, self.dtype, self._batch_size, self.cut, self.length)
+        return Prefix(backbone, self.taps, *how)
+
     def sized(self, batch_size: int | str) -> Prefix:
         """Return a prefix of the same stages that runs in batches of another size."""
         other = copy(self)
@@ -245,6 +250,12 @@ class Prefix:
                 self.taps if taps is None else taps,
             )
         return [_at_least_float32(tensor).cpu().numpy() for tensor in rows]
+
+    def unfused(self, batch: Any) -> Prefix:
+        """Run the stages of the backbone themselves, without copies, and return the prefix."""
+        works = {self.length: self._estimate_works(batch)}
+        self._fast = [Fast(self._plain(), self.backbone.classifier, works)]
+        return self
 
     def measure(self, batch: Any) -> list[tuple[int, ...]]:
         """Return the shape of a row at each tap, by running ``batch`` through the plain stages."""

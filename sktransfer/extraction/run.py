@@ -85,12 +85,26 @@ def run_frozen(
         if not (failed and raising):
             failed |= _compute_part(part, sink, indices, progress, n_jobs, raising)
     if failed and raising:
-        failed = sink.all_failed(_first_failed(sink, missing, failed, n_jobs))
-        raise DecodeError(_sentence(failed, advice[0], name))
+        failed = first_failed(_decoder(sink), missing, failed, n_jobs)
     failed = sink.all_failed(failed)
+    report_failed(failed, decode_error, name, advice)
+    return sink.result(failed)
+
+
+def report_failed(
+    failed: dict[int, DecodeError],
+    decode_error: str,
+    name: Callable[[int], str],
+    advice: tuple[str, str],
+) -> None:
+    """Raise an error or a warning that lists items that could not be decoded, if there are any.
+
+    The parameters are those of :func:`run_frozen`, and the errors of the items by position.
+    """
+    if failed and decode_error == "raise":
+        raise DecodeError(_sentence(failed, advice[0], name))
     if failed and decode_error == "warn":
         warn_user(_sentence(failed, advice[1], name))
-    return sink.result(failed)
 
 
 def run_rows(prefix: Prefix, rows: Any) -> list[np.ndarray]:
@@ -241,11 +255,14 @@ def _still_missing(
             progress(1)
 
 
-def _first_failed(
-    sink: InMemory | Cached, missing: list[int], failed: dict[int, DecodeError], n_jobs: int | None
+def first_failed(
+    decode: Callable[[int], tuple[int, Any]],
+    missing: Sequence[int],
+    failed: dict[int, DecodeError],
+    n_jobs: int | None,
 ) -> dict[int, DecodeError]:
     """Decode further items, and return the first ten errors by position."""
-    with closing(map_ahead(_decoder(sink), sorted(missing), n_jobs, ahead=20)) as decoded:
+    with closing(map_ahead(decode, sorted(missing), n_jobs, ahead=20)) as decoded:
         failures = ((index, row) for index, row in decoded if isinstance(row, DecodeError))
         found = failed | dict(islice(failures, 10))
     return dict(sorted(found.items())[:10])

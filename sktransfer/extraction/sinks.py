@@ -89,7 +89,7 @@ class InMemory:
 
     def decode(self, index: int) -> Any:
         """Return the decoded item at ``index``, or the DecodeError that it raised."""
-        return _decode(self._prefix.preset, self._items[index])
+        return decode_or_error(self._prefix.preset, self._items[index])
 
     def writer(self, prefix: Prefix, cut: int) -> AbstractContextManager[InMemory]:  # noqa: ARG002 - as in Cached
         """Return a context manager whose value writes the rows of batches."""
@@ -183,7 +183,7 @@ class Cached:
         if not self.is_missing(index):
             return None
         item = self._items[index]
-        decoded = _decode(self._prefix.preset, item)
+        decoded = decode_or_error(self._prefix.preset, item)
         if _stamp(item) != self._stamps[index]:
             return DecodeError(f"{str(item)!r} changed while it was read; run again.")
         return decoded
@@ -344,7 +344,7 @@ def _join(groups: Groups, kept: Sequence[int], rows_of: Callable[[Prefix, list[i
     return RowsByLength([part for part in parts if len(part[1])])
 
 
-def _decode(preset: Any, item: Any) -> Any:
+def decode_or_error(preset: Any, item: Any) -> Any:
     """Return the decoded item, or the DecodeError that it raised."""
     try:
         return preset(item)

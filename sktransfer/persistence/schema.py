@@ -10,7 +10,12 @@ import numpy as np
 
 from .._support.device import PRECISIONS
 from ..data import Views
-from ..estimators import FineTuneClassifier, FineTuneRegressor, PretrainedFeatureExtractor
+from ..estimators import (
+    BATCH_NORMS,
+    FineTuneClassifier,
+    FineTuneRegressor,
+    PretrainedFeatureExtractor,
+)
 from ..extraction import Tap
 from ..schedules import Schedule
 from ..tasks import HEADS, Classification, LinearHead, MLPHead, MultiLabel, Regression
@@ -55,6 +60,7 @@ HEAD = any_of(is_a(LinearHead), is_a(MLPHead))
 PARAMETERS: dict[str, Rule] = {
     "augment": any_of(optional(text), is_a(Views)),
     "backbone": text,
+    "batch_norm": one_of(*BATCH_NORMS),
     "batch_size": ROWS,
     "class_weight": optional(any_of(one_of("balanced"), is_a(dict))),
     "device": device,
@@ -136,6 +142,14 @@ def _skipped(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be positions of items; got {value.min()}")
 
 
+def _statistics(name: str, value: Any) -> None:
+    """Accept the mean and variance of channels by domain, which is None, an integer or a string."""
+    is_a(dict)(name, value)
+    for domain, statistics in value.items():
+        any_of(optional(integer()), text)(f"a domain of {name}", domain)
+        dict_of(array("f"))(f"{name}[{domain!r}]"[:80], statistics)
+
+
 # The parts of every fine-tuned network, besides its task.
 FINE_TUNED: dict[str, Rule] = {
     "numerics": is_a(Numerics),
@@ -159,7 +173,8 @@ PARTS: dict[str, Rule] = {
             "device": device,
             "dtype": one_of(*DTYPES.values()),
             **ORIGIN,
-        }
+        },
+        {"batch_norm": one_of(*BATCH_NORMS), "statistics": _statistics},
     ),
 }
 

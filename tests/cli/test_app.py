@@ -108,6 +108,14 @@ def test_fetch_prints_where_the_file_is(run, monkeypatch, tmp_path):
 # extract
 
 
+def test_features_can_have_the_statistics_of_the_data(run, folder, extractor, tmp_path):
+    output = tmp_path / "features.npz"
+    run("extract", folder, "-o", output, "--weights", "none", "--batch-norm", "both")
+    expected = extractor.set_params(batch_norm="both").fit_transform(load_image_folder(folder).data)
+    with np.load(output) as found:
+        assert np.array_equal(found["features"], expected)
+
+
 def test_features_go_to_a_parquet_file(run, folder, features, extractor, tmp_path):
     output = tmp_path / "features.parquet"
     code, out, _ = run("extract", folder, "-o", output, "--weights", "none")

@@ -10,7 +10,7 @@ from sktransfer import SnapshotEnsemble, Views
 from sktransfer.persistence import load, save
 
 
-@pytest.fixture(params=["classifier", "multi-label", "snapshot", "extractor"])
+@pytest.fixture(params=["classifier", "multi-label", "snapshot", "extractor", "statistics"])
 def model(request, make, extractor, images):
     """A fitted model of each kind."""
     if request.param == "classifier":
@@ -20,6 +20,8 @@ def model(request, make, extractor, images):
     if request.param == "snapshot":
         classifier = clone(make(unfreeze=0)).set_params(unfreeze=1)
         return SnapshotEnsemble(classifier, every=1).fit(images, list("abc" * 4)).estimators_[0]
+    if request.param == "statistics":
+        return clone(extractor).set_params(batch_norm="both").fit(images)
     return extractor
 
 

@@ -14,6 +14,9 @@ def names(*classes):
     return {"!": "array", "of": ["<U1", list(classes)]}
 
 
+ARRAY = {"!": "array", "of": ["<f4", [0.0, 1.0]]}
+
+
 def tap(cut, reduce):
     """Return a tap as the codec packs it."""
     return {"!": "Tap", "of": {"cut": cut, "reduce": reduce}}
@@ -116,6 +119,11 @@ def test_values_that_save_never_writes_are_refused(saved, where, value, message)
         (("parts", "layers"), "stem", "layers must be of type list"),
         (("parts", "dtype"), "float32", "dtype must be one of torch"),
         (("tail",), {}, "tail must be one of None"),
+        (("parts", "batch_norm"), "own", "batch_norm must be one of 'stored'"),
+        (("parts", "batch_norm"), "data", "statistics must be those of batch_norm="),
+        (("parts", "statistics"), {"a": 1}, r"statistics\['a'\] must be of type dict"),
+        (("parts", "statistics"), {"a": {}}, "statistics must be those of batch_norm="),
+        (("parts", "statistics"), {"a": {"b": ARRAY}}, "statistics must be those of the network"),
     ],
     ids=str,
 )

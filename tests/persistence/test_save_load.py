@@ -128,6 +128,20 @@ def test_an_extractor_gives_the_same_features_after_loading(images, path, layer)
     assert loaded.weights_info_ == model.weights_info_
 
 
+@pytest.mark.parametrize("batch_norm", ["data", "both"])
+@pytest.mark.parametrize("domains", [None, list("ab" * 6), [1, -2] * 6])
+def test_an_extractor_with_statistics_of_the_data_is_loaded_unchanged(
+    images, path, batch_norm, domains
+):
+    model = PretrainedFeatureExtractor("tiny/net", batch_norm=batch_norm)
+    features = model.fit_transform(images, sample_domain=domains)
+    save(model, path)
+    loaded = load(path)
+    assert np.array_equal(loaded.transform(images, sample_domain=domains), features)
+    assert list(loaded.statistics_) == list(model.statistics_)
+    assert list(loaded.get_feature_names_out()) == list(model.get_feature_names_out())
+
+
 @pytest.mark.parametrize(
     ("fitted", "later"), [("linear", "mlp"), (MLPHead((5,), 0.1), "linear"), (nn.Linear, "mlp")]
 )
