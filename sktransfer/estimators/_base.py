@@ -17,10 +17,12 @@ from copy import deepcopy
 from functools import partial
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._support.progress import progress_bar
+from .._support.validation import check_choice
 from ..cache import check_cache
 from ..training import (
     PARAMETERS,
@@ -181,6 +183,53 @@ class FineTuneEstimator(
         """
         outputs = self._outputs(X)
         return decide_rows(self.task_.decide, outputs)
+
+    def adapt(self, X_target, stages="tail"):
+        """Return a copy of this model whose batch norm has the statistics of other images.
+
+        No labels are needed, and no weight changes.  This helps if ``X_target`` comes from another
+        domain than the training data, and most if the model was fitted with ``freeze_bn="own"``,
+        so that each domain has statistics of its own.  It makes predictions worse if ``X_target``
+        holds few of the classes, or too few images for a mean and a variance: with fewer than 30,
+        compare both models on labelled images.
+
+        Parameters
+        ----------
+        X_target : sequence of n_items paths, images, arrays or bytes, or a table of images
+            Images of the domain in which the model will predict.
+        stages : {"tail", "all"}, default="tail"
+            The stages that get the statistics of ``X_target``.  "tail" means those that
+            ``unfreeze`` selected; the output of the others stays in the cache.  "all" means the
+            whole network.
+
+        Returns
+        -------
+        FineTuneClassifier or FineTuneRegressor
+            A fitted estimator.  It has no skorch net.
+
+        Raises
+        ------
+        ValueError
+            If these stages have no batch norm.
+        DecodeError
+            If an item cannot be decoded and ``decode_error="raise"``; otherwise it is left out.
+
+        Examples
+        --------
+        >>> from sktransfer import FineTuneClassifier, load_textures
+        >>> train = load_textures("train", n_per_class=4)
+        >>> model = FineTuneClassifier(freeze_bn="own", max_epochs=0).fit(train.data, train.labels)
+        >>> dark = [image // 4 for image in train.data]
+        >>> bool(model.adapt(dark).score(dark, train.labels) > model.score(dark, train.labels))
+        True
+        """
+        check_is_fitted(self)
+        check_choice("stages", stages, ("tail", "all"))
+        statistics = self._run(
+            X_target, Predictor.statistics, cut=self._fitted.tail.cut if stages == "tail" else 0
+        )
+        state = {f"backbone.{name}": torch.from_numpy(part) for name, part in statistics.items()}
+        return self._with_weights(state)
 
     def _outputs(self, X):
         """Return the outputs of the network for ``X``, (n_items, n_outputs)."""

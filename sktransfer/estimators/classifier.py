@@ -71,6 +71,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         - "frozen" keeps those of the frozen stages in evaluation mode.
         - "all" keeps those of the trainable stages in evaluation mode, too.  Their weights and
           biases train, but their running statistics do not change.
+        - "own" does the same after it has replaced the statistics of the trainable stages by those
+          of the training data; see :meth:`adapt`.
         - "auto" means "all" for a pretrained network, and "frozen" for random weights.
     augment : None, {"auto", "light", "standard", "trivial"}, Views or callable, default="auto"
         Random changes of the images in the second phase of training.

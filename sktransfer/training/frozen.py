@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +15,17 @@ import numpy as np
 
 from .._support.files import describe_temporary, temporary_folder
 from .._support.warn import warn_user
-from ..backbones import Backbone
+from ..backbones import Backbone, set_statistics
 from ..cache import ActivationCache
 from ..data import Items, Views, lengths_of
-from ..extraction import Frozen, Prefix, Tap, run_frozen, spare_taps
+from ..extraction import (
+    Frozen,
+    Prefix,
+    Tap,
+    estimate_statistics,
+    run_frozen,
+    spare_taps,
+)
 from .settings import FitSettings
 
 # Maximum share of the free disk that the activations of a fit may occupy, and their bytes.
@@ -79,6 +86,28 @@ class FrozenStages:
             n_jobs=self.settings.n_jobs,
             **how,
         )
+
+    def use_own_statistics(self, items: Sequence[Any], name: Callable[[int], str]) -> None:
+        """Set the batch norm after the cut to the statistics of items.
+
+        Parameters
+        ----------
+        items : sequence
+            Those that cannot be decoded are left out; the first pass warns of them.
+        name : callable
+            Returns the name of the item at a position, for messages.
+        """
+        settings = self.settings
+        statistics = estimate_statistics(
+            self.prefix([Tap(self.n_stages, settings.pooling)]),
+            items,
+            cut=settings.cut,
+            cache=self.cache if self.keeps_rows else None,
+            n_jobs=settings.n_jobs,
+            decode_error="raise" if settings.decode_error == "raise" else "ignore",
+            name=name,
+        )
+        set_statistics(self.backbone, statistics)
 
     def rows(self, tap: Tap, items: Sequence[Any], preset: Any = None, **how: Any) -> Any:
         """Return the activations of items at one tap, for several epochs."""

@@ -160,7 +160,7 @@ PARAMETERS: dict[str, Parameter] = {
         lambda facts, _: 1 if facts.is_table and facts.pretrained else "all",
     ),
     "freeze_bn": Parameter(
-        _check_choice("auto", "frozen", "all"),
+        _check_choice("auto", "frozen", "all", "own"),
         lambda facts, _: "all" if facts.pretrained else "frozen",
     ),
     "augment": Parameter(

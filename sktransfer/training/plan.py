@@ -141,6 +141,9 @@ def plan_fit(request: Request) -> Iterator[Plan]:
         if settings.early_stopping and not len(data.valid):
             data = hold_out_validation(data, settings, request.groups, seed)
         with open_stages(backbone, settings, data.items, len(data.valid)) as stages:
+            if settings.own_statistics:
+                train = data.train.tolist()
+                stages.use_own_statistics(data.items.take(train), lambda at: data.name(train[at]))
             data, features, rows = run_first_pass(stages, data)
             data = data.scaled()
             head_rows = [(features[part], data.targets[part]) for part in (data.train, data.valid)]

@@ -13,7 +13,7 @@ from .._support.device import resolve_or_replace
 from ..backbones import running
 from ..cache import ActivationCache
 from ..data import Views
-from ..extraction import Prefix, Tap, run_frozen, run_rows, spare_taps
+from ..extraction import Prefix, Tap, estimate_statistics, run_frozen, run_rows, spare_taps
 from ..tasks import Task
 from .data import compute_digests
 from .parameters import is_auto
@@ -109,6 +109,24 @@ class Predictor:
         if len(rows):
             features[found.kept] = rows
         return features
+
+    def statistics(
+        self, items: Sequence[Any], cut: int, batch_size: int | str, **how: Any
+    ) -> dict[str, np.ndarray]:
+        """Return the batch-norm statistics of items in the stages after ``cut``.
+
+        Parameters
+        ----------
+        items : sequence
+        cut : int
+        batch_size : int or "auto"
+            Number of rows in every batch of the stages before the cut.
+        **how : dict
+            Keyword arguments of :func:`estimate_statistics`.
+        """
+        last = Tap(len(self.tail.backbone.names), self.tail.pooling)
+        prefix = self._frozen.after(0, [last]).sized(batch_size)
+        return estimate_statistics(prefix, items, cut=cut, **how)
 
     def head_outputs(self, features: np.ndarray) -> np.ndarray:
         """Return the outputs of the head for features, (n, n_outputs), float64."""

@@ -73,6 +73,8 @@ class FitSettings:
         If True, the features are scaled to mean 0 and standard deviation 1 before the head.
     freeze_bn : bool
         If True, batch norm after the cut stays in evaluation mode, too.
+    own_statistics : bool
+        If True, batch norm after the cut has the statistics of the training items.
     augment : None, str, Views or callable
     freeze_epochs, max_epochs : int
     unfreeze_every : int or None
@@ -106,6 +108,7 @@ class FitSettings:
     dropout: float
     standardise: bool
     freeze_bn: bool
+    own_statistics: bool
     augment: Any
     freeze_epochs: int
     max_epochs: int
@@ -178,7 +181,8 @@ def resolve(
         tunes=known["cut"] < facts.n_stages,
         head_init=init,
         standardise=facts.pretrained,
-        freeze_bn=known["freeze_bn"] == "all",
+        freeze_bn=known["freeze_bn"] in ("all", "own"),
+        own_statistics=known["freeze_bn"] == "own",
         layer_decay=float(known["layer_decay"]),
         lr_schedule=resolve_schedule(known["lr_schedule"]),
         numerics=_resolve_numerics(given["precision"], device, is_double),
