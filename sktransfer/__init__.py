@@ -24,6 +24,7 @@ _HOMES = {
     "get_backbone": "backbones",
     "list_backbones": "backbones",
     "load": "persistence",
+    "load_docstrings": "data",
     "load_image_folder": "data",
     "load_text_folder": "data",
     "load_textures": "data",

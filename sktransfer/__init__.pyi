@@ -20,6 +20,7 @@ from .data import TextPreset as TextPreset
 from .data import Views as Views
 from .data import check_images as check_images
 from .data import check_texts as check_texts
+from .data import load_docstrings as load_docstrings
 from .data import load_image_folder as load_image_folder
 from .data import load_text_folder as load_text_folder
 from .data import load_textures as load_textures

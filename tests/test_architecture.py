@@ -40,7 +40,7 @@ ORDER = {
     "data": "depths naming geometry pictures decoding tables advice words tokenizers "
     "word_tokenizer tokenizer_limits tokenizer_files items texts lengths image_sizes resizing "
     "presets text_preset adaptation variants augmentation digests walk labelled "
-    "folders image_check text_folders text_check textures",
+    "folders image_check text_folders text_check textures docstrings",
     "tasks": "targets base heads labels classification regression",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid fusion batch_norm tracing export",

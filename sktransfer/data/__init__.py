@@ -3,6 +3,7 @@
 from .adaptation import adapt, smallest_preset, warn_of_lost_parts
 from .augmentation import Views, check_augment, default_augment, resolve_augment
 from .digests import digest, digest_or_none, file_key
+from .docstrings import load_docstrings
 from .folders import TEST, TRAIN, image_table, load_image_folder
 from .image_check import check_images
 from .image_sizes import ImageSizes
@@ -46,6 +47,7 @@ __all__ = [
     "image_table",
     "input_info",
     "lengths_of",
+    "load_docstrings",
     "load_image_folder",
     "load_text_folder",
     "load_textures",
