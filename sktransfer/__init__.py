@@ -12,6 +12,7 @@ _HOMES = {
     "FineTuneClassifier": "estimators",
     "FineTuneRegressor": "estimators",
     "ImagePreset": "data",
+    "LanguageModelTuner": "estimators",
     "MLPHead": "tasks",
     "PretrainedFeatureExtractor": "estimators",
     "SnapshotEnsemble": "estimators",

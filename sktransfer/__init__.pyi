@@ -26,6 +26,7 @@ from .data import load_text_folder as load_text_folder
 from .data import load_textures as load_textures
 from .estimators import FineTuneClassifier as FineTuneClassifier
 from .estimators import FineTuneRegressor as FineTuneRegressor
+from .estimators import LanguageModelTuner as LanguageModelTuner
 from .estimators import PretrainedFeatureExtractor as PretrainedFeatureExtractor
 from .estimators import SnapshotEnsemble as SnapshotEnsemble
 from .estimators import find_lr as find_lr

@@ -41,7 +41,7 @@ ORDER = {
     "word_tokenizer tokenizer_limits tokenizer_files items texts lengths image_sizes resizing "
     "presets text_preset adaptation variants augmentation digests walk labelled "
     "folders image_check text_folders text_check textures docstrings",
-    "tasks": "targets base heads labels classification regression",
+    "tasks": "targets base heads labels classification language_model regression",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid fusion batch_norm tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
@@ -50,9 +50,9 @@ ORDER = {
     "extraction": "ragged prefix sinks run statistics",
     "training": "user_callbacks optim tail standardisation parameters settings batches frozen data "
     "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "
-    "head_init predictor interpolation plan fit",
+    "head_init predictor interpolation plan token_rows language fit",
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
-    "feature_extractor classifier regressor snapshots lr_finder",
+    "feature_extractor classifier regressor language_tuner snapshots lr_finder",
     "persistence": "rules codec schema file_format structure description rebuild save_load",
     "cli": "output messages options plots reports kinds models demo app",
 }

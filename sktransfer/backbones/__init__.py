@@ -1,6 +1,6 @@
 """Pretrained networks as chains of named stages, and their weights."""
 
-from .backbone import Backbone, split
+from .backbone import TAKE_ANOTHER, Backbone, split
 from .batch_norm import (
     Statistics,
     average_batches,
@@ -10,7 +10,7 @@ from .batch_norm import (
     with_statistics,
 )
 from .cut import find_cut, is_pretrained
-from .export import fetch
+from .export import fetch, save_weights
 from .filling import fill
 from .fusion import fast_training, fuse_conv_bn, unpatched
 from .language_head import LanguageHead
@@ -23,6 +23,7 @@ from .weights import read_weights
 
 __all__ = [
     "POOLINGS",
+    "TAKE_ANOTHER",
     "Backbone",
     "FeaturePyramid",
     "LanguageHead",
@@ -51,6 +52,7 @@ __all__ = [
     "register_provider",
     "resolve_pooling",
     "running",
+    "save_weights",
     "set_statistics",
     "split",
     "unpatched",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._support.files import check_folder, explaining, temporary_folder, write_file
 from ..data import ImagePreset
@@ -90,6 +90,45 @@ def fetch(
             write_file(path, content, durable=True)
             _check_same(address, weights, path, backbone)
             return path.replace(folder / name)
+
+
+def save_weights(
+    path: str | os.PathLike[str], backbone: Backbone, head: nn.Module | None, source: str
+) -> None:
+    """Write the weights of the stages, and of a language head, to a file of safetensors.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that ends in ``.safetensors``.
+    backbone : Backbone
+    head : Module or None
+    source : str
+        The origin of the weights, for ``weights_info``.
+
+    Raises
+    ------
+    ValueError
+        If the file has another suffix.
+    OSError
+        If it cannot be written.
+    """
+    target = Path(path).expanduser()
+    if target.suffix != ".safetensors":
+        raise ValueError(
+            f"path must end in '.safetensors'; got {str(path)!r}. Use "
+            f"{str(target.with_suffix('.safetensors'))!r}."
+        )
+    modules = {"": backbone.stages, "language_head.": head}
+    state = {
+        f"{start}{name}": tensor.detach().cpu().contiguous().clone()
+        for start, module in modules.items()
+        if module is not None
+        for name, tensor in module.state_dict().items()
+    }
+    licence = str(backbone.weights_info.get("licence") or "not stated")
+    with explaining("path must be a file that can be written", target):
+        write_file(target, save(state, {"source": source, "licence": licence}), durable=True)
 
 
 def _filename(address: str, tag: str | None) -> str:

@@ -125,11 +125,30 @@ class TextPreset:
 
     def __call__(self, item: Text) -> Tensor:
         """Return the ids of a text, and -1 for each position after its end: (length,), int64."""
-        ids, tokenizer = self._truncated(item.ids(self.tokenizer.encode)), self.tokenizer
+        return self.row(self._truncated(item.ids(self.tokenizer.encode)))
+
+    def row(self, ids: Sequence[int]) -> Tensor:
+        """Return a row of ids between the special tokens, and -1 after its end: (length,), int64.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            The ids of a text or of a piece of it, without special tokens.
+        """
+        tokenizer = self.tokenizer
         row = torch.full((self._fitting(len(ids)),), NO_TOKEN)
         whole = [*tokenizer.prefix, *ids, *tokenizer.suffix]
         row[: len(whole)] = torch.tensor(whole, dtype=torch.int64)
         return row
+
+    def pieces(self, item: Text) -> list[Sequence[int]]:
+        """Divide the ids of a text into successive pieces, so that no token is left out.
+
+        Each piece has as many tokens as ``max_length`` allows, except the last one.  They have no
+        special tokens.  A text without tokens has no piece.
+        """
+        ids, n = item.ids(self.tokenizer.encode), self._n_kept
+        return [ids[start : start + n] for start in range(0, len(ids), n)]
 
     def length_of(self, item: Text) -> int:
         """Return the length of the row of a text.

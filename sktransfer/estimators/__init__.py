@@ -3,6 +3,7 @@
 from ._extraction import BATCH_NORMS
 from .classifier import FineTuneClassifier
 from .feature_extractor import PretrainedFeatureExtractor
+from .language_tuner import LanguageModelTuner
 from .lr_finder import LRCurve, find_lr
 from .regressor import FineTuneRegressor
 from .snapshots import SnapshotEnsemble
@@ -12,6 +13,7 @@ __all__ = [
     "FineTuneClassifier",
     "FineTuneRegressor",
     "LRCurve",
+    "LanguageModelTuner",
     "PretrainedFeatureExtractor",
     "SnapshotEnsemble",
     "find_lr",

@@ -43,17 +43,16 @@ from ._columns import check_items, get_columns, set_fitted
 from ._fitted import FittedMixin
 
 
-class FineTuneEstimator(
+class TunedNetwork(
     FittedMixin,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
 ):
-    """Base class of the estimators that fine-tune a pretrained network.
+    """Base class of the estimators whose fit trains a pretrained network.
 
-    A subclass has the parameters that ``_declared`` declares, and defines ``_find_task``.  It
-    computes its predictions from the outputs of the network (``_outputs``).
+    A subclass has the parameters that ``_declared`` declares.
 
     A fit assigns its result to one attribute, ``_fitted``, as its last step.  If it fails, the
     result of the last fit stays in place.  The public attributes that end in ``_`` are properties
@@ -63,6 +62,8 @@ class FineTuneEstimator(
     _declared = PARAMETERS
     # False if the targets may depend on the position of pixels.
     _augments = True
+    # Takes the request of a fit, and returns a context manager that yields the plan.
+    _plan = staticmethod(plan_fit)
 
     def _find_task(self, y, n_items):
         """Return the task of ``y``, which defines the loss and the predictions.
@@ -91,7 +92,7 @@ class FineTuneEstimator(
         """
         unfitted, request = self._request(X, y, **others)
         check_validation(self.skorch_callbacks, self.early_stopping or request.X_val is not None)
-        with plan_fit(request) as plan:
+        with self._plan(request) as plan:
             with (
                 report_fit(self, plan.n_epochs, X, y, "epoch") as step,
                 progress_bar(plan.n_steps, type(self).__name__, self.verbose, "step") as advance,
@@ -135,23 +136,6 @@ class FineTuneEstimator(
             **others,
         )
 
-    def get_augmentation(self, X):
-        """Return the preset and the augmentation that ``fit`` uses for ``X``.
-
-        Parameters
-        ----------
-        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
-
-        Returns
-        -------
-        preset : Preset
-            The preprocessing of the items.
-        augment : None, str, Views or callable
-            The parameter ``augment``, with "auto" replaced by its meaning for ``X``.
-        """
-        _, request = self._request(X)
-        return find_augmentation(request)
-
     def transform(self, X):
         """Return the features of the fine-tuned network, which are the input of its head.
 
@@ -167,73 +151,6 @@ class FineTuneEstimator(
         """
         features = self._run(X, Predictor.features)
         return features.astype(np.float32, copy=False)
-
-    def predict(self, X):
-        """Predict the target of each item.
-
-        Parameters
-        ----------
-        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
-
-        Returns
-        -------
-        ndarray of shape (n_items,) or (n_items, n_outputs)
-            If items cannot be decoded, their predictions are NaN, and the array has dtype object,
-            unless ``decode_error="raise"``.
-        """
-        outputs = self._outputs(X)
-        return decide_rows(self.task_.decide, outputs)
-
-    def adapt(self, X_target, stages="tail"):
-        """Return a copy of this model whose batch norm has the statistics of other images.
-
-        No labels are needed, and no weight changes.  This helps if ``X_target`` comes from another
-        domain than the training data, and most if the model was fitted with ``freeze_bn="own"``,
-        so that each domain has statistics of its own.  It makes predictions worse if ``X_target``
-        holds few of the classes, or too few images for a mean and a variance: with fewer than 30,
-        compare both models on labelled images.
-
-        Parameters
-        ----------
-        X_target : sequence of n_items paths, images, arrays or bytes, or a table of images
-            Images of the domain in which the model will predict.
-        stages : {"tail", "all"}, default="tail"
-            The stages that get the statistics of ``X_target``.  "tail" means those that
-            ``unfreeze`` selected; the output of the others stays in the cache.  "all" means the
-            whole network.
-
-        Returns
-        -------
-        FineTuneClassifier or FineTuneRegressor
-            A fitted estimator.  It has no skorch net.
-
-        Raises
-        ------
-        ValueError
-            If these stages have no batch norm.
-        DecodeError
-            If an item cannot be decoded and ``decode_error="raise"``; otherwise it is left out.
-
-        Examples
-        --------
-        >>> from sktransfer import FineTuneClassifier, load_textures
-        >>> train = load_textures("train", n_per_class=4)
-        >>> model = FineTuneClassifier(freeze_bn="own", max_epochs=0).fit(train.data, train.labels)
-        >>> dark = [image // 4 for image in train.data]
-        >>> bool(model.adapt(dark).score(dark, train.labels) > model.score(dark, train.labels))
-        True
-        """
-        check_is_fitted(self)
-        check_choice("stages", stages, ("tail", "all"))
-        statistics = self._run(
-            X_target, Predictor.statistics, cut=self._fitted.tail.cut if stages == "tail" else 0
-        )
-        state = {f"backbone.{name}": torch.from_numpy(part) for name, part in statistics.items()}
-        return self._with_weights(state)
-
-    def _outputs(self, X):
-        """Return the outputs of the network for ``X``, (n_items, n_outputs)."""
-        return self._run(X, Predictor.outputs, tta=self.tta, augment=self.augment)
 
     def _run(self, X, method, **how):
         """Check ``X``, and call a method of :class:`sktransfer.training.Predictor` on its items."""
@@ -265,25 +182,6 @@ class FineTuneEstimator(
         parts = dict(parts)
         columns = parts.pop("columns")
         set_fitted(self, columns, Fitted.from_parts(module, parts))
-
-    def _with_weights(self, state):
-        """Return a fitted copy of this estimator whose network has other weights.
-
-        Parameters
-        ----------
-        state : dict of str to Tensor
-            Weights of the network and of the head, such as a snapshot.  Weights that it lacks stay
-            as they are.  The copy has no skorch net.
-        """
-        other = object.__new__(type(self))
-        other.__dict__.update(vars(self))
-        tail = deepcopy(self._fitted.tail)
-        tail.load_state_dict(state, strict=False)
-        parts = self._fitted.parts() | {"phase": None, "best_epoch": None}
-        for name in ("history", "report"):  # copies, which share what callbacks recorded
-            parts[name] = type(parts[name])(map(dict, parts[name]))
-        other._fitted = Fitted.from_parts(tail, parts)
-        return other
 
     # Attributes of a fit
 
@@ -353,7 +251,7 @@ class FineTuneEstimator(
             return super().__sklearn_clone__()
         bare = object.__new__(type(self))
         bare.__dict__.update(vars(self) | {"skorch_callbacks": None})
-        cloned = super(FineTuneEstimator, bare).__sklearn_clone__()
+        cloned = super(TunedNetwork, bare).__sklearn_clone__()
         return cloned.set_params(skorch_callbacks=copy_callbacks(callbacks))
 
     def __sklearn_tags__(self):
@@ -362,6 +260,117 @@ class FineTuneEstimator(
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float32"]  # always float32
         return tags
+
+
+class FineTuneEstimator(TunedNetwork):
+    """Base class of the estimators that fine-tune a pretrained network to targets.
+
+    A subclass defines ``_find_task``.  It computes its predictions from the outputs of the network
+    (``_outputs``).
+    """
+
+    def get_augmentation(self, X):
+        """Return the preset and the augmentation that ``fit`` uses for ``X``.
+
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
+
+        Returns
+        -------
+        preset : Preset
+            The preprocessing of the items.
+        augment : None, str, Views or callable
+            The parameter ``augment``, with "auto" replaced by its meaning for ``X``.
+        """
+        _, request = self._request(X)
+        return find_augmentation(request)
+
+    def predict(self, X):
+        """Predict the target of each item.
+
+        Parameters
+        ----------
+        X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
+
+        Returns
+        -------
+        ndarray of shape (n_items,) or (n_items, n_outputs)
+            If items cannot be decoded, their predictions are NaN, and the array has dtype object,
+            unless ``decode_error="raise"``.
+        """
+        outputs = self._outputs(X)
+        return decide_rows(self.task_.decide, outputs)
+
+    def adapt(self, X_target, stages="tail"):
+        """Return a copy of this model whose batch norm has the statistics of other images.
+
+        No labels are needed, and no weight changes.  This helps if ``X_target`` comes from another
+        domain than the training data, and most if the model was fitted with ``freeze_bn="own"``,
+        so that each domain has statistics of its own.  It makes predictions worse if ``X_target``
+        holds few of the classes, or too few images for a mean and a variance: with fewer than 30,
+        compare both models on labelled images.
+
+        Parameters
+        ----------
+        X_target : sequence of n_items paths, images, arrays or bytes, or a table of images
+            Images of the domain in which the model will predict.
+        stages : {"tail", "all"}, default="tail"
+            The stages that get the statistics of ``X_target``.  "tail" means those that
+            ``unfreeze`` selected; the output of the others stays in the cache.  "all" means the
+            whole network.
+
+        Returns
+        -------
+        FineTuneClassifier or FineTuneRegressor
+            A fitted estimator.  It has no skorch net.
+
+        Raises
+        ------
+        ValueError
+            If these stages have no batch norm.
+        DecodeError
+            If an item cannot be decoded and ``decode_error="raise"``; otherwise it is left out.
+
+        Examples
+        --------
+        >>> from sktransfer import FineTuneClassifier, load_textures
+        >>> train = load_textures("train", n_per_class=4)
+        >>> model = FineTuneClassifier(freeze_bn="own", max_epochs=0).fit(train.data, train.labels)
+        >>> dark = [image // 4 for image in train.data]
+        >>> bool(model.adapt(dark).score(dark, train.labels) > model.score(dark, train.labels))
+        True
+        """
+        check_is_fitted(self)
+        check_choice("stages", stages, ("tail", "all"))
+        statistics = self._run(
+            X_target, Predictor.statistics, cut=self._fitted.tail.cut if stages == "tail" else 0
+        )
+        state = {f"backbone.{name}": torch.from_numpy(part) for name, part in statistics.items()}
+        return self._with_weights(state)
+
+    def _outputs(self, X):
+        """Return the outputs of the network for ``X``, (n_items, n_outputs)."""
+        return self._run(X, Predictor.outputs, tta=self.tta, augment=self.augment)
+
+    def _with_weights(self, state):
+        """Return a fitted copy of this estimator whose network has other weights.
+
+        Parameters
+        ----------
+        state : dict of str to Tensor
+            Weights of the network and of the head, such as a snapshot.  Weights that it lacks stay
+            as they are.  The copy has no skorch net.
+        """
+        other = object.__new__(type(self))
+        other.__dict__.update(vars(self))
+        tail = deepcopy(self._fitted.tail)
+        tail.load_state_dict(state, strict=False)
+        parts = self._fitted.parts() | {"phase": None, "best_epoch": None}
+        for name in ("history", "report"):  # copies, which share what callbacks recorded
+            parts[name] = type(parts[name])(map(dict, parts[name]))
+        other._fitted = Fitted.from_parts(tail, parts)
+        return other
 
 
 def _describe_so_far(plan, net):

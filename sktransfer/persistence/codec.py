@@ -41,7 +41,14 @@ from ..schedules import (
     SlantedTriangular,
     Warmup,
 )
-from ..tasks import Classification, LinearHead, MLPHead, MultiLabel, Regression
+from ..tasks import (
+    Classification,
+    LanguageModel,
+    LinearHead,
+    MLPHead,
+    MultiLabel,
+    Regression,
+)
 from ..training import History, Numerics, Report
 from .rules import (
     INFINITY,
@@ -54,6 +61,7 @@ from .rules import (
     list_of,
     matching,
     one_of,
+    optional,
 )
 
 TAG = "!"
@@ -303,5 +311,11 @@ FORMS: dict[str, Form] = {
     "MLPHead": _of_fields(MLPHead, hidden_sizes=list_of(integer(1), tuple, MOST_LAYERS)),
     "MultiLabel": _of_fields(MultiLabel, n_outputs=integer(1)),
     "Regression": _of_fields(Regression, is_flat=is_a(bool)),
+    "LanguageModel": _of_fields(
+        LanguageModel,
+        objective=one_of("causal", "masked"),
+        n_outputs=integer(1),
+        mask_token=optional(integer(0)),
+    ),
     "Tap": _of_fields(Tap, cut=integer(1), reduce=any_of(one_of(*LOGITS), pooling)),
 }

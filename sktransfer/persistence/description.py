@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .._support.plain import NotPlainError
 from ..backbones import Backbone
-from ..training import History, Tail
+from ..training import History, LanguageTail, Tail
 from . import file_format
 from .codec import pack, parts_of
 from .schema import CLASSES, NOT_SAVED
@@ -77,7 +77,8 @@ def _parameters(model: Any) -> tuple[dict[str, Any], list[str]]:
             packed[name] = pack(value)
         except NotPlainError:
             left_out.append(name)
-    if "augment" in left_out and model.tta:  # predictions use the current values of both
+    # predictions use the current values of both
+    if "augment" in left_out and getattr(model, "tta", False):
         raise TypeError(_code("augment", model.augment))
     return packed, left_out
 
@@ -126,6 +127,8 @@ def _describe_backbone(address: str, backbone: Backbone) -> dict[str, Any]:
 
 
 def _describe_tail(tail: Tail) -> dict[str, Any]:
+    if isinstance(tail, LanguageTail):
+        return {"pooling": tail.pooling, "cut": tail.cut, "head": structure(tail.head)}
     head = describe_head(tail.head)
     if head is None:
         raise TypeError(_code("head", tail.head))

@@ -18,8 +18,8 @@ from torch.overrides import TorchFunctionMode
 from ..backbones import Backbone, check_pooling, get_backbone
 from ..data import ImagePreset, TextPreset
 from ..extraction import LOGITS, Prefix, Tap
-from ..tasks import build_head
-from ..training import Tail
+from ..tasks import LanguageModel, build_head
+from ..training import LanguageTail, Tail
 from .codec import FORMS
 from .schema import CLASSES
 from .structure import backbone_of, compare, forms, structure
@@ -106,13 +106,14 @@ def _network(
     wanted = described["backbone"]
     backbone = build(wanted["address"])
     own = backbone.preset
+    head = backbone.language_head
     if not wanted["classifier"]:
         backbone.truncate(wanted["stages"])
     backbone.language_head = None
     if wanted["preset"] is not None:
         backbone.preset = _preset(wanted["preset"], own)
     compare(wanted["structure"], structure(backbone))
-    module = _blank_tail(described, tensors, backbone) if described["tail"] else backbone
+    module = _blank_tail(described, tensors, backbone, head) if described["tail"] else backbone
     compare(forms(tensors), forms(module.state_dict()))
     module.load_state_dict(dict(tensors), assign=True)
     backbone.freeze_to(len(backbone.names))
@@ -136,11 +137,18 @@ def _preset(described: Mapping[str, Any], own: Any) -> Any:
 
 
 def _blank_tail(
-    described: Mapping[str, Any], tensors: Mapping[str, Tensor], backbone: Backbone
+    described: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    backbone: Backbone,
+    language_head: nn.Module | None,
 ) -> Tail:
     """Return a tail whose head has no values, so that a large one takes no memory."""
     how, parts = dict(described["tail"]), described["parts"]
     n_features = tensors["mean"].numel()
+    if isinstance(parts["task"], LanguageModel):
+        head = nn.Identity() if language_head is None else language_head
+        compare(how.pop("head"), structure(head))
+        return LanguageTail(backbone, head, n_features=n_features, **how)
     with torch.device("meta"):
         head = build_head(how.pop("head"), n_features, parts["task"].n_outputs)
     blank = np.zeros(n_features, np.float32)

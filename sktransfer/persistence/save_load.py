@@ -29,7 +29,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : FineTuneClassifier, FineTuneRegressor or PretrainedFeatureExtractor
+    model : FineTuneClassifier, FineTuneRegressor, LanguageModelTuner or PretrainedFeatureExtractor
         A fitted estimator.  Its ``backbone`` must be an address, and its ``head`` one of the
         library's own.  Parameters that are not plain values, such as callbacks, are left out if
         prediction does not need them, and so are such values that callbacks recorded.
@@ -93,7 +93,7 @@ def load(
 
     Returns
     -------
-    FineTuneClassifier, FineTuneRegressor or PretrainedFeatureExtractor
+    FineTuneClassifier, FineTuneRegressor, LanguageModelTuner or PretrainedFeatureExtractor
         The fitted estimator.  Its predictions have the same bits as before if the versions of the
         libraries, the precision and the kind of device are the same.  The device need not exist on
         this machine.

@@ -14,11 +14,20 @@ from ..estimators import (
     BATCH_NORMS,
     FineTuneClassifier,
     FineTuneRegressor,
+    LanguageModelTuner,
     PretrainedFeatureExtractor,
 )
 from ..extraction import Tap
 from ..schedules import Schedule
-from ..tasks import HEADS, Classification, LinearHead, MLPHead, MultiLabel, Regression
+from ..tasks import (
+    HEADS,
+    Classification,
+    LanguageModel,
+    LinearHead,
+    MLPHead,
+    MultiLabel,
+    Regression,
+)
 from ..training import History, Numerics, Report, check_parameters
 from .codec import DTYPES, MOST_PIXELS, device, pooling
 from .rules import (
@@ -40,15 +49,20 @@ from .rules import (
 
 CLASSES: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (FineTuneClassifier, FineTuneRegressor, PretrainedFeatureExtractor)
+    for kind in (
+        FineTuneClassifier,
+        FineTuneRegressor,
+        LanguageModelTuner,
+        PretrainedFeatureExtractor,
+    )
 }
 
 # Limits of the parameters that predictions use: the rows of a batch, the views of an item, and the
 # threads that decode.
 MOST_ROWS, MOST_VIEWS, MOST_THREADS = 2**14, 2**10, 2**10
 
-# Parameters that name folders of the author's machine are not part of a file.
-NOT_SAVED = ("cache", "checkpoint")
+# Parameters that name folders of the author's machine, and texts, are not part of a file.
+NOT_SAVED = ("cache", "checkpoint", "texts")
 
 ADDRESS = matching(r"[^/\s]{1,100}/\S{1,200}")
 HASH = matching("[0-9a-f]{8,64}")
@@ -165,6 +179,7 @@ FINE_TUNED: dict[str, Rule] = {
 PARTS: dict[str, Rule] = {
     "FineTuneClassifier": record({"task": any_of(is_a(MultiLabel), _classes), **FINE_TUNED}),
     "FineTuneRegressor": record({"task": _numbers, **FINE_TUNED}),
+    "LanguageModelTuner": record({"task": is_a(LanguageModel), **FINE_TUNED}),
     "PretrainedFeatureExtractor": record(
         {
             "layers": list_of(text),
@@ -187,6 +202,8 @@ TAIL = record(
         "head": HEAD,
     }
 )
+# The head of a language model belongs to the network; its structure is described as text.
+LANGUAGE_TAIL = record({"pooling": pooling, "cut": integer(0), "head": dict_of(text)})
 
 DESCRIPTION: dict[str, Rule] = {
     "format": integer(),
@@ -239,7 +256,8 @@ def _check_counts(described: Mapping[str, Any]) -> None:
     if len(parts["origin"]) != 2 or parts["origin"][0] != backbone["address"]:
         raise ValueError("parts.origin must be the address of the network and its weights")
     if "history" in parts:  # a fine-tuned network
-        TAIL("tail", described["tail"])
+        is_language_model = described["class"] == LanguageModelTuner.__name__
+        (LANGUAGE_TAIL if is_language_model else TAIL)("tail", described["tail"])
         integer(0, n_stages)("tail.cut", described["tail"]["cut"])
         optional(integer(0, len(parts["history"])))("parts.best_epoch", parts["best_epoch"])
         return

@@ -3,13 +3,16 @@
 from .base import Task
 from .classification import Classification, MultiLabel, find_classification
 from .heads import HEADS, LinearHead, MLPHead, build_head, check_head, set_linear
+from .language_model import NO_TARGET, LanguageModel
 from .regression import LOSSES, Regression, find_regression
 from .targets import Targets, make_targets
 
 __all__ = [
     "HEADS",
     "LOSSES",
+    "NO_TARGET",
     "Classification",
+    "LanguageModel",
     "LinearHead",
     "MLPHead",
     "MultiLabel",

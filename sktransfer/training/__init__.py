@@ -1,6 +1,7 @@
 """Everything that a fit does: parameters, data, phases, reports and predictions."""
 
 from .fit import Fitted, remove_checkpoint, run_fit
+from .language import LanguageTail, measure_loss, plan_language_fit
 from .lr_range import remove_noise, run_range_test, suggest
 from .net import TailNet
 from .parameters import PARAMETERS, REGRESSION_PARAMETERS, RUNNING, check_parameters
@@ -17,6 +18,7 @@ __all__ = [
     "RUNNING",
     "Fitted",
     "History",
+    "LanguageTail",
     "Numerics",
     "Plan",
     "Predictor",
@@ -28,7 +30,9 @@ __all__ = [
     "check_validation",
     "copy_callbacks",
     "find_augmentation",
+    "measure_loss",
     "plan_fit",
+    "plan_language_fit",
     "remove_checkpoint",
     "remove_noise",
     "run_fit",

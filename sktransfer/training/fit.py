@@ -212,11 +212,11 @@ def _train_phase(
     The phase starts from ``state``, a checkpoint; or from the result of the same head phase in
     another fit; or from the beginning.
     """
-    shareable = phase.name == "head" and state is None
-    resumed = plan.shared.load(plan.tail) if shareable else state
+    shared = plan.shared if phase.name == "head" and state is None else None
+    resumed = state if shared is None else shared.load(plan.tail)
     # The optimiser of a state contains the learning rates, so they need not be found.
     phase = replace(phase, lr=1.0) if resumed else resolve_learning_rate(phase, plan.tail, run)
     net = run_phase(plan.tail, phase, run, checkpoint=plan.checkpoint, resumed=resumed, **how)
-    if shareable and resumed is None and not (net.interrupted_ or net.asked_to_stop_):
-        plan.shared.save(net)
+    if shared is not None and resumed is None and not (net.interrupted_ or net.asked_to_stop_):
+        shared.save(net)
     return net

@@ -262,7 +262,7 @@ class TailNet(ScorableNet):
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own
             total = total + loss.detach().cpu()
             found.append(outputs.detach())
-        return {"loss": total, "y_pred": torch.cat(found)}
+        return {"loss": total, "y_pred": found[0] if len(found) == 1 else torch.cat(found)}
 
     def _compute_part(self, X: Batch, number: int, step: int, tail: Tail) -> tuple[Tensor, Tensor]:
         """Return the outputs for a part of a batch, and the sum of their losses."""

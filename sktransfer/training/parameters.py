@@ -193,6 +193,7 @@ PARAMETERS: dict[str, Parameter] = {
     "batch_size": Parameter(_check_integer(1, "auto"), lambda _, __: 32),
     "image_size": Parameter(_check_integer(1, None)),
     "max_length": Parameter(_check_integer(1, None)),
+    "window": Parameter(_check_integer(8)),
     "precision": Parameter(_check_choice(*PRECISIONS)),
     "optimizer": Parameter(lambda _, optimizer: check_optimizer(optimizer)),
     "skorch_callbacks": Parameter(check_callbacks),

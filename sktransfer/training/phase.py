@@ -18,7 +18,7 @@ from .batches import Samples
 from .checkpoint import Checkpoint
 from .early_stopping import KeepBest
 from .net import StopPhase, TailNet
-from .optim import HEAD, make_optimizer, read_learning_rates, stage_groups
+from .optim import make_optimizer, read_learning_rates, stage_groups
 from .records import Audit
 from .settings import FitSettings
 from .tail import Tail
@@ -127,7 +127,8 @@ class _Steering(Callback):
     def on_batch_end(self, net: TailNet, training: bool = False, **kwargs: Any) -> None:  # noqa: ARG002 - skorch passes it
         if training and self.run is not None:
             losses = [batch["train_loss"] for batch in net.history[-1]["batches"]]
-            shown = {"loss": fmean(losses), "lr": read_learning_rates(net.optimizer_)[HEAD]}
+            rates = list(read_learning_rates(net.optimizer_).values())
+            shown = {"loss": fmean(losses), "lr": rates[-1]}  # that of the head, or the last stage
             epoch = f"{net.first_epoch + net.epoch_ + 1}"
             self.run.advance(1, epoch=epoch, **{k: f"{v:.3g}" for k, v in shown.items()})
 

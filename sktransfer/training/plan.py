@@ -90,7 +90,8 @@ class Plan:
     checkpoint : Checkpoint or None
     state : dict or None
         The state of the checkpoint, if the fit resumes from one.
-    shared : SharedHeads
+    shared : SharedHeads or None
+        None if no phase is a head phase.
     """
 
     tail: Tail
@@ -100,7 +101,7 @@ class Plan:
     origin: tuple[Any, Any]
     checkpoint: Checkpoint | None
     state: dict[str, Any] | None
-    shared: SharedHeads
+    shared: SharedHeads | None
 
     @property
     def n_epochs(self) -> int:
@@ -122,7 +123,8 @@ def plan_fit(request: Request) -> Iterator[Plan]:
     """
     given = request.parameters
     seed = int(check_random_state(given["random_state"]).randint(2**31))
-    backbone = _load_backbone(given, seed)
+    backbone = load_backbone(given, seed)
+    backbone.truncate(len(backbone.names))
     items = _check_items(request, backbone)
     task = request.task(request.y, len(items))
     settings = resolve(given, backbone, items, task.exact_model, request.augments)
@@ -162,14 +164,15 @@ def _continue_with_seed(given: Mapping[str, Any], backbone: Backbone, seed: int)
     """
     if starts_pretrained(given, backbone):
         return backbone
-    again = _load_backbone(given, seed)
+    again = load_backbone(given, seed)
+    again.truncate(len(again.names))
     again.preset = backbone.preset
     return again
 
 
 def find_augmentation(request: Request) -> tuple[Preset, Any]:
     """Return the preset and the augmentation of a fit, with "auto" replaced by its meaning."""
-    backbone = _load_backbone(request.parameters, 0)
+    backbone = load_backbone(request.parameters, 0)
     items = _check_items(request, backbone)
     settings = resolve(request.parameters, backbone, items, augments=request.augments)
     return backbone.preset, settings.augment
@@ -185,11 +188,10 @@ def _check_items(request: Request, backbone: Backbone) -> Items:
     return items
 
 
-def _load_backbone(given: Mapping[str, Any], seed: int) -> Backbone:
-    """Load the network without its own classifier, and adapt its preset to the parameters."""
+def load_backbone(given: Mapping[str, Any], seed: int) -> Backbone:
+    """Load the network, and adapt its preset to the parameters."""
     backbone = get_backbone(given["backbone"], given["weights"], seed=seed)
     check_pooling(resolve_pooling(given["pooling"], backbone), backbone, given["backbone"])
-    backbone.truncate(len(backbone.names))
     backbone.preset = adapt(
         backbone.preset,
         given["preset"],
@@ -229,19 +231,10 @@ def _make_phase(
         Samples(source, data.targets[part], labels[part], settings.numerics.dtype)
         for source, part in zip(sources, (data.train, data.valid), strict=True)
     )
-    schedule = settings.lr_schedule
-    # Some schedules, such as one cycle, also have schedules of other settings.
-    schedules = {"lr": schedule, **getattr(schedule, "companions", {})}
-    if isinstance(schedule, Constant):  # then a callback of the user may set the learning rates
-        del schedules["lr"]
-    callbacks: list[tuple[str, Any]] = [
-        (f"scheduled_{setting}", Scheduled(setting, each)) for setting, each in schedules.items()
-    ]
     fine_tunes = name == "fine-tune"
+    callbacks = make_callbacks(settings, cut if fine_tunes else None)
     if fine_tunes and settings.weight_interpolation < 1:
         callbacks.append(("initial_head", InitialHead()))
-    if fine_tunes and settings.unfreeze_every is not None:
-        callbacks.append(("gradual", GradualUnfreeze(settings.unfreeze_every, cut)))
     n_epochs = settings.max_epochs if fine_tunes else settings.freeze_epochs
     n_steps = count_batches(len(train), settings.batch_size)
     return Phase(
@@ -255,11 +248,33 @@ def _make_phase(
         layer_decay=settings.layer_decay if fine_tunes else 1.0,
         callbacks=callbacks,
         n_steps=n_steps,
-        note=_check_schedule(schedule.over(n_epochs), n_epochs * n_steps),
+        note=check_schedule(settings.lr_schedule.over(n_epochs), n_epochs * n_steps),
     )
 
 
-def _check_schedule(schedule: Schedule, n_steps: int) -> str:
+def make_callbacks(settings: FitSettings, cut: int | None) -> list[tuple[str, Any]]:
+    """Make the callbacks that change the learning rates of a phase and its cut.
+
+    Parameters
+    ----------
+    settings : FitSettings
+    cut : int or None
+        The number of stages that are never unfrozen.  None for a phase that unfreezes no stage.
+    """
+    schedule = settings.lr_schedule
+    # Some schedules, such as one cycle, also have schedules of other settings.
+    schedules = {"lr": schedule, **getattr(schedule, "companions", {})}
+    if isinstance(schedule, Constant):  # then a callback of the user may set the learning rates
+        del schedules["lr"]
+    callbacks: list[tuple[str, Any]] = [
+        (f"scheduled_{setting}", Scheduled(setting, each)) for setting, each in schedules.items()
+    ]
+    if cut is not None and settings.unfreeze_every is not None:
+        callbacks.append(("gradual", GradualUnfreeze(settings.unfreeze_every, cut)))
+    return callbacks
+
+
+def check_schedule(schedule: Schedule, n_steps: int) -> str:
     """Return a remark if a phase has too few steps to reach the peak of its schedule, or ""."""
     peak, reached = find_peak(schedule, MANY_STEPS), find_peak(schedule, n_steps)
     if reached >= REACHED * peak:

@@ -26,7 +26,7 @@ from sktransfer.persistence import file_format, load, save
 def test_an_estimator_of_another_class_is_refused(make, path):
     model = make_pipeline(PretrainedFeatureExtractor(), LogisticRegression())
     with pytest.raises(
-        TypeError, match=r"FineTuneClassifier or a Pre.*got Pipeline\. joblib\.dump"
+        TypeError, match=r"FineTuneClassifier.* or a Pre.*got Pipeline\. joblib\.dump"
     ):
         save(model, path)
     assert not path.exists()
