@@ -9,6 +9,7 @@ from ._version import __version__
 _HOMES = {
     "ActivationCache": "cache",
     "Backbone": "backbones",
+    "DomainSelfTrainingClassifier": "estimators",
     "FineTuneClassifier": "estimators",
     "FineTuneRegressor": "estimators",
     "ImagePreset": "data",

@@ -24,6 +24,7 @@ from .data import load_docstrings as load_docstrings
 from .data import load_image_folder as load_image_folder
 from .data import load_text_folder as load_text_folder
 from .data import load_textures as load_textures
+from .estimators import DomainSelfTrainingClassifier as DomainSelfTrainingClassifier
 from .estimators import FineTuneClassifier as FineTuneClassifier
 from .estimators import FineTuneRegressor as FineTuneRegressor
 from .estimators import LanguageModelTuner as LanguageModelTuner

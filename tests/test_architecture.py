@@ -52,7 +52,8 @@ ORDER = {
     "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "
     "head_init predictor interpolation plan token_rows language fit",
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
-    "feature_extractor classifier regressor language_tuner snapshots lr_finder",
+    "feature_extractor classifier regressor language_tuner snapshots lr_finder "
+    "self_training",
     "persistence": "rules codec schema file_format structure description rebuild save_load",
     "cli": "output messages options plots reports kinds models demo app",
 }

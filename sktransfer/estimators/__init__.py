@@ -6,10 +6,12 @@ from .feature_extractor import PretrainedFeatureExtractor
 from .language_tuner import LanguageModelTuner
 from .lr_finder import LRCurve, find_lr
 from .regressor import FineTuneRegressor
+from .self_training import DomainSelfTrainingClassifier
 from .snapshots import SnapshotEnsemble
 
 __all__ = [
     "BATCH_NORMS",
+    "DomainSelfTrainingClassifier",
     "FineTuneClassifier",
     "FineTuneRegressor",
     "LRCurve",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -175,6 +176,10 @@ class PretrainedFeatureExtractor(
     """
 
     _declared = PARAMETERS
+
+    # Metadata routing passes the domains without a call of set_fit_request.
+    __metadata_request__fit: ClassVar = {"sample_domain": True}
+    __metadata_request__transform: ClassVar = {"sample_domain": True}
 
     def __init__(
         self,

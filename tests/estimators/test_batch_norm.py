@@ -154,9 +154,7 @@ def test_domains_that_are_no_domains_are_an_error(photos, domains, error, messag
 
 def test_a_pipeline_routes_the_domains(photos):
     with sklearn.config_context(enable_metadata_routing=True):
-        model = extractor("data").set_fit_request(sample_domain=True)
-        model.set_transform_request(sample_domain=True)
-        pipeline = make_pipeline(model, LogisticRegression())
+        pipeline = make_pipeline(extractor("data"), LogisticRegression())
         y = np.arange(36) % 2
         pipeline.fit(photos, y, sample_domain=DOMAINS)
         expected = LogisticRegression().fit(
