@@ -35,22 +35,23 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 # Inside a package, a module imports only from modules that stand before it.
 ORDER = {
     "_support": "text warn plain validation processes files progress hashing locks random forks "
-    "threads memory device tensors",
+    "threads memory device tensors geometry",
     "schedules": "base cycles named",
-    "data": "depths naming geometry pictures decoding tables advice words tokenizers "
+    "data": "depths naming pictures decoding tables advice words tokenizers "
     "word_tokenizer tokenizer_limits tokenizer_files items texts lengths image_sizes resizing "
     "presets text_preset adaptation variants augmentation digests walk labelled "
     "folders image_check text_folders text_check textures docstrings",
-    "tasks": "targets base heads labels classification language_model regression",
+    "tasks": "targets base heads labels classification language_model regression points",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid fusion batch_norm tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
-    "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation",
+    "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation "
+    "points",
     "extraction": "ragged prefix sinks run statistics",
-    "training": "user_callbacks optim tail standardisation parameters settings batches frozen data "
-    "validation_split scorable net early_stopping checkpoint records phase lr_range head_cache "
-    "head_init predictor interpolation plan token_rows language fit",
+    "training": "user_callbacks optim tail standardisation parameters settings sources batches "
+    "frozen data validation_split scorable net early_stopping checkpoint records phase lr_range "
+    "head_cache head_init predictor interpolation plan token_rows language fit",
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
     "feature_extractor classifier regressor language_tuner snapshots lr_finder "
     "self_training",

@@ -1,7 +1,7 @@
 """Turn items into the inputs of a network: checks, decoding, presets, augmentation, folders."""
 
 from .adaptation import adapt, smallest_preset, warn_of_lost_parts
-from .augmentation import Views, check_augment, default_augment, resolve_augment
+from .augmentation import Augmentation, Views, check_augment, default_augment, resolve_augment
 from .digests import digest, digest_or_none, file_key
 from .docstrings import load_docstrings
 from .folders import TEST, TRAIN, image_table, load_image_folder
@@ -22,6 +22,7 @@ from .word_tokenizer import WordTokenizer
 __all__ = [
     "TEST",
     "TRAIN",
+    "Augmentation",
     "ImagePreset",
     "ImageSizes",
     "Items",

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._support.geometry import Placed
 from .._support.hashing import described, hash_parts
 from .._support.random import seed_of, seeded_globals
 from .._support.validation import check_int, no_choice
-from .geometry import Placed
 from .items import Items
 from .presets import ImagePreset, Preset
 from .variants import NAMED, resized, short_side
@@ -69,9 +69,9 @@ class Views:
         _check("augment of Views", self.augment, ())
         check_int("n", self.n, 1)
 
-    def preset(self, preset: Preset) -> ViewPreset:
-        """Return a preset for the views that :meth:`items` returns."""
-        return ViewPreset(_image_preset(self.augment, preset), self.augment)
+    def preset(self, preset: Preset, flips: bool = True) -> ViewPreset:
+        """Return a preset for the views that :meth:`items` returns; see :class:`Augmentation`."""
+        return ViewPreset(_image_preset(self.augment, preset), self.augment, flips)
 
     def items(self, items: Sequence[Any], digests: Sequence[bytes]) -> list[View]:
         """Return the views of all items.
@@ -110,10 +110,13 @@ class ViewPreset:
         Preset of the original items.
     augment : str or callable
         The augmentation that makes a variant.
+    flips : bool, default=True
+        If False, the built-in augmentations flip no image.
     """
 
     inner: ImagePreset
     augment: Any
+    flips: bool = True
 
     def check(self, X: Any) -> Items:
         """Validate ``X`` and return its items, which are not views yet."""
@@ -125,7 +128,7 @@ class ViewPreset:
 
     def placed(self, item: View) -> Placed:
         """Return the pixels of a view, and the place of the item in it."""
-        return augmented(self.inner, item.item, self.augment, seed_of(item.digest))
+        return augmented(self.inner, item.item, self.augment, seed_of(item.digest), self.flips)
 
     def locate(self, item: View) -> Any:
         """Return the place of the item in a view; None if the augmentation is a callable."""
@@ -139,6 +142,7 @@ class ViewPreset:
         """Return a text that is equal for two presets only if they give equal inputs."""
         return (
             f"{self.inner.fingerprint()} views {RULES} of {describe(self.augment)} "
+            f"{'' if self.flips else 'without flips '}"
             f"torch {torch.__version__} numpy {np.__version__}"
         )
 
@@ -151,10 +155,13 @@ class Augmentation:
     ----------
     preset : ImagePreset
     augment : str or callable
+    flips : bool, default=True
+        If False, the built-in augmentations flip no image.
     """
 
     preset: ImagePreset
     augment: Any
+    flips: bool = True
 
     def __call__(self, item: Any, seed: int) -> Tensor:
         """Return the variant of ``item`` for ``seed``, of shape (size, size, 3)."""
@@ -169,7 +176,7 @@ class Augmentation:
             ``place`` is as for :meth:`ImagePreset.placed`.  It is None if the augmentation is a
             callable of the user.
         """
-        return augmented(self.preset, item, self.augment, seed)
+        return augmented(self.preset, item, self.augment, seed, self.flips)
 
 
 def check_augment(augment: Any) -> Any:
@@ -195,7 +202,7 @@ def default_augment(preset: Preset, items: Items) -> str | None:
     return "light" if is_image else None
 
 
-def resolve_augment(augment: Any, preset: Preset) -> Augmentation | None:
+def resolve_augment(augment: Any, preset: Preset, flips: bool = True) -> Augmentation | None:
     """Return a function of an item and a seed that makes an augmented row.
 
     Parameters
@@ -207,6 +214,8 @@ def resolve_augment(augment: Any, preset: Preset) -> Augmentation | None:
         then crops and normalises.
     preset : ImagePreset
         Preset of the network.
+    flips : bool, default=True
+        If False, the built-in augmentations flip no image.
 
     Returns
     -------
@@ -230,7 +239,7 @@ def resolve_augment(augment: Any, preset: Preset) -> Augmentation | None:
     """
     if _check("augment", augment, (None,)) is None:
         return None
-    return Augmentation(_image_preset(augment, preset), augment)
+    return Augmentation(_image_preset(augment, preset), augment, flips)
 
 
 def describe(augment: Any) -> str:
@@ -261,7 +270,9 @@ def describe(augment: Any) -> str:
     return f"{name} {hash_parts('augment', text).hex()}"
 
 
-def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Placed:
+def augmented(
+    preset: ImagePreset, item: Any, augment: Any, seed: int, flips: bool = True
+) -> Placed:
     """Return a variant of one item as a row, and the place of the item in it.
 
     The row has the shape (size, size, 3), and is uint8 or float32.
@@ -273,6 +284,8 @@ def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Placed
     augment : {"light", "standard", "trivial"} or callable
     seed : int in [0, 2**63)
         The same seed gives the same result in any thread and process.
+    flips : bool, default=True
+        If False, the built-in augmentations flip no image.
 
     Raises
     ------
@@ -284,7 +297,7 @@ def augmented(preset: ImagePreset, item: Any, augment: Any, seed: int) -> Placed
     whole = preset.placed_whole(item)
     image = whole.pixels.permute(2, 0, 1)  # (3, h, w)
     if isinstance(augment, str):
-        variant, matrix = NAMED[augment](image, preset.size, np.random.default_rng(seed))
+        variant, matrix = NAMED[augment](image, preset.size, np.random.default_rng(seed), flips)
         place = whole.place and whole.place.augmented(matrix)
     else:
         variant, place = _transformed(image, augment, seed), None

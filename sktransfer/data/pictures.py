@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from .._support.geometry import IDENTITY, Place, mirrored, scaled, swapped
 from ..exceptions import DecodeError
-from .geometry import IDENTITY, Place, mirrored, scaled, swapped
 
 # Left, top, right and bottom of a rectangle, in pixels
 Box = tuple[int, int, int, int]

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._support.geometry import Place, Placed, shifted
 from .._support.validation import check_choice, check_int
 from .decoding import decoded, decoders
-from .geometry import Place, Placed, shifted
 from .image_sizes import ImageSizes
 from .items import Items, check_items, is_image_shape
 from .resizing import RESAMPLING, fit, resized

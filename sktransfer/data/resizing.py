@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .geometry import Place, scaled, shifted
+from .._support.geometry import Place, scaled, shifted
 from .pictures import Box, Picture
 
 RESAMPLING = {

@@ -1,8 +1,8 @@
 """The built-in augmentations: "light", "standard" and "trivial".
 
-Each is a function of an image (3, h, w), the size of the result and a random generator.  It
-returns a tensor of shape (3, size, size), and the map from positions in the image to positions in
-the tensor.
+Each is a function of an image (3, h, w), the size of the result, a random generator, and a bool
+that is False if the image must not be flipped.  It returns a tensor of shape (3, size, size), and
+the map from positions in the image to positions in the tensor.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from .geometry import IDENTITY, Matrix, mirrored, scaled, shifted
+from .._support.geometry import IDENTITY, Matrix, mirrored, scaled, shifted
 
 # "light": the range of a window's share of the area, and of its width divided by its height.
 AREA, RATIO = (0.5, 1.0), (3 / 4, 4 / 3)
@@ -52,12 +52,12 @@ def resized(image: Tensor, height: int, width: int) -> Tensor:
     return interpolate(batch, (height, width), mode="bilinear", antialias=True)[0]
 
 
-def _light(image: Tensor, size: int, rng: Random) -> Moved:
+def _light(image: Tensor, size: int, rng: Random, flips: bool) -> Moved:
     """Crop a random window, resize it, and flip it with probability 0.5."""
     top, left, height, width = _window(image.shape[1], image.shape[2], rng)
     window = resized(image[:, top : top + height, left : left + width], size, size)
     matrix = scaled(size / width, size / height) @ shifted(-left, -top)
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and flips:
         return window.flip(-1), mirrored(size) @ matrix
     return window, matrix
 
@@ -81,18 +81,18 @@ def _window(height: int, width: int, rng: Random) -> tuple[int, int, int, int]:
     return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
 
 
-def _standard(image: Tensor, size: int, rng: Random) -> Moved:
+def _standard(image: Tensor, size: int, rng: Random, flips: bool) -> Moved:
     """Rotate, shift, shear, zoom and flip an image, as Keras' ``ImageDataGenerator`` does."""
     rotation = _rotation(radians(rng.uniform(-ROTATION, ROTATION)))
     shift = rotation @ rng.uniform(-SHIFT, SHIFT, 2) * size
     angle = rng.uniform(-SHEAR, SHEAR)
     shear = np.array([[cos(angle), 0], [-sin(angle), 1]])
-    flip = -1 if rng.random() < 0.5 else 1
+    flip = -1 if rng.random() < 0.5 and flips else 1
     zoom = np.diag(rng.uniform(1 - ZOOM, 1 + ZOOM, 2) * (flip, 1))
     return _warped(image, size, rotation @ shear @ zoom, shift)
 
 
-def _trivial(image: Tensor, size: int, rng: Random) -> Moved:
+def _trivial(image: Tensor, size: int, rng: Random, flips: bool) -> Moved:
     """Apply "light" and then one random operation of random strength: TrivialAugment [1]_.
 
     References
@@ -100,7 +100,7 @@ def _trivial(image: Tensor, size: int, rng: Random) -> Moved:
     .. [1] S. Müller and F. Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
        Augmentation", ICCV 2021, https://arxiv.org/abs/2103.10158
     """
-    image, window = _light(image, size, rng)
+    image, window = _light(image, size, rng, flips)
     operation = OPERATIONS[rng.integers(len(OPERATIONS))]
     level = float(rng.integers(LEVELS) / (LEVELS - 1))
     changed, matrix = operation(image, level if rng.random() < 0.5 else -level)
@@ -189,7 +189,7 @@ OPERATIONS: list[Callable[[Tensor, float], Moved]] = [
     lambda image, _: _functional("equalize", image),
 ]
 
-NAMED: dict[str, Callable[[Tensor, int, Random], Moved]] = {
+NAMED: dict[str, Callable[[Tensor, int, Random, bool], Moved]] = {
     "light": _light,
     "standard": _standard,
     "trivial": _trivial,

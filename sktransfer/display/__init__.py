@@ -2,6 +2,7 @@
 
 from .augmentation import AugmentationDisplay
 from .lr_finder import LRFinderDisplay
+from .points import PointsDisplay
 from .top_losses import TopLossesDisplay
 from .training_curves import LearningRatesDisplay, TrainingCurvesDisplay
 from .unfreeze_depth import UnfreezeDepthDisplay
@@ -10,6 +11,7 @@ __all__ = [
     "AugmentationDisplay",
     "LRFinderDisplay",
     "LearningRatesDisplay",
+    "PointsDisplay",
     "TopLossesDisplay",
     "TrainingCurvesDisplay",
     "UnfreezeDepthDisplay",

@@ -2,8 +2,8 @@
 
 from sklearn.base import RegressorMixin
 
-from ..tasks import find_regression
-from ..training import REGRESSION_PARAMETERS
+from ..tasks import Points, find_points, find_regression
+from ..training import REGRESSION_PARAMETERS, Predictor
 from ._base import FineTuneEstimator
 from ._callbacks import with_callbacks
 from ._docstrings import share_entries
@@ -12,7 +12,7 @@ from .classifier import FineTuneClassifier
 
 @share_entries(FineTuneClassifier, without=("classes_",))
 class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
-    """Predict numbers for images or texts with a pretrained network that is fine-tuned to them.
+    """Predict numbers for images or texts, or points in images, with a fine-tuned network.
 
     ``fit`` has the steps of :class:`FineTuneClassifier`.  The numbers are standardised inside, so
     their units do not matter: the losses in ``history_`` are those of numbers with mean 0 and
@@ -35,11 +35,11 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         Random changes of the images in the second phase of training; see
         :class:`FineTuneClassifier`.  "auto" means None: a number may depend on the position or the
         size of what an image shows, and would be wrong for an image that was moved.  Pass one if
-        it does not.
+        it does not.  Points follow the pixels, except those of a callable, which is refused.
     tta : int, default=0
         Number of random variants of each image for test-time augmentation.  A prediction is the
         mean over the variants and the image itself.  The variants are those of ``augment``, which
-        must be passed.  With 0, only the image itself is used.
+        must be passed.  With 0, only the image itself is used.  Must be 0 for points.
     freeze_epochs : int or "auto", default="auto"
         Number of epochs of the first phase, in which only the head trains.  "auto" means 3 if the
         network is pretrained and the head starts from "prior", and 0 otherwise.
@@ -47,6 +47,15 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         The loss of a standardised number.  "huber" is half of the squared error up to one standard
         deviation of y, and grows linearly beyond, so that outliers count less.  With several
         columns of y, the loss of an item is the mean over them.
+    points : bool, default=False
+        If True, y holds positions of points in the images.  A head on the mean over all positions
+        cannot tell where something is: use ``pooling="flatten"``, and for a frozen network a
+        factory as ``backbone`` that returns a chain without its last stage (``truncate``).
+        ``preset={"crop": None}`` shows the whole image to the network, and not only the centre.
+    flip_pairs : sequence of pairs of int or None, default=None
+        The points that a horizontal flip exchanges, such as ``[(0, 1)]`` for the left and the right
+        eye.  With None, augmentation flips no image; if a flip exchanges no points, pass ``[]``.
+        Only for points.
     validation_fraction : float in (0, 1), default=0.1
         Fraction of the training data to hold out if ``early_stopping`` is True.  The split is
         stratified by up to ten quantiles of y if y is a single column, and keeps the items of a
@@ -55,7 +64,7 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
     Attributes
     ----------
     task_ : Task
-        The kind of target, with its loss and the mean and scale of y: ``Regression``.
+        The kind of target, with its loss and the mean and scale of y: ``Regression`` or ``Points``.
     module_ : torch.nn.Module
         The whole network, to deploy, export or explain: it takes a batch of inputs as the preset
         makes them, and returns standardised numbers of shape (n, n_outputs).  A prediction is
@@ -70,6 +79,12 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
     FineTuneClassifier : Predict labels; describes the steps of a fit.
     PretrainedFeatureExtractor : Features of a frozen network, for a pipeline.
     find_lr : The learning-rate range test.
+
+    Notes
+    -----
+    **Points** are pairs (x, y) in pixels of an item as Pillow opens it, before its EXIF orientation
+    is applied.  They count to the right and downwards; (0, 0) is the centre of the top left pixel.
+    The places of all items are found by decoding them once more, without resizing.
 
     References
     ----------
@@ -116,6 +131,8 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         optimizer="adamw",
         weight_decay=0.01,
         loss="squared_error",
+        points=False,
+        flip_pairs=None,
         batch_size="auto",
         inference_batch_size="auto",
         early_stopping=False,
@@ -157,6 +174,8 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         self.optimizer = optimizer
         self.weight_decay = weight_decay
         self.loss = loss
+        self.points = points
+        self.flip_pairs = flip_pairs
         self.batch_size = batch_size
         self.inference_batch_size = inference_batch_size
         self.early_stopping = early_stopping
@@ -186,7 +205,9 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
             The training items.
         y : array-like of shape (n_items,) or (n_items, n_outputs)
-            The numbers of the items, finite and not missing.
+            The numbers of the items, finite and not missing.  With ``points=True``, an array of
+            shape (n_items, n_points, 2) or (n_items, 2 * n_points) with the positions (x, y) of
+            points; NaN if a point is not visible.
         sample_weight : array-like of shape (n_items,) or None, default=None
             Weight of each item in the loss, at least 0.  None means 1 for each.
         groups : array-like of shape (n_items,) or None, default=None
@@ -229,9 +250,12 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         Returns
         -------
         ndarray of shape (n_items,) or (n_items, n_outputs), float64
-            In the shape and units of the y of ``fit``.  NaN for an item that cannot be decoded,
-            unless ``decode_error="raise"``.
+            In the shape and units of the y of ``fit``; points in pixels of the items.  NaN for an
+            item that cannot be decoded, unless ``decode_error="raise"``.
         """
+        if isinstance(getattr(self, "task_", None), Points):
+            self._check_variants()
+            return self._run(X, Predictor.points, tta=0, augment=None)
         return self.task_.decide(self._outputs(X))
 
     def score(self, X, y, sample_weight=None):
@@ -248,7 +272,8 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         Returns
         -------
         float
-            At most 1; 0 for the mean of ``y``.  With several columns, the mean over them.
+            At most 1; 0 for the mean of ``y``.  With several columns, the mean over them.  Points
+            that are not visible do not count.
 
         Raises
         ------
@@ -277,12 +302,20 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         return super()._outputs(X)
 
     def _find_task(self, y, n_items):
-        """Return ``Regression``."""
+        """Return ``Regression`` or ``Points``."""
         self._check_variants()
+        if self.points:
+            return find_points(y, n_items, type(self).__name__, self.loss, self.flip_pairs)
         return find_regression(y, n_items, type(self).__name__, self.loss)
 
     def _check_variants(self):
         """Raise an error if test-time augmentation would choose an augmentation by itself."""
+        if self.points and self.tta:
+            raise ValueError(f"tta must be 0 if points is True; got {self.tta!r}.")
+        if self.flip_pairs is not None and not self.points:
+            raise ValueError(
+                f"flip_pairs must be None if points is False; got {self.flip_pairs!r}."
+            )
         if self.tta and self.augment in (None, "auto"):
             raise ValueError(
                 f"tta must be 0 if augment is {self.augment!r}, because numbers may depend on the "

@@ -47,6 +47,7 @@ from ..tasks import (
     LinearHead,
     MLPHead,
     MultiLabel,
+    Points,
     Regression,
 )
 from ..training import History, Numerics, Report
@@ -317,5 +318,6 @@ FORMS: dict[str, Form] = {
         n_outputs=integer(1),
         mask_token=optional(integer(0)),
     ),
+    "Points": _of_fields(Points, is_flat=is_a(bool)),
     "Tap": _of_fields(Tap, cut=integer(1), reduce=any_of(one_of(*LOGITS), pooling)),
 }

@@ -26,6 +26,7 @@ from ..tasks import (
     LinearHead,
     MLPHead,
     MultiLabel,
+    Points,
     Regression,
 )
 from ..training import History, Numerics, Report, check_parameters
@@ -79,6 +80,7 @@ PARAMETERS: dict[str, Rule] = {
     "class_weight": optional(any_of(one_of("balanced"), is_a(dict))),
     "device": device,
     "head": any_of(one_of(*HEADS), HEAD),
+    "flip_pairs": optional(anything),
     "head_init": text,
     "image_shape": optional(any_of(list_of(integer(1)), list_of(integer(1), tuple))),
     "image_size": optional(integer(1, MOST_PIXELS)),
@@ -137,7 +139,7 @@ def _classes(name: str, task: Any) -> None:
 
 
 def _numbers(name: str, task: Any) -> None:
-    """Accept a finite mean and a positive scale for at least one column of numbers."""
+    """Accept a finite mean and a positive scale for at least one column of numbers, or point."""
     is_a(Regression)(name, task)
     moments = {"mean": task.mean, "scale": task.scale}
     for key, values in moments.items():
@@ -146,8 +148,21 @@ def _numbers(name: str, task: Any) -> None:
             raise ValueError(f"{key} of {name} must be finite; got {values.tolist()[:3]}")
     if not len(task.mean) == len(task.scale) >= 1 or task.scale.min() <= 0:
         raise ValueError(f"{name} must have a mean and a positive scale for each column")
-    if task.is_flat and len(task.mean) > 1:
+    if isinstance(task, Points):
+        _points(name, task)
+    elif task.is_flat and len(task.mean) > 1:
         raise ValueError(f"{name} must have one column if y has one axis; got {len(task.mean)}")
+
+
+def _points(name: str, task: Points) -> None:
+    """Accept an even number of positions, and pairs of points."""
+    if len(task.mean) % 2:
+        raise ValueError(f"{name} must have two positions for each point; got {len(task.mean)}")
+    if task.pairs is not None:
+        pair = list_of(integer(0, task.n_points - 1), tuple)
+        list_of(pair, tuple)(f"pairs of {name}", task.pairs)
+        if any(len(each) != 2 for each in task.pairs):
+            raise ValueError(f"pairs of {name} must be pairs of points; got {task.pairs[:3]}")
 
 
 def _skipped(name: str, value: Any) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
+from .._support.geometry import Place
 from .targets import Targets
 
 
@@ -134,4 +136,36 @@ class Task(Protocol):
         ------
         ValueError
             If the shape of ``y`` differs from that of the predictions.
+        """
+
+
+@runtime_checkable
+class Placing(Protocol):
+    """The further methods of a task whose targets have positions in the pixels of an item.
+
+    Such targets have to follow the pixels: ``encode`` returns them in pixels of the items, and
+    ``place`` in pixels of the rows, which the preset and augmentation make of the items.
+    """
+
+    @property
+    def flips(self) -> bool:
+        """False if augmentation must not flip images."""
+
+    def check_sizes(
+        self, values: Any, sizes: Sequence[tuple[int, int]], name: Callable[[int], str]
+    ) -> None:
+        """Raise an error if encoded targets do not suit the widths and heights of their items.
+
+        Parameters
+        ----------
+        values : sequence of n encoded targets
+        sizes : sequence of n pairs of int
+        name : callable
+            Returns the name of a target in messages, such as "y[3]".
+        """
+
+    def place(self, values: Any, places: Sequence[Place], size: int) -> Any:
+        """Return encoded targets of items in pixels of their rows, as the loss takes them.
+
+        ``size`` is the side of a row.
         """

@@ -70,8 +70,7 @@ def check_numbers(y: Any, n_items: int, name: str) -> np.ndarray:
         raise ValueError(
             f"{name} must be of shape ({n_items},) or ({n_items}, n_outputs); got {array.shape}."
         )
-    if len(array) != n_items:
-        raise ValueError(f"{name} must have a row for each of {n_items} items; got {len(array)}.")
+    check_length(array, n_items, name)
     if array.dtype.kind not in "biuf":
         others = find_positions(array, lambda value: not isinstance(value, Real))
         if others:
@@ -88,6 +87,12 @@ def check_numbers(y: Any, n_items: int, name: str) -> np.ndarray:
             f"{first_ten(list_cells(y, infinite, name))}"
         )
     return numbers
+
+
+def check_length(array: np.ndarray, n_items: int, name: str) -> None:
+    """Raise an error if an array does not have a row for each item."""
+    if len(array) != n_items:
+        raise ValueError(f"{name} must have a row for each of {n_items} items; got {len(array)}.")
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -249,6 +254,14 @@ class Regression:
         found = predicted.reshape(len(predicted), -1)
         if true.shape != found.shape:
             raise ValueError(f"y must be of shape {predicted.shape}; got {np.shape(y)}.")
+        self._check_found(found)
+        scores: np.ndarray = r2_score(
+            true, found, sample_weight=sample_weight, multioutput="raw_values"
+        )
+        return scores
+
+    def _check_found(self, found: np.ndarray) -> None:
+        """Raise an error if items have no prediction."""
         missing = np.flatnonzero(np.isnan(found).any(axis=1))
         if len(missing):
             raise ValueError(
@@ -256,7 +269,3 @@ class Regression:
                 f"{len(missing)} of {len(found)} have none:\n"
                 f"{first_ten([f'X[{position}]' for position in missing])}\nLeave them out."
             )
-        scores: np.ndarray = r2_score(
-            true, found, sample_weight=sample_weight, multioutput="raw_values"
-        )
-        return scores

@@ -1,4 +1,4 @@
-"""Sources of the rows of a batch, and the order of the rows in an epoch.
+"""Batches of rows with their targets, and the order of the rows in an epoch.
 
 Every random draw is a function of the seed, the epoch and the row.  So a fit that was killed and is
 resumed makes the same draws, and no generator has to be saved.
@@ -9,199 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from .._support.random import rng_of, seed_of
+from .._support.geometry import Place
+from .._support.random import rng_of
 from .._support.threads import map_ahead
-from ..data import lengths_of
 from ..tasks import Targets
 from .tail import Entry
 
-# Maximum share of the free memory of a device that the rows of a fit may occupy.
-RESIDENT_SHARE = 0.25
-
-# Number of rows that are copied to a device at a time.
-BLOCK = 256
-
 # Number of batches among which rows of several lengths are sorted.
 WINDOW = 16
-
-
-class Source(Protocol):
-    """A source of rows that enter a tail."""
-
-    @property
-    def entry(self) -> Entry:
-        """The index of the stage that the rows enter; ``Pooled()`` if they enter the head."""
-
-    @property
-    def lengths(self) -> np.ndarray | None:
-        """The length of each row, or None if all rows have the same shape."""
-
-    def load(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """Return the rows at some positions as one batch; ``epoch`` counts from 0.
-
-        Rows of several lengths are as long as the longest of them.
-        """
-
-
-@dataclass(frozen=True)
-class FixedRows:
-    """Rows that are the same in every epoch.
-
-    Parameters
-    ----------
-    rows : ndarray, Rows or RowsByLength, (n, ...)
-        An array in memory, or rows of the cache.
-    entry : int or Pooled
-    """
-
-    rows: Any
-    entry: Entry
-
-    @property
-    def lengths(self) -> np.ndarray | None:
-        """The length of each row, or None if all rows have the same shape."""
-        return getattr(self.rows, "lengths", None)
-
-    def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the rows do not depend on it
-        """Return the rows at some positions, as float32 or float64."""
-        batch = torch.from_numpy(self.rows[rows])
-        return batch.to(torch.promote_types(batch.dtype, torch.float32))
-
-
-@dataclass(frozen=True)
-class ResidentRows:
-    """Fixed rows that stay on the device, so that no step has to copy them.
-
-    Parameters
-    ----------
-    rows : Tensor of shape (n, ...)
-        Rows of several lengths are filled up with zeros.
-    entry : int or Pooled
-    lengths : ndarray of int of shape (n,), or None
-    """
-
-    rows: Tensor
-    entry: Entry
-    lengths: np.ndarray | None = None
-
-    def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the rows do not depend on it
-        """Return the rows at some positions."""
-        found = self.rows[torch.from_numpy(rows).to(self.rows.device)]
-        return found if self.lengths is None else found[:, : self.lengths[rows].max()]
-
-
-def move_to_device(source: Source, device: torch.device, free_bytes: int | None = None) -> Source:
-    """Copy the rows of ``source`` to the device, if they need only a part of its free memory.
-
-    Sources whose rows change from epoch to epoch are returned unchanged.
-
-    Parameters
-    ----------
-    source : Source
-    device : torch.device
-    free_bytes : int or None, default=None
-        The free memory of the device.  None asks the device; on a CPU, where rows need not be
-        copied, it means 0.
-    """
-    if free_bytes is None:
-        free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-    if not isinstance(source, FixedRows) or not len(source.rows):
-        return source
-    n, lengths = len(source.rows), source.lengths
-    longest = 0 if lengths is None else lengths.argmax()
-    one = source.load(np.array([longest]), 0)
-    if one.nbytes * n > RESIDENT_SHARE * free_bytes or (lengths is not None and one.ndim < 3):
-        return source
-    rows = torch.zeros(n, *one.shape[1:], dtype=one.dtype, device=device)
-    for part in np.split(np.arange(n), range(BLOCK, n, BLOCK)):
-        block = source.load(part, 0).to(device)
-        rows[part[0] : part[-1] + 1, : block.shape[1]] = block
-    return ResidentRows(rows, source.entry, lengths)
-
-
-@dataclass(frozen=True)
-class DrawnViews:
-    """Rows of the fixed views of items; each epoch draws one view of each item.
-
-    Parameters
-    ----------
-    rows : ndarray or Rows, (n * n_views, ...)
-        The views of one item are adjacent rows.
-    n_views : int
-        The number of views of each item.
-    entry : int or Pooled
-    seed : int
-    """
-
-    rows: Any
-    n_views: int
-    entry: Entry
-    seed: int
-
-    @property
-    def lengths(self) -> None:
-        """None, because the views of images have one shape."""
-
-    def load(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """Return one view of each item at some positions."""
-        n_items = len(self.rows) // self.n_views
-        drawn = rng_of(self.seed, "view", epoch).integers(self.n_views, size=n_items)
-        return FixedRows(self.rows, self.entry).load(rows * self.n_views + drawn[rows], epoch)
-
-
-@dataclass(frozen=True)
-class DecodedItems:
-    """Items that are decoded for each batch, and augmented if requested.
-
-    Parameters
-    ----------
-    preset : Preset
-        Decodes an item.
-    items : sequence
-    draw : callable or None, default=None
-        Takes an item and a seed, and returns a random variant in the form of ``preset(item)``.
-        None decodes the item as it is.
-    seed : int, default=0
-        The seed of the variants.
-    n_jobs : int or None, default=None
-        Number of threads that decode.  None means the number of threads that torch uses.
-    entry : int, default=0
-        Decoded items enter the first stage.
-    """
-
-    preset: Any
-    items: Sequence[Any]
-    draw: Callable[[Any, int], Tensor] | None = None
-    seed: int = 0
-    n_jobs: int | None = None
-    entry: Entry = 0
-
-    @cached_property
-    def lengths(self) -> np.ndarray | None:
-        """The length of each row, or None if all rows have the same shape."""
-        return lengths_of(self.preset, self.items)
-
-    def load(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """Return the items at some positions as a batch, the input of the first stage."""
-
-        def decode(row: int) -> Tensor:
-            item = self.items[row]
-            if self.draw is None:
-                plain: Tensor = self.preset(item)
-                return plain
-            return self.draw(item, seed_of(self.seed, "augment", epoch, row))
-
-        inputs = list(map_ahead(decode, rows.tolist(), self.n_jobs, ahead=len(rows)))
-        batch: Tensor = self.preset.collate(inputs, len(rows))
-        return batch
 
 
 class Batch(dict[str, Tensor]):
@@ -226,6 +48,26 @@ class Batch(dict[str, Tensor]):
 
 
 @dataclass(frozen=True)
+class MovingTargets:
+    """Targets with positions, which follow the pixels of rows that differ between epochs.
+
+    Parameters
+    ----------
+    values : sequence of n targets
+        The targets in pixels of the items.
+    place : callable
+        Takes some of the values, the places of their items in the rows, and the side of a row.
+        Returns the encoded targets of these rows.
+    size : int
+        The side of a row.
+    """
+
+    values: Any
+    place: Callable[[Any, Sequence[Place], int], Any]
+    size: int
+
+
+@dataclass(frozen=True)
 class Samples(Dataset):
     """Rows and their targets, as a dataset of skorch.
 
@@ -237,12 +79,16 @@ class Samples(Dataset):
         The targets in the form of ``predict``, for scorers.
     dtype : torch.dtype, default=torch.float32
         The type in which the tail computes; integers, such as the ids of words, stay integers.
+    moving : MovingTargets or None, default=None
+        The targets of rows that augmentation moves, if targets have positions.  They take the place
+        of the values of ``targets``; the source is a :class:`PlacedSource`.
     """
 
-    source: Source
+    source: Any
     targets: Targets
-    labels: np.ndarray
+    labels: Any
     dtype: torch.dtype = torch.float32
+    moving: MovingTargets | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -258,7 +104,7 @@ class Samples(Dataset):
         return self
 
     @property
-    def y(self) -> np.ndarray:
+    def y(self) -> Any:
         """The labels."""
         return self.labels
 
@@ -267,13 +113,17 @@ class Samples(Dataset):
 
         Over the whole epoch, the weights have a mean of 1.
         """
-        x = self.source.load(rows, epoch)
+        if self.moving is None:
+            x, values = self.source.load(rows, epoch), self.targets.values[rows]
+        else:
+            x, places = self.source.load_placed(rows, epoch)
+            values = self.moving.place(self.moving.values[rows], places, self.moving.size)
         if x.is_floating_point():
             x = x.to(self.dtype)
-        values, weight = self.targets.values, self.targets.weight
+        weight = self.targets.weight
         parts = {
             "x": x,
-            "target": torch.from_numpy(values[rows]).to(self.dtype),
+            "target": torch.from_numpy(np.asarray(values)).to(self.dtype),
             "weight": torch.from_numpy(weight[rows] / weight.mean()).to(self.dtype),
         }
         return Batch(parts, self.source.entry), self.labels[rows]

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from .._support.geometry import Place
 from .._support.progress import progress_bar
+from .._support.threads import map_ahead
 from .._support.validation import first_ten
 from ..cache import ActivationCache
 from ..data import Items, Views, digest_or_none, resolve_augment
 from ..extraction import LEFT_OUT, Tap
-from ..tasks import Targets, Task
-from .batches import DecodedItems, DrawnViews, FixedRows, Source
+from ..tasks import Placing, Targets, Task
 from .frozen import FrozenStages
+from .sources import DecodedItems, DrawnViews, FixedRows, Source
 from .tail import Pooled
 
 
@@ -36,6 +38,11 @@ class Data:
         The number of items of X.
     skipped : ndarray of int
         The positions in X of the items that could not be decoded.
+    unplaced : sequence of n targets or None, default=None
+        The targets in pixels of the items, if they have positions, and ``targets`` those in pixels
+        of the rows.
+    row_size : int, default=0
+        The side of a row in pixels, if targets have positions.
     """
 
     items: Items
@@ -45,6 +52,13 @@ class Data:
     valid: np.ndarray
     n_own: int
     skipped: np.ndarray = field(default_factory=lambda: np.array([], int))
+    unplaced: Any = None
+    row_size: int = 0
+
+    @property
+    def flips(self) -> bool:
+        """False if augmentation must not flip images, because the targets do not follow."""
+        return self.task.flips if isinstance(self.task, Placing) else True
 
     def name(self, index: int) -> str:
         """Return the name of an item for messages, such as "X_val[3]"."""
@@ -67,6 +81,33 @@ class Data:
             int((kept < self.n_own).sum()),
             np.setdiff1d(np.arange(self.n_own), kept),
         )
+
+    def placed(self, preset: Any, n_jobs: int | None) -> Data:
+        """Return the data with the targets in pixels of the rows, if they have positions.
+
+        Raises
+        ------
+        ValueError
+            If targets do not suit the sizes of their items.
+        """
+        if not isinstance(self.task, Placing):
+            return self
+        if not hasattr(preset, "locate"):
+            raise ValueError(
+                f"y must have no positions for items that are not images; got a "
+                f"{type(self.task).__name__} task for a {type(preset).__name__}."
+            )
+        places = locate_items(preset, self.items, n_jobs)
+        own = np.setdiff1d(np.arange(self.n_own + len(self.skipped)), self.skipped)
+
+        def name(index: int) -> str:
+            is_own = index < self.n_own
+            return f"y[{own[index]}]" if is_own else f"y_val[{index - self.n_own}]"
+
+        values = self.targets.values
+        self.task.check_sizes(values, [place.item_size for place in places], name)
+        targets = replace(self.targets, values=self.task.place(values, places, preset.size))
+        return replace(self, targets=targets, unplaced=values, row_size=preset.size)
 
     def scaled(self) -> Data:
         """Return the data with numbers scaled by the moments of the training items."""
@@ -154,6 +195,16 @@ def _count_strata(data: Data) -> int:
     return min(1, len(data.train)) if strata is None else len(np.unique(strata))
 
 
+def check_moves(task: Task, augment: Any) -> None:
+    """Raise an error if targets with positions cannot follow an augmentation."""
+    inner = augment.augment if isinstance(augment, Views) else augment
+    if isinstance(task, Placing) and not (inner is None or isinstance(inner, str)):
+        raise ValueError(
+            "augment must be None, a name, or Views of a name, because targets with positions "
+            f"cannot follow a callable; got {augment!r}."
+        )
+
+
 def make_tuning_sources(
     stages: FrozenStages, data: Data, pooled: tuple[Source, Source], rows: Any, seed: int
 ) -> tuple[Source, Source]:
@@ -187,8 +238,8 @@ def make_tuning_sources(
         return fixed(data.train, pooled[0]), valid
     items = data.items.take(data.train)
     if isinstance(settings.augment, Views):
-        return _make_views(stages, settings.augment, items, seed), valid
-    draw = resolve_augment(settings.augment, backbone.preset)
+        return _make_views(stages, settings.augment, items, seed, data.flips), valid
+    draw = resolve_augment(settings.augment, backbone.preset, data.flips)
     return DecodedItems(backbone.preset, items, draw, seed, n_jobs), valid
 
 
@@ -213,13 +264,18 @@ class _Subset:
         return found
 
 
-def _make_views(stages: FrozenStages, views: Views, items: Items, seed: int) -> Source:
+def _make_views(stages: FrozenStages, views: Views, items: Items, seed: int, flips: bool) -> Source:
     """Compute the rows of all views of the items, and return a source that draws among them."""
     settings, n_stages = stages.settings, stages.n_stages
-    preset = views.preset(stages.backbone.preset)
+    preset = views.preset(stages.backbone.preset, flips)
     all_views = views.items(items, compute_digests(items, stages.cache))
+
+    def locate(at: int) -> Any:
+        return preset.locate(all_views[at])
+
     if settings.cut == 0:
-        return DrawnViews(_DecodedViews(preset, all_views, settings.n_jobs), views.n, 0, seed)
+        decoded = _DecodedViews(preset, all_views, settings.n_jobs)
+        return DrawnViews(decoded, views.n, 0, seed, locate)
     head_only = settings.cut == n_stages
     rows = stages.rows(
         Tap(settings.cut, settings.pooling if head_only else None),
@@ -227,7 +283,7 @@ def _make_views(stages: FrozenStages, views: Views, items: Items, seed: int) -> 
         preset,
         name=lambda at: f"view {at % views.n} of a training item",
     )
-    return DrawnViews(rows, views.n, Pooled() if head_only else settings.cut, seed)
+    return DrawnViews(rows, views.n, Pooled() if head_only else settings.cut, seed, locate)
 
 
 class _DecodedViews:
@@ -242,6 +298,11 @@ class _DecodedViews:
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
         rows: np.ndarray = self._source.load(positions, 0).numpy()
         return rows
+
+
+def locate_items(preset: Any, items: Sequence[Any], n_jobs: int | None) -> list[Place]:
+    """Return the places of items in the rows that a preset makes of them."""
+    return list(map_ahead(preset.locate, items, n_jobs, ahead=64))
 
 
 def compute_digests(items: Sequence[Any], cache: ActivationCache | None) -> list[bytes]:

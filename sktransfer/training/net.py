@@ -23,9 +23,10 @@ from .._support.warn import warn_user
 from ..backbones import fast_training, running, unpatched
 from ..exceptions import TrainingDivergedError
 from ..tasks import Task
-from .batches import Batch, Samples, count_batches, move_to_device, read_ahead, split_rows
+from .batches import Batch, Samples, count_batches, read_ahead, split_rows
 from .optim import read_learning_rates
 from .scorable import ScorableNet
+from .sources import move_to_device
 from .tail import Entry, Pooled, Tail
 
 

@@ -207,6 +207,8 @@ PARAMETERS: dict[str, Parameter] = {
 REGRESSION_PARAMETERS: dict[str, Parameter] = PARAMETERS | {
     "head_init": Parameter(_check_regression_head_init, _find_head_init),
     "loss": Parameter(_check_choice(*LOSSES)),
+    "points": Parameter(_check_choice(False, True)),
+    "flip_pairs": Parameter(_check_later),
 }
 
 

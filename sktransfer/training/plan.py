@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from ..backbones import Backbone, check_pooling, get_backbone, resolve_pooling
 from ..callbacks import GradualUnfreeze, Scheduled
 from ..data import Items, Preset, adapt, smallest_preset, warn_of_lost_parts
 from ..schedules import Constant, Schedule, find_peak
-from ..tasks import Task, make_targets
-from .batches import FixedRows, Samples, Source, count_batches
+from ..tasks import Placing, Task, make_targets
+from .batches import MovingTargets, Samples, count_batches
 from .checkpoint import Checkpoint, open_checkpoint
 from .data import (
     Data,
+    check_moves,
     collect_data,
     make_tuning_sources,
     run_first_pass,
@@ -29,6 +30,7 @@ from .head_init import build_tail
 from .interpolation import InitialHead
 from .phase import Phase, Run
 from .settings import FitSettings, is_seeded, resolve, starts_pretrained
+from .sources import FixedRows, Source
 from .tail import Pooled, Tail
 from .validation_split import hold_out_validation
 
@@ -128,6 +130,7 @@ def plan_fit(request: Request) -> Iterator[Plan]:
     items = _check_items(request, backbone)
     task = request.task(request.y, len(items))
     settings = resolve(given, backbone, items, task.exact_model, request.augments)
+    check_moves(task, settings.augment)
     if (request.X_val is None) != (request.y_val is None):
         missing = "X_val" if request.X_val is None else "y_val"
         raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
@@ -147,7 +150,7 @@ def plan_fit(request: Request) -> Iterator[Plan]:
                 train = data.train.tolist()
                 stages.use_own_statistics(data.items.take(train), lambda at: data.name(train[at]))
             data, features, rows = run_first_pass(stages, data)
-            data = data.scaled()
+            data = data.placed(backbone.preset, settings.n_jobs).scaled()
             head_rows = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
             known_seed = seed if is_seeded(given["random_state"]) else None
             shared = SharedHeads(settings, data.task, known_seed, request.watched, head_rows)
@@ -231,6 +234,9 @@ def _make_phase(
         Samples(source, data.targets[part], labels[part], settings.numerics.dtype)
         for source, part in zip(sources, (data.train, data.valid), strict=True)
     )
+    if isinstance(data.task, Placing) and name == "fine-tune" and settings.augment is not None:
+        moving = MovingTargets(data.unplaced[data.train], data.task.place, data.row_size)
+        train = replace(train, moving=moving)
     fine_tunes = name == "fine-tune"
     callbacks = make_callbacks(settings, cut if fine_tunes else None)
     if fine_tunes and settings.weight_interpolation < 1:

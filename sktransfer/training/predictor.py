@@ -10,9 +10,12 @@ import numpy as np
 import torch
 
 from .._support.device import resolve_or_replace
+from .._support.geometry import Place
+from .._support.threads import map_ahead
 from ..backbones import running
 from ..cache import ActivationCache
 from ..data import Views
+from ..exceptions import DecodeError
 from ..extraction import Prefix, Tap, estimate_statistics, run_frozen, run_rows, spare_taps
 from ..tasks import Task
 from .data import compute_digests
@@ -172,6 +175,30 @@ class Predictor:
         summed = drawn.reshape(len(items), tta, -1).sum(axis=1)
         averaged: np.ndarray = (outputs + summed) / (1 + tta)
         return averaged
+
+    def points(self, items: Sequence[Any], *, n_jobs: int | None = None, **how: Any) -> np.ndarray:
+        """Return the points of items in pixels of the items, in the form of y.
+
+        Parameters
+        ----------
+        items : sequence of n items
+        n_jobs : int or None, default=None
+        **how : dict
+            Keyword arguments of :meth:`outputs`.
+        """
+        outputs = self.outputs(items, n_jobs=n_jobs, **how)
+        preset = self.tail.backbone.preset
+
+        def locate(item: Any) -> Place | None:
+            try:
+                place: Place = preset.locate(item)
+            except DecodeError:
+                return None
+            return place
+
+        places = list(map_ahead(locate, items, n_jobs, ahead=64))
+        found: np.ndarray = self.task.find_in_items(outputs, places)  # type: ignore[attr-defined]  # only of points
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {"tail": self.tail, "task": self.task, "numerics": self.numerics}

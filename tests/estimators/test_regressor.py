@@ -44,7 +44,7 @@ def test_shared_parameters_have_the_same_defaults_and_descriptions():
     ours, theirs = (
         inspect.signature(kind).parameters for kind in (FineTuneRegressor, FineTuneClassifier)
     )
-    assert ours.keys() - theirs.keys() == {"loss"}
+    assert ours.keys() - theirs.keys() == {"flip_pairs", "loss", "points"}
     assert theirs.keys() - ours.keys() == {"class_weight", "label_smoothing"}
     assert [n for n in ours if n in theirs] == [n for n in theirs if n in ours]
     assert all(ours[n].default == theirs[n].default for n in ours.keys() & theirs.keys())

@@ -11,15 +11,13 @@ from sktransfer import ImagePreset
 from sktransfer.data.augmentation import resolve_augment
 from sktransfer.extraction import RowsByLength
 from sktransfer.tasks import find_classification, make_targets
-from sktransfer.training.batches import (
+from sktransfer.training.batches import Samples, read_ahead, split_rows
+from sktransfer.training.sources import (
     DecodedItems,
     DrawnViews,
     FixedRows,
     ResidentRows,
-    Samples,
     move_to_device,
-    read_ahead,
-    split_rows,
 )
 from sktransfer.training.tail import Pooled
 

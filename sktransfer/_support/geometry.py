@@ -52,7 +52,7 @@ def move(matrix: Matrix, points: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from sktransfer.data.geometry import mirrored, move
+    >>> from sktransfer._support.geometry import mirrored, move
     >>> move(mirrored(10), np.array([[0.0, 5.0], [9.0, 7.0]]))
     array([[9., 5.],
            [0., 7.]])

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from sktransfer._support.geometry import mirrored, move, scaled, shifted, swapped
 from sktransfer.data import ImagePreset, Views, resolve_augment
-from sktransfer.data.geometry import mirrored, move, scaled, shifted, swapped
 from sktransfer.data.variants import NAMED
 
 ORIENTATION = 0x0112  # the EXIF tag
