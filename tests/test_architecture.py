@@ -55,7 +55,7 @@ ORDER = {
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
     "feature_extractor classifier regressor language_tuner snapshots lr_finder "
     "self_training",
-    "persistence": "rules codec schema file_format structure description rebuild save_load",
+    "persistence": "rules codec base schema file_format structure description rebuild save_load",
     "cli": "output messages options plots reports kinds models demo app",
 }
 # Providers are found by entry point, as a stranger's are.  They import from their package and the

@@ -19,7 +19,7 @@ from .network_lock import running
 from .pooling import POOLINGS, check_pooling, pool, positions, resolve_pooling
 from .pyramid import FeaturePyramid, feature_pyramid
 from .registry import Provider, get_backbone, list_backbones, register_provider
-from .weights import read_weights
+from .weights import is_path, read_weights
 
 __all__ = [
     "POOLINGS",
@@ -43,6 +43,7 @@ __all__ = [
     "fuse_conv_bn",
     "get_backbone",
     "get_statistics",
+    "is_path",
     "is_pretrained",
     "list_backbones",
     "map_shapes",

@@ -15,6 +15,7 @@ from .._support.plain import NotPlainError
 from ..backbones import Backbone
 from ..training import History, LanguageTail, Tail
 from . import file_format
+from .base import find_base, leave_out, tensors_of
 from .codec import pack, parts_of
 from .schema import CLASSES, NOT_SAVED
 from .structure import backbone_of, describe_head, structure
@@ -22,16 +23,33 @@ from .structure import backbone_of, describe_head, structure
 JOBLIB = "joblib.dump(model, path) can save it as a pickle."
 
 
-def describe(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return a description of a fitted estimator in plain values, and its tensors by name.
+def describe(
+    model: Any, frozen: str = "whole"
+) -> tuple[dict[str, Any], dict[str, Tensor], Backbone | None]:
+    """Describe a fitted estimator in plain values.
 
     Everything but the parameters is read from the result of the fit: the parameters may have been
     changed since.
+
+    Parameters
+    ----------
+    model : estimator
+    frozen : {"whole", "fingerprint"}, default="whole"
+        With "fingerprint", tensors that the original weights contain are left out.
+
+    Returns
+    -------
+    described : dict
+    tensors : dict of str to Tensor
+    base : Backbone or None
+        The network with the original weights, if tensors were left out.
 
     Raises
     ------
     TypeError
         If the estimator is of another class, or prediction needs code.
+    ValueError
+        If tensors are to be left out, and the original weights cannot be loaded again.
     """
     if type(model) not in CLASSES.values():
         raise TypeError(
@@ -53,18 +71,22 @@ def describe(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"factory {address!r}. register_provider gives a factory an address; {JOBLIB}"
         )
     tensors = _tensors(module)
+    base, origin = find_base(model) if frozen == "fingerprint" else (None, None)
+    if base is not None:
+        tensors = leave_out(tensors, tensors_of(base, module))
     described = {
         "format": file_format.FORMAT,
         "class": type(model).__name__,
         "versions": file_format.versions(address),
-        "backbone": _describe_backbone(address, backbone_of(module)),
+        "backbone": _describe_backbone(address, backbone_of(module), base),
+        "base": origin,
         "tail": _describe_tail(module) if isinstance(module, Tail) else None,
         "parameters": parameters,
         "parts": pack(parts),
         "left out": left_out,
         "tensors": {name: file_format.digest_of(tensor) for name, tensor in tensors.items()},
     }
-    return described, tensors
+    return described, tensors, base
 
 
 def _parameters(model: Any) -> tuple[dict[str, Any], list[str]]:
@@ -111,17 +133,22 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _describe_backbone(address: str, backbone: Backbone) -> dict[str, Any]:
+def _describe_backbone(address: str, backbone: Backbone, base: Backbone | None) -> dict[str, Any]:
+    """Describe a network; what the original network ``base`` has, too, need not be described."""
     preset, described = backbone.preset, None
     if is_dataclass(preset):
+        fields = parts_of(preset)
+        if base is not None and type(preset) is type(base.preset):
+            known = parts_of(base.preset)
+            fields = {name: value for name, value in fields.items() if value != known[name]}
         with suppress(NotPlainError):
-            described = {"class": type(preset).__name__, "fields": pack(parts_of(preset))}
+            described = {"class": type(preset).__name__, "fields": pack(fields)}
     return {
         "address": address,
         "stages": len(backbone.names),
         "classifier": backbone.classifier is not None,
         "preset": described,  # None stands for the preset of the provider
-        "structure": structure(backbone),
+        "structure": structure(backbone) if base is None else None,
         "fingerprint": backbone.weights_fingerprint(),
     }
 

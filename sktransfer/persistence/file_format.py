@@ -28,7 +28,7 @@ from .codec import unpack
 from .schema import check_description
 
 # The version of the format.  It has to be increased when a file has other contents.
-FORMAT = 2
+FORMAT = 3
 
 SUFFIX = ".safetensors"
 

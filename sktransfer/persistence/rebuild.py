@@ -20,12 +20,15 @@ from ..data import ImagePreset, TextPreset
 from ..extraction import LOGITS, Prefix, Tap
 from ..tasks import LanguageModel, build_head
 from ..training import LanguageTail, Tail
+from .base import digest_of_preset, tensors_of
 from .codec import FORMS
 from .schema import CLASSES
 from .structure import backbone_of, compare, forms, structure
 
 
-def rebuild(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+def rebuild(
+    described: Mapping[str, Any], tensors: Mapping[str, Tensor], base: Backbone | None = None
+) -> Any:
     """Return the fitted estimator.
 
     Parameters
@@ -34,15 +37,17 @@ def rebuild(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
         A description that :func:`check_description` accepts.
     tensors : mapping of str to Tensor
         They become the weights of the estimator, without a copy.
+    base : Backbone or None, default=None
+        The network with the original weights, whose tensors take the place of missing ones.
 
     Raises
     ------
     OtherNetworkError
         If the address gives another network on this machine.
     """
-    module, own = _network(described, tensors, _build_without_values)
+    module, own = _network(described, tensors, base, _build_without_values)
     if _lacks_values(module):
-        module, own = _network(described, tensors, _build)
+        module, own = _network(described, tensors, base, _build)
     # The fingerprint also covers what neither the tensors nor the texts of the modules show.
     compare(
         {"fingerprint": described["backbone"]["fingerprint"]},
@@ -100,20 +105,32 @@ def _lacks_values(module: nn.Module) -> bool:
 def _network(
     described: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
+    base: Backbone | None,
     build: Callable[[str], Backbone],
 ) -> tuple[Any, Any]:
     """Return the module of the estimator with its weights, and the preset of the provider."""
     wanted = described["backbone"]
     backbone = build(wanted["address"])
-    own = backbone.preset
+    own = backbone.preset if base is None else base.preset
     head = backbone.language_head
     if not wanted["classifier"]:
         backbone.truncate(wanted["stages"])
     backbone.language_head = None
     if wanted["preset"] is not None:
         backbone.preset = _preset(wanted["preset"], own)
-    compare(wanted["structure"], structure(backbone))
+    if base is None:
+        compare(wanted["structure"], structure(backbone))
+    else:
+        compare(
+            {"preset": str(described["base"]["preset"])},
+            {"preset": str(digest_of_preset(backbone.preset))},
+        )
     module = _blank_tail(described, tensors, backbone, head) if described["tail"] else backbone
+    if base is not None:
+        known = tensors_of(base, module)
+        tensors = {name: known[name] for name in module.state_dict() if name in known} | dict(
+            tensors
+        )
     compare(forms(tensors), forms(module.state_dict()))
     module.load_state_dict(dict(tensors), assign=True)
     backbone.freeze_to(len(backbone.names))

@@ -16,15 +16,18 @@ from typing import Any
 from torch import Tensor
 
 from .._support.forks import check_process
+from .._support.validation import check_choice
 from .._support.warn import warn_user
+from ..backbones import Backbone
 from ..cache import ActivationCache, check_cache
 from . import file_format
+from .base import FROZEN, load_base
 from .description import JOBLIB, describe
 from .rebuild import rebuild
 from .structure import OtherNetworkError
 
 
-def save(model: Any, path: str | os.PathLike[str]) -> None:
+def save(model: Any, path: str | os.PathLike[str], *, frozen: str = "whole") -> None:
     """Write a fitted estimator to a file that :func:`load` reads without running code.
 
     Parameters
@@ -36,6 +39,11 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     path : str or path-like
         The file to write, with the suffix ``.safetensors`` or without a suffix.  It is written
         atomically.
+    frozen : {"whole", "fingerprint"}, default="whole"
+        With "whole", the file contains the whole network.  With "fingerprint", it contains only the
+        tensors that differ from the original weights, such as the head and the stages that were
+        fine-tuned, and the fingerprint of these weights; :func:`load` then needs them again.  If
+        the network is frozen (``unfreeze=0``), such a file has some kilobytes.
 
     Raises
     ------
@@ -43,7 +51,8 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         If the estimator is of another class, or prediction needs a parameter that is code.  The
         message names the parameter.
     ValueError
-        If the address does not give the network that was fitted, or the suffix is another one.
+        If the address does not give the network that was fitted, the suffix is another one, or
+        ``frozen`` is "fingerprint" and the original weights cannot be loaded again.
 
     Warns
     -----
@@ -63,9 +72,10 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     True
     """
     path = file_format.target(path)
-    described, tensors = describe(model)
+    check_choice("frozen", frozen, FROZEN)
+    described, tensors, base = describe(model, frozen)
     text = json.dumps(described, allow_nan=False)
-    _verify(model, text, tensors)
+    _verify(model, text, tensors, base)
     left_out = described["left out"]
     if left_out:
         warn_user(
@@ -80,6 +90,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     cache: str | os.PathLike[str] | ActivationCache | None = None,
+    weights: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Load an estimator from a file written by :func:`save`, without running code of the file.
 
@@ -90,6 +101,10 @@ def load(
     cache : str, path-like, ActivationCache or None, default=None
         The parameter ``cache`` of the loaded estimator: a folder on this machine for the output
         of frozen stages.  With None, the estimator uses no cache.
+    weights : str, path-like or None, default=None
+        The original weights of a model that was saved with ``frozen="fingerprint"``: a tag, or the
+        path of a file on this machine.  None stands for the tag that the file names.  Must be None
+        for other models.
 
     Returns
     -------
@@ -105,6 +120,7 @@ def load(
     ValueError
         If the file is damaged, has another format or was not written by :func:`save`, or if its
         address gives another network on this machine.  The message names the file and the cause.
+        If ``weights`` are not those with which the model was fitted.
 
     Warns
     -----
@@ -128,6 +144,7 @@ def load(
     check_cache(cache)
     described, tensors = file_format.read(path)
     address = described["backbone"]["address"]
+    base = _find_base(described, weights)
     changed = file_format.changed(address, described["versions"])
     if changed:
         warn_user(
@@ -136,7 +153,7 @@ def load(
         )
     try:
         with file_format.refused(path):
-            model = rebuild(described, tensors)
+            model = rebuild(described, tensors, base)
     except OtherNetworkError as error:
         versions = f"Versions differ: {changed}." if changed else "The versions are the same."
         raise ValueError(
@@ -147,7 +164,21 @@ def load(
     return model.set_params(cache=cache)
 
 
-def _verify(model: Any, text: str, tensors: dict[str, Tensor]) -> None:
+def _find_base(
+    described: dict[str, Any], weights: str | os.PathLike[str] | None
+) -> Backbone | None:
+    """Return the network with the original weights if a file lacks some of them."""
+    if described["base"] is not None:
+        return load_base(described, weights)
+    if weights is not None:
+        raise ValueError(
+            "weights must be None for a file that contains the whole network; got "
+            f"{str(weights)!r}."
+        )
+    return None
+
+
+def _verify(model: Any, text: str, tensors: dict[str, Tensor], base: Backbone | None) -> None:
     """Raise an error if :func:`load` would not restore ``model``, before anything is written."""
     most = file_format.MOST_BYTES // 2
     if len(text) > most:
@@ -156,7 +187,7 @@ def _verify(model: Any, text: str, tensors: dict[str, Tensor]) -> None:
             f"other values take {len(text)}. {JOBLIB}"
         )
     try:
-        restored = rebuild(file_format.parse(text), tensors)
+        restored = rebuild(file_format.parse(text), tensors, base)
     except OtherNetworkError as error:
         raise ValueError(_not_restored(model, str(error))) from error
     except file_format.UNEXPECTED as error:

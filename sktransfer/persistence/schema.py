@@ -230,9 +230,12 @@ DESCRIPTION: dict[str, Rule] = {
             "stages": integer(1),
             "classifier": is_a(bool),
             "preset": optional(record({"class": text, "fields": dict_of(anything)})),
-            "structure": dict_of(text),
+            "structure": optional(dict_of(text)),
             "fingerprint": HASH,
         }
+    ),
+    "base": optional(
+        record({"weights": optional(text), "fingerprint": HASH, "preset": optional(HASH)})
     ),
     "tail": anything,
     "parameters": dict_of(anything),
@@ -267,6 +270,8 @@ def check_description(described: Any) -> None:
 def _check_counts(described: Mapping[str, Any]) -> None:
     """Raise an error if counts in different parts of a description do not agree."""
     parts, backbone = described["parts"], described["backbone"]
+    if (backbone["structure"] is None) != (described["base"] is not None):
+        raise ValueError("its description must have the structure of the network, or its base")
     n_stages = backbone["stages"]
     if len(parts["origin"]) != 2 or parts["origin"][0] != backbone["address"]:
         raise ValueError("parts.origin must be the address of the network and its weights")
