@@ -41,7 +41,7 @@ ORDER = {
     "word_tokenizer tokenizer_limits tokenizer_files items texts lengths image_sizes resizing "
     "presets text_preset adaptation variants augmentation digests walk labelled "
     "folders image_check text_folders text_check textures docstrings",
-    "tasks": "targets base heads labels classification language_model regression points",
+    "tasks": "targets base heads labels classification columns language_model regression points",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid fusion batch_norm tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",

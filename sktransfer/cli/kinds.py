@@ -84,11 +84,24 @@ def prediction_columns(model: Any, items: Sequence[str]) -> dict[str, Any]:
         if numbers.shape[1] == 1:
             return {"prediction": numbers[:, 0]}
         return {f"prediction_{place}": column for place, column in enumerate(numbers.T)}
+    if isinstance(predicted, list):
+        return _label_columns(model.task_, predicted)
     labels = [
         None if isnan(row[0]) else " ".join(map(str, model.task_.likely(row))) for row in predicted
     ]
     shares = {f"p_{name}": part for name, part in zip(model.classes_, predicted.T, strict=True)}
     return {"label": as_objects(labels), **shares}
+
+
+def _label_columns(task: Any, probabilities: list[Any]) -> dict[str, Any]:
+    """Return the labels and probabilities of several columns, whose names follow "label_"."""
+    columns: dict[str, Any] = {}
+    for name, each, found in zip(task.names, task.tasks, probabilities, strict=True):
+        labels = [None if isnan(row[0]) else str(each.likely(row)[0]) for row in found]
+        columns[f"label_{name}"] = as_objects(labels)
+        shares = zip(each.classes, found.T, strict=True)
+        columns |= {f"p_{name}_{label}": part for label, part in shares}
+    return columns
 
 
 def prediction_table(model: Any, items: Sequence[str], name: str) -> Any:

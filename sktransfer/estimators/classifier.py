@@ -136,8 +136,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the loss.  A dict maps labels to weights; a label that is missing
         has weight 1.  "balanced" weights each class inversely to its frequency.  With None, all
-        classes have weight 1.  Only the ratios of the weights matter.  Must be None if the targets
-        are multi-label.
+        classes have weight 1.  Only the ratios of the weights matter.  Must be None if y has more
+        than one column.
     batch_size : int or "auto", default="auto"
         Number of items in a training step.  "auto" means 32.
     inference_batch_size : int or "auto", default="auto"
@@ -208,10 +208,12 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The sorted labels.  For multi-label targets, the integers from 0 to n_classes - 1.
+    classes_ : ndarray of shape (n_classes,), or list of ndarray
+        The sorted labels.  For multi-label targets, the integers from 0 to n_classes - 1.  For
+        several columns of labels, a list with the labels of each column.
     task_ : Task
-        The kind of target, with its loss and its decision: ``Classification`` or ``MultiLabel``.
+        The kind of target, with its loss and its decision: ``Classification``, ``MultiLabel`` or
+        ``Columns``.
     backbone_ : Backbone
         The fine-tuned network, with all stages frozen.
     head_ : torch.nn.Module
@@ -375,9 +377,10 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         ----------
         X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
             The training items.
-        y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
-            The labels of the items: strings, bools or integers, or multi-label indicators.  Names
-            are safer than integers, which mean something in one data set only.
+        y : array-like of shape (n_items,) or (n_items, n_columns)
+            The labels of the items: strings, bools or integers.  Several columns of only 0 and 1
+            are multi-label indicators; any others are columns of labels, each with classes of its
+            own.  Names are safer than integers, which mean something in one data set only.
         sample_weight : array-like of shape (n_items,) or None, default=None
             Weight of each item in the loss, at least 0.  None means 1 for each.
         groups : array-like of shape (n_items,) or None, default=None
@@ -420,7 +423,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Returns
         -------
         ndarray of shape (n_items,) for two classes, else (n_items, n_classes), float64
-            The row of an item that cannot be decoded is NaN.
+            The row of an item that cannot be decoded is NaN.  For several columns of labels, a
+            list with such an array for each column.
         """
         outputs = self._outputs(X)
         return self.task_.decision(outputs)
@@ -437,6 +441,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         ndarray of shape (n_items, n_classes), float64
             Each row sums to 1.  For multi-label targets, each entry is the probability of one
             label, and rows need not sum to 1.  The row of an item that cannot be decoded is NaN.
+            For several columns of labels, a list with such an array for each column.
         """
         outputs = self._outputs(X)
         return self.task_.probabilities(outputs)
@@ -447,7 +452,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Parameters
         ----------
         X : sequence of n_items paths, images, arrays, bytes or texts, or a table of images
-        y : array-like of shape (n_items,) or (n_items, n_classes) of 0 and 1
+        y : array-like of shape (n_items,) or (n_items, n_columns)
             The true labels.  Items with a label that the classifier does not know count as wrong,
             with a warning; in cross-validation, a rare class may be missing from a training part.
         sample_weight : array-like of shape (n_items,) or None, default=None
@@ -456,8 +461,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Returns
         -------
         float in [0, 1]
-            For multi-label targets, an item counts as correct if all its labels are.  An item that
-            cannot be decoded counts as wrong.
+            If y has several columns, an item counts as correct if all its labels are:
+            ``score_columns`` returns the accuracy of each column.  An item that cannot be decoded
+            counts as wrong.
 
         Raises
         ------
@@ -467,16 +473,32 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         """
         return self.task_.score(self.predict(X), y, sample_weight)
 
+    def score_columns(self, X, y, sample_weight=None):
+        """Return the accuracy of each column of ``y``.
+
+        Parameters
+        ----------
+        X, y : as for ``score``
+        sample_weight : array-like of shape (n_items,) or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_columns,)
+            One accuracy if ``y`` has a single column.
+        """
+        return self.task_.score_columns(self.predict(X), y, sample_weight)
+
     @property
     def classes_(self):
-        """The sorted labels; for multi-label targets, 0 to n_classes - 1."""
+        """The sorted labels; for multi-label targets, 0 to n_classes - 1; of each column."""
         return self.task_.classes
 
     def _find_task(self, y, n_items):
-        """Return ``Classification`` or ``MultiLabel``, depending on the form of ``y``."""
+        """Return ``Classification``, ``MultiLabel`` or ``Columns``, depending on ``y``."""
         return find_classification(y, n_items, type(self).__name__)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
         return tags

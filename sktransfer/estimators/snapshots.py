@@ -41,8 +41,8 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
     estimators_ : list of FineTuneClassifier or FineTuneRegressor
         A fitted estimator for each snapshot, the oldest first.  If there is no snapshot, the
         fitted estimator itself.
-    classes_ : ndarray of shape (n_classes,)
-        The sorted labels.  Only of a classifier.
+    classes_ : ndarray of shape (n_classes,), or list of ndarray
+        The sorted labels, as those of the classifier.  Only of a classifier.
 
     See Also
     --------
@@ -115,10 +115,14 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_items, n_classes), float64
+        ndarray of shape (n_items, n_classes), float64, or list of ndarray
+            A list with such an array for each column if y has several columns of labels.
         """
         check_is_fitted(self)
-        return np.mean([member.predict_proba(X) for member in self.estimators_], axis=0)
+        found = [member.predict_proba(X) for member in self.estimators_]
+        if isinstance(found[0], list):
+            return [np.mean(column, axis=0) for column in zip(*found, strict=True)]
+        return np.mean(found, axis=0)
 
     def predict(self, X):
         """Return the label with the highest mean probability, or the mean of the numbers.
@@ -136,6 +140,8 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
         if not _classifies(self):
             return np.mean([member.predict(X) for member in self.estimators_], axis=0)
         probabilities = self.predict_proba(X)
+        if isinstance(probabilities, list):
+            probabilities = np.concatenate(probabilities, axis=1)
         return decide_rows(self.estimators_[0].task_.decide_probabilities, probabilities)
 
     def score(self, X, y, sample_weight=None):

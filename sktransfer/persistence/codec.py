@@ -43,6 +43,7 @@ from ..schedules import (
 )
 from ..tasks import (
     Classification,
+    Columns,
     LanguageModel,
     LinearHead,
     MLPHead,
@@ -311,6 +312,11 @@ FORMS: dict[str, Form] = {
     ),
     "MLPHead": _of_fields(MLPHead, hidden_sizes=list_of(integer(1), tuple, MOST_LAYERS)),
     "MultiLabel": _of_fields(MultiLabel, n_outputs=integer(1)),
+    "Columns": _of_fields(
+        Columns,
+        tasks=list_of(is_a(Classification), tuple),
+        names=list_of(any_of(is_a(str), integer(0)), tuple),
+    ),
     "Regression": _of_fields(Regression, is_flat=is_a(bool)),
     "LanguageModel": _of_fields(
         LanguageModel,

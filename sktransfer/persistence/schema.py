@@ -22,6 +22,7 @@ from ..schedules import Schedule
 from ..tasks import (
     HEADS,
     Classification,
+    Columns,
     LanguageModel,
     LinearHead,
     MLPHead,
@@ -138,6 +139,14 @@ def _classes(name: str, task: Any) -> None:
         raise ValueError(f"classes of {name} must be at least two sorted labels")
 
 
+def _columns(name: str, task: Any) -> None:
+    """Accept at least two columns of labels, each with classes as ``fit`` finds them."""
+    is_a(Columns)(name, task)
+    if len(task.tasks) < 2:
+        raise ValueError(f"{name} must have at least two columns; got {len(task.tasks)}")
+    list_of(_classes, tuple)(f"tasks of {name}", task.tasks)
+
+
 def _numbers(name: str, task: Any) -> None:
     """Accept a finite mean and a positive scale for at least one column of numbers, or point."""
     is_a(Regression)(name, task)
@@ -192,7 +201,9 @@ FINE_TUNED: dict[str, Rule] = {
 
 # The parts of the result of a fit, as ``_parts`` of each class returns them.
 PARTS: dict[str, Rule] = {
-    "FineTuneClassifier": record({"task": any_of(is_a(MultiLabel), _classes), **FINE_TUNED}),
+    "FineTuneClassifier": record(
+        {"task": any_of(is_a(MultiLabel), _columns, _classes), **FINE_TUNED}
+    ),
     "FineTuneRegressor": record({"task": _numbers, **FINE_TUNED}),
     "LanguageModelTuner": record({"task": is_a(LanguageModel), **FINE_TUNED}),
     "PretrainedFeatureExtractor": record(

@@ -1,7 +1,8 @@
 """Tasks: kinds of targets, with their loss, their decision and their heads."""
 
 from .base import Placing, Task
-from .classification import Classification, MultiLabel, find_classification
+from .classification import Classification, MultiLabel
+from .columns import Columns, find_classification
 from .heads import HEADS, LinearHead, MLPHead, build_head, check_head, set_linear
 from .language_model import NO_TARGET, LanguageModel
 from .points import Points, find_points
@@ -13,6 +14,7 @@ __all__ = [
     "LOSSES",
     "NO_TARGET",
     "Classification",
+    "Columns",
     "LanguageModel",
     "LinearHead",
     "MLPHead",

@@ -63,8 +63,14 @@ class Task(Protocol):
             If ``class_weight`` is invalid for the task.
         """
 
-    def narrow(self, targets: Targets) -> tuple[Task, Targets]:
+    def narrow(self, targets: Targets, name: str = "y") -> tuple[Task, Targets]:
         """Remove classes that only items of weight 0 have; return the new task and targets.
+
+        Parameters
+        ----------
+        targets : Targets
+        name : str, default="y"
+            The name of ``y`` in messages.
 
         Raises
         ------
@@ -137,6 +143,9 @@ class Task(Protocol):
         ValueError
             If the shape of ``y`` differs from that of the predictions.
         """
+
+    def score_columns(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> np.ndarray:
+        """Return the score of each column of ``y``, as the estimator's ``score_columns`` does."""
 
 
 @runtime_checkable

@@ -29,32 +29,6 @@ EXACT_C = 0.01
 CLASS_WEIGHTS = "or a dict with a number of at least 0 for each label"
 
 
-def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
-    """Return the task of labels: ``MultiLabel`` for several columns, else ``Classification``.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_items,), or (n_items, n_classes) of 0 and 1
-        Labels (strings, bools or integers), or multi-label indicators.
-    n_items : int
-        The number of items of X.
-    estimator_name : str
-        The name of the estimator in messages.
-
-    Raises
-    ------
-    ValueError
-        If y is None or continuous, or its length differs from that of X.
-    """
-    if y is None:
-        raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
-    check_present(y, "y")
-    y = as_array(y)
-    if is_matrix(y):
-        return MultiLabel(y.shape[1])
-    return Classification(np.unique(check_labels(y, n_items, "y", warn=False)))
-
-
 @dataclass(frozen=True, eq=False)
 class _LabelTask:
     """Base class of both kinds of classification."""
@@ -69,22 +43,33 @@ class _LabelTask:
 
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy.  With several labels, an item is correct if all of them are."""
-        check_present(y, "y")
+        correct = self.compare(predicted, y).all(axis=1)  # (n,)
+        return float(np.average(correct, weights=sample_weight))
+
+    def score_columns(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> np.ndarray:
+        """Return the accuracy of each label, (n_columns,)."""
+        correct = self.compare(predicted, y)
+        accuracy: np.ndarray = np.average(correct, axis=0, weights=sample_weight)
+        return accuracy
+
+    def compare(self, predicted: np.ndarray, y: Any, name: str = "y") -> np.ndarray:
+        """Return True for each label that is predicted correctly, (n, n_columns)."""
+        check_present(y, name)
         y = self._as_predicted(np.asarray(y))
         if y.shape != predicted.shape:
             shape = predicted.shape
-            raise ValueError(f"y must be of shape {shape}, a row for each item; got {y.shape}.")
-        self._check_scored(y)
-        correct = predicted == y
-        if correct.ndim == 2:
-            correct = correct.all(axis=1)  # (n,)
-        return float(np.average(correct, weights=sample_weight))
+            raise ValueError(
+                f"{name} must be of shape {shape}, a row for each item; got {y.shape}."
+            )
+        self._check_scored(y, name)
+        correct: np.ndarray = np.asarray(predicted == y).reshape(len(y), -1)
+        return correct
 
     def _as_predicted(self, y: np.ndarray) -> np.ndarray:
         """Return ``y`` in the form of predictions."""
         return y
 
-    def _check_scored(self, y: np.ndarray) -> None:
+    def _check_scored(self, y: np.ndarray, name: str) -> None:
         """Raise an error if ``y`` cannot be compared with predictions."""
 
 
@@ -176,12 +161,12 @@ class Classification(_LabelTask):
         else:
             check_choice("class_weight", class_weight, ("balanced", None), CLASS_WEIGHTS)
 
-    def narrow(self, targets: Targets) -> tuple[Task, Targets]:
+    def narrow(self, targets: Targets, name: str = "y") -> tuple[Task, Targets]:
         """Remove classes that only items of weight 0 have."""
         present = targets.values[targets.weight > 0].any(axis=0)
         if present.sum() < 2:
             raise ValueError(
-                "y must have at least 2 classes; got only one class: "
+                f"{name} must have at least 2 classes; got only one class: "
                 f"{self.classes[present].tolist()[0]!r}."
             )
         remaining = replace(targets, values=targets.values[:, present])
@@ -202,13 +187,22 @@ class Classification(_LabelTask):
     def exact_head(
         self, model: Any, features: np.ndarray, targets: Targets
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Fit a clone of a linear classifier, and return its weights and biases for each class."""
+        """Fit a clone of a linear classifier, and return its weights and biases for each class.
+
+        A class without items, which is possible if y has several columns, gets its prior.
+        """
         index = targets.values.argmax(axis=1)
         coef, bias = fit_linear(model, features, index, targets.weight)
+        if len(coef) == 1:
+            # The single score of two classes is the difference of two outputs.
+            coef, bias = np.concatenate([-coef, coef]) / 2, np.concatenate([-bias, bias]) / 2
         if len(coef) == self.n_outputs:
             return coef, bias
-        # A classifier of two classes has a single score, which is the difference of two outputs.
-        return np.concatenate([-coef, coef]) / 2, np.concatenate([-bias, bias]) / 2
+        present, prior = np.unique(index), self.initial_bias(targets)
+        weights = np.zeros((self.n_outputs, features.shape[1]))
+        biases = prior - prior[present].mean() + bias.mean()
+        weights[present], biases[present] = coef, bias
+        return weights, biases
 
     def smooth(self, target: Tensor, amount: float) -> Tensor:
         """Return targets of which the fraction ``amount`` is distributed over all classes."""
@@ -248,8 +242,8 @@ class Classification(_LabelTask):
         labels: np.ndarray = column_or_1d(y)
         return labels
 
-    def _check_scored(self, y: np.ndarray) -> None:
-        check_scored(y, self.classes)
+    def _check_scored(self, y: np.ndarray, name: str) -> None:
+        check_scored(y, self.classes, name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +295,7 @@ class MultiLabel(_LabelTask):
             )
         return targets
 
-    def narrow(self, targets: Targets) -> tuple[Task, Targets]:
+    def narrow(self, targets: Targets, name: str = "y") -> tuple[Task, Targets]:  # noqa: ARG002 - no message
         """Return the task and the targets unchanged; labels that no item has are kept."""
         return self, targets
 
@@ -369,6 +363,6 @@ class MultiLabel(_LabelTask):
         labels: np.ndarray = np.flatnonzero(self.decide_probabilities(probabilities))
         return labels
 
-    def _check_scored(self, y: np.ndarray) -> None:
+    def _check_scored(self, y: np.ndarray, name: str) -> None:
         if not np.isin(y, (0, 1)).all():
-            raise ValueError("y must have columns of 0 and 1; got other values.")
+            raise ValueError(f"{name} must have columns of 0 and 1; got other values.")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
-from .._support.validation import did_you_mean
+from .._support.validation import did_you_mean, first_ten, list_cells
 from .._support.warn import warn_user
 
 BINARIZE = (
@@ -19,12 +20,12 @@ BINARIZE = (
 
 
 def as_array(y: Any) -> Any:
-    """Convert ``y`` to an array, unless it has two axes: scikit-learn checks those.
+    """Convert ``y`` to an array, unless it has two axes, as a DataFrame has.
 
     Raises
     ------
     ValueError
-        If ``y`` holds lists of names, or of several lengths.
+        If ``y`` holds lists of several lengths.
     """
     try:
         array = y if len(getattr(y, "shape", ())) == 2 else np.asarray(y)
@@ -32,16 +33,24 @@ def as_array(y: Any) -> Any:
         raise ValueError(
             f"y must have one label for each item; got lists of several lengths. {BINARIZE}"
         ) from error
-    if is_matrix(array) and isinstance(np.asarray(array).flat[0], str):
-        raise ValueError(
-            f"y must have one label for each item; got {array.shape[1]} names for each. {BINARIZE}"
-        )
+    if isinstance(y, (list, tuple)) and is_matrix(array) and array.dtype.kind == "U":
+        return np.asarray(y, dtype=object)  # NumPy would turn numbers among names into texts
     return array
 
 
 def is_matrix(y: Any) -> bool:
     """Return True if ``y`` has several columns."""
     return len(y.shape) == 2 and y.shape[1] > 1
+
+
+def is_indicators(y: Any) -> bool:
+    """Return True if the values of a matrix are 0 and 1, so that its columns stand for labels."""
+    if issparse(y):
+        return True
+    array = np.asarray(y)
+    if array.dtype == object:
+        return all(not isinstance(value, str) and value in (0, 1) for value in array.flat)
+    return array.dtype.kind in "biuf" and bool(np.isin(array, (0, 1)).all())
 
 
 def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarray:
@@ -51,12 +60,22 @@ def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarr
     try:
         check_classification_targets(labels)
     except ValueError as error:
-        raise ValueError(f"{error} To predict numbers, use FineTuneRegressor.") from error
+        others = [(at,) for at, value in enumerate(labels.tolist()) if not _is_label(value)]
+        raise ValueError(
+            f"{error} {len(others)} values of {name} are no labels:\n"
+            f"{first_ten(list_cells(labels, others, name))}\n"
+            "To predict numbers, use FineTuneRegressor."
+        ) from error
     if len(labels) != n_items:
         raise ValueError(
             f"{name} must have one label for each of {n_items} items; got {len(labels)}."
         )
     return labels
+
+
+def _is_label(value: Any) -> bool:
+    """Return True if a value can be a label: a text, a bool or a whole number."""
+    return isinstance(value, (str, int)) or (isinstance(value, float) and value.is_integer())
 
 
 def check_known(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
@@ -69,7 +88,7 @@ def check_known(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
         )
 
 
-def check_scored(labels: np.ndarray, classes: np.ndarray) -> None:
+def check_scored(labels: np.ndarray, classes: np.ndarray, name: str = "y") -> None:
     """Raise an error if no label is one of ``classes``, and warn if only some are.
 
     In cross-validation and in halving searches, a class may be missing from the training part.
@@ -77,10 +96,10 @@ def check_scored(labels: np.ndarray, classes: np.ndarray) -> None:
     """
     unknown = _unknown(labels, classes)
     if len(unknown) == len(set(labels.tolist())):
-        check_known(labels, classes, "y")
+        check_known(labels, classes, name)
     elif unknown:
         warn_user(
-            f"y contains labels that the classifier does not know, and their items count as "
+            f"{name} contains labels that the classifier does not know, and their items count as "
             f"wrong: {_listed(unknown)}. It knows {_listed(classes.tolist())}."
             f"{_likely_cause(unknown, classes.tolist())} In cross-validation, a class may be "
             "missing from the training part."

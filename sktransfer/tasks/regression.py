@@ -190,7 +190,7 @@ class Regression:
         """Return the targets unchanged; numbers have no class weights."""
         return targets
 
-    def narrow(self, targets: Targets) -> tuple[Task, Targets]:
+    def narrow(self, targets: Targets, name: str = "y") -> tuple[Task, Targets]:  # noqa: ARG002 - no message
         """Return the task and the targets unchanged; numbers have no classes."""
         return self, targets
 

@@ -180,8 +180,8 @@ def run_first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, 
 
 def _check_remaining(data: Data, remaining: Data, failed: dict[int, Any]) -> None:
     """Raise an error if a class or all validation items were lost to decoding errors."""
-    before, after = _count_strata(data), _count_strata(remaining)
-    if after < before or (len(data.valid) and not len(remaining.valid)):
+    lost = _count_outputs(remaining) < _count_outputs(data)
+    if lost or (len(data.valid) and not len(remaining.valid)):
         listed = first_ten([f"{data.name(at)}: {error}" for at, error in failed.items()])
         raise ValueError(
             "X must have items of every class that can be decoded, and such items for validation; "
@@ -189,10 +189,12 @@ def _check_remaining(data: Data, remaining: Data, failed: dict[int, Any]) -> Non
         )
 
 
-def _count_strata(data: Data) -> int:
-    """Return the number of strata of the training items; without strata, 1 if there are items."""
-    strata = data.task.strata(data.targets[data.train], 1)
-    return min(1, len(data.train)) if strata is None else len(np.unique(strata))
+def _count_outputs(data: Data) -> int:
+    """Return the number of outputs without those of classes that have no training item."""
+    try:
+        return data.task.narrow(data.targets[data.train])[0].n_outputs if len(data.train) else 0
+    except ValueError:  # a single class is left
+        return 0
 
 
 def check_moves(task: Task, augment: Any) -> None:

@@ -120,13 +120,14 @@ def test_the_loss_of_a_frozen_fit_is_in_standardised_units(data):
     assert model.history_[0]["train_loss"] == pytest.approx(error, rel=1e-4)
 
 
-def test_weights_have_the_effect_of_repeated_items(data):
-    X, y = data[0][:15], data[1][:15]
-    weight = np.arange(15) % 3
-    weighted = regressor(batch_size=64).fit(X, y, sample_weight=weight)
-    repeated = regressor(batch_size=64).fit(np.repeat(X, weight, 0), np.repeat(y, weight))
-    assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-4)
-    assert_allclose(weighted.task_.mean, np.average(y, weights=weight))
+@pytest.mark.parametrize("shape", [(24,), (24, 2)])
+def test_weights_have_the_effect_of_repeated_items(shape, rng):
+    X, y, weight = rng.normal(size=(24, 12)), rng.normal(size=shape), np.arange(24) % 3
+    quick = {"unfreeze": 1, "batch_size": 64, "max_epochs": 3}
+    weighted = regressor(**quick).fit(X, y, sample_weight=weight)
+    repeated = regressor(**quick).fit(np.repeat(X, weight, 0), np.repeat(y, weight, 0))
+    assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-7)
+    assert_allclose(weighted.task_.mean, np.average(y.reshape(24, -1), 0, weight))
 
 
 def test_pixels_are_not_moved_unless_the_user_asks_for_it(data):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sktransfer.tasks.classification import find_classification
+from sktransfer.tasks import find_classification
 
 NAMES = ("ant", "bee", "wasp")
 CAUSES = [
@@ -100,23 +100,13 @@ def test_a_missing_label_is_an_error_wherever_labels_are_used(method, missing):
         getattr(task, method)(*arguments)
 
 
-@pytest.mark.parametrize(
-    ("y", "cause"),
-    [
-        ([["ant", "red"], ["bee", "yellow"]], "got 2 names for each"),
-        (np.array([["ant", "red"], ["bee", "yellow"]]), "got 2 names for each"),
-        (np.array([["ant", "red"], ["bee", "yellow"]], dtype=object), "got 2 names for each"),
-        ([["ant"], ["bee", "yellow"]], "got lists of several lengths"),
-    ],
-    ids=["lists", "array", "objects", "ragged"],
-)
-def test_lists_of_names_are_an_error_that_names_the_binarizer(y, cause):
-    with pytest.raises(
-        ValueError, match=rf"{cause}\. .*MultiLabelBinarizer\(\)\.fit_transform\(y\)"
-    ):
-        find_classification(y, 2, "FineTuneClassifier")
+def test_lists_of_several_lengths_are_an_error_that_names_the_binarizer():
+    message = r"got lists of several lengths\. .*MultiLabelBinarizer\(\)\.fit_transform\(y\)"
+    with pytest.raises(ValueError, match=message):
+        find_classification([["ant"], ["bee", "yellow"]], 2, "FineTuneClassifier")
 
 
 def test_numbers_to_predict_are_an_error_that_names_the_regressor():
-    with pytest.raises(ValueError, match="To predict numbers, use FineTuneRegressor"):
-        find_classification([0.5, 1.5], 2, "FineTuneClassifier")
+    message = r"2 values of y are no labels:\n  y\[0\]: 0\.5\n  y\[2\]: 1\.5\nTo predict numbers"
+    with pytest.raises(ValueError, match=message):
+        find_classification([0.5, 1.0, 1.5], 3, "FineTuneClassifier")
