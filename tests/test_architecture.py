@@ -49,9 +49,9 @@ ORDER = {
     "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation "
     "points",
     "extraction": "ragged prefix sinks run statistics",
-    "training": "user_callbacks optim tail standardisation parameters settings sources batches "
-    "frozen data validation_split scorable net early_stopping checkpoint records phase lr_range "
-    "head_cache head_init predictor interpolation plan token_rows language fit",
+    "training": "user_callbacks optim tail standardisation parameters tuned_weights settings "
+    "sources batches frozen data validation_split scorable net early_stopping checkpoint records "
+    "phase lr_range head_cache head_init predictor interpolation plan token_rows language fit",
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
     "feature_extractor classifier regressor language_tuner snapshots lr_finder "
     "self_training",

@@ -1,6 +1,6 @@
 """Pretrained networks as chains of named stages, and their weights."""
 
-from .backbone import TAKE_ANOTHER, Backbone, split
+from .backbone import Backbone, split
 from .batch_norm import (
     Statistics,
     average_batches,
@@ -13,7 +13,7 @@ from .cut import find_cut, is_pretrained
 from .export import fetch, save_weights
 from .filling import fill
 from .fusion import fast_training, fuse_conv_bn, unpatched
-from .language_head import LanguageHead
+from .language_head import LanguageHead, check_language_head
 from .maps import MapShape, as_map, choose_maps, map_shapes
 from .network_lock import running
 from .pooling import POOLINGS, check_pooling, pool, positions, resolve_pooling
@@ -23,7 +23,6 @@ from .weights import is_path, read_weights
 
 __all__ = [
     "POOLINGS",
-    "TAKE_ANOTHER",
     "Backbone",
     "FeaturePyramid",
     "LanguageHead",
@@ -33,6 +32,7 @@ __all__ = [
     "as_map",
     "average_batches",
     "batch_norms",
+    "check_language_head",
     "check_pooling",
     "choose_maps",
     "fast_training",

@@ -13,17 +13,11 @@ from torch import Tensor, nn
 
 from .._support.hashing import hash_parts
 from .._support.plain import PLAIN
-from .language_head import LanguageHead
+from .language_head import TAKE_ANOTHER, LanguageHead
 from .summary import as_html, as_text
 
 # Attributes of these types are settings of a module; their repr describes them.
 SETTINGS = (*PLAIN, tuple)
-
-# The remedy if a network cannot be a language model.
-TAKE_ANOTHER = (
-    "Take a folder of transformers with one, such as that of a BertForMaskedLM, RobertaForMaskedLM,"
-    " DistilBertForMaskedLM, ElectraForMaskedLM or GPT2LMHeadModel."
-)
 
 
 class Backbone(nn.Module):

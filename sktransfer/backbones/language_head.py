@@ -9,9 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from .._support.validation import check_choice
+from ..data import TextPreset
 from .masks import parted
 
 OBJECTIVES = ("causal", "masked")
+
+# The remedy if a network cannot be a language model.
+TAKE_ANOTHER = (
+    "Take a folder of transformers with one, such as that of a BertForMaskedLM, RobertaForMaskedLM,"
+    " DistilBertForMaskedLM, ElectraForMaskedLM or GPT2LMHeadModel."
+)
 
 
 class LanguageHead(nn.Module):
@@ -86,3 +93,27 @@ class LanguageHead(nn.Module):
     def extra_repr(self) -> str:
         """Return the settings."""
         return f"{self.n_tokens}, {self.width}, {self.objective}, table={self.table!r}"
+
+
+def check_language_head(backbone: Any, name: Any) -> LanguageHead:
+    """Return the language head of a backbone; raise an error if it cannot be a language model.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    name : str or callable
+        The parameter ``backbone``, for the message.
+    """
+    head: LanguageHead | None = backbone.language_head
+    if head is None:
+        kind = "" if isinstance(backbone.preset, TextPreset) else ", and its items are not texts"
+        raise ValueError(
+            f"backbone must be a language model; {name!r} has no language head{kind}. "
+            f"{TAKE_ANOTHER}"
+        )
+    if head.objective == "masked" and head.mask_token is None:
+        raise ValueError(
+            f"backbone must have a tokenizer with a mask token; that of {name!r} has no '[MASK]' "
+            "and no '<mask>'. Name it in tokenizer_config.json under 'mask_token'."
+        )
+    return head

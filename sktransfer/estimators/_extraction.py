@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,8 +11,10 @@ import numpy as np
 
 from .._support.device import resolve_or_replace
 from ..backbones import Backbone, Statistics, with_statistics
+from ..cache import check_cache
 from ..data import Items
-from ..extraction import Frozen, Prefix, run_frozen
+from ..extraction import LOGITS, Frozen, Prefix, Tap, run_frozen
+from ..training import tune_weights
 from ._domains import Domains, names_at
 
 BATCH_NORMS = ("stored", "data", "both")
@@ -159,3 +161,30 @@ def _complete(frozen: Frozen, n_items: int, n_features: int) -> np.ndarray:
     if len(frozen.kept):
         features[frozen.kept] = np.concatenate([np.asarray(r) for r in frozen.rows], axis=1)
     return features  # (n_items, n_features)
+
+
+def tune(backbone: Backbone, given: Mapping[str, Any], items: Items) -> None:
+    """Tune the stages of a network to items, as the parameter ``weights`` asks.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    given : mapping of str to object
+        The parameters of the feature extractor.
+    items : Items
+    """
+    if not given["store_weights_in_pickle"]:
+        raise ValueError(
+            "store_weights_in_pickle must be True if weights are tuned in fit, because they cannot "
+            "be loaded again; got False."
+        )
+    name, cache = given["backbone"], check_cache(given["cache"])
+    tune_weights(given["weights"], backbone, name, items, 0, cache)
+
+
+def truncate(backbone: Backbone, taps: Sequence[Tap]) -> Backbone:
+    """Freeze a network, and drop the stages after the last of some taps."""
+    if not any(tap.reduce in LOGITS for tap in taps):
+        backbone.truncate(max(tap.cut for tap in taps))
+    backbone.language_head = None
+    return backbone.freeze_to(len(backbone.names))

@@ -23,10 +23,12 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         The network.  A string is an address, ``"provider/model"``; :func:`list_backbones` lists
         all addresses.  A callable without arguments returns a ``Backbone``.  Its network counts as
         pretrained, unless its ``weights_info`` is not empty and has neither a tag nor a sha256.
-    weights : str, path-like or None, default="default"
+    weights : str, path-like, LanguageModelTuner or None, default="default"
         The weights that the network begins with: ``"default"``, a tag of the provider, or the path
         of a .safetensors, .pth or .pt file.  None means random weights, which is training from
-        scratch.  Must be ``"default"`` if ``backbone`` is a callable.
+        scratch.  Must be ``"default"`` if ``backbone`` is a callable.  A copy of a
+        :class:`LanguageModelTuner` is first fitted to the training texts of each fit, without
+        those that are held out, and with a ``cache`` its result is shared.
     unfreeze : int, "all", str or "auto", default="auto"
         The stages that train in the second phase.
 

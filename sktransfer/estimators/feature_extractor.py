@@ -22,11 +22,17 @@ from ..extraction import (
     check_batch_norm,
     estimate_statistics,
 )
-from ..training import PARAMETERS, RUNNING, check_parameters
+from ..training import (
+    PARAMETERS,
+    RUNNING,
+    check_parameters,
+    find_tuner,
+    starting_weights,
+)
 from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
 from ._columns import check_items, get_columns, set_fitted
 from ._domains import Domains, names_at
-from ._extraction import BATCH_NORMS, Extraction
+from ._extraction import BATCH_NORMS, Extraction, truncate, tune
 from ._fitted import FittedMixin
 
 
@@ -47,10 +53,11 @@ class PretrainedFeatureExtractor(
     backbone : str or callable, default="builtin/mini"
         The network.  A string is an address, ``"provider/model"``; :func:`list_backbones` lists
         all addresses.  A callable without arguments returns a ``Backbone``.
-    weights : str, path-like or None, default="default"
+    weights : str, path-like, LanguageModelTuner or None, default="default"
         The weights of the network: ``"default"``, a tag of the provider, or the path of a
         .safetensors, .pth or .pt file.  None means random weights from a fixed seed.  Must be
-        ``"default"`` if ``backbone`` is a callable.
+        ``"default"`` if ``backbone`` is a callable.  A copy of a :class:`LanguageModelTuner` is
+        first fitted to the texts of each fit.
     layer : str or list of str, default="last"
         Where the features are read.
 
@@ -359,11 +366,14 @@ class PretrainedFeatureExtractor(
         # An unfitted copy records the columns, so an error leaves this estimator as it was.
         unfitted = object.__new__(type(self))
         unfitted.__dict__.update(parameters)
-        backbone = get_backbone(self.backbone, self.weights)
+        backbone = get_backbone(self.backbone, starting_weights(self.weights))
         layers = self._check_layers(backbone)
         backbone.preset = adapt(
             backbone.preset, self.preset, self.image_size, self.image_shape, self.max_length
         )
+        if find_tuner(self.weights) is not None:
+            items = check_items(unfitted, backbone.preset, X, reset=True)
+            tune(backbone, parameters, items)
         weights_info = backbone.weights_info
         stops = {name: index for index, name in enumerate(backbone.names, start=1)}
         last = len(backbone.names)
@@ -377,7 +387,7 @@ class PretrainedFeatureExtractor(
         widths = self._measure_widths(prefix)
         items = check_items(unfitted, backbone.preset, X, reset=True)
         warn_of_lost_parts(backbone.preset, items)
-        origin = (self.backbone, self.weights)
+        origin = (self.backbone, starting_weights(self.weights))
         fitted = Extraction(prefix, layers, widths, weights_info, origin, self.batch_norm)
         return get_columns(unfitted), fitted, items
 
@@ -407,7 +417,7 @@ class PretrainedFeatureExtractor(
         """Build the prefix up to the last of ``taps``, without the stages after it."""
         device = resolve_device(self.device)
         dtype = resolve_precision(self.precision, device)
-        return Prefix(_truncate(backbone, taps), taps, device, dtype, self.batch_size)
+        return Prefix(truncate(backbone, taps), taps, device, dtype, self.batch_size)
 
     def _measure_widths(self, prefix):
         """Run one blank item through the network, and return the number of features by layer."""
@@ -507,7 +517,7 @@ class PretrainedFeatureExtractor(
     def _reload_backbone(self, parts, preset, fingerprint):
         """Load the backbone of a pickle without weights from its origin, and verify it."""
         source, weights = parts["origin"]
-        backbone = _truncate(get_backbone(source, weights), parts["taps"])
+        backbone = truncate(get_backbone(source, weights), parts["taps"])
         if backbone.weights_fingerprint() != fingerprint:
             raise ValueError(
                 f"weights must be those that this {type(self).__name__} was fitted with; got other "
@@ -523,11 +533,3 @@ class PretrainedFeatureExtractor(
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float32"]  # always float32
         return tags
-
-
-def _truncate(backbone, taps):
-    """Freeze ``backbone``, and drop the stages after the last of ``taps``."""
-    if not any(tap.reduce in LOGITS for tap in taps):
-        backbone.truncate(max(tap.cut for tap in taps))
-    backbone.language_head = None
-    return backbone.freeze_to(len(backbone.names))

@@ -2,6 +2,7 @@
 
 import math
 
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import save_weights
@@ -281,6 +282,41 @@ class LanguageModelTuner(TunedNetwork):
                 "the weights of another estimator. Pass LanguageModelTuner('provider/model')."
             )
         return self._fit(X if self.texts is None else self.texts, None, groups=groups, X_val=X_val)
+
+    def tuned_stages(self, backbone, items, random_state):
+        """Fit a copy of this tuner to items, and return the tuned stages.
+
+        Other estimators call it if this tuner is their ``weights``.
+
+        Parameters
+        ----------
+        backbone : Backbone
+            The network to tune, which does not change.
+        items : Items
+            Texts.
+        random_state : int or RandomState
+
+        Returns
+        -------
+        state : dict of str to Tensor
+            The state of the stages.
+        info : dict
+            The number of texts, and the losses of each epoch.
+        """
+        copy = clone(self).set_params(
+            backbone=lambda: backbone,
+            weights="default",
+            texts=None,
+            preset=None,
+            max_length=None,
+            random_state=random_state,
+        )
+        copy.fit([str(item) for item in items])
+        losses = {
+            name: [row[name] for row in copy.history_ if name in row]
+            for name in ("train_loss", "valid_loss")
+        }
+        return copy.backbone_.stages.state_dict(), {"n_texts": len(items), **losses}
 
     def perplexity(self, X):
         """Return the perplexity of texts: the exponential of the mean loss of a token.

@@ -30,6 +30,7 @@ from ..data import (
     WordTokenizer,
     read_tokenizer,
 )
+from ..estimators import LanguageModelTuner
 from ..extraction import LOGITS, Tap
 from ..schedules import (
     SGDR,
@@ -51,7 +52,7 @@ from ..tasks import (
     Points,
     Regression,
 )
-from ..training import History, Numerics, Report
+from ..training import History, Numerics, Report, check_parameters
 from .rules import (
     INFINITY,
     Rule,
@@ -73,6 +74,9 @@ TAG = "!"
 MOST_BYTES, MOST_DEPTH, MOST_PIXELS, MOST_LAYERS = 2**25, 40, 2**13, 100
 # The number of tokens of a text, and the size of the description of a tokenizer in bytes.
 MOST_TOKENS, MOST_DESCRIPTION = 2**16, 2**26
+
+# Parameters that name folders of the author's machine, and texts, are not part of a file.
+NOT_SAVED = ("cache", "checkpoint", "texts")
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -258,6 +262,21 @@ def _tokenizer(text: Any) -> Any:
     return read_tokenizer(content, "the description of a tokenizer")
 
 
+def _tuner_parts(tuner: LanguageModelTuner) -> dict[str, Any]:
+    given = tuner.get_params(deep=False)
+    return {name: given[name] for name in given if name not in NOT_SAVED}
+
+
+def _tuner(parts: Any) -> LanguageModelTuner:
+    """Return an unfitted tuner: the parameter ``weights`` of another estimator."""
+    kind: Any = LanguageModelTuner
+    unknown = set(parts) - set(kind().get_params(deep=False)) | set(parts) & set(NOT_SAVED)
+    if unknown:
+        raise ValueError(f"a tuner must not have the parameter {min(unknown)!r}")
+    check_parameters(parts)
+    return kind(**parts)  # type: ignore[no-any-return]  # the class has no annotations
+
+
 def device(name: str, value: Any) -> None:
     """Accept the devices that the library knows, as an object or a string."""
     matching("auto|(cpu|cuda|mps)(:[0-9]{1,3})?")(name, str(value))
@@ -325,5 +344,6 @@ FORMS: dict[str, Form] = {
         mask_token=optional(integer(0)),
     ),
     "Points": _of_fields(Points, is_flat=is_a(bool)),
+    "LanguageModelTuner": Form(LanguageModelTuner, _tuner_parts, _tuner),
     "Tap": _of_fields(Tap, cut=integer(1), reduce=any_of(one_of(*LOGITS), pooling)),
 }

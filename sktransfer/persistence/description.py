@@ -16,8 +16,8 @@ from ..backbones import Backbone
 from ..training import History, LanguageTail, Tail
 from . import file_format
 from .base import find_base, leave_out, tensors_of
-from .codec import pack, parts_of
-from .schema import CLASSES, NOT_SAVED
+from .codec import NOT_SAVED, pack, parts_of
+from .schema import CLASSES
 from .structure import backbone_of, describe_head, structure
 
 JOBLIB = "joblib.dump(model, path) can save it as a pickle."

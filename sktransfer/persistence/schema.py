@@ -31,7 +31,7 @@ from ..tasks import (
     Regression,
 )
 from ..training import History, Numerics, Report, check_parameters
-from .codec import DTYPES, MOST_PIXELS, device, pooling
+from .codec import DTYPES, MOST_PIXELS, NOT_SAVED, device, pooling
 from .rules import (
     Rule,
     any_of,
@@ -62,9 +62,6 @@ CLASSES: dict[str, Any] = {
 # Limits of the parameters that predictions use: the rows of a batch, the views of an item, and the
 # threads that decode.
 MOST_ROWS, MOST_VIEWS, MOST_THREADS = 2**14, 2**10, 2**10
-
-# Parameters that name folders of the author's machine, and texts, are not part of a file.
-NOT_SAVED = ("cache", "checkpoint", "texts")
 
 ADDRESS = matching(r"[^/\s]{1,100}/\S{1,200}")
 HASH = matching("[0-9a-f]{8,64}")
@@ -97,7 +94,7 @@ PARAMETERS: dict[str, Rule] = {
     "skorch_callbacks": optional(any_of(list_of(text, high=0), list_of(text, tuple, 0))),
     "tta": integer(0, MOST_VIEWS),
     "unfreeze": any_of(integer(0), text),
-    "weights": WEIGHTS,
+    "weights": any_of(WEIGHTS, is_a(LanguageModelTuner)),
 }
 
 EPOCH = record(

@@ -10,6 +10,7 @@ from .predictor import Predictor
 from .records import History, Report
 from .settings import Numerics
 from .tail import Tail
+from .tuned_weights import find_tuner, starting_weights, tune_weights
 from .user_callbacks import check_validation, copy_callbacks
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "check_validation",
     "copy_callbacks",
     "find_augmentation",
+    "find_tuner",
     "measure_loss",
     "plan_fit",
     "plan_language_fit",
@@ -37,5 +39,7 @@ __all__ = [
     "remove_noise",
     "run_fit",
     "run_range_test",
+    "starting_weights",
     "suggest",
+    "tune_weights",
 ]

@@ -13,7 +13,7 @@ import pickle
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from ..backbones import Backbone
 from ..cache import check_cache
 from .data import Data, compute_digests
 from .settings import is_seeded, starts_pretrained
+from .tuned_weights import describe_weights
 from .user_callbacks import describe_callbacks
 
 FILE = "last.checkpoint"
@@ -222,8 +223,12 @@ def compute_fit_key(given: Mapping[str, Any], groups: Any, backbone: Backbone, d
 
 def _describe(name: str, value: Any) -> str:
     """Describe the value of a parameter for the key of a fit."""
+    own: dict[str, Callable[[Any], Any]] = {
+        "skorch_callbacks": describe_callbacks,
+        "weights": describe_weights,
+    }
     try:
-        return described(describe_callbacks(value) if name == "skorch_callbacks" else value)
+        return described(own[name](value) if name in own else value)
     except TypeError as error:
         raise TypeError(
             f"checkpoint must be None if {name} holds an object that cannot be described, because "

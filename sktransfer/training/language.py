@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .._support.device import resolve_or_replace
 from .._support.random import seed_of
-from ..backbones import TAKE_ANOTHER, Backbone, LanguageHead, running
+from ..backbones import Backbone, LanguageHead, check_language_head, running
 from ..data import Items, TextPreset
 from ..extraction import Prefix, Tap
 from ..tasks import LanguageModel, make_targets
@@ -129,30 +129,6 @@ def _load(given: Mapping[str, Any], seed: int) -> tuple[Backbone, LanguageHead]:
     head = check_language_head(backbone, given["backbone"])
     backbone.truncate(len(backbone.names))
     return backbone, head
-
-
-def check_language_head(backbone: Backbone, name: Any) -> LanguageHead:
-    """Return the language head of a backbone; raise an error if it cannot be a language model.
-
-    Parameters
-    ----------
-    backbone : Backbone
-    name : str or callable
-        The parameter ``backbone``, for the message.
-    """
-    head = backbone.language_head
-    if head is None:
-        kind = "" if isinstance(backbone.preset, TextPreset) else ", and its items are not texts"
-        raise ValueError(
-            f"backbone must be a language model; {name!r} has no language head{kind}. "
-            f"{TAKE_ANOTHER}"
-        )
-    if head.objective == "masked" and head.mask_token is None:
-        raise ValueError(
-            f"backbone must have a tokenizer with a mask token; that of {name!r} has no '[MASK]' "
-            "and no '<mask>'. Name it in tokenizer_config.json under 'mask_token'."
-        )
-    return head
 
 
 def _check_trainable(backbone: Backbone, head: LanguageHead, settings: FitSettings) -> None:

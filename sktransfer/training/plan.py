@@ -32,6 +32,7 @@ from .phase import Phase, Run
 from .settings import FitSettings, is_seeded, resolve, starts_pretrained
 from .sources import FixedRows, Source
 from .tail import Pooled, Tail
+from .tuned_weights import find_tuner, starting_weights, tune_weights
 from .validation_split import hold_out_validation
 
 # A phase must reach this fraction of the peak of its schedule, or the report has a remark.
@@ -125,8 +126,7 @@ def plan_fit(request: Request) -> Iterator[Plan]:
     """
     given = request.parameters
     seed = int(check_random_state(given["random_state"]).randint(2**31))
-    backbone = load_backbone(given, seed)
-    backbone.truncate(len(backbone.names))
+    backbone = _load_stages(given, seed)
     items = _check_items(request, backbone)
     task = request.task(request.y, len(items))
     settings = resolve(given, backbone, items, task.exact_model, request.augments)
@@ -145,6 +145,7 @@ def plan_fit(request: Request) -> Iterator[Plan]:
             seed, backbone = state["seed"], _continue_with_seed(given, backbone, state["seed"])
         if settings.early_stopping and not len(data.valid):
             data = hold_out_validation(data, settings, request.groups, seed)
+        _tune(given, backbone, data, seed, settings)
         with open_stages(backbone, settings, data.items, len(data.valid)) as stages:
             if settings.own_statistics:
                 train = data.train.tolist()
@@ -156,7 +157,8 @@ def plan_fit(request: Request) -> Iterator[Plan]:
             shared = SharedHeads(settings, data.task, known_seed, request.watched, head_rows)
             tail = build_tail(settings, backbone, data.task, *head_rows[0], seed, shared)
             phases = _make_phases(stages, data, features, rows, seed)
-            run, origin = Run(settings, data.task, seed), (given["backbone"], given["weights"])
+            run = Run(settings, data.task, seed)
+            origin = (given["backbone"], starting_weights(given["weights"]))
             yield Plan(tail, phases, run, data, origin, checkpoint, state, shared)
 
 
@@ -167,10 +169,28 @@ def _continue_with_seed(given: Mapping[str, Any], backbone: Backbone, seed: int)
     """
     if starts_pretrained(given, backbone):
         return backbone
-    again = load_backbone(given, seed)
-    again.truncate(len(again.names))
+    again = _load_stages(given, seed)
     again.preset = backbone.preset
     return again
+
+
+def _tune(
+    given: Mapping[str, Any], backbone: Backbone, data: Data, seed: int, settings: FitSettings
+) -> None:
+    """Tune the weights to the training items, if the parameter ``weights`` asks for it."""
+    if find_tuner(given["weights"]) is None:
+        return
+    train = data.items.take(data.train)
+    tune_weights(given["weights"], backbone, given["backbone"], train, seed, settings.cache)
+    backbone.truncate(len(backbone.names))
+
+
+def _load_stages(given: Mapping[str, Any], seed: int) -> Backbone:
+    """Load the network without its heads, unless its weights are tuned before they are used."""
+    backbone = load_backbone(given, seed)
+    if find_tuner(given["weights"]) is None:
+        backbone.truncate(len(backbone.names))
+    return backbone
 
 
 def find_augmentation(request: Request) -> tuple[Preset, Any]:
@@ -193,7 +213,8 @@ def _check_items(request: Request, backbone: Backbone) -> Items:
 
 def load_backbone(given: Mapping[str, Any], seed: int) -> Backbone:
     """Load the network, and adapt its preset to the parameters."""
-    backbone = get_backbone(given["backbone"], given["weights"], seed=seed)
+    weights = starting_weights(given["weights"])
+    backbone = get_backbone(given["backbone"], weights, seed=seed)
     check_pooling(resolve_pooling(given["pooling"], backbone), backbone, given["backbone"])
     backbone.preset = adapt(
         backbone.preset,

@@ -21,6 +21,7 @@ from ..cache import ActivationCache, check_cache
 from ..data import Items, default_augment
 from ..schedules import Schedule, resolve_schedule
 from .parameters import PARAMETERS, Facts, is_auto
+from .tuned_weights import find_tuner, starting_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ def resolve(
     """
     device = resolve_device(given["device"])
     facts = Facts(
-        pretrained=starts_pretrained(given, backbone),
+        pretrained=starts_pretrained(given, backbone) or find_tuner(given["weights"]) is not None,
         is_table=items.kind == "table",
         augment=default_augment(backbone.preset, items) if augments else None,
         n_stages=len(backbone.names),
@@ -232,7 +233,7 @@ def _resolve_numerics(precision: str, device: torch.device, is_double: bool) -> 
 
 def starts_pretrained(given: Mapping[str, Any], backbone: Backbone) -> bool:
     """Return whether a fit with these parameters begins with pretrained weights."""
-    return given["weights"] is not None and is_pretrained(backbone)
+    return starting_weights(given["weights"]) is not None and is_pretrained(backbone)
 
 
 def is_seeded(random_state: Any) -> bool:

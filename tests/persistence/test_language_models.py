@@ -6,6 +6,7 @@ from helpers.language_nets import causal_backbone, markov_texts, masked_backbone
 
 from sktransfer import LanguageModelTuner, load, save
 from sktransfer.backbones import registry
+from sktransfer.persistence.codec import unpack
 
 MAKERS = {"causal": causal_backbone, "masked": masked_backbone}
 X = markov_texts(60, 20, seed=1)
@@ -55,6 +56,19 @@ def test_texts_are_no_part_of_a_file(provider, path):
     save(model, path)
     assert load(path).texts is None
     assert X[0].encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"cache": "folder"}, "a tuner must not have the parameter 'cache'"),
+        ({"depth": 3}, "a tuner must not have the parameter 'depth'"),
+        ({"window": 1}, "window must be an integer of at least 8; got 1"),
+    ],
+)
+def test_a_tuner_in_a_file_has_the_parameters_that_save_writes(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        unpack({"!": "LanguageModelTuner", "of": parameters})
 
 
 def test_a_network_without_its_head_is_an_error(provider, path):
