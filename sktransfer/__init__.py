@@ -30,6 +30,8 @@ _HOMES = {
     "load_image_folder": "data",
     "load_text_folder": "data",
     "load_textures": "data",
+    "domain_shift": "estimators",
+    "rank_backbones": "estimators",
     "register_provider": "backbones",
     "save": "persistence",
     "split": "backbones",

@@ -30,7 +30,9 @@ from .estimators import FineTuneRegressor as FineTuneRegressor
 from .estimators import LanguageModelTuner as LanguageModelTuner
 from .estimators import PretrainedFeatureExtractor as PretrainedFeatureExtractor
 from .estimators import SnapshotEnsemble as SnapshotEnsemble
+from .estimators import domain_shift as domain_shift
 from .estimators import find_lr as find_lr
+from .estimators import rank_backbones as rank_backbones
 from .persistence import load as load
 from .persistence import save as save
 from .tasks import MLPHead as MLPHead

@@ -47,16 +47,16 @@ ORDER = {
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation "
-    "points",
+    "points domain_shift ranking",
     "extraction": "ragged prefix sinks run statistics",
     "training": "user_callbacks optim tail standardisation parameters tuned_weights settings "
     "sources batches frozen data validation_split scorable net early_stopping checkpoint records "
     "phase lr_range head_cache head_init predictor interpolation plan token_rows language fit",
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
     "feature_extractor classifier regressor language_tuner snapshots lr_finder "
-    "self_training",
+    "self_training _transferability ranking shift",
     "persistence": "rules codec base schema file_format structure description rebuild save_load",
-    "cli": "output messages options plots reports kinds models demo app",
+    "cli": "output messages options plots reports kinds models domains demo app",
 }
 # Providers are found by entry point, as a stranger's are.  They import from their package and the
 # private modules beside them; nothing imports them.

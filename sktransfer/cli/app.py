@@ -22,7 +22,7 @@ except ModuleNotFoundError as missing:  # the installed script imports this modu
 
 from typer import Argument, Exit, Option, Typer
 
-from . import models
+from . import domains, models
 from .messages import WRONG_INPUT, Command, InputError
 from .options import Backbone, Device, MaxLength, Precision, TextColumn, Weights, weights_of
 from .output import check_output, print_line, print_table, printable_lines, write_output
@@ -37,7 +37,14 @@ app = Typer(
 )
 cache_app = Typer(help="Show or shrink a cache of activations.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
-for command in (models.fit, models.predict, models.evaluate, models.find_lr):
+for command in (
+    models.fit,
+    models.predict,
+    models.evaluate,
+    models.find_lr,
+    domains.rank,
+    domains.shift,
+):
     app.command(cls=Command)(command)
 
 CacheDir = Annotated[Path, Argument(metavar="DIR", help="The folder that was passed as cache=.")]

@@ -23,7 +23,7 @@ def features(extractor, folder):
 def test_help_names_every_command(run):
     code, out, _ = run("--help")
     assert code == 0
-    names = ("demo", "backbones", "fetch", "extract", "check", "cache")
+    names = ("demo", "backbones", "fetch", "extract", "check", "rank", "shift", "cache")
     for name in (*names, "fit", "predict", "evaluate", "find-lr"):
         assert name in out
 

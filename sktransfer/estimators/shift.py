@@ -1,0 +1,207 @@
+"""Test if two sets of items come from different domains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._support.validation import check_int
+from ..display import DomainShiftDisplay
+
+
+@dataclass(frozen=True)
+class DomainShift:
+    """The result of a test for a shift between two domains.
+
+    Parameters
+    ----------
+    auc : float in [0, 1]
+        Area under the ROC curve of a cross-validated classifier of the domains.
+        About 0.5 means that it cannot.
+    p_value : float in (0, 1]
+        Share of the permutations of the domains whose area is at least as large.
+    null : ndarray of shape (n_permutations,)
+        The areas of the permutations.
+    source_scores, target_scores : ndarray of shape (n_items,)
+        Cross-validated score of each item; the larger, the more like the target.  NaN for an item
+        that could not be decoded.
+    """
+
+    auc: float
+    p_value: float
+    null: np.ndarray
+    source_scores: np.ndarray
+    target_scores: np.ndarray
+
+    def most_like_source(self, n: int = 5) -> np.ndarray:
+        """Return the positions in ``X_target`` of the ``n`` items most like the source.
+
+        Parameters
+        ----------
+        n : int, default=5
+
+        Returns
+        -------
+        ndarray of int of shape (n,)
+        """
+        order: np.ndarray = np.argsort(self.target_scores, kind="stable")
+        return order[: min(n, np.isfinite(self.target_scores).sum())]
+
+    def least_like_source(self, n: int = 5) -> np.ndarray:
+        """Return the positions in ``X_target`` of the ``n`` items least like the source.
+
+        Parameters
+        ----------
+        n : int, default=5
+
+        Returns
+        -------
+        ndarray of int of shape (n,)
+        """
+        order: np.ndarray = np.argsort(-self.target_scores, kind="stable")
+        return order[: min(n, np.isfinite(self.target_scores).sum())]
+
+    def plot(self, ax: Any = None) -> DomainShiftDisplay:
+        """Plot the scores of both domains.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Axes to draw into.  None makes a new figure.
+
+        Returns
+        -------
+        DomainShiftDisplay
+        """
+        return DomainShiftDisplay.from_shift(self, ax=ax)
+
+
+def domain_shift(
+    estimator: Any,
+    X_source: Any,
+    X_target: Any,
+    *,
+    n_permutations: int = 199,
+    cv: int = 5,
+    random_state: Any = None,
+) -> DomainShift:
+    """Test if two sets of items come from different domains.
+
+    A linear classifier of the features is trained to distinguish the domains.  If it can, better
+    than with permuted domains, there is a shift.  Its size does not show how many points of
+    accuracy it costs: in measurements, no number without labels of the target did,
+    neither this area nor distances between the domains nor the confidence of the classifier.
+
+    Parameters
+    ----------
+    estimator : estimator with ``transform``, or None
+        Computes the features, such as :class:`PretrainedFeatureExtractor` or a fine-tuned
+        network.  If it is not fitted, a copy is fitted to ``X_source``.  None means that
+        ``X_source`` and ``X_target`` are features.
+    X_source, X_target : sequence of n_items items, or array-like of shape (n_items, n_features)
+        The items of the two domains.
+    n_permutations : int, default=199
+        Number of permutations, at least 1.  The smallest p-value is 1 / (1 + n_permutations).
+    cv : int, default=5
+        Number of folds, at least 2.
+    random_state : int, RandomState or None, default=None
+        Seed of the folds and of the permutations.
+
+    Returns
+    -------
+    DomainShift
+
+    Raises
+    ------
+    ValueError
+        If a domain has fewer than ``cv`` items that can be decoded.
+
+    Examples
+    --------
+    >>> from sktransfer import PretrainedFeatureExtractor, domain_shift, load_textures
+    >>> photos = load_textures("train").data
+    >>> dark = [photo // 4 for photo in photos]
+    >>> shift = domain_shift(PretrainedFeatureExtractor(), photos[:50], dark[50:], random_state=0)
+    >>> shift.auc > 0.9, shift.p_value < 0.05
+    (True, True)
+    """
+    check_int("n_permutations", n_permutations, 1)
+    check_int("cv", cv, 2)
+    source, target = _features(estimator, X_source, X_target)
+    both = np.concatenate([source, target])
+    kept = ~np.isnan(both).any(axis=1)
+    is_target = np.arange(len(both)) >= len(source)
+    counts = [int((kept & part).sum()) for part in (~is_target, is_target)]
+    if min(counts) < cv:
+        raise ValueError(
+            f"X_source and X_target must have at least cv={cv} items that can be decoded; got "
+            f"{counts[0]} and {counts[1]}."
+        )
+    rng = check_random_state(random_state)
+    domains = is_target[kept]
+    permuted = [rng.permutation(domains) for _ in range(n_permutations)]
+    labels = np.column_stack([domains, *permuted]).astype(np.float64)  # (n, 1 + n_permutations)
+    scores = _cross_predict(both[kept], labels, KFold(cv, shuffle=True, random_state=rng))
+    areas = _areas(scores, labels)
+    all_scores = np.full(len(both), np.nan)
+    all_scores[kept] = scores[:, 0]
+    return DomainShift(
+        auc=float(areas[0]),
+        p_value=float((areas >= areas[0]).mean()),
+        null=areas[1:],
+        source_scores=all_scores[~is_target],
+        target_scores=all_scores[is_target],
+    )
+
+
+def _features(estimator: Any, X_source: Any, X_target: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features of both domains; rows of NaN for items that could not be decoded."""
+    if estimator is None:
+        parts = [check_array(X, ensure_all_finite="allow-nan") for X in (X_source, X_target)]
+        return parts[0], parts[1]
+    if not hasattr(estimator, "transform"):
+        raise TypeError(
+            f"estimator must have a method transform, or be None; got {type(estimator).__name__}."
+        )
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        estimator = clone(estimator).fit(X_source)
+    return np.asarray(estimator.transform(X_source)), np.asarray(estimator.transform(X_target))
+
+
+def _cross_predict(F: np.ndarray, labels: np.ndarray, folds: KFold) -> np.ndarray:
+    """Return cross-validated predictions of ridge regressions, one for each column of labels.
+
+    All columns have the same folds and share one decomposition.  The penalty is the mean squared
+    length of a row of features.
+    """
+    F = StandardScaler().fit_transform(F.astype(np.float64))
+    products = F @ F.T  # (n, n)
+    penalty = max(float(np.trace(products)) / len(F), np.finfo(float).tiny)
+    scores = np.empty_like(labels)
+    for train, test in folds.split(F):
+        mean = labels[train].mean(axis=0)
+        regularised = products[np.ix_(train, train)] + penalty * np.eye(len(train))
+        weights = np.linalg.solve(regularised, labels[train] - mean)
+        scores[test] = products[np.ix_(test, train)] @ weights + mean
+    return scores
+
+
+def _areas(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the area under the ROC curve of each column."""
+    n_target = labels.sum(axis=0)
+    ranks = (rankdata(scores, axis=0) * labels).sum(axis=0)
+    areas: np.ndarray = (ranks - n_target * (n_target + 1) / 2) / (
+        n_target * (len(labels) - n_target)
+    )
+    return areas
