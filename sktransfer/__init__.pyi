@@ -33,6 +33,9 @@ from .estimators import SnapshotEnsemble as SnapshotEnsemble
 from .estimators import domain_shift as domain_shift
 from .estimators import find_lr as find_lr
 from .estimators import rank_backbones as rank_backbones
+from .persistence import export as export
+from .persistence import ids_of as ids_of
 from .persistence import load as load
+from .persistence import pixels_of as pixels_of
 from .persistence import save as save
 from .tasks import MLPHead as MLPHead

@@ -55,7 +55,8 @@ ORDER = {
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
     "feature_extractor classifier regressor language_tuner snapshots lr_finder "
     "self_training _transferability ranking shift",
-    "persistence": "rules codec base schema file_format structure description rebuild save_load",
+    "persistence": "rules codec base schema file_format structure description rebuild "
+    "save_load graph exporting",
     "cli": "output messages options plots reports kinds models domains demo app",
 }
 # Providers are found by entry point, as a stranger's are.  They import from their package and the
@@ -72,6 +73,7 @@ FENCES = {
     "tqdm": ["_support.progress"],
     "timm": ["backbones.providers.timm"],
     "tokenizers": ["data.tokenizers"],
+    "onnxruntime": ["persistence.exporting"],
     "huggingface_hub": ["backbones.providers.timm", "backbones.providers._hub"],
 }
 

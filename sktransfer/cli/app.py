@@ -41,6 +41,7 @@ for command in (
     models.fit,
     models.predict,
     models.evaluate,
+    models.export,
     models.find_lr,
     domains.rank,
     domains.shift,

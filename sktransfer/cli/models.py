@@ -180,6 +180,22 @@ def predict(
         print_table(list(table), [[shown(cell) for cell in row] for row in table.to_numpy()])
 
 
+def export(
+    model: Model,
+    *,
+    output: Annotated[
+        Path, Option("--output", "-o", help="A .onnx or .pt2 file; replaced if it exists.")
+    ],
+) -> None:
+    """Write a model as a graph of ONNX or torch.export, which runs without this package."""
+    from ..persistence import export as write_graph
+    from ..persistence import load
+
+    check_output("output", output)
+    write_graph(load(model), output)
+    print_line(f"{output}: {output.stat().st_size:,} bytes")
+
+
 def evaluate(
     model: Model,
     source: Source,

@@ -132,6 +132,9 @@ class Task(Protocol):
     def correct(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the score of each item, (b,); the weighted mean is the validation score."""
 
+    def finish(self, outputs: Tensor) -> Tensor:
+        """Return the values of an exported network, (b, k): probabilities, or numbers as in y."""
+
     def decide(self, outputs: np.ndarray) -> np.ndarray:
         """Return the predictions for outputs of shape (n, k), in the form of ``predict``."""
 

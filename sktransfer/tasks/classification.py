@@ -216,6 +216,10 @@ class Classification(_LabelTask):
         """Return 1 for each item whose class has the largest output, otherwise 0."""
         return (outputs.argmax(1) == target.argmax(1)).to(target.dtype)
 
+    def finish(self, outputs: Tensor) -> Tensor:
+        """Return the probabilities of the classes."""
+        return outputs.softmax(1)
+
     def decide(self, outputs: np.ndarray) -> np.ndarray:
         """Return the label with the largest output for each item."""
         labels: np.ndarray = self.classes[outputs.argmax(axis=1)]
@@ -340,6 +344,10 @@ class MultiLabel(_LabelTask):
     def correct(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return 1 for each item whose labels are all predicted correctly, otherwise 0."""
         return ((outputs > 0) == (target > 0.5)).all(1).to(target.dtype)
+
+    def finish(self, outputs: Tensor) -> Tensor:
+        """Return the probability of each label."""
+        return outputs.sigmoid()
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
         """Return 1 for each label that is more likely than not, otherwise 0."""

@@ -232,6 +232,10 @@ class Columns:
         parts = zip(*map(self._split, tensors), strict=True)
         return [getattr(task, method)(*part) for task, part in zip(self.tasks, parts, strict=True)]
 
+    def finish(self, outputs: Tensor) -> Tensor:
+        """Return the probabilities of the classes of all columns side by side."""
+        return torch.cat(self._each("finish", outputs), 1)
+
     def decide(self, outputs: np.ndarray) -> np.ndarray:
         """Return the labels with the largest outputs, (n, n_columns)."""
         parts = zip(self.tasks, self._split(outputs), strict=True)

@@ -239,6 +239,10 @@ class Regression:
         """Return 1 minus the squared error of each item; its mean is R2 on the training items."""
         return 1 - (outputs - target).square().mean(1)
 
+    def finish(self, outputs: Tensor) -> Tensor:
+        """Return numbers in the units of y, (b, n_outputs)."""
+        return outputs * outputs.new_tensor(self.scale) + outputs.new_tensor(self.mean)
+
     def decide(self, outputs: np.ndarray) -> np.ndarray:
         """Return numbers in the units of y, (n,) or (n, n_outputs)."""
         numbers: np.ndarray = outputs * self.scale + self.mean

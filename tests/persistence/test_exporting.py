@@ -1,0 +1,194 @@
+"""Exported graphs compute the predictions of the estimator without this package."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.text_folders import write_folder
+from sklearn.exceptions import NotFittedError
+
+from sktransfer import (
+    FineTuneClassifier,
+    FineTuneRegressor,
+    PretrainedFeatureExtractor,
+    SnapshotEnsemble,
+    export,
+    ids_of,
+    load,
+    pixels_of,
+    save,
+)
+from sktransfer.cli import main
+from sktransfer.persistence import exporting
+
+LABELS = np.array(["a", "b", "c"] * 4)
+
+
+def run_program(path, x):
+    graph = torch.export.load(path).module()
+    return graph(torch.from_numpy(x)).detach().numpy()
+
+
+def run_onnx(path, x):
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+@pytest.fixture
+def program(tmp_path):
+    return tmp_path / "model.pt2"
+
+
+def test_a_classifier_is_exported_with_its_probabilities(make, images, program):
+    model = make()
+    export(model, program)
+    pixels = pixels_of(model, images)
+    assert pixels.dtype == np.uint8
+    for n in (1, 12):
+        found = run_program(program, pixels[:n])
+        np.testing.assert_allclose(found, model.predict_proba(images[:n]), atol=1e-5)
+
+
+def test_an_onnx_file_has_the_same_probabilities_and_describes_itself(images, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs the extra 'onnx'")
+    model = FineTuneClassifier(image_size=32, max_epochs=0, random_state=0).fit(images, LABELS)
+    path = tmp_path / "model.onnx"
+    export(model, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    pixels = pixels_of(model, images)
+    for n in (1, 12):
+        expected = model.predict_proba(images[:n])
+        np.testing.assert_allclose(run_onnx(path, pixels[:n]), expected, atol=1e-5)
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    described = json.loads(metadata["sktransfer"])
+    assert described["labels"] == [["a", "b", "c"]]
+    assert described["address"] == "builtin/mini"
+    assert described["preset"]["input_size"] == 32
+    assert described["weights"]["licence"].startswith("BSD-3-Clause")
+    assert (described["input"], described["output"]) == ("pixels", "probabilities")
+    assert "torch" in described["versions"]
+
+
+def test_a_loaded_model_is_exported_too(make, images, path, program):
+    model = make()
+    save(model, path)
+    export(load(path), program)
+    found = run_program(program, pixels_of(model, images))
+    np.testing.assert_allclose(found, model.predict_proba(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.eye(12, 4, dtype=int),
+        np.array([["a", "x"], ["b", "y"], ["c", "x"]] * 4),
+    ],
+    ids=["labels", "columns"],
+)
+def test_several_labels_are_exported_with_all_probabilities(make, images, program, y):
+    model = make(y)
+    export(model, program)
+    expected = model.predict_proba(images)
+    expected = np.concatenate(expected, 1) if isinstance(expected, list) else expected
+    found = run_program(program, pixels_of(model, images))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_regressor_is_exported_with_numbers_in_the_units_of_y(images, program):
+    y = np.column_stack([np.arange(12.0), 1000 + np.arange(12.0) ** 2])
+    model = FineTuneRegressor("tiny/net", max_epochs=1, random_state=0).fit(images, y)
+    export(model, program)
+    found = run_program(program, pixels_of(model, images))
+    np.testing.assert_allclose(found, model.predict(images), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_norm", ["stored", "both"])
+def test_an_extractor_is_exported_with_its_features(images, program, batch_norm):
+    model = PretrainedFeatureExtractor(
+        image_size=32, layer=["layer1", "layer2"], batch_norm=batch_norm
+    ).fit(images)
+    export(model, program)
+    found = run_program(program, pixels_of(model, images))
+    np.testing.assert_allclose(found, model.transform(images), atol=1e-4)
+
+
+def test_an_extractor_of_texts_takes_texts_of_any_length(program, tmp_path):
+    model = PretrainedFeatureExtractor(f"transformers/{write_folder(tmp_path / 'tiny')}")
+    texts = ["a film", "", "good " * 8]
+    export(model.fit(texts), program)
+    for some in (texts, texts[:1], texts[1:]):
+        found = run_program(program, ids_of(model, some))
+        np.testing.assert_allclose(found, model.transform(some), atol=1e-5)
+
+
+def test_pixels_of_more_than_eight_bits_are_rounded(images):
+    images = images.repeat(2, axis=1).repeat(2, axis=2)  # of the size of the network
+    model = PretrainedFeatureExtractor(image_size=32).fit(images)
+    deep = images.astype(np.uint16) * 257
+    assert np.array_equal(pixels_of(model, deep + (deep < 65_000)), images)
+    assert np.array_equal(pixels_of(model, images), images)
+
+
+def test_pixels_that_interpolation_takes_out_of_range_are_clipped(images):
+    model = PretrainedFeatureExtractor(image_size=32).fit(images)
+    deep, plain = pixels_of(model, images.astype(np.uint16) * 257), pixels_of(model, images)
+    assert np.abs(deep.astype(int) - plain).max() <= 32  # plain pixels are clipped twice
+
+
+def test_items_of_the_other_kind_are_refused(images, tmp_path):
+    model = PretrainedFeatureExtractor(image_size=32).fit(images)
+    with pytest.raises(TypeError, match="model must have a network for texts; its preset is a Ima"):
+        ids_of(model, ["a film"])
+    model = PretrainedFeatureExtractor(f"transformers/{write_folder(tmp_path / 'tiny')}")
+    with pytest.raises(TypeError, match="model must have a network for images; its preset is a T"):
+        pixels_of(model.fit(["a film"]), images)
+
+
+def test_a_graph_with_other_values_is_refused_and_nothing_is_written(make, program, monkeypatch):
+    model = make()
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    with pytest.raises(ValueError, match=r"for 2 items, those of model\.pt2 differ by up to"):
+        export(model, program)
+    assert list(program.parent.iterdir()) == []
+
+
+def test_another_suffix_is_refused(make, tmp_path):
+    message = r"path must end in '\.onnx' or '\.pt2', which names the format; got '.*model\.pth'"
+    with pytest.raises(ValueError, match=message):
+        export(make(), tmp_path / "model.pth")
+
+
+def test_a_folder_that_does_not_exist_is_refused(make, tmp_path):
+    with pytest.raises(OSError, match="path must be a file in an existing folder"):
+        export(make(), tmp_path / "none" / "model.pt2")
+
+
+def test_other_estimators_are_refused(make, program):
+    with pytest.raises(TypeError, match=r"model must be a FineTuneClassifier or a .*SnapshotEns"):
+        export(SnapshotEnsemble(FineTuneClassifier()), program)
+    with pytest.raises(NotFittedError):
+        export(FineTuneClassifier(), program)
+
+
+def test_statistics_of_several_domains_are_refused(images, program):
+    model = PretrainedFeatureExtractor(image_size=32, batch_norm="data")
+    model.fit(images, sample_domain=["a", "b"] * 6)
+    with pytest.raises(ValueError, match=r"model must have one domain to be exported; .* of 2"):
+        export(model, program)
+
+
+def test_onnx_without_its_packages_is_an_error(make, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ModuleNotFoundError, match="comes with the extra 'onnx'"):
+        export(make(), tmp_path / "model.onnx")
+
+
+def test_the_command_exports_a_saved_model(saved, program, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["export", str(saved), "-o", str(program)])
+    assert not done.value.code
+    assert capsys.readouterr().out == f"{program}: {program.stat().st_size:,} bytes\n"
+    assert run_program(program, np.zeros((2, 16, 16, 3), np.uint8)).shape == (2, 3)
