@@ -213,7 +213,7 @@ def _describe(model: Any, graph: Graph, kind: str) -> dict[str, Any]:
     """Describe a graph in plain values."""
     preset, info = graph.preset, model.weights_info_
     address = model.backbone if isinstance(model.backbone, str) else "of a factory"
-    described = {
+    described: dict[str, Any] = {
         "class": type(model).__name__,
         "input": "pixels" if graph.is_image else "ids",
         "output": kind,
