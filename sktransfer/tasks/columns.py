@@ -38,6 +38,10 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
     check_present(y, "y")
     array = as_array(y)
+    if len(array.shape) not in (1, 2):
+        raise ValueError(
+            f"y must be of shape ({n_items},) or ({n_items}, n_columns); got {array.shape}."
+        )
     if not is_matrix(array):
         return Classification(np.unique(check_labels(array, n_items, "y", warn=False)))
     if is_indicators(array):

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from torch import Tensor
@@ -59,6 +60,8 @@ def find_regression(y: Any, n_items: int, estimator_name: str, loss: str) -> Tas
 
 def check_numbers(y: Any, n_items: int, name: str) -> np.ndarray:
     """Check numbers, and return them as an array of shape (n_items,) or (n_items, n_outputs)."""
+    if issparse(y):
+        raise TypeError(f"{name} must be a dense array; got a sparse one. Pass {name}.toarray().")
     check_present(y, name, "number")
     try:
         array = np.asarray(y)

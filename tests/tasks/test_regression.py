@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_matrix
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import HuberRegressor, PoissonRegressor, Ridge, RidgeCV
 from sklearn.metrics import r2_score
@@ -99,6 +100,11 @@ def test_what_is_not_a_number_is_listed_with_its_column(name):
     y, message = WRONG[name]
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         find(y)
+
+
+def test_sparse_numbers_are_an_error():
+    with pytest.raises(TypeError, match=r"y must be a dense array; got a sparse one.*\.toarray"):
+        find_regression(csr_matrix(np.eye(3)), 3, "FineTuneRegressor", "huber")
 
 
 def test_ten_of_many_wrong_values_are_listed():
