@@ -369,7 +369,13 @@ def _labelled_as(
     classes, the labels are numbers, and any number is accepted.
     """
     if classes is None:
-        return _labelled(source, columns, label_column)
+        paths, labels = _labelled(source, columns, label_column)
+        if labels.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} must contain numbers, which the model predicts; it contains\n"
+                f"{first_ten(sorted(set(map(str, labels))))}"
+            )
+        return paths, labels
     known = {str(label): position for position, label in enumerate(classes)}
     paths, labels = _labelled(source, columns, label_column, list(known))
     unknown = sorted({str(label) for label in labels} - set(known))

@@ -133,3 +133,10 @@ def test_the_range_test_takes_numbers(run, table):
     code, out, _ = run("find-lr", table, *options)
     assert code == 0
     assert "\nsuggestion: " in out
+
+
+def test_names_cannot_be_compared_with_numbers(run, table, fitted):
+    csv(table, pd.read_csv(table).assign(label=list("ab") * 6))
+    code, _, err = run("evaluate", fitted, table)
+    assert code == 1
+    assert "FOLDER_OR_CSV must contain numbers, which the model predicts; it contains\n  a" in err
