@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from skorch.callbacks import BatchScoring, EpochScoring
 from torch import Tensor, nn
 
 from .._support.device import resolve_or_replace
@@ -31,6 +32,7 @@ from .plan import Plan, Request, check_schedule, load_backbone, make_callbacks
 from .settings import FitSettings, Numerics, resolve, starts_pretrained
 from .tail import Entry, Tail
 from .token_rows import make_samples
+from .user_callbacks import contains
 from .validation_split import hold_out_validation
 
 # The values of the parameters of other fits that a language model does not have.
@@ -96,6 +98,7 @@ def plan_language_fit(request: Request) -> Iterator[Plan]:
         Its ``task`` and ``y`` are not used.
     """
     given = FIXED | dict(request.parameters)
+    _check_scoring(given["skorch_callbacks"])
     seed = int(check_random_state(given["random_state"]).randint(2**31))
     backbone, head = _load(given, seed)
     items = request.check_items(backbone.preset, request.X, reset=True)
@@ -121,6 +124,16 @@ def plan_language_fit(request: Request) -> Iterator[Plan]:
             state=state,
             shared=None,
         )
+
+
+def _check_scoring(callbacks: Any) -> None:
+    for kind in (EpochScoring, BatchScoring):
+        if contains(callbacks, kind):
+            raise ValueError(
+                f"skorch_callbacks must not contain {kind.__name__}, because a language model "
+                "makes no predictions to score. Monitor 'train_loss', or 'valid_loss' with "
+                "early_stopping=True."
+            )
 
 
 def _load(given: Mapping[str, Any], seed: int) -> tuple[Backbone, LanguageHead]:

@@ -22,6 +22,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import BatchScoring, EarlyStopping, EpochScoring
 from torch.nn.functional import cross_entropy
 
 from sktransfer import LanguageModelTuner, PretrainedFeatureExtractor
@@ -265,6 +266,18 @@ def test_the_learning_rate_can_be_found(X):
 def test_a_wrong_parameter_is_an_error(parameters, message, X):
     with pytest.raises(ValueError, match=message):
         tuner(**parameters).fit(X)
+
+
+@pytest.mark.parametrize("kind", [EpochScoring, BatchScoring])
+def test_predictions_of_a_language_model_cannot_be_scored(kind, X):
+    model = tuner(skorch_callbacks=[kind("accuracy")])
+    with pytest.raises(ValueError, match=f"must not contain {kind.__name__}, because a language"):
+        model.fit(X)
+
+
+def test_callbacks_that_monitor_the_loss_work(X):
+    model = tuner(skorch_callbacks=[EarlyStopping("train_loss", patience=1, threshold=9.0)])
+    assert model.set_params(max_epochs=5, verbose=0).fit(X).n_iter_ < 5
 
 
 def test_a_network_without_a_mask_token_is_an_error(X):

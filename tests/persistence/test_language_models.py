@@ -51,6 +51,15 @@ def test_a_loaded_tuner_gives_the_same_numbers(name, provider, path):
     assert loaded.fit(X).n_iter_ == 1
 
 
+@pytest.mark.parametrize("unfreeze", [0, "all"])
+def test_a_file_can_leave_out_the_original_weights(unfreeze, provider, path):
+    model = fitted("masked", unfreeze=unfreeze)
+    save(model, path, frozen="fingerprint")
+    loaded = load(path)
+    assert loaded.perplexity(X) == model.perplexity(X)
+    assert np.array_equal(loaded.transform(X), model.transform(X))
+
+
 def test_texts_are_no_part_of_a_file(provider, path):
     model = fitted("causal", texts=X[:20])
     save(model, path)
