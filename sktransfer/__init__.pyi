@@ -27,6 +27,7 @@ from .data import load_textures as load_textures
 from .estimators import DomainSelfTrainingClassifier as DomainSelfTrainingClassifier
 from .estimators import FineTuneClassifier as FineTuneClassifier
 from .estimators import FineTuneRegressor as FineTuneRegressor
+from .estimators import FineTuneSegmenter as FineTuneSegmenter
 from .estimators import LanguageModelTuner as LanguageModelTuner
 from .estimators import PretrainedFeatureExtractor as PretrainedFeatureExtractor
 from .estimators import SnapshotEnsemble as SnapshotEnsemble
@@ -38,4 +39,5 @@ from .persistence import ids_of as ids_of
 from .persistence import load as load
 from .persistence import pixels_of as pixels_of
 from .persistence import save as save
+from .tasks import FPNHead as FPNHead
 from .tasks import MLPHead as MLPHead

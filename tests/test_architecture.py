@@ -39,21 +39,23 @@ ORDER = {
     "schedules": "base cycles named",
     "data": "depths naming pictures decoding tables advice words tokenizers "
     "word_tokenizer tokenizer_limits tokenizer_files items texts lengths image_sizes resizing "
-    "presets text_preset adaptation variants augmentation digests walk labelled "
+    "masks presets text_preset adaptation variants augmentation digests walk labelled "
     "folders image_check text_folders text_check textures docstrings",
-    "tasks": "targets base heads labels classification columns language_model regression points",
+    "tasks": "targets base heads labels classification columns language_model regression points "
+    "map_heads segmentation",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid fusion batch_norm tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation "
-    "points domain_shift ranking",
+    "points masks domain_shift ranking",
     "extraction": "ragged prefix sinks run statistics",
     "training": "user_callbacks optim tail standardisation parameters tuned_weights settings "
     "sources batches frozen data validation_split scorable net early_stopping checkpoint records "
-    "phase lr_range head_cache head_init predictor interpolation plan token_rows language fit",
+    "phase lr_range head_cache head_init predictor interpolation plan token_rows language "
+    "dense_tail dense dense_predictor fit",
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
-    "feature_extractor classifier regressor language_tuner snapshots lr_finder "
+    "feature_extractor classifier regressor segmenter language_tuner snapshots lr_finder "
     "self_training _transferability ranking shift",
     "persistence": "rules codec base schema file_format structure description rebuild "
     "save_load graph exporting",

@@ -9,6 +9,7 @@ from .image_check import check_images
 from .image_sizes import ImageSizes
 from .items import Items
 from .lengths import by_length, has_lengths, lengths_of
+from .masks import Masks, check_masks
 from .presets import ImagePreset, Preset, example_batch, input_info
 from .text_check import check_texts
 from .text_folders import load_text_folder, text_table
@@ -27,6 +28,7 @@ __all__ = [
     "ImageSizes",
     "Items",
     "JsonTokenizer",
+    "Masks",
     "Preset",
     "Text",
     "TextPreset",
@@ -38,6 +40,7 @@ __all__ = [
     "by_length",
     "check_augment",
     "check_images",
+    "check_masks",
     "check_texts",
     "default_augment",
     "digest",

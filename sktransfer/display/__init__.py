@@ -3,6 +3,7 @@
 from .augmentation import AugmentationDisplay
 from .domain_shift import DomainShiftDisplay
 from .lr_finder import LRFinderDisplay
+from .masks import MasksDisplay
 from .points import PointsDisplay
 from .ranking import RankingDisplay
 from .top_losses import TopLossesDisplay
@@ -14,6 +15,7 @@ __all__ = [
     "DomainShiftDisplay",
     "LRFinderDisplay",
     "LearningRatesDisplay",
+    "MasksDisplay",
     "PointsDisplay",
     "RankingDisplay",
     "TopLossesDisplay",

@@ -7,6 +7,7 @@ from .language_tuner import LanguageModelTuner
 from .lr_finder import LRCurve, find_lr
 from .ranking import Ranking, rank_backbones
 from .regressor import FineTuneRegressor
+from .segmenter import FineTuneSegmenter
 from .self_training import DomainSelfTrainingClassifier
 from .shift import DomainShift, domain_shift
 from .snapshots import SnapshotEnsemble
@@ -17,6 +18,7 @@ __all__ = [
     "DomainShift",
     "FineTuneClassifier",
     "FineTuneRegressor",
+    "FineTuneSegmenter",
     "LRCurve",
     "LanguageModelTuner",
     "PretrainedFeatureExtractor",

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from .._support.validation import check_int, check_range
 from ..display import LRFinderDisplay
-from ..training import plan_fit, remove_noise, run_range_test, suggest
+from ..training import remove_noise, run_range_test, suggest
 from ._base import FineTuneEstimator
 
 
@@ -129,7 +129,7 @@ def find_lr(
         raise ValueError(f"low must be less than high, {high!r}; got {low!r}.")
     check_int("n_steps", n_steps, 5)
     _, request = clone(estimator).set_params(checkpoint=None)._request(X, y, **fit_params)
-    with plan_fit(request) as plan:
+    with estimator._plan(request) as plan:
         if not plan.phases:
             raise ValueError(
                 "max_epochs must be at least 1 to find a learning rate; got 0, so nothing trains."

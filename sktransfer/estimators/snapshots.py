@@ -9,7 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..callbacks import Snapshots
 from ..training import check_parameters
-from ._base import FineTuneEstimator, decide_rows
+from ._base import decide_rows
+from .classifier import FineTuneClassifier
+from .regressor import FineTuneRegressor
 
 
 def _classifies(ensemble):
@@ -85,12 +87,12 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
         -------
         self
         """
-        snapshots = Snapshots(self.schedule, self.every, self.most).initialize()
-        if not isinstance(self.estimator, FineTuneEstimator):
+        if not isinstance(self.estimator, (FineTuneClassifier, FineTuneRegressor)):
             raise TypeError(
                 "estimator must be a FineTuneClassifier or FineTuneRegressor; got "
                 f"{type(self.estimator).__name__}. If it is a pipeline, put the ensemble inside."
             )
+        snapshots = Snapshots(self.schedule, self.every, self.most).initialize()
         check_parameters(self.estimator.get_params(deep=False), self.estimator._declared)
         if get_config()["enable_metadata_routing"]:
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit

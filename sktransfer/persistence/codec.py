@@ -45,12 +45,15 @@ from ..schedules import (
 from ..tasks import (
     Classification,
     Columns,
+    FPNHead,
     LanguageModel,
     LinearHead,
+    LinearMapHead,
     MLPHead,
     MultiLabel,
     Points,
     Regression,
+    Segmentation,
 )
 from ..training import History, Numerics, Report, check_parameters
 from .rules import (
@@ -345,5 +348,8 @@ FORMS: dict[str, Form] = {
     ),
     "Points": _of_fields(Points, is_flat=is_a(bool)),
     "LanguageModelTuner": Form(LanguageModelTuner, _tuner_parts, _tuner),
+    "Segmentation": _of_fields(Segmentation),
+    "FPNHead": _of_fields(FPNHead, width=integer(1, MOST_PIXELS)),
+    "LinearMapHead": _of_fields(LinearMapHead),
     "Tap": _of_fields(Tap, cut=integer(1), reduce=any_of(one_of(*LOGITS), pooling)),
 }

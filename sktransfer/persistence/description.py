@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .._support.plain import NotPlainError
 from ..backbones import Backbone
-from ..training import History, LanguageTail, Tail
+from ..training import DenseTail, History, LanguageTail, MapLayout, Tail
 from . import file_format
 from .base import find_base, leave_out, tensors_of
 from .codec import NOT_SAVED, pack, parts_of
@@ -159,10 +159,22 @@ def _describe_tail(tail: Tail) -> dict[str, Any]:
     head = describe_head(tail.head)
     if head is None:
         raise TypeError(_code("head", tail.head))
-    return {
-        "pooling": tail.pooling,
+    if isinstance(tail, DenseTail):
+        place: dict[str, Any] = {"layout": _describe_layout(tail.layout)}
+    else:
+        place = {"pooling": tail.pooling}
+    return place | {
         "dropout": tail.dropout.p,
         "freeze_bn": tail.freeze_bn,
         "cut": tail.cut,
         "head": pack(head),
+    }
+
+
+def _describe_layout(layout: MapLayout) -> dict[str, Any]:
+    """Return the maps of a head, and the shapes of the outputs of all stages, in plain values."""
+    return {
+        "maps": [[each.name, each.cut, each.n_channels, *each.size] for each in layout.maps],
+        "rows": [list(layout.row_shapes[cut]) for cut in sorted(layout.row_shapes)],
+        "size": layout.size,
     }

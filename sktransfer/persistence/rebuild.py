@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..backbones import Backbone, check_pooling, get_backbone
+from ..backbones import Backbone, MapShape, check_pooling, get_backbone, map_shapes
 from ..data import ImagePreset, TextPreset
 from ..extraction import LOGITS, Prefix, Tap
-from ..tasks import LanguageModel, build_head
-from ..training import LanguageTail, Tail
+from ..tasks import LanguageModel, Segmentation, build_head
+from ..training import DenseTail, LanguageTail, MapLayout, Tail, measure_layout
 from .base import digest_of_preset, tensors_of
 from .codec import FORMS
 from .schema import CLASSES
@@ -166,14 +166,39 @@ def _blank_tail(
         head = nn.Identity() if language_head is None else language_head
         compare(how.pop("head"), structure(head))
         return LanguageTail(backbone, head, n_features=n_features, **how)
+    blank = np.zeros(n_features, np.float32)
+    if isinstance(parts["task"], Segmentation):
+        layout = _read_layout(how.pop("layout"))
+        if sum(layout.n_channels) != n_features:
+            raise ValueError(f"the maps must have {n_features} channels; got {layout.n_channels}")
+        with torch.device("meta"):
+            head = how.pop("head")(layout.n_channels, parts["task"].n_outputs)
+        tail = DenseTail(backbone, head, layout=layout, mean=blank, scale=blank, **how)
+        return tail.to(parts["numerics"].dtype)
     with torch.device("meta"):
         head = build_head(how.pop("head"), n_features, parts["task"].n_outputs)
-    blank = np.zeros(n_features, np.float32)
     return Tail(backbone, head, mean=blank, scale=blank, **how).to(parts["numerics"].dtype)
+
+
+def _read_layout(described: Mapping[str, Any]) -> MapLayout:
+    """Rebuild the layout of maps."""
+    maps = tuple(
+        MapShape(name, cut, n_channels, (height, width))
+        for name, cut, n_channels, height, width in described["maps"]
+    )
+    rows = {cut: tuple(shape) for cut, shape in enumerate(described["rows"], start=1)}
+    return MapLayout(maps, rows, described["size"])
 
 
 def _taps_and_widths(described: Mapping[str, Any], module: Any) -> list[tuple[Tap, int]]:
     """Return the places at which the features of the estimator are taken, with their widths."""
+    if isinstance(module, DenseTail):
+        backbone, layout = module.backbone, module.layout
+        shapes = {shape.cut: shape for shape in map_shapes(backbone)}
+        found = measure_layout(backbone, [shapes.get(each.cut) for each in layout.maps])
+        if found != layout:
+            raise ValueError("the maps must have the shapes of the network")
+        return [(Tap(len(backbone.names), "avg"), layout.n_channels[-1])]
     if isinstance(module, Tail):
         return [(Tap(len(module.backbone.names), module.pooling), len(module.mean))]
     parts = described["parts"]

@@ -32,10 +32,10 @@ def save(model: Any, path: str | os.PathLike[str], *, frozen: str = "whole") -> 
 
     Parameters
     ----------
-    model : FineTuneClassifier, FineTuneRegressor, LanguageModelTuner or PretrainedFeatureExtractor
-        A fitted estimator.  Its ``backbone`` must be an address, and its ``head`` one of the
-        library's own.  Parameters that are not plain values, such as callbacks, are left out if
-        prediction does not need them, and so are such values that callbacks recorded.
+    model : estimator of this package
+        Fitted; no ``SnapshotEnsemble``.  Its ``backbone`` must be an address, and its ``head`` one
+        of the library's own.  Parameters that are not plain values, such as callbacks, are left out
+        if prediction does not need them, and so are such values that callbacks recorded.
     path : str or path-like
         The file to write, with the suffix ``.safetensors`` or without a suffix.  It is written
         atomically.
@@ -108,8 +108,8 @@ def load(
 
     Returns
     -------
-    FineTuneClassifier, FineTuneRegressor, LanguageModelTuner or PretrainedFeatureExtractor
-        The fitted estimator.  Its predictions have the same bits as before if the versions of the
+    estimator of this package
+        Fitted.  Its predictions have the same bits as before if the versions of the
         libraries, the precision and the kind of device are the same.  The device need not exist on
         this machine.
 

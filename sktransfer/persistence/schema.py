@@ -14,6 +14,7 @@ from ..estimators import (
     BATCH_NORMS,
     FineTuneClassifier,
     FineTuneRegressor,
+    FineTuneSegmenter,
     LanguageModelTuner,
     PretrainedFeatureExtractor,
 )
@@ -21,14 +22,18 @@ from ..extraction import Tap
 from ..schedules import Schedule
 from ..tasks import (
     HEADS,
+    MAP_HEADS,
     Classification,
     Columns,
+    FPNHead,
     LanguageModel,
     LinearHead,
+    LinearMapHead,
     MLPHead,
     MultiLabel,
     Points,
     Regression,
+    Segmentation,
 )
 from ..training import History, Numerics, Report, check_parameters
 from .codec import DTYPES, MOST_PIXELS, NOT_SAVED, device, pooling
@@ -54,6 +59,7 @@ CLASSES: dict[str, Any] = {
     for kind in (
         FineTuneClassifier,
         FineTuneRegressor,
+        FineTuneSegmenter,
         LanguageModelTuner,
         PretrainedFeatureExtractor,
     )
@@ -67,7 +73,7 @@ ADDRESS = matching(r"[^/\s]{1,100}/\S{1,200}")
 HASH = matching("[0-9a-f]{8,64}")
 WEIGHTS = optional(any_of(text, is_a(Path)))
 ROWS = any_of(one_of("auto"), integer(1, MOST_ROWS))
-HEAD = any_of(is_a(LinearHead), is_a(MLPHead))
+HEAD = any_of(is_a(LinearHead), is_a(MLPHead), is_a(FPNHead), is_a(LinearMapHead))
 
 # Rules in addition to those that training.PARAMETERS declares, which also accept code.
 PARAMETERS: dict[str, Rule] = {
@@ -77,7 +83,8 @@ PARAMETERS: dict[str, Rule] = {
     "batch_size": ROWS,
     "class_weight": optional(any_of(one_of("balanced"), is_a(dict))),
     "device": device,
-    "head": any_of(one_of(*HEADS), HEAD),
+    "head": any_of(one_of(*HEADS, *MAP_HEADS), HEAD),
+    "ignore_label": optional(any_of(integer(), list_of(integer()), list_of(integer(), tuple))),
     "flip_pairs": optional(anything),
     "head_init": text,
     "image_shape": optional(any_of(list_of(integer(1)), list_of(integer(1), tuple))),
@@ -92,6 +99,7 @@ PARAMETERS: dict[str, Rule] = {
     "precision": one_of(*PRECISIONS),
     "random_state": optional(integer(0)),
     "skorch_callbacks": optional(any_of(list_of(text, high=0), list_of(text, tuple, 0))),
+    "stages": optional(any_of(list_of(text), list_of(text, tuple))),
     "tta": integer(0, MOST_VIEWS),
     "unfreeze": any_of(integer(0), text),
     "weights": any_of(WEIGHTS, is_a(LanguageModelTuner)),
@@ -171,6 +179,18 @@ def _points(name: str, task: Points) -> None:
             raise ValueError(f"pairs of {name} must be pairs of points; got {task.pairs[:3]}")
 
 
+def _masks(name: str, task: Any) -> None:
+    """Accept at least two classes of masks, sorted and different, with weights."""
+    is_a(Segmentation)(name, task)
+    array("iu")(f"classes of {name}", task.classes)
+    array("f")(f"weights of {name}", task.weights)
+    list_of(integer(), tuple)(f"ignored of {name}", task.ignored)
+    if len(task.classes) < 2 or not np.array_equal(np.unique(task.classes), task.classes):
+        raise ValueError(f"classes of {name} must be at least two sorted values")
+    if len(task.weights) != len(task.classes) or not np.isfinite(task.weights).all():
+        raise ValueError(f"weights of {name} must be finite numbers, one for each class")
+
+
 def _skipped(name: str, value: Any) -> None:
     array("iu")(name, value)
     if len(value) and value.min() < 0:
@@ -202,6 +222,7 @@ PARTS: dict[str, Rule] = {
         {"task": any_of(is_a(MultiLabel), _columns, _classes), **FINE_TUNED}
     ),
     "FineTuneRegressor": record({"task": _numbers, **FINE_TUNED}),
+    "FineTuneSegmenter": record({"task": _masks, **FINE_TUNED}),
     "LanguageModelTuner": record({"task": is_a(LanguageModel), **FINE_TUNED}),
     "PretrainedFeatureExtractor": record(
         {
@@ -226,7 +247,25 @@ TAIL = record(
     }
 )
 # The head of a language model belongs to the network; its structure is described as text.
+DENSE_TAIL = record(
+    {
+        "layout": record(
+            {
+                "maps": list_of(list_of(any_of(text, integer(1)))),
+                "rows": list_of(list_of(integer(1))),
+                "size": integer(1, MOST_PIXELS),
+            }
+        ),
+        "dropout": number,
+        "freeze_bn": is_a(bool),
+        "cut": integer(0),
+        "head": any_of(is_a(FPNHead), is_a(LinearMapHead)),
+    }
+)
 LANGUAGE_TAIL = record({"pooling": pooling, "cut": integer(0), "head": dict_of(text)})
+
+# The rules of the tails of some classes; others have TAIL.
+TAILS: dict[str, Rule] = {"LanguageModelTuner": LANGUAGE_TAIL, "FineTuneSegmenter": DENSE_TAIL}
 
 DESCRIPTION: dict[str, Rule] = {
     "format": integer(),
@@ -284,8 +323,7 @@ def _check_counts(described: Mapping[str, Any]) -> None:
     if len(parts["origin"]) != 2 or parts["origin"][0] != backbone["address"]:
         raise ValueError("parts.origin must be the address of the network and its weights")
     if "history" in parts:  # a fine-tuned network
-        is_language_model = described["class"] == LanguageModelTuner.__name__
-        (LANGUAGE_TAIL if is_language_model else TAIL)("tail", described["tail"])
+        TAILS.get(described["class"], TAIL)("tail", described["tail"])
         integer(0, n_stages)("tail.cut", described["tail"]["cut"])
         optional(integer(0, len(parts["history"])))("parts.best_epoch", parts["best_epoch"])
         return

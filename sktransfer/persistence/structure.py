@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .._support.text import printable
 from .._support.validation import first_ten
-from ..tasks import LinearHead, MLPHead
+from ..tasks import FPNHead, LinearHead, LinearMapHead, LinearMaps, MLPHead, PyramidMaps
 from ..training import Tail
 
 
@@ -56,8 +56,12 @@ def compare(saved: Mapping[str, str], here: Mapping[str, str]) -> None:
         raise OtherNetworkError(first_ten(lines + differing[11:]))
 
 
-def describe_head(head: nn.Module) -> LinearHead | MLPHead | None:
+def describe_head(head: nn.Module) -> Any:
     """Return the head of the library that builds a module like ``head``; None if none does."""
+    if isinstance(head, LinearMaps):
+        return LinearMapHead()
+    if isinstance(head, PyramidMaps):
+        return FPNHead(head.classifier.in_channels)
     layers = [part for part in head.modules() if isinstance(part, nn.Linear)]
     drops = [part.p for part in head.modules() if isinstance(part, nn.Dropout)]
     if not layers:

@@ -5,30 +5,51 @@ from .classification import Classification, MultiLabel
 from .columns import Columns, find_classification
 from .heads import HEADS, LinearHead, MLPHead, build_head, check_head, set_linear
 from .language_model import NO_TARGET, LanguageModel
+from .map_heads import (
+    MAP_HEADS,
+    FPNHead,
+    LinearMapHead,
+    LinearMaps,
+    PyramidMaps,
+    build_map_head,
+    check_map_head,
+    set_map_bias,
+)
 from .points import Points, find_points
 from .regression import LOSSES, Regression, find_regression
+from .segmentation import Segmentation, find_segmentation
 from .targets import Targets, make_targets
 
 __all__ = [
     "HEADS",
     "LOSSES",
+    "MAP_HEADS",
     "NO_TARGET",
     "Classification",
     "Columns",
+    "FPNHead",
     "LanguageModel",
     "LinearHead",
+    "LinearMapHead",
+    "LinearMaps",
     "MLPHead",
     "MultiLabel",
     "Placing",
     "Points",
+    "PyramidMaps",
     "Regression",
+    "Segmentation",
     "Targets",
     "Task",
     "build_head",
+    "build_map_head",
     "check_head",
+    "check_map_head",
     "find_classification",
     "find_points",
     "find_regression",
+    "find_segmentation",
     "make_targets",
     "set_linear",
+    "set_map_bias",
 ]

@@ -15,15 +15,16 @@ class Targets:
 
     Parameters
     ----------
-    values : ndarray of shape (n, ...), float64
-        The targets, as a task encodes them.
+    values : ndarray of shape (n, ...), float64, or another sequence of n targets
+        The targets, as a task encodes them.  A sequence that is no array, such as masks, has the
+        methods ``followed_by`` and ``digest``.
     weight : ndarray of shape (n,), float64
         The weight of each item in the loss.
     sample_weight : ndarray of shape (n,), float64
         The weight of each item, not multiplied by the weight of its class.
     """
 
-    values: np.ndarray
+    values: Any
     weight: np.ndarray
     sample_weight: np.ndarray
 
@@ -34,17 +35,29 @@ class Targets:
         """Return the targets of some of the items."""
         return Targets(self.values[rows], self.weight[rows], self.sample_weight[rows])
 
-    def followed_by(self, values: np.ndarray) -> Targets:
+    @property
+    def content(self) -> Any:
+        """The values as an array, or their digest."""
+        return self.values if isinstance(self.values, np.ndarray) else self.values.digest()
+
+    def followed_by(self, values: Any) -> Targets:
         """Append the targets of other items, each with weight 1."""
         ones = np.ones(len(values))
         return Targets(
-            np.concatenate([self.values, values]),
+            _append(self.values, values),
             np.concatenate([self.weight, ones]),
             np.concatenate([self.sample_weight, ones]),
         )
 
 
-def make_targets(values: np.ndarray, sample_weight: Any) -> Targets:
+def _append(values: Any, others: Any) -> Any:
+    """Append targets to others of the same kind."""
+    if isinstance(values, np.ndarray):
+        return np.concatenate([values, others])
+    return values.followed_by(others)
+
+
+def make_targets(values: Any, sample_weight: Any) -> Targets:
     """Make targets from encoded values and the weights of the items.
 
     Parameters

@@ -1,10 +1,19 @@
 """Everything that a fit does: parameters, data, phases, reports and predictions."""
 
+from .dense import measure_layout, plan_dense_fit
+from .dense_predictor import DensePredictor
+from .dense_tail import DenseTail, MapLayout
 from .fit import Fitted, remove_checkpoint, run_fit
 from .language import LanguageTail, measure_loss, plan_language_fit
 from .lr_range import remove_noise, run_range_test, suggest
 from .net import TailNet
-from .parameters import PARAMETERS, REGRESSION_PARAMETERS, RUNNING, check_parameters
+from .parameters import (
+    PARAMETERS,
+    REGRESSION_PARAMETERS,
+    RUNNING,
+    SEGMENTATION_PARAMETERS,
+    check_parameters,
+)
 from .plan import Plan, Request, find_augmentation, plan_fit
 from .predictor import Predictor
 from .records import History, Report
@@ -17,9 +26,13 @@ __all__ = [
     "PARAMETERS",
     "REGRESSION_PARAMETERS",
     "RUNNING",
+    "SEGMENTATION_PARAMETERS",
+    "DensePredictor",
+    "DenseTail",
     "Fitted",
     "History",
     "LanguageTail",
+    "MapLayout",
     "Numerics",
     "Plan",
     "Predictor",
@@ -32,7 +45,9 @@ __all__ = [
     "copy_callbacks",
     "find_augmentation",
     "find_tuner",
+    "measure_layout",
     "measure_loss",
+    "plan_dense_fit",
     "plan_fit",
     "plan_language_fit",
     "remove_checkpoint",

@@ -218,7 +218,9 @@ def compute_fit_key(given: Mapping[str, Any], groups: Any, backbone: Backbone, d
     versions = [__version__, torch.__version__]
     words = described([versions, sorted(parameters.items()), seed, data.task, data.n_own, groups])
     items = compute_digests(data.items, check_cache(given["cache"]))
-    return hash_parts("fit", words, network, *items, data.targets.values, data.targets.weight).hex()
+    return hash_parts(
+        "fit", words, network, *items, data.targets.content, data.targets.weight
+    ).hex()
 
 
 def _describe(name: str, value: Any) -> str:

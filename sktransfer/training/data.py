@@ -13,12 +13,14 @@ from .._support.progress import progress_bar
 from .._support.threads import map_ahead
 from .._support.validation import first_ten
 from ..cache import ActivationCache
+from ..callbacks import CutMix, MixUp
 from ..data import Items, Views, digest_or_none, resolve_augment
 from ..extraction import LEFT_OUT, Tap
 from ..tasks import Placing, Targets, Task
 from .frozen import FrozenStages
 from .sources import DecodedItems, DrawnViews, FixedRows, Source
 from .tail import Pooled
+from .user_callbacks import contains
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def run_first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, 
             advice=LEFT_OUT,
         )
     remaining = data.keep(found.kept)
-    _check_remaining(data, remaining, found.failed)
+    check_remaining(data, remaining, found.failed)
     rows = None
     if fixed:
         whole = len(taps) > 1
@@ -178,7 +180,7 @@ def run_first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, 
     return remaining, features, rows
 
 
-def _check_remaining(data: Data, remaining: Data, failed: dict[int, Any]) -> None:
+def check_remaining(data: Data, remaining: Data, failed: dict[int, Any]) -> None:
     """Raise an error if a class or all validation items were lost to decoding errors."""
     lost = _count_outputs(remaining) < _count_outputs(data)
     if lost or (len(data.valid) and not len(remaining.valid)):
@@ -197,10 +199,18 @@ def _count_outputs(data: Data) -> int:
         return 0
 
 
-def check_moves(task: Task, augment: Any) -> None:
-    """Raise an error if targets with positions cannot follow an augmentation."""
+def check_moves(task: Task, augment: Any, callbacks: Any) -> None:
+    """Raise an error if targets with positions cannot follow an augmentation or a callback."""
+    if not isinstance(task, Placing):
+        return
+    for kind in (MixUp, CutMix):
+        if contains(callbacks, kind):
+            raise ValueError(
+                f"skorch_callbacks must not contain {kind.__name__} if targets have positions, "
+                "which cannot be mixed."
+            )
     inner = augment.augment if isinstance(augment, Views) else augment
-    if isinstance(task, Placing) and not (inner is None or isinstance(inner, str)):
+    if not (inner is None or isinstance(inner, str)):
         raise ValueError(
             "augment must be None, a name, or Views of a name, because targets with positions "
             f"cannot follow a callable; got {augment!r}."
@@ -233,7 +243,7 @@ def make_tuning_sources(
             return DecodedItems(backbone.preset, data.items.take(part), n_jobs=n_jobs)
         if rows is None:  # training items are augmented, and only these are not
             return FixedRows(stages.rows(Tap(cut), data.items.take(part)), cut)
-        return FixedRows(_Subset(rows, part), cut)
+        return FixedRows(Subset(rows, part), cut)
 
     valid = fixed(data.valid, pooled[1])
     if settings.augment is None:
@@ -245,7 +255,7 @@ def make_tuning_sources(
     return DecodedItems(backbone.preset, items, draw, seed, n_jobs), valid
 
 
-class _Subset:
+class Subset:
     """A part of the rows of a sequence, which are read when they are needed."""
 
     def __init__(self, rows: Any, part: np.ndarray):

@@ -16,6 +16,7 @@ from .._support.plain import unpack_arrays
 from .._support.warn import warn_user
 from ..backbones import unpatched
 from ..tasks import Task
+from .dense_predictor import make_predictor
 from .early_stopping import KeepBest
 from .interpolation import interpolate
 from .lr_range import resolve_learning_rate
@@ -65,7 +66,7 @@ class Fitted:
         tail: Any = unpatched(deepcopy(net.module_)).to("cpu").eval()
         tail.backbone.freeze_to(len(tail.backbone.names))
         return cls(
-            predictor=Predictor(tail, plan.run.task, plan.run.settings.numerics),
+            predictor=make_predictor(tail, plan.run.task, plan.run.settings.numerics),
             net=None,
             history=History([*net.earlier_, *list_epochs(net)]),
             report=Report(),
@@ -107,7 +108,7 @@ class Fitted:
         others = dict(parts)
         task, numerics, phase = (others.pop(name) for name in ("task", "numerics", "phase"))
         net = None if phase is None else wrap_trained_tail(tail, task, phase)
-        return cls(predictor=Predictor(tail, task, numerics), net=net, **others)
+        return cls(predictor=make_predictor(tail, task, numerics), net=net, **others)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickle contains the weights once: in the tail, and not in the net around it.
@@ -147,7 +148,7 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool], advance: Callable[..., 
     if best is not None:
         best.weights_ = {}
     return Fitted(
-        predictor=Predictor(tail, run.task, settings.numerics),
+        predictor=make_predictor(tail, run.task, settings.numerics),
         net=net,
         history=history,
         report=report,

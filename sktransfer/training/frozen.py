@@ -152,7 +152,11 @@ class ComputedRows:
 
 @contextmanager
 def open_stages(
-    backbone: Backbone, settings: FitSettings, items: Items, n_valid: int
+    backbone: Backbone,
+    settings: FitSettings,
+    items: Items,
+    n_valid: int,
+    taps: Sequence[Tap] = (),
 ) -> Iterator[FrozenStages]:
     """Open the cache of a fit, and yield its frozen stages; a context manager.
 
@@ -169,6 +173,9 @@ def open_stages(
         All items of the fit.
     n_valid : int
         The number of validation items.
+    taps : sequence of Tap, default=()
+        The places whose activations several epochs read.  Without them, it is the cut, if stages
+        train.
     """
     stages = FrozenStages(backbone, settings, settings.cache)
     fixed = settings.augment is None or isinstance(settings.augment, Views)
@@ -178,13 +185,15 @@ def open_stages(
         yield stages
         return
     # Random augmentation changes the training rows in every epoch, but not the validation rows.
-    if not ((fixed or n_valid) and settings.tunes and settings.cut):
+    read = list(taps) or [Tap(settings.cut)] * bool(settings.tunes and settings.cut)
+    if not read or not (fixed or n_valid or taps):
         yield stages
         return
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(temporary_folder())
-            needed = _count_bytes(stages, items) * (1 if fixed else n_valid / len(items))
+            share = 1 if fixed or taps else n_valid / len(items)
+            needed = _count_bytes(stages, items, read) * share
             if _is_too_large(needed * getattr(settings.augment, "n", 1), folder):
                 stages = replace(stages, keeps_rows=False)
             else:
@@ -195,14 +204,14 @@ def open_stages(
         yield stages
 
 
-def _count_bytes(stages: FrozenStages, items: Items) -> float:
-    """Return about how many bytes the activations of items at the cut take."""
+def _count_bytes(stages: FrozenStages, items: Items, taps: list[Tap]) -> float:
+    """Return about how many bytes the activations of items at some taps take."""
     preset = stages.backbone.preset
     blank = preset.collate([], 1)
-    (shape,) = stages.prefix([Tap(stages.settings.cut)]).measure(blank)
+    shapes = stages.prefix(taps).measure(blank)
     lengths = lengths_of(preset, items)
     n_rows = len(items) if lengths is None else lengths.sum() / blank.shape[1]
-    return float(n_rows * math.prod(shape) * BYTES)
+    return float(n_rows * sum(map(math.prod, shapes)) * BYTES)
 
 
 def _is_too_large(n_bytes: float, folder: Path) -> bool:

@@ -217,7 +217,7 @@ class TailNet(ScorableNet):
         examples = example_rows(row.shape[1:], row.dtype).to(self.device)
 
         def run() -> Tensor:
-            rows: Tensor = self.module_.features(examples, entry)
+            rows: Tensor = self.module_.probe(examples, entry)
             return rows
 
         with fast_training(self.module_, run, device, self.precision):

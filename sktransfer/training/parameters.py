@@ -20,7 +20,7 @@ from ..cache import check_cache
 from ..data import check_augment
 from ..extraction import DECODE_ERRORS
 from ..schedules import Constant, resolve_schedule
-from ..tasks import LOSSES, LinearHead, check_head
+from ..tasks import LOSSES, LinearHead, check_head, check_map_head
 from .optim import check_optimizer
 from .user_callbacks import check_callbacks, contains
 
@@ -209,6 +209,13 @@ REGRESSION_PARAMETERS: dict[str, Parameter] = PARAMETERS | {
     "loss": Parameter(_check_choice(*LOSSES)),
     "points": Parameter(_check_choice(False, True)),
     "flip_pairs": Parameter(_check_later),
+}
+
+# The parameters of FineTuneSegmenter.
+SEGMENTATION_PARAMETERS: dict[str, Parameter] = PARAMETERS | {
+    "head": Parameter(check_map_head),
+    "stages": Parameter(_check_later),
+    "ignore_label": Parameter(_check_later),
 }
 
 

@@ -130,7 +130,7 @@ def plan_fit(request: Request) -> Iterator[Plan]:
     items = _check_items(request, backbone)
     task = request.task(request.y, len(items))
     settings = resolve(given, backbone, items, task.exact_model, request.augments)
-    check_moves(task, settings.augment)
+    check_moves(task, settings.augment, settings.skorch_callbacks)
     if (request.X_val is None) != (request.y_val is None):
         missing = "X_val" if request.X_val is None else "y_val"
         raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
@@ -237,16 +237,16 @@ def _make_phases(
     )
     phases = []
     if settings.freeze_epochs:
-        phases.append(_make_phase(settings, data, pooled, "head", stages.n_stages))
+        phases.append(make_phase(settings, data, pooled, "head", stages.n_stages))
     if settings.max_epochs:
         sources = pooled
         if settings.tunes or settings.augment is not None:
             sources = make_tuning_sources(stages, data, pooled, rows, seed)
-        phases.append(_make_phase(settings, data, sources, "fine-tune", settings.cut))
+        phases.append(make_phase(settings, data, sources, "fine-tune", settings.cut))
     return phases
 
 
-def _make_phase(
+def make_phase(
     settings: FitSettings, data: Data, sources: tuple[Source, Source], name: str, cut: int
 ) -> Phase:
     """Make one phase, with the callbacks that change its learning rates and its cut."""

@@ -94,6 +94,10 @@ class Tail(nn.Module):
         backbone = self.backbone
         return pool(maps.to(dtype), self.pooling, backbone.layout, backbone.n_prefix_tokens)
 
+    def probe(self, x: Tensor, entry: Entry = 0) -> Tensor:
+        """Return a tensor that contains all features, to compare two ways to compute them."""
+        return self.features(x, entry)
+
     def outputs(self, features: Tensor) -> Tensor:
         """Return the outputs of the head for pooled features, (b, n_outputs)."""
         outputs: Tensor = self.head(self.dropout((features - self.mean) / self.scale))

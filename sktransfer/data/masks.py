@@ -1,0 +1,220 @@
+"""Masks: images whose pixels are classes, read when they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from .._support.geometry import Place
+from .._support.hashing import hash_parts
+from .._support.threads import map_ahead
+from .._support.validation import first_ten
+
+# Modes of images with one number for each pixel; of a palette, the number is the index.
+MODES = ("1", "L", "P", "I", "I;16", "I;16B")
+
+# The value of a pixel that is ignored, in a mask in pixels of a row
+IGNORED = -1
+
+
+def read_mask(source: Any) -> np.ndarray:
+    """Return a mask as an array (h, w) of integers.
+
+    Parameters
+    ----------
+    source : str, path-like, PIL image, or ndarray of shape (h, w)
+
+    Raises
+    ------
+    ValueError
+        If it is not a mask.  The message is a part of a sentence.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            with Image.open(source) as image:
+                return _read_image(image)
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error}") from error
+    if isinstance(source, Image.Image):
+        return _read_image(source)
+    array = source.numpy() if isinstance(source, Tensor) else np.asarray(source)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"is of shape {array.shape}, not (h, w)")
+    if array.dtype.kind not in "bui":
+        raise ValueError(f"holds {array.dtype}, not integers")
+    return array
+
+
+def _read_image(image: Image.Image) -> np.ndarray:
+    if image.mode not in MODES:
+        raise ValueError(f"has the mode {image.mode}, not one number for each pixel")
+    return np.asarray(image)
+
+
+def check_masks(y: Any, name: str) -> Masks:
+    """Return ``y`` as masks, of which none is read yet.
+
+    Parameters
+    ----------
+    y : sequence of n_items paths, PIL images or arrays, or array of shape (n_items, h, w)
+    name : str
+        The name of ``y`` in messages.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is something else.
+    """
+    if isinstance(y, Masks):
+        sources: list[Any] = list(y.sources)
+    elif y is None or isinstance(y, (str, bytes, os.PathLike)) or not hasattr(y, "__len__"):
+        raise TypeError(f"{name} must be a list of masks, one for each item; got {y!r}.")
+    else:
+        sources = list(y)
+    kinds = (str, os.PathLike, Image.Image, Tensor)
+    bad = [
+        f"{name}[{at}]: {source!r:.80}"
+        for at, source in enumerate(sources)
+        if not isinstance(source, kinds) and np.ndim(source) != 2
+    ]
+    if bad:
+        raise ValueError(
+            f"{name} must have a mask of shape (h, w), or the path of one, for each item; "
+            f"{len(bad)} entries are something else:\n{first_ten(bad)}"
+        )
+    return Masks(tuple(sources), name)
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """Masks in pixels of their items.
+
+    Parameters
+    ----------
+    sources : tuple of n paths, PIL images or arrays
+    name : str, default="y"
+        Their name in messages.
+    rows : ndarray of int or None, default=None
+        The positions in y of these masks.  None means all.
+    """
+
+    sources: tuple[Any, ...]
+    name: str = "y"
+    rows: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, rows: np.ndarray) -> Masks:
+        """Return some of the masks."""
+        chosen = np.atleast_1d(np.arange(len(self))[rows])
+        positions = chosen if self.rows is None else self.rows[chosen]
+        return Masks(tuple(self.sources[at] for at in chosen), self.name, positions)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Read the masks one by one."""
+        return map(self.read, range(len(self)))
+
+    def read(self, at: int) -> np.ndarray:
+        """Return one mask, (h, w)."""
+        return read_mask(self.sources[at])
+
+    @cached_property
+    def summaries(self) -> list[tuple[tuple[int, int], dict[int, int]]]:
+        """The width and height of each mask, and the number of pixels of each value.
+
+        Raises
+        ------
+        ValueError
+            If a source is not a mask; the message lists the first ten.
+        """
+
+        def summarise(at: int) -> Any:
+            try:
+                mask = self.read(at)
+            except ValueError as error:
+                return f"{self.name}[{at}] {error}"
+            values, counts = np.unique(mask, return_counts=True)
+            return mask.shape[::-1], dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+        found = list(map_ahead(summarise, range(len(self)), None, ahead=64))
+        bad = [each for each in found if isinstance(each, str)]
+        if bad:
+            raise ValueError(
+                f"{self.name} must have masks of integers, one for each pixel of an item; "
+                f"{len(bad)} are not:\n{first_ten(bad)}"
+            )
+        return found
+
+    def counts(self, classes: Sequence[int]) -> np.ndarray:
+        """Return the number of pixels of each class in each mask, (n, n_classes)."""
+        rows = [[values.get(each, 0) for each in classes] for _, values in self.summaries]
+        return np.array(rows, float).reshape(len(self), -1)
+
+    def digest(self) -> bytes:
+        """Return a digest of the content of all masks."""
+        return hash_parts("masks", *(hash_parts("mask", mask) for mask in self))
+
+    def followed_by(self, other: Masks) -> Masks:
+        """Append other masks."""
+        return Masks(self.sources + other.sources, self.name)
+
+    def placed(self, places: Sequence[Place], size: int, classes: np.ndarray) -> PlacedMasks:
+        """Return the masks in pixels of the rows of their items; see :class:`PlacedMasks`."""
+        return PlacedMasks(self, places, size, classes)
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedMasks:
+    """Masks in pixels of the rows of their items, made when they are needed.
+
+    Parameters
+    ----------
+    masks : Masks
+    places : sequence of n Place
+    size : int
+        The side of a row.
+    classes : ndarray of int of shape (n_classes,)
+        The sorted values of the classes.  Other values are ignored.
+    """
+
+    masks: Masks
+    places: Sequence[Place]
+    size: int
+    classes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __getitem__(self, rows: np.ndarray) -> PlacedMasks:
+        """Return some of the masks."""
+        chosen = np.atleast_1d(np.arange(len(self))[rows])
+        places = [self.places[at] for at in chosen]
+        return PlacedMasks(self.masks[chosen], places, self.size, self.classes)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the masks as numbers of classes, (n, size, size), or ``IGNORED``."""
+        found = np.empty((len(self), self.size, self.size), np.int16)
+        for at, place in enumerate(self.places):
+            found[at] = self._place(self.masks.read(at), place)
+        return found if dtype is None else found.astype(dtype)
+
+    def _place(self, mask: np.ndarray, place: Place) -> np.ndarray:
+        """Return one mask in pixels of its row; pixels outside of the item are ignored."""
+        back = np.linalg.inv(place.matrix)
+        axis = np.arange(self.size)
+        x = np.rint(back[0, 0] * axis[None] + back[0, 1] * axis[:, None] + back[0, 2]).astype(int)
+        y = np.rint(back[1, 0] * axis[None] + back[1, 1] * axis[:, None] + back[1, 2]).astype(int)
+        height, width = mask.shape
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        values = mask[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)].astype(int)
+        numbers = np.searchsorted(self.classes, values).clip(max=len(self.classes) - 1)
+        known = inside & (self.classes[numbers] == values)
+        return np.where(known, numbers, IGNORED)

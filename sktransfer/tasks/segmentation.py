@@ -1,0 +1,261 @@
+"""Segmentation: a class for each pixel of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import Tensor
+from torch.nn.functional import cross_entropy, interpolate
+
+from .._support.geometry import Place
+from .._support.validation import check_choice, check_range, first_ten
+from .base import Task
+from .targets import Targets
+
+
+def find_segmentation(masks: Any, ignored: tuple[int, ...], class_weight: Any) -> Segmentation:
+    """Return the task of masks.
+
+    Parameters
+    ----------
+    masks : Masks
+    ignored : tuple of int
+        The values of pixels that have no class.
+    class_weight : dict, "balanced" or None
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes, or class_weight is invalid.
+    """
+    values = {value for _, counts in masks.summaries for value in counts}
+    classes = np.array(sorted(values - set(ignored)), int)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y must have masks of at least 2 classes; got {classes.tolist()}, besides the ignored "
+            f"{sorted(ignored)}."
+        )
+    weights = _find_weights(class_weight, classes, masks.counts(classes.tolist()).sum(axis=0))
+    return Segmentation(classes, ignored, weights)
+
+
+def _find_weights(class_weight: Any, classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    if isinstance(class_weight, dict):
+        known = classes.tolist()
+        unknown = [each for each in class_weight if each not in known]
+        if unknown:
+            raise ValueError(
+                f"class_weight must have classes of y as keys; got {unknown[0]!r}, which is not in "
+                "y."
+            )
+        for each, weight in class_weight.items():
+            check_range(f"class_weight[{each!r}]", weight, "[0, inf)")
+        weights = np.array([class_weight.get(each, 1.0) for each in known], float)
+        if not weights.any():
+            raise ValueError(f"class_weight must have a weight above 0; got {class_weight!r}.")
+        return weights
+    also = "or a dict with a number of at least 0 for each class"
+    if check_choice("class_weight", class_weight, ("balanced", None), also) is None:
+        return np.ones(len(classes))
+    balanced: np.ndarray = counts.sum() / (len(classes) * counts)
+    return balanced
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The task of predicting a class for each pixel.
+
+    The outputs of the network are maps of logits, (b, n_classes, h, w), which are resized to the
+    row.
+
+    Parameters
+    ----------
+    classes : ndarray of int of shape (n_classes,)
+        The sorted values of the classes in masks.
+    ignored : tuple of int
+        The values of pixels that have no class.
+    weights : ndarray of shape (n_classes,)
+        The weights of the classes in the loss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktransfer.tasks import Segmentation
+    >>> task = Segmentation(np.array([0, 7]), (255,), np.ones(2))
+    >>> true = [np.array([[0, 7, 255]])]
+    >>> task.score([np.array([[0, 0, 0]])], true)  # IoU of 0 is 1/2, that of 7 is 0
+    0.25
+    """
+
+    classes: np.ndarray
+    ignored: tuple[int, ...]
+    weights: np.ndarray
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of classes."""
+        return len(self.classes)
+
+    @property
+    def flips(self) -> bool:
+        """True: masks are flipped with their images."""
+        return True
+
+    def encode(self, y: Any, n_items: int, name: str = "y") -> Any:
+        """Return the masks, in pixels of the items, after a check of their values."""
+        if len(y) != n_items:
+            raise ValueError(f"{name} must have a mask for each of {n_items} items; got {len(y)}.")
+        known = {*self.classes.tolist(), *self.ignored}
+        unknown = [
+            f"{name}[{at}]: {sorted(counts.keys() - known)[:10]}"
+            for at, (_, counts) in enumerate(y.summaries)
+            if counts.keys() - known
+        ]
+        if unknown:
+            raise ValueError(
+                f"{name} must have masks of known classes, {sorted(known)}; these have others:\n"
+                f"{first_ten(unknown)}"
+            )
+        return y
+
+    def decode(self, values: Any) -> Any:
+        """Return encoded masks in pixels of the rows, which hold numbers of classes."""
+        return values
+
+    def check_sizes(
+        self, values: Any, sizes: Sequence[tuple[int, int]], name: Callable[[int], str]
+    ) -> None:
+        """Raise an error if masks have other sizes than their items."""
+        lines = [
+            f"{name(at)} has {mask_size[0]} x {mask_size[1]} pixels, and its item {size[0]} x "
+            f"{size[1]}"
+            for at, ((mask_size, _), size) in enumerate(zip(values.summaries, sizes, strict=True))
+            if tuple(mask_size) != tuple(size)
+        ]
+        if lines:
+            raise ValueError(
+                "y must have masks of the sizes of their items, as Pillow opens them, without the "
+                f"EXIF orientation; {len(lines)} have others:\n{first_ten(lines)}"
+            )
+
+    def place(self, values: Any, places: Sequence[Place], size: int) -> Any:
+        """Return masks in pixels of their rows, with numbers of classes."""
+        return values.placed(places, size, self.classes)
+
+    def weigh(self, targets: Targets, class_weight: Any) -> Targets:  # noqa: ARG002 - pixels have class weights
+        """Return the targets unchanged, because the weights of classes count for pixels."""
+        return targets
+
+    def narrow(self, targets: Targets, name: str = "y") -> tuple[Task, Targets]:  # noqa: ARG002 - no class is removed
+        """Return the task and the targets unchanged."""
+        return self, targets
+
+    def scaled(self, targets: Targets, train: np.ndarray) -> tuple[Task, Targets]:  # noqa: ARG002 - masks have no units
+        """Return the task and the targets unchanged."""
+        return self, targets
+
+    def strata(self, targets: Targets, n_most: int) -> np.ndarray | None:  # noqa: ARG002 - masks have no strata
+        """Return None, because most masks have several classes."""
+        return None
+
+    def initial_bias(self, targets: Targets) -> np.ndarray:
+        """Return the logarithms of the shares of the classes, times their weights."""
+        counts = targets.weight @ targets.values.masks.counts(self.classes.tolist())
+        shares = (counts + 1) * np.maximum(self.weights, 1e-6)
+        bias: np.ndarray = np.log(shares / shares.sum())
+        return bias
+
+    def exact_model(self) -> Any:
+        """Return None: there are too many pixels for an exact solution."""
+        return None
+
+    def exact_head(
+        self, model: Any, features: np.ndarray, targets: Targets
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Raise an error, because no head is exact."""
+        raise NotImplementedError("a head of maps must start from the shares of the classes.")
+
+    def smooth(self, target: Tensor, amount: float) -> Tensor:  # noqa: ARG002 - masks are not smoothed
+        """Return the targets unchanged."""
+        return target
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the weighted mean cross-entropy of the pixels of each item; 0 without pixels."""
+        logits, numbers = self._at_pixels(outputs, target), target.long()
+        weights = torch.as_tensor(self.weights, dtype=logits.dtype, device=logits.device)
+        losses = cross_entropy(logits, numbers, weights, ignore_index=-1, reduction="none")
+        total = (weights[numbers.clamp(min=0)] * (numbers >= 0)).sum((1, 2))
+        return losses.sum((1, 2)) / total.clamp(min=1e-9)
+
+    def correct(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the share of the pixels of each item whose class has the largest output."""
+        numbers = target.long()
+        right = (self._at_pixels(outputs, target).argmax(1) == numbers).sum((1, 2))
+        return right.to(target.dtype) / (numbers >= 0).sum((1, 2)).clamp(min=1)
+
+    def _at_pixels(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return logits resized to the pixels of the row, (b, n_classes, size, size)."""
+        return interpolate(outputs, target.shape[-2:], mode="bilinear", align_corners=False)
+
+    def finish(self, outputs: Tensor) -> Tensor:
+        """Return the probabilities of the classes at the positions of the outputs."""
+        return outputs.softmax(1)
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the class with the largest output, (n, h, w)."""
+        labels: np.ndarray = self.classes[outputs.argmax(axis=1)]
+        return labels
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the probability of each class, (n, n_classes, h, w)."""
+        found: np.ndarray = softmax(outputs, axis=1)
+        return found
+
+    def confusion(self, predicted: Sequence[Any], y: Any, sample_weight: Any = None) -> np.ndarray:
+        """Return the number of pixels of each true class (row) and predicted class (column).
+
+        Parameters
+        ----------
+        predicted : sequence of n_items masks of shape (h, w)
+        y : sequence of n_items masks
+            Pixels of other values than the classes do not count.
+        sample_weight : array-like of shape (n_items,) or None, default=None
+
+        Raises
+        ------
+        ValueError
+            If a prediction has another size than its mask.
+        """
+        k = self.n_outputs
+        weight = np.ones(len(predicted)) if sample_weight is None else np.asarray(sample_weight)
+        total = np.zeros((k, k))
+        for at, (found, true) in enumerate(zip(predicted, y, strict=True)):
+            if np.shape(found) != true.shape:
+                raise ValueError(
+                    f"y must have masks of the sizes of their items; y[{at}] is of shape "
+                    f"{true.shape}, and its prediction of shape {np.shape(found)}."
+                )
+            numbers = np.searchsorted(self.classes, true).clip(max=k - 1)
+            seen = self.classes[numbers] == true
+            columns = np.searchsorted(self.classes, np.asarray(found)[seen])
+            pairs = np.bincount(numbers[seen] * k + columns, minlength=k * k)
+            total += weight[at] * pairs.reshape(k, k)
+        return total
+
+    def score(self, predicted: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the mean of :meth:`score_columns` over the classes that occur."""
+        return float(np.nanmean(self.score_columns(predicted, y, sample_weight)))
+
+    def score_columns(self, predicted: Any, y: Any, sample_weight: Any = None) -> np.ndarray:
+        """Return the intersection over union of each class; NaN if it does not occur."""
+        table = self.confusion(predicted, y, sample_weight)
+        both = np.diag(table)
+        either = table.sum(axis=0) + table.sum(axis=1) - both
+        shares: np.ndarray = np.full(len(both), np.nan)
+        np.divide(both, either, out=shares, where=either > 0)
+        return shares

@@ -1,0 +1,66 @@
+"""Masks are read when they are needed, from files, images and arrays."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sktransfer.data import check_masks
+from sktransfer.data.masks import read_mask
+
+MASK = np.array([[0, 1, 2], [2, 2, 1]], np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "I", "I;16"])
+def test_a_file_of_one_number_for_each_pixel_is_a_mask(tmp_path, mode):
+    image = Image.fromarray(MASK.astype(np.uint16)) if mode == "I;16" else Image.fromarray(MASK)
+    if mode == "P":
+        image.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0] + [0] * 759)
+    elif mode == "I":
+        image = image.convert("I")
+    image.save(tmp_path / "mask.tiff")
+    assert np.array_equal(read_mask(tmp_path / "mask.tiff"), MASK)
+    assert np.array_equal(read_mask(image), MASK)
+
+
+def test_tensors_and_bools_are_masks():
+    assert np.array_equal(read_mask(torch.from_numpy(MASK)), MASK)
+    assert read_mask(MASK > 1).dtype == bool
+
+
+def test_masks_are_counted_once_and_taken_apart():
+    masks = check_masks([MASK, MASK.T], "y")
+    assert masks.summaries[1] == ((2, 3), {0: 1, 1: 2, 2: 3})
+    assert masks.counts([2, 5]).tolist() == [[3, 0], [3, 0]]
+    assert np.array_equal(next(iter(masks[np.array([1])])), MASK.T)
+    assert len(masks.followed_by(masks)) == 4
+
+
+def test_the_digest_is_that_of_the_content(tmp_path):
+    Image.fromarray(MASK).save(tmp_path / "mask.png")
+    arrays, files = check_masks([MASK], "y"), check_masks([tmp_path / "mask.png"], "y")
+    assert arrays.digest() == files.digest()
+    assert arrays.digest() != check_masks([MASK.T], "y").digest()
+
+
+@pytest.mark.parametrize("y", [None, "masks.png", 3])
+def test_something_that_is_no_list_is_an_error(y):
+    with pytest.raises(TypeError, match="y must be a list of masks, one for each item; got"):
+        check_masks(y, "y")
+
+
+@pytest.mark.parametrize("bad", [np.zeros((2, 2, 3)), np.zeros(3), 4])
+def test_an_entry_that_is_no_mask_is_named(bad):
+    with pytest.raises(ValueError, match=r"1 entries are something else:\n  y\[1\]: "):
+        check_masks([MASK, bad], "y")
+
+
+def test_masks_that_cannot_be_read_are_listed(tmp_path):
+    Image.new("RGB", (3, 2)).save(tmp_path / "colours.png")
+    sources = [MASK, tmp_path / "colours.png", tmp_path / "missing.png", MASK / 2]
+    with pytest.raises(ValueError, match="3 are not:") as caught:
+        _ = check_masks(sources, "y_val").summaries
+    text = str(caught.value)
+    assert "y_val[1] has the mode RGB, not one number for each pixel" in text
+    assert "y_val[2] cannot be read: " in text
+    assert "y_val[3] holds float64, not integers" in text

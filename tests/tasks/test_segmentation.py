@@ -1,0 +1,110 @@
+"""Segmentation: encoded masks, losses of pixels, and the score."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from sktransfer._support.geometry import Place, mirrored, scaled, shifted
+from sktransfer.data import check_masks
+from sktransfer.tasks import Placing, Segmentation, find_segmentation, make_targets
+
+MASK = np.array([[3, 3, 7], [7, 7, 255]])
+
+
+def task_of(weights=(1.0, 1.0)):
+    return Segmentation(np.array([3, 7]), (255,), np.array(weights))
+
+
+def test_the_classes_are_the_values_of_the_masks():
+    task = find_segmentation(check_masks([MASK, MASK], "y"), (255,), None)
+    assert task.classes.tolist() == [3, 7]
+    assert task.n_outputs == 2
+    assert isinstance(task, Placing)
+    assert task.flips
+
+
+def test_balanced_weights_are_inverse_to_the_pixels_of_a_class():
+    task = find_segmentation(check_masks([MASK], "y"), (255,), "balanced")
+    np.testing.assert_allclose(task.weights, [5 / 4, 5 / 6])
+    assert find_segmentation(check_masks([MASK], "y"), (255,), {7: 4}).weights.tolist() == [1, 4]
+
+
+def test_a_mask_follows_the_map_of_its_place():
+    masks = check_masks([MASK, MASK, MASK, MASK], "y")
+    places = [
+        Place(np.eye(3), (3, 2)),
+        Place(mirrored(3), (3, 2), True),
+        Place(shifted(1, 0), (3, 2)),
+        Place(scaled(2, 2), (3, 2)),
+    ]
+    same, flipped, moved, larger = np.asarray(task_of().place(masks, places, 3))
+    assert same.tolist() == [[0, 0, 1], [1, 1, -1], [-1, -1, -1]]
+    assert flipped.tolist() == [[1, 0, 0], [-1, 1, 1], [-1, -1, -1]]
+    assert moved.tolist() == [[-1, 0, 0], [-1, 1, 1], [-1, -1, -1]]
+    assert larger.tolist() == [[0, 0, 0], [0, 0, 0], [1, 1, 1]]
+
+
+def test_some_placed_masks_are_the_rows_of_all():
+    masks = check_masks([MASK, MASK[:, ::-1]], "y")
+    placed = task_of().place(masks, [Place(np.eye(3), (3, 2))] * 2, 2)
+    assert np.array_equal(np.asarray(placed[np.array([1])]), np.asarray(placed)[1:])
+    assert len(placed[1]) == 1
+    assert np.asarray(placed).dtype == np.int16
+
+
+def test_the_loss_is_the_weighted_mean_over_the_pixels_of_an_item():
+    outputs = torch.randn(2, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([[[0, 1, -1]] * 3, [[-1, -1, -1]] * 3])
+    losses = task_of((1.0, 3.0)).loss(outputs, target)
+    expected = cross_entropy(outputs[:1], target[:1], torch.tensor([1.0, 3.0]), ignore_index=-1)
+    torch.testing.assert_close(losses, torch.stack([expected, torch.zeros(())]))
+
+
+def test_outputs_are_resized_to_the_row():
+    outputs = torch.zeros(1, 2, 2, 2)
+    outputs[0, 1, :, 1] = 9
+    outputs[0, 0, :, 0] = 9
+    target = torch.tensor([[[0, 0, 1, 1]] * 4])
+    assert task_of().correct(outputs, target).tolist() == [1.0]
+    assert task_of().decide(outputs.numpy()).tolist() == [[[3, 7], [3, 7]]]
+
+
+def test_the_initial_bias_is_the_share_of_the_classes():
+    masks = check_masks([np.full((10, 10), 3), np.full((10, 10), 7)], "y")
+    placed = task_of().place(masks, [Place(np.eye(3), (10, 10))] * 2, 4)
+    bias = task_of().initial_bias(make_targets(placed, [1, 3]))
+    np.testing.assert_allclose(np.exp(bias), [101 / 402, 301 / 402])
+
+
+def test_the_score_counts_the_pixels_of_all_items_together():
+    true = [np.array([[3, 3, 7]]), np.array([[7, 255]])]
+    found = [np.array([[3, 7, 7]]), np.array([[3, 3]])]
+    np.testing.assert_allclose(task_of().score_columns(found, true), [1 / 3, 1 / 3])
+    np.testing.assert_allclose(task_of().score_columns(found, true, [1, 0]), [1 / 2, 1 / 2])
+    assert task_of().score(true[:1], [np.array([[3, 3, 255]])]) == 1
+    only = task_of().score_columns([np.array([[3]])], [np.array([[3]])])
+    assert only[0] == 1
+    assert np.isnan(only[1])
+
+
+def test_a_mask_of_another_size_is_named():
+    masks = check_masks([MASK, MASK], "y")
+    with pytest.raises(
+        ValueError, match=r"1 have others:\n  y\[1\] has 3 x 2 pixels, and its item 2 x 3"
+    ):
+        task_of().check_sizes(masks, [(3, 2), (2, 3)], "y[{}]".format)
+    with pytest.raises(
+        ValueError, match=r"y\[0\] is of shape \(2, 3\), and its prediction of shape"
+    ):
+        task_of().score([np.zeros((3, 2), int)], [MASK])
+
+
+def test_masks_of_one_class_are_an_error():
+    with pytest.raises(ValueError, match=r"y must have masks of at least 2 classes; got \[3\]"):
+        find_segmentation(check_masks([MASK * 0 + 3], "y"), (255,), None)
+
+
+def test_no_head_of_maps_is_exact():
+    with pytest.raises(NotImplementedError, match="must start from the shares"):
+        task_of().exact_head(None, np.zeros((1, 1)), make_targets(np.zeros((1, 1)), None))
