@@ -7,6 +7,7 @@ import pytest
 from helpers.pages import EXAMPLES, ROOT
 
 PRINTED = {
+    "adapt_domains.py": r"no adaptation +0\.[0-4]\d+\n(.|\n)*self-training +0\.[89]\d+",
     "columns.py": r"numbers +R2 -?\d\.\d\d\n(.|\n)*images and numbers +R2 0\.[89]\d",
     "detection.py": r"(.|\n)*\n0 of \d\d frozen tensors moved\n(2[5-9]|3\d) of \d\d boxes found",
     "displays.py": r"$",
@@ -17,6 +18,7 @@ PRINTED = {
     "linear_probe.py": r"stem +0\.\d{3}(.|\n)*layer4 +(0\.9|1)",
     "photos.py": r"100 photos of brick(.|\n)*test/brick/0000\.png -> brick",
     "prune.py": r"(.|\n)*PRUNED +0\.\d\d(.|\n)*best learning rate 0\.\d{5}, score (0\.[89]|1)",
+    "transfer_or_scratch.py": r"200 photos\n(.|\n)*from scratch +0\.\d{3} 0\.\d{3} 0\.\d{3}",
     "tutorial.py": r"1\. from scratch +0\.\d{3}\n(.|\n)*best depth: \d",
 }
 

@@ -307,9 +307,9 @@ class FineTuneEstimator(TunedNetwork):
 
         No labels are needed, and no weight changes.  This helps if ``X_target`` comes from another
         domain than the training data, and most if the model was fitted with ``freeze_bn="own"``,
-        so that each domain has statistics of its own.  It makes predictions worse if ``X_target``
-        holds few of the classes, or too few images for a mean and a variance: with fewer than 30,
-        compare both models on labelled images.
+        so that each domain has statistics of its own.  It gains little, or makes predictions worse,
+        if ``X_target`` holds few of the classes, or fewer than about 30 images: then compare both
+        models on labelled images.
 
         Parameters
         ----------

@@ -29,8 +29,8 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
     and more of the target, and to the classes in proportion to their shares in the source [1]_.
 
     This assumes that the target holds the classes in about the same shares as the source.  If it
-    holds few of them, predictions become worse than without adaptation, and ``fit`` warns if that
-    seems to be so.
+    holds few of them, this gains little, or makes predictions worse.  ``fit`` warns if that seems
+    to be so, but it does not notice all such cases.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         Number of times that the classifier is fitted to the source and to a part of the target.
         The part grows in equal steps, up to all target items.  With 0, the features of each domain
         are only standardised.
-    max_share_distance : float in [0, 1], default=0.25
+    max_share_distance : float in [0, 1], default=0.2
         ``fit`` warns if the shares of the classes that the source model predicts for the target,
         before adaptation, differ by more than this from those of the source, as total variation
         distance.  1 never warns.
@@ -106,7 +106,7 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
     __metadata_request__predict_proba: ClassVar = {"sample_domain": True}
     __metadata_request__score: ClassVar = {"sample_domain": True}
 
-    def __init__(self, estimator=None, *, max_iter=10, max_share_distance=0.25):
+    def __init__(self, estimator=None, *, max_iter=10, max_share_distance=0.2):
         self.estimator = estimator
         self.max_iter = max_iter
         self.max_share_distance = max_share_distance
@@ -155,8 +155,8 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
                 "The target seems to hold other classes than the source: the class shares that the "
                 f"source predicts for it differ by {distance:.2f} from those of the source, more "
                 f"than max_share_distance={self.max_share_distance}. If it holds few of the "
-                "classes, predictions are worse than without adaptation: compare them on some "
-                "labelled items of the target."
+                "classes, adaptation may make predictions worse: compare them on some labelled "
+                "items of the target."
             )
         self.classes_ = model.classes_
         self.estimator_ = model

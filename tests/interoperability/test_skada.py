@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from sktransfer import DomainSelfTrainingClassifier
+
 pytest.importorskip("skada", reason="skada is not installed")
 
-from skada import CORALAdapter, SelectSource, make_da_pipeline
+from skada import CORALAdapter, SelectSource, SubspaceAlignmentAdapter, make_da_pipeline
 
 
 @pytest.fixture
@@ -35,3 +37,28 @@ def test_an_adapter_follows_the_extractor(extractor, paths, domains):
     model = make_da_pipeline(extractor, CORALAdapter(), LogisticRegression())
     model.fit(X, labels, sample_domain=domain)
     assert set(model.predict(X[20:])) <= {0, 1, 2}
+
+
+def test_each_domain_of_a_pipeline_has_statistics_of_its_own(extractor, paths, domains):
+    X, _ = paths
+    domain, labels = domains
+    extractor.set_params(batch_norm="data")
+    model = make_da_pipeline(
+        extractor, SubspaceAlignmentAdapter(n_components=4), LogisticRegression()
+    )
+    model.fit(X, labels, sample_domain=domain)
+    fitted = model[0].base_estimator_
+    assert list(fitted.statistics_) == [-1, 1]
+    own = extractor.fit_transform(X, sample_domain=domain)
+    assert np.array_equal(fitted.transform(X, sample_domain=domain), own)
+    assert set(model.predict(X[20:], sample_domain=domain[20:])) <= {0, 1, 2}
+
+
+def test_self_training_takes_the_domains_of_a_pipeline(extractor, paths, domains):
+    X, y = paths
+    domain, labels = domains
+    extractor.set_params(batch_norm="data")
+    model = make_da_pipeline(extractor, DomainSelfTrainingClassifier(max_share_distance=1))
+    model.fit(X, labels, sample_domain=domain)
+    right = np.unique(y, return_inverse=True)[1][20:]
+    assert (model.predict(X[20:], sample_domain=domain[20:]) == right).mean() > 0.7
