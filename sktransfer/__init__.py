@@ -12,6 +12,7 @@ _HOMES = {
     "DomainSelfTrainingClassifier": "estimators",
     "FineTuneClassifier": "estimators",
     "FPNHead": "tasks",
+    "FineTuneMultiTask": "estimators",
     "FineTuneRegressor": "estimators",
     "FineTuneSegmenter": "estimators",
     "ImagePreset": "data",

@@ -26,6 +26,7 @@ from .data import load_text_folder as load_text_folder
 from .data import load_textures as load_textures
 from .estimators import DomainSelfTrainingClassifier as DomainSelfTrainingClassifier
 from .estimators import FineTuneClassifier as FineTuneClassifier
+from .estimators import FineTuneMultiTask as FineTuneMultiTask
 from .estimators import FineTuneRegressor as FineTuneRegressor
 from .estimators import FineTuneSegmenter as FineTuneSegmenter
 from .estimators import LanguageModelTuner as LanguageModelTuner

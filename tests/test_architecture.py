@@ -42,7 +42,7 @@ ORDER = {
     "masks presets text_preset adaptation variants augmentation digests walk labelled "
     "folders image_check text_folders text_check textures docstrings",
     "tasks": "targets base heads labels classification columns language_model regression points "
-    "map_heads segmentation",
+    "map_heads segmentation label_sets tables mixed",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid fusion batch_norm tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
@@ -55,7 +55,8 @@ ORDER = {
     "phase lr_range head_cache head_init predictor interpolation plan token_rows language "
     "dense_tail dense dense_predictor fit",
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
-    "feature_extractor classifier regressor segmenter language_tuner snapshots lr_finder "
+    "feature_extractor classifier regressor segmenter multi_task language_tuner snapshots "
+    "lr_finder "
     "self_training _transferability ranking shift",
     "persistence": "rules codec base schema file_format structure description rebuild "
     "save_load graph exporting",

@@ -93,7 +93,7 @@ def check_present(values: Any, name: str, kind: str = "label") -> None:
     array = np.asarray(values)
     if array.dtype.kind not in "Of" or not array.ndim:
         return
-    missing = find_positions(array, _is_missing)
+    missing = find_positions(array, is_missing)
     if missing:
         n_rows = len({position[0] for position in missing})
         raise ValueError(
@@ -131,8 +131,9 @@ def list_cells(values: Any, positions: Iterable[tuple[int, ...]], name: str) -> 
     return cells
 
 
-def _is_missing(value: Any) -> bool:
-    if isinstance(value, float):
+def is_missing(value: Any) -> bool:
+    """Return True for None, NaN and the missing values of pandas."""
+    if isinstance(value, (float, np.floating)):
         return math.isnan(value)
     return value is None or type(value).__name__ in ("NAType", "NaTType")  # of pandas
 

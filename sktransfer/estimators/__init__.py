@@ -5,6 +5,7 @@ from .classifier import FineTuneClassifier
 from .feature_extractor import PretrainedFeatureExtractor
 from .language_tuner import LanguageModelTuner
 from .lr_finder import LRCurve, find_lr
+from .multi_task import FineTuneMultiTask
 from .ranking import Ranking, rank_backbones
 from .regressor import FineTuneRegressor
 from .segmenter import FineTuneSegmenter
@@ -17,6 +18,7 @@ __all__ = [
     "DomainSelfTrainingClassifier",
     "DomainShift",
     "FineTuneClassifier",
+    "FineTuneMultiTask",
     "FineTuneRegressor",
     "FineTuneSegmenter",
     "LRCurve",

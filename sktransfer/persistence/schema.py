@@ -13,6 +13,7 @@ from ..data import Views
 from ..estimators import (
     BATCH_NORMS,
     FineTuneClassifier,
+    FineTuneMultiTask,
     FineTuneRegressor,
     FineTuneSegmenter,
     LanguageModelTuner,
@@ -26,9 +27,11 @@ from ..tasks import (
     Classification,
     Columns,
     FPNHead,
+    LabelSets,
     LanguageModel,
     LinearHead,
     LinearMapHead,
+    Mixed,
     MLPHead,
     MultiLabel,
     Points,
@@ -58,6 +61,7 @@ CLASSES: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         FineTuneClassifier,
+        FineTuneMultiTask,
         FineTuneRegressor,
         FineTuneSegmenter,
         LanguageModelTuner,
@@ -191,6 +195,24 @@ def _masks(name: str, task: Any) -> None:
         raise ValueError(f"weights of {name} must be finite numbers, one for each class")
 
 
+def _mixed(name: str, task: Any) -> None:
+    """Accept columns with a name, a weight and a positive level each."""
+    is_a(Mixed)(name, task)
+    n = len(task.tasks)
+    if not n == len(task.weights) == len(task.levels) >= 1 or min(task.levels) <= 0:
+        raise ValueError(f"{name} must have a weight and a positive level for each column")
+    if min(task.weights) < 0 or not any(task.weights):
+        raise ValueError(f"weights of {name} must be at least 0; got {task.weights[:3]}")
+    list_of(any_of(_label_sets, _classes, _numbers), tuple)(f"tasks of {name}", task.tasks)
+
+
+def _label_sets(name: str, task: Any) -> None:
+    """Accept sorted labels, one for each output."""
+    is_a(LabelSets)(name, task)
+    if task.n_outputs != len(task.labels) or len(np.unique(task.labels)) != task.n_outputs:
+        raise ValueError(f"labels of {name} must be as many as outputs, and sorted")
+
+
 def _skipped(name: str, value: Any) -> None:
     array("iu")(name, value)
     if len(value) and value.min() < 0:
@@ -221,6 +243,7 @@ PARTS: dict[str, Rule] = {
     "FineTuneClassifier": record(
         {"task": any_of(is_a(MultiLabel), _columns, _classes), **FINE_TUNED}
     ),
+    "FineTuneMultiTask": record({"task": _mixed, **FINE_TUNED}),
     "FineTuneRegressor": record({"task": _numbers, **FINE_TUNED}),
     "FineTuneSegmenter": record({"task": _masks, **FINE_TUNED}),
     "LanguageModelTuner": record({"task": is_a(LanguageModel), **FINE_TUNED}),

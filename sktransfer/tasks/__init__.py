@@ -4,6 +4,7 @@ from .base import Placing, Task
 from .classification import Classification, MultiLabel
 from .columns import Columns, find_classification
 from .heads import HEADS, LinearHead, MLPHead, build_head, check_head, set_linear
+from .label_sets import LabelSets
 from .language_model import NO_TARGET, LanguageModel
 from .map_heads import (
     MAP_HEADS,
@@ -15,6 +16,7 @@ from .map_heads import (
     check_map_head,
     set_map_bias,
 )
+from .mixed import Mixed, find_mixed
 from .points import Points, find_points
 from .regression import LOSSES, Regression, find_regression
 from .segmentation import Segmentation, find_segmentation
@@ -28,11 +30,13 @@ __all__ = [
     "Classification",
     "Columns",
     "FPNHead",
+    "LabelSets",
     "LanguageModel",
     "LinearHead",
     "LinearMapHead",
     "LinearMaps",
     "MLPHead",
+    "Mixed",
     "MultiLabel",
     "Placing",
     "Points",
@@ -46,6 +50,7 @@ __all__ = [
     "check_head",
     "check_map_head",
     "find_classification",
+    "find_mixed",
     "find_points",
     "find_regression",
     "find_segmentation",

@@ -193,7 +193,11 @@ class Columns:
         """
         found = [task.strata(part, n_most) for task, part in self._parts(targets)]
         codes = [np.unique(each, return_inverse=True)[1] for each in found if each is not None]
-        if not codes or not len(targets):
+        return self._choose_strata(codes, n_most)
+
+    def _choose_strata(self, codes: list[np.ndarray], n_most: int) -> np.ndarray | None:
+        """Return the first of the combined and the single strata that is possible."""
+        if not codes or not len(codes[0]):
             return None
         codes = sorted(codes, key=lambda code: -code.max())
         combined = np.unique(np.column_stack(codes), axis=0, return_inverse=True)[1].ravel()

@@ -25,6 +25,7 @@ from .optim import check_optimizer
 from .user_callbacks import check_callbacks, contains
 
 HEAD_INITS = ("auto", "logistic", "prior")
+MULTI_TASK_HEAD_INITS = ("auto", "exact", "prior")
 REGRESSION_HEAD_INITS = ("auto", "ridge", "prior")
 
 
@@ -216,6 +217,14 @@ SEGMENTATION_PARAMETERS: dict[str, Parameter] = PARAMETERS | {
     "head": Parameter(check_map_head),
     "stages": Parameter(_check_later),
     "ignore_label": Parameter(_check_later),
+}
+
+# The parameters of FineTuneMultiTask.
+MULTI_TASK_PARAMETERS: dict[str, Parameter] = PARAMETERS | {
+    "head_init": Parameter(_check_choice(*MULTI_TASK_HEAD_INITS), _find_head_init),
+    "loss": Parameter(_check_choice(*LOSSES)),
+    "tasks": Parameter(_check_later),
+    "task_weights": Parameter(_check_later),
 }
 
 
