@@ -1,4 +1,4 @@
-"""Compute the activations of items; no other module runs frozen stages."""
+"""Compute the activations of items, or read them from the cache."""
 
 from __future__ import annotations
 
