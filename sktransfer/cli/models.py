@@ -349,10 +349,12 @@ def _listed(source: Path, columns: Columns) -> list[str]:
 
 def _loaded(path: Path, n_jobs: int | None, decode_error: str) -> Any:
     """Load a model that predicts, and set its parameters for reading images."""
+    from sklearn.base import is_classifier
+
     from ..persistence import load
 
     model = load(path)
-    if not hasattr(model, "predict"):
+    if not (is_classifier(model) or is_regressor(model)):
         raise ValueError(
             "model must be a classifier or a regressor; "
             f"{str(path)!r} holds a {type(model).__name__}."

@@ -269,6 +269,8 @@ class FineTuneEstimator(TunedNetwork):
     (``_outputs``).
     """
 
+    _find_augmentation = staticmethod(find_augmentation)
+
     def get_augmentation(self, X):
         """Return the preset and the augmentation that ``fit`` uses for ``X``.
 
@@ -284,7 +286,7 @@ class FineTuneEstimator(TunedNetwork):
             The parameter ``augment``, with "auto" replaced by its meaning for ``X``.
         """
         _, request = self._request(X)
-        return find_augmentation(request)
+        return self._find_augmentation(request)
 
     def predict(self, X):
         """Predict the target of each item.

@@ -10,19 +10,22 @@ from .._support.validation import first_ten
 from ..cache import check_cache
 from ..data import check_masks
 from ..tasks import find_segmentation
-from ..training import RUNNING, SEGMENTATION_PARAMETERS, DensePredictor, check_parameters
-from ..training import plan_dense_fit as plan_fit
+from ..training import (
+    RUNNING,
+    SEGMENTATION_PARAMETERS,
+    DensePredictor,
+    check_parameters,
+    find_dense_augmentation,
+    plan_dense_fit,
+)
 from ._base import FineTuneEstimator
 from ._callbacks import with_callbacks
 from ._columns import check_items
 from ._docstrings import share_entries
 from .classifier import FineTuneClassifier
 
-# Parameters and attributes of the classifier that have no meaning for masks.
-WITHOUT = ("classes_",)
 
-
-@share_entries(FineTuneClassifier, without=WITHOUT)
+@share_entries(FineTuneClassifier, without=("classes_",))
 class FineTuneSegmenter(FineTuneEstimator):
     """Predict a class for each pixel of images with a pretrained network.
 
@@ -114,7 +117,8 @@ class FineTuneSegmenter(FineTuneEstimator):
     """
 
     _declared = SEGMENTATION_PARAMETERS
-    _plan = staticmethod(plan_fit)
+    _plan = staticmethod(plan_dense_fit)
+    _find_augmentation = staticmethod(find_dense_augmentation)
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Everything that a fit does: parameters, data, phases, reports and predictions."""
 
-from .dense import measure_layout, plan_dense_fit
+from .dense import find_dense_augmentation, measure_layout, plan_dense_fit
 from .dense_predictor import DensePredictor
 from .dense_tail import DenseTail, MapLayout
 from .fit import Fitted, remove_checkpoint, run_fit
@@ -46,6 +46,7 @@ __all__ = [
     "check_validation",
     "copy_callbacks",
     "find_augmentation",
+    "find_dense_augmentation",
     "find_tuner",
     "measure_layout",
     "measure_loss",

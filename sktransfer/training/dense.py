@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from .._support.progress import progress_bar
 from .._support.random import seeded_globals
 from ..backbones import Backbone, choose_maps, find_cut, map_shapes
-from ..data import ImagePreset
+from ..data import ImagePreset, Preset
 from ..extraction import LEFT_OUT, Prefix, Tap
 from ..tasks import build_map_head, make_targets, set_map_bias
 from .checkpoint import open_checkpoint
@@ -99,6 +99,15 @@ def plan_dense_fit(request: Request) -> Iterator[Plan]:
             phases = _make_phases(stages, data, features, rows, seed)
             run, origin = Run(settings, data.task, seed), (given["backbone"], given["weights"])
             yield Plan(tail, phases, run, data, origin, checkpoint, state, None)
+
+
+def find_dense_augmentation(request: Request) -> tuple[Preset, Any]:
+    """Return the preset and the augmentation of a fit, with "auto" replaced by its meaning."""
+    given = FIXED | dict(request.parameters)
+    backbone, _ = _load(given, 0)
+    given |= _resolve_depth(given, backbone)
+    items = request.check_items(backbone.preset, request.X, reset=True)
+    return backbone.preset, resolve(given, backbone, items).augment
 
 
 def _load(given: Mapping[str, Any], seed: int) -> tuple[Backbone, MapLayout]:

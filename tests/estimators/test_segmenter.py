@@ -221,6 +221,12 @@ def test_the_range_test_and_features_work(images):
     assert len(fitted.get_feature_names_out()) == 16
 
 
+@pytest.mark.parametrize(("unfreeze", "augment"), [("auto", None), (1, "light")])
+def test_the_augmentation_depends_on_the_stages_that_train(images, unfreeze, augment):
+    preset, found = segmenter(unfreeze=unfreeze).get_augmentation(images[0])
+    assert (preset.size, preset.crop, found) == (32, None, augment)
+
+
 def test_an_item_that_cannot_be_decoded_is_left_out(images):
     files = []
     for image in images[0][:6]:
