@@ -242,8 +242,6 @@ def fine_tuned(given, made, X, y, test):
         weights=made.weights,
         image_size=made.image_size,
         unfreeze=1,
-        max_epochs=3,
-        fine_tune_lr=1e-3,
         augment=None,
         cache=given.cache,
         random_state=0,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from .._support.hashing import hash_parts
 from .._support.random import example_rows
-from .._support.threads import map_ahead
+from .._support.threads import computing_threads, map_ahead
 from ..backbones import average_batches, batch_norms, get_statistics, running
 from ..cache import ActivationCache
 from ..data import digest_or_none, has_lengths
@@ -236,7 +236,9 @@ def _average(
             _prepare(own, batch)
             is_ready = True
         try:
-            own(batch)
+            # Convolutions of some sizes have other last bits with another number of threads.
+            with computing_threads(1):
+                own(batch)
         except ValueError:  # torch needs more than one value of each channel
             return None
     if not is_ready:

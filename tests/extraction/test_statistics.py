@@ -58,6 +58,24 @@ def test_the_number_of_threads_does_not_change_a_bit(photos, expected):
         torch.set_num_threads(1)
 
 
+def test_one_thread_computes_the_batches(photos):
+    backbone, seen = tiny_backbone(), set()
+
+    class Watched(nn.Identity):
+        def forward(self, x):
+            if len(x) > 2:  # not an example
+                seen.add(torch.get_num_threads())
+            return x
+
+    backbone.stages["stem"].append(Watched())
+    torch.set_num_threads(2)
+    try:
+        estimate_statistics(prefix_of(backbone), photos)
+    finally:
+        torch.set_num_threads(1)
+    assert seen == {1}
+
+
 def test_another_item_changes_the_statistics(photos, expected):
     assert not equal(estimate(photos[1:]), expected)
 
