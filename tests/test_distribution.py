@@ -23,7 +23,7 @@ CITATION = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text
 METADATA = distribution("sktransfer").metadata
 REQUIREMENTS = [Requirement(text) for text in distribution("sktransfer").requires]
 # Extras of users; the other ones are for developers.
-EXTRAS = {"timm", "text", "plot", "cli", "demo"}
+EXTRAS = {"timm", "text", "onnx", "plot", "cli", "demo"}
 
 
 def normalised(name):

@@ -107,8 +107,9 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     check_is_fitted(model)
     path = _check_path(path)
     if path.suffix == ".onnx":
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            require(package, "onnx")
+        require("onnx", "onnx")
+        require("onnxscript", "onnx")
+        require("onnxruntime", "onnx")
     graph, kind = make_graph(model)
     described = _describe(model, graph, kind)
     write = _write_onnx if path.suffix == ".onnx" else _write_program
@@ -180,6 +181,13 @@ def ids_of(model: Any, X: Any) -> np.ndarray:
     ------
     TypeError
         If the items of the estimator are not texts.
+
+    Examples
+    --------
+    >>> from sktransfer import PretrainedFeatureExtractor, ids_of
+    >>> extractor = PretrainedFeatureExtractor("transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> ids_of(extractor.fit(["a film"]), ["a film", "a lovely film"]).shape  # doctest: +SKIP
+    (2, 8)
     """
     preset = _preset_of(model, TextPreset, "texts")
     rows = [preset(item) for item in preset.check(X)]

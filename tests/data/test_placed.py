@@ -34,6 +34,13 @@ def centroid(pixels):
     return np.array([(mass * right).sum(), (mass * down).sum()]) / mass.sum()
 
 
+def touches_edge(pixels):
+    """Return True if a pixel at the edge differs from the others there."""
+    grey = np.asarray(pixels, float).mean(2)
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    return bool(np.abs(edge - np.median(edge)).max() > 0.1 * np.ptp(grey))
+
+
 def as_file(picture, file_format, orientation):
     image, file = Image.fromarray(picture), BytesIO()
     exif = image.getexif()
@@ -78,6 +85,7 @@ def test_a_point_drawn_into_a_picture_is_found_again_within_a_pixel(
     assert placed.place.item_size == (pixels.shape[1], pixels.shape[0])
     assume(is_inside(placed.place, centre, radius + 2, size))
     assume(placed.pixels.float().std() > 0)  # solarize may make the picture uniform
+    assume(not touches_edge(placed.pixels))  # a variant repeats the edge of a window that cuts it
     found = centroid(placed.pixels)
     assert np.abs(found - move(placed.place.matrix, centre[None])[0]).max() < 1
 

@@ -108,7 +108,7 @@ def ungrouped(groups):
             {"weight_interpolation": 1.5},
             r"weight_interpolation must be a number in \[0, 1\]; got 1.5",
         ),
-        ({"freeze_bn": True}, "freeze_bn must be one of 'auto', 'frozen', 'all'; got True"),
+        ({"freeze_bn": True}, "freeze_bn must be one of 'auto', 'frozen', 'all', 'own'; got True"),
         ({"freeze_epochs": -1}, "freeze_epochs must be an integer of at least 0"),
         (
             {"head": "lineal"},
@@ -216,6 +216,6 @@ def test_validation_labels_must_be_of_the_kind_of_y(photos):
         classifier().fit(X, several, X_val=X[:3], y_val=[0, 1, 2])
 
 
-def test_indicators_must_be_zero_and_one(photos):
-    with pytest.raises(ValueError, match="columns of 0 and 1"):
+def test_columns_of_numbers_are_no_labels(photos):
+    with pytest.raises(ValueError, match="36 values of column 0 of y are no labels"):
         classifier().fit(photos[0], np.random.default_rng(0).normal(size=(36, 2)))

@@ -63,7 +63,11 @@ def test_a_missing_key_is_named(saved, key):
         (("parameters", "image_size"), 10**9, r"image_size must be an integer in \[1, 8192\]"),
         (("parameters", "device"), "meta", r"device must match auto\|"),
         (("parameters", "augment"), {"!": "LinearHead", "of": {}}, "augment must be of type Views"),
-        (("parameters", "head"), {"!": "Cosine", "of": {"final": 0.0}}, "head must be of type MLP"),
+        (
+            ("parameters", "head"),
+            {"!": "Cosine", "of": {"final": 0.0}},
+            "head must be of type LinearMapHead",
+        ),
         (("parameters", "lr"), -1, r"lr must be a number in \(0, inf\)"),
         (("parameters", "decode_error"), "stop", "decode_error must be one of 'raise'"),
         (("parts", "predict"), 3, "parts must not have 'predict'"),

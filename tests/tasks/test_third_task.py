@@ -66,6 +66,9 @@ class Counting:
     def correct(self, outputs, target):
         return (outputs[:, 0].round() == target[:, 0]).to(target.dtype)
 
+    def finish(self, outputs):
+        return outputs
+
     def decide(self, outputs):
         return outputs[:, 0].round().astype(int)
 
@@ -118,7 +121,7 @@ def counter(**parameters):
 
 def test_a_third_task_has_every_name_of_the_protocol():
     names = [name for name in vars(Task) if not name.startswith("_")]
-    assert len(names) == 16
+    assert len(names) == 17
     assert all(hasattr(Counting(), name) for name in names)
 
 

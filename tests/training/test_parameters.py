@@ -37,6 +37,7 @@ WRONG = {
     "batch_size": 0,
     "image_size": 0,
     "max_length": 0,
+    "window": 7,
     "precision": "float16",
     "optimizer": "adam",
     "skorch_callbacks": 5,
@@ -80,7 +81,7 @@ def test_the_defaults_of_an_estimator_are_right(estimator):
 def test_every_parameter_of_the_classifier_is_declared():
     names = set(FineTuneClassifier().get_params(deep=False))
     assert names - PARAMETERS.keys() == UNDECLARED
-    assert PARAMETERS.keys() - names == {"store_weights_in_pickle"}
+    assert PARAMETERS.keys() - names == {"store_weights_in_pickle", "window"}
 
 
 def test_a_prediction_checks_only_what_it_reads():
