@@ -114,7 +114,7 @@ def choose_maps(
     Raises
     ------
     ValueError, TypeError
-        If a name is not that of a stage, or there is none.
+        If a name is not that of a stage, or ``stages`` is empty.
     """
     if stages is None:
         last_of_size = {shape.size: shape for shape in shapes}
