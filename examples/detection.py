@@ -131,7 +131,7 @@ print(f"{n_found} of {n_boxes} boxes found")
 
 figure, axes = plt.subplots(1, 4, figsize=(8, 2.2), layout="constrained")
 for axis, picture, boxes in zip(axes, test_pictures, found, strict=False):
-    axis.imshow(picture.permute(1, 2, 0))
+    axis.imshow(picture.permute(1, 2, 0).numpy())
     axis.axis("off")
     for (left, top, right, bottom), label, score in zip(
         boxes["boxes"].tolist(), boxes["labels"], boxes["scores"], strict=True
