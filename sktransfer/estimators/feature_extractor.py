@@ -316,7 +316,7 @@ class PretrainedFeatureExtractor(
     def get_feature_names_out(self, input_features=None):
         """Return the names of the features: the layer, an underscore and a number.
 
-        With ``batch_norm="both"``, they begin with "stored_" or "data_".
+        With ``batch_norm="both"``, they begin with ``stored_`` or ``data_``.
 
         Parameters
         ----------

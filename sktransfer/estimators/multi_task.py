@@ -80,6 +80,13 @@ class FineTuneMultiTask(FineTuneEstimator):
     tasks.  For metrics, displays and exports of one task, use the estimator that :meth:`task`
     returns.
 
+    References
+    ----------
+    .. [3] J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification",
+       ACL 2018, https://arxiv.org/abs/1801.06146
+    .. [4] M. Wortsman, G. Ilharco, J. W. Kim et al., "Robust fine-tuning of zero-shot models",
+       CVPR 2022, https://arxiv.org/abs/2109.01903
+
     Examples
     --------
     >>> import numpy as np
