@@ -199,7 +199,7 @@ def extract(
     else:
         table = text_table(source, text_column)
     items = table[table.columns[0]]
-    extractor = PretrainedFeatureExtractor(  # type: ignore[no-untyped-call]  # estimators have no types
+    extractor = PretrainedFeatureExtractor(
         backbone,
         weights=weights_of(weights),
         layer=layer or "last",
@@ -216,7 +216,7 @@ def extract(
     )
     names = extractor.fit(items).get_feature_names_out()
     _check_columns(output, table, names)
-    features = extractor.transform(items)  # type: ignore[no-untyped-call]  # estimators have no types
+    features = extractor.transform(items)
     write_output("output", output, _writer(output, table, features, names))
     print_line(f"{output}: {len(features)} rows of {features.shape[1]} features")
 

@@ -212,7 +212,7 @@ def _methods(
             StandardScaler(with_std=False),  # the same optimum, in fewer iterations
             LogisticRegression(max_iter=1000),
         ),
-        "network from scratch": FineTuneClassifier(  # type: ignore[no-untyped-call]  # estimators have no types
+        "network from scratch": FineTuneClassifier(
             "builtin/small_cnn",
             weights=None,
             head=MLPHead((128,), dropout=0.5),
@@ -223,7 +223,7 @@ def _methods(
             random_state=0,
         ),
         "pretrained features" if pretrained else "features of random weights": make_pipeline(
-            PretrainedFeatureExtractor(backbone, weights=weights),  # type: ignore[no-untyped-call]  # estimators have no types
+            PretrainedFeatureExtractor(backbone, weights=weights),
             StandardScaler(),
             LogisticRegression(C=0.01, max_iter=1000),
         ),

@@ -143,7 +143,7 @@ def _extractor(
 ) -> Any:
     from ..estimators import PretrainedFeatureExtractor
 
-    return PretrainedFeatureExtractor(  # type: ignore[no-untyped-call]  # estimators have no types
+    return PretrainedFeatureExtractor(
         address,
         weights=weights_of(weights),
         image_size=image_size,

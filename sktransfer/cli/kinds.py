@@ -55,13 +55,13 @@ def make_estimator(
     }
     if task == "classification":
         balance = class_weight_of(class_weight, np.unique(labels).tolist())
-        return FineTuneClassifier(class_weight=balance, **options)  # type: ignore[no-untyped-call]  # estimators have no types
+        return FineTuneClassifier(class_weight=balance, **options)
     if class_weight and [each.lower() for each in class_weight] != ["none"]:
         raise ValueError(
             "class_weight must be none for numbers, which have no classes; got "
             f"{class_weight[0]!r}."
         )
-    return FineTuneRegressor(**options)  # type: ignore[no-untyped-call]  # estimators have no types
+    return FineTuneRegressor(**options)
 
 
 def is_regressor(model: Any) -> bool:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .._support.device import resolve_or_replace
-from ..backbones import Backbone, Statistics, with_statistics
+from .._support.device import resolve_device, resolve_or_replace, resolve_precision
+from .._support.validation import check_choice, no_choice
+from ..backbones import Backbone, Statistics, check_pooling, resolve_pooling, with_statistics
 from ..cache import check_cache
-from ..data import Items
-from ..extraction import LOGITS, Frozen, Prefix, Tap, run_frozen
-from ..training import tune_weights
+from ..data import Items, input_info
+from ..extraction import LOGITS, Frozen, Prefix, Tap, check_batch_norm, run_frozen
+from ..training import starting_weights, tune_weights
 from ._domains import Domains, names_at
 
 BATCH_NORMS = ("stored", "data", "both")
@@ -180,6 +181,69 @@ def tune(backbone: Backbone, given: Mapping[str, Any], items: Items) -> None:
         )
     name, cache = given["backbone"], check_cache(given["cache"])
     tune_weights(given["weights"], backbone, name, items, 0, cache)
+
+
+def check_layers(given: Mapping[str, Any], backbone: Backbone) -> list[str]:
+    """Return the parameter ``layer`` as a list; raise an error if one of them is invalid."""
+    layer = given["layer"]
+    layers = [layer] if isinstance(layer, str) else layer
+    names = [*backbone.names, "last", *LOGITS]
+    if not (isinstance(layers, (list, tuple)) and all(isinstance(each, str) for each in layers)):
+        raise TypeError(no_choice("layer", layer, names, "or a list of them"))
+    if not layers:
+        raise ValueError("layer must name at least one stage; got an empty list.")
+    if len(set(layers)) < len(layers):
+        raise ValueError(f"layer must name each stage once; got {list(layers)!r}.")
+    for each in layers:
+        check_choice("layer", each, names, "or a list of them")
+        if each in LOGITS and backbone.classifier is None:
+            raise ValueError(
+                f"layer must be a stage if the backbone has no classifier; got {each!r}."
+            )
+    check_pooling(resolve_pooling(given["pooling"], backbone), backbone, given["backbone"])
+    return list(layers)
+
+
+def build_extraction(given: Mapping[str, Any], backbone: Backbone, layers: list[str]) -> Extraction:
+    """Return the result of a fit, still without statistics of the data.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        The checked parameters of the extractor.
+    backbone : Backbone
+        The loaded network with its preset.  It is truncated.
+    layers : list of str
+        As :func:`check_layers` returns them.
+    """
+    weights_info = backbone.weights_info
+    stops = {name: index for index, name in enumerate(backbone.names, start=1)}
+    last = len(backbone.names)
+    pooling = resolve_pooling(given["pooling"], backbone)
+    taps = [Tap(stops.get(each, last), each if each in LOGITS else pooling) for each in layers]
+    device = resolve_device(given["device"])
+    dtype = resolve_precision(given["precision"], device)
+    prefix = Prefix(truncate(backbone, taps), taps, device, dtype, given["batch_size"])
+    if given["batch_norm"] != "stored":
+        check_batch_norm(prefix)
+    widths = _measure_widths(prefix, given["backbone"])
+    origin = (given["backbone"], starting_weights(given["weights"]))
+    return Extraction(prefix, layers, widths, weights_info, origin, given["batch_norm"])
+
+
+def _measure_widths(prefix: Prefix, address: Any) -> list[int]:
+    """Run one blank item through the network, and return the number of features by layer."""
+    preset = prefix.backbone.preset
+    try:
+        return [width for (width,) in prefix.measure(preset.collate([], 1))]
+    except RuntimeError as error:
+        size = input_info(preset)["input_size"]
+        if size is None:  # not an image, so the size is not the cause
+            raise
+        raise ValueError(
+            f"image_size must be a size that {address!r} can process; got {size} pixels, which "
+            f"failed: {error}"
+        ) from error
 
 
 def truncate(backbone: Backbone, taps: Sequence[Tap]) -> Backbone:

@@ -146,7 +146,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Number of items in each forward pass without gradients: of the frozen stages in ``fit``,
         and in predictions.  Smaller batches are filled up with zeros, so that a prediction does
         not depend on the other items of the call.  "auto" means 16 on a CPU, 32 on mps and 64 on
-        cuda; for texts, 512, 1024 and 16384 divided by their length.  Use 1 to predict
+        cuda; for texts, 256, 1024 and 16384 divided by their length.  Use 1 to predict
         single items with the lowest latency.  This can also be set after ``fit``.
     early_stopping : bool, default=False
         If True, a part of the training data is held out for validation, unless ``X_val`` is passed

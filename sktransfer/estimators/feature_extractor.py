@@ -9,17 +9,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._support.device import resolve_device, resolve_precision
 from .._support.progress import progress_bar
-from .._support.validation import check_choice, no_choice
-from ..backbones import check_pooling, get_backbone, resolve_pooling
+from .._support.validation import check_choice
+from ..backbones import get_backbone
 from ..cache import check_cache
-from ..data import adapt, input_info, warn_of_lost_parts
+from ..data import adapt, warn_of_lost_parts
 from ..extraction import (
-    LOGITS,
-    Prefix,
-    Tap,
-    check_batch_norm,
     estimate_statistics,
 )
 from ..training import (
@@ -32,7 +27,7 @@ from ..training import (
 from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
 from ._columns import check_items, get_columns, set_fitted
 from ._domains import Domains, names_at
-from ._extraction import BATCH_NORMS, Extraction, truncate, tune
+from ._extraction import BATCH_NORMS, Extraction, build_extraction, check_layers, truncate, tune
 from ._fitted import FittedMixin
 
 
@@ -108,7 +103,7 @@ class PretrainedFeatureExtractor(
     batch_size : int or "auto", default="auto"
         Number of items in each forward pass.  Smaller batches are filled up with zeros, so that
         features do not depend on the other items of the call.  "auto" means 16 on a CPU, 32 on mps
-        and 64 on cuda; for texts, 512, 1024 and 16384 divided by their length.  Use 1 to
+        and 64 on cuda; for texts, 256, 1024 and 16384 divided by their length.  Use 1 to
         transform single items with the lowest latency.  This can also be set after ``fit``.  With
         another batch size, the last bits of the features may differ.
     device : str or torch.device, default="auto"
@@ -367,71 +362,16 @@ class PretrainedFeatureExtractor(
         unfitted = object.__new__(type(self))
         unfitted.__dict__.update(parameters)
         backbone = get_backbone(self.backbone, starting_weights(self.weights))
-        layers = self._check_layers(backbone)
+        layers = check_layers(parameters, backbone)
         backbone.preset = adapt(
             backbone.preset, self.preset, self.image_size, self.image_shape, self.max_length
         )
-        if find_tuner(self.weights) is not None:
-            items = check_items(unfitted, backbone.preset, X, reset=True)
-            tune(backbone, parameters, items)
-        weights_info = backbone.weights_info
-        stops = {name: index for index, name in enumerate(backbone.names, start=1)}
-        last = len(backbone.names)
-        pooling = resolve_pooling(self.pooling, backbone)
-        taps = [
-            Tap(stops.get(layer, last), layer if layer in LOGITS else pooling) for layer in layers
-        ]
-        prefix = self._build_prefix(backbone, taps)
-        if self.batch_norm != "stored":
-            check_batch_norm(prefix)
-        widths = self._measure_widths(prefix)
         items = check_items(unfitted, backbone.preset, X, reset=True)
+        if find_tuner(self.weights) is not None:
+            tune(backbone, parameters, items)
+        fitted = build_extraction(parameters, backbone, layers)
         warn_of_lost_parts(backbone.preset, items)
-        origin = (self.backbone, starting_weights(self.weights))
-        fitted = Extraction(prefix, layers, widths, weights_info, origin, self.batch_norm)
         return get_columns(unfitted), fitted, items
-
-    def _check_layers(self, backbone):
-        """Return the requested layers as a list; raise an error if one of them is invalid."""
-        layers = [self.layer] if isinstance(self.layer, str) else self.layer
-        names = [*backbone.names, "last", *LOGITS]
-        if not (
-            isinstance(layers, (list, tuple)) and all(isinstance(layer, str) for layer in layers)
-        ):
-            raise TypeError(no_choice("layer", self.layer, names, "or a list of them"))
-        layers = list(layers)
-        if not layers:
-            raise ValueError("layer must name at least one stage; got an empty list.")
-        if len(set(layers)) < len(layers):
-            raise ValueError(f"layer must name each stage once; got {layers!r}.")
-        for layer in layers:
-            check_choice("layer", layer, names, "or a list of them")
-            if layer in LOGITS and backbone.classifier is None:
-                raise ValueError(
-                    f"layer must be a stage if the backbone has no classifier; got {layer!r}."
-                )
-        check_pooling(resolve_pooling(self.pooling, backbone), backbone, self.backbone)
-        return layers
-
-    def _build_prefix(self, backbone, taps):
-        """Build the prefix up to the last of ``taps``, without the stages after it."""
-        device = resolve_device(self.device)
-        dtype = resolve_precision(self.precision, device)
-        return Prefix(truncate(backbone, taps), taps, device, dtype, self.batch_size)
-
-    def _measure_widths(self, prefix):
-        """Run one blank item through the network, and return the number of features by layer."""
-        preset = prefix.backbone.preset
-        try:
-            return [width for (width,) in prefix.measure(preset.collate([], 1))]
-        except RuntimeError as error:
-            size = input_info(preset)["input_size"]
-            if size is None:  # not an image, so the size is not the cause
-                raise
-            raise ValueError(
-                f"image_size must be a size that {self.backbone!r} can process; got {size} pixels, "
-                f"which failed: {error}"
-            ) from error
 
     def _estimate(self, fitted, items, sample_domain, decode_error):
         """Return ``fitted`` with the statistics of each domain, if it needs them."""

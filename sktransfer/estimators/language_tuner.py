@@ -68,7 +68,7 @@ class LanguageModelTuner(TunedNetwork):
     batch_size : int or "auto", default="auto"
         Number of pieces in a training step.  "auto" means 32.
     inference_batch_size : int or "auto", default="auto"
-        Number of texts in each forward pass of ``transform``.  "auto" means 512 on a CPU, 1024 on
+        Number of texts in each forward pass of ``transform``.  "auto" means 256 on a CPU, 1024 on
         mps and 16384 on cuda, divided by their length.
     early_stopping : bool, default=False
         If True, a part of the texts is held out, unless ``X_val`` is passed to ``fit``, and

@@ -1,13 +1,12 @@
 """Fine-tune one network for several tasks, of which labels may be missing."""
 
-from copy import copy, deepcopy
+from copy import copy
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from .._support.validation import did_you_mean, require
-from ..tasks import LabelSets, MultiLabel, Regression, find_mixed
+from ..tasks import LabelSets, MultiLabel, Regression, find_mixed, take_outputs
 from ..training import MULTI_TASK_PARAMETERS
 from ._base import FineTuneEstimator
 from ._callbacks import with_callbacks
@@ -385,18 +384,3 @@ class FineTuneMultiTask(FineTuneEstimator):
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
         return tags
-
-
-def take_outputs(head, start, stop):
-    """Return a copy of a head that computes some of its outputs."""
-    head = deepcopy(head)
-    layers = [(path, part) for path, part in head.named_modules() if type(part) is nn.Linear]
-    path, last = layers[-1]
-    part = nn.Linear(last.in_features, stop - start, device=last.weight.device)
-    part = part.to(last.weight.dtype)
-    part.load_state_dict({"weight": last.weight[start:stop], "bias": last.bias[start:stop]})
-    part.requires_grad_(last.weight.requires_grad)
-    if not path:
-        return part
-    head.set_submodule(path, part)
-    return head

@@ -194,7 +194,7 @@ def _as_extractor(candidate: Any, settings: dict[str, Any]) -> PretrainedFeature
             "candidates must hold addresses, pairs of an address and weights, factories, or "
             f"unfitted PretrainedFeatureExtractors; got {type(candidate).__name__}."
         )
-    return PretrainedFeatureExtractor(backbone, weights=weights, **settings)  # type: ignore[no-untyped-call]  # estimators have no types
+    return PretrainedFeatureExtractor(backbone, weights=weights, **settings)
 
 
 def _is_pair(candidate: Any) -> bool:

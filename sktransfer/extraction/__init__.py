@@ -1,6 +1,6 @@
 """Frozen stages run over items and give their activations."""
 
-from .prefix import LOGITS, Prefix, Tap, spare_taps
+from .prefix import LOGITS, Prefix, Tap, reduce_output, spare_taps
 from .ragged import RowsByLength
 from .run import DECODE_ERRORS, LEFT_OUT, run_frozen, run_rows
 from .sinks import Frozen
@@ -16,6 +16,7 @@ __all__ = [
     "Tap",
     "check_batch_norm",
     "estimate_statistics",
+    "reduce_output",
     "run_frozen",
     "run_rows",
     "spare_taps",

@@ -284,18 +284,8 @@ class Prefix:
                 x = stage(x)
                 for tap in taps:
                     if tap.cut == done:
-                        leaving[tap] = self._reduce(x, tap.reduce, fast.classifier)
+                        leaving[tap] = reduce_output(x, tap.reduce, self.backbone, fast.classifier)
         return [leaving[tap] for tap in taps]
-
-    def _reduce(self, x: Any, reduce: str | None, classifier: nn.Module | None) -> Any:
-        if reduce is None:
-            return x
-        if reduce in LOGITS and classifier is not None:
-            logits = classifier(x).float()
-            return logits.softmax(1) if reduce == "probabilities" else logits
-        return pool(
-            _at_least_float32(x), reduce, self.backbone.layout, self.backbone.n_prefix_tokens
-        )
 
     def _plain(self) -> list[nn.Module]:
         """Return the stages that run, as they are in the backbone."""
@@ -325,6 +315,16 @@ class Prefix:
                 x = stage(x)
                 works.append(_estimate_work(stage, x, self.backbone.layout))
         return works
+
+
+def reduce_output(x: Any, reduce: str | None, backbone: Backbone, classifier: Any) -> Any:
+    """Return the row that the output of a stage becomes at a tap; see :class:`Tap`."""
+    if reduce is None:
+        return x
+    if reduce in LOGITS and classifier is not None:
+        logits = classifier(x).float()
+        return logits.softmax(1) if reduce == "probabilities" else logits
+    return pool(_at_least_float32(x), reduce, backbone.layout, backbone.n_prefix_tokens)
 
 
 @torch.no_grad()

@@ -212,8 +212,7 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
             f"path must end in {' or '.join(map(repr, SUFFIXES))}, which names the format; got "
             f"{str(path)!r}. sktransfer.save writes a file from which the estimator can be loaded."
         )
-    if found.is_dir() or not found.parent.is_dir():
-        raise OSError(f"path must be a file in an existing folder; got {str(found)!r}.")
+    file_format.check_folder_of(found)
     return found
 
 
@@ -247,7 +246,7 @@ def _program(graph: Graph) -> Any:
         axes[1] = torch.export.Dim("length", max=graph.preset.lengths[-1])
     try:
         return torch.export.export(graph, (drawn,), dynamic_shapes=(axes,))
-    except Exception as error:
+    except Exception as error:  # torch.export raises errors of many kinds
         raise ValueError(
             "model must have a network that torch.export can trace; it cannot: "
             f"{str(error).strip().splitlines()[0]}"

@@ -62,9 +62,14 @@ def target(path: str | os.PathLike[str], name: str = "path") -> Path:
             f"Use {str(found.with_suffix(SUFFIX))!r}, which load reads, or joblib.dump for a "
             "pickle."
         )
-    if found.is_dir() or not found.parent.is_dir():
-        raise OSError(f"{name} must be a file in an existing folder; got {str(found)!r}.")
+    check_folder_of(found, name)
     return found
+
+
+def check_folder_of(path: Path, name: str = "path") -> None:
+    """Raise an OSError if a path is that of a folder, or its folder does not exist."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"{name} must be a file in an existing folder; got {str(path)!r}.")
 
 
 def write(path: Path, text: str, tensors: dict[str, Tensor]) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..backbones import pool, with_statistics
+from ..backbones import with_statistics
 from ..data import ImagePreset, TextPreset
 from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
-from ..extraction import LOGITS
+from ..extraction import reduce_output
 
 
 class Graph(nn.Module):
@@ -88,14 +88,8 @@ class Features(nn.Module):
             x = stage(x)
             for tap in self.taps:
                 if tap.cut == done:
-                    leaving[tap] = self._reduce(backbone, x, tap.reduce)
+                    leaving[tap] = reduce_output(x, tap.reduce, backbone, backbone.classifier)
         return [leaving[tap] for tap in self.taps]
-
-    def _reduce(self, backbone: Any, x: Tensor, reduce: str) -> Tensor:
-        if reduce in LOGITS:
-            logits: Tensor = backbone.classifier(x)
-            return logits.softmax(1) if reduce == "probabilities" else logits
-        return pool(x, reduce, backbone.layout, backbone.n_prefix_tokens)
 
 
 def make_graph(model: Any) -> tuple[Graph, str]:

@@ -3,7 +3,7 @@
 from .base import Placing, Task
 from .classification import Classification, MultiLabel
 from .columns import Columns, find_classification
-from .heads import HEADS, LinearHead, MLPHead, build_head, check_head, set_linear
+from .heads import HEADS, LinearHead, MLPHead, build_head, check_head, set_linear, take_outputs
 from .label_sets import LabelSets
 from .language_model import NO_TARGET, LanguageModel
 from .map_heads import (
@@ -57,4 +57,5 @@ __all__ = [
     "make_targets",
     "set_linear",
     "set_map_bias",
+    "take_outputs",
 ]

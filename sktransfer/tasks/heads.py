@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -209,3 +210,17 @@ def _read_linear(
     scores = np.reshape(getattr(fitted, method)(some), (len(some), n_rows))
     is_linear = np.allclose(some @ coef.T + bias, scores, rtol=1e-3, atol=1e-3)
     return (coef, bias) if is_linear else None
+
+
+def take_outputs(head: nn.Module, start: int, stop: int) -> nn.Module:
+    """Return a copy of a head that computes the outputs from ``start`` to before ``stop``."""
+    head = deepcopy(head)
+    layers = [(path, part) for path, part in head.named_modules() if type(part) is nn.Linear]
+    path, last = layers[-1]
+    part = nn.Linear(last.in_features, stop - start, dtype=last.weight.dtype)
+    part.load_state_dict({"weight": last.weight[start:stop], "bias": last.bias[start:stop]})
+    part.requires_grad_(last.weight.requires_grad)
+    if not path:
+        return part
+    head.set_submodule(path, part)
+    return head

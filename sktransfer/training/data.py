@@ -15,7 +15,7 @@ from .._support.validation import first_ten
 from ..cache import ActivationCache
 from ..callbacks import CutMix, MixUp
 from ..data import Items, Views, digest_or_none, resolve_augment
-from ..extraction import LEFT_OUT, Tap
+from ..extraction import LEFT_OUT, Frozen, Tap
 from ..tasks import Placing, Targets, Task
 from .frozen import FrozenStages
 from .sources import DecodedItems, DrawnViews, FixedRows, Source
@@ -161,6 +161,18 @@ def run_first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, 
     fixed = 0 < settings.cut < n_stages and settings.augment is None
     if fixed and stages.keeps_rows:
         taps.append(Tap(settings.cut))
+    remaining, found = run_taps(stages, taps, data)
+    rows = None
+    if fixed:
+        whole = len(taps) > 1
+        rows = found.rows[1] if whole else stages.rows(Tap(settings.cut), remaining.items)
+    features = np.asarray(found.rows[0], np.float32).astype(settings.numerics.numpy_dtype)
+    return remaining, features, rows
+
+
+def run_taps(stages: FrozenStages, taps: list[Tap], data: Data) -> tuple[Data, Frozen]:
+    """Run the frozen stages, and return the data that could be decoded with the activations."""
+    settings = stages.settings
     with progress_bar(len(data.items), "frozen stages", settings.verbose) as advance:
         found = stages.run(
             taps,
@@ -171,16 +183,11 @@ def run_first_pass(stages: FrozenStages, data: Data) -> tuple[Data, np.ndarray, 
             advice=LEFT_OUT,
         )
     remaining = data.keep(found.kept)
-    check_remaining(data, remaining, found.failed)
-    rows = None
-    if fixed:
-        whole = len(taps) > 1
-        rows = found.rows[1] if whole else stages.rows(Tap(settings.cut), remaining.items)
-    features = np.asarray(found.rows[0], np.float32).astype(settings.numerics.numpy_dtype)
-    return remaining, features, rows
+    _check_remaining(data, remaining, found.failed)
+    return remaining, found
 
 
-def check_remaining(data: Data, remaining: Data, failed: dict[int, Any]) -> None:
+def _check_remaining(data: Data, remaining: Data, failed: dict[int, Any]) -> None:
     """Raise an error if a class or all validation items were lost to decoding errors."""
     lost = _count_outputs(remaining) < _count_outputs(data)
     if lost or (len(data.valid) and not len(remaining.valid)):

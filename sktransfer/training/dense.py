@@ -15,28 +15,26 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from .._support.progress import progress_bar
 from .._support.random import seeded_globals
 from ..backbones import Backbone, choose_maps, find_cut, map_shapes
 from ..data import ImagePreset, Preset
-from ..extraction import LEFT_OUT, Prefix, Tap
+from ..extraction import Prefix, Tap
 from ..tasks import build_map_head, make_targets, set_map_bias
 from .checkpoint import open_checkpoint
 from .data import (
     Data,
     Subset,
     check_moves,
-    check_remaining,
     collect_data,
-    make_tuning_sources,
+    run_taps,
 )
 from .dense_tail import DenseStages, DenseTail, JoinedRows, MapLayout
 from .frozen import open_stages
 from .parameters import is_auto
-from .phase import Phase, Run
-from .plan import Plan, Request, load_backbone, make_phase
-from .settings import FitSettings, resolve, starts_pretrained
-from .sources import FixedRows, Source
+from .phase import Run
+from .plan import Plan, Request, load_backbone, make_phases
+from .settings import resolve, starts_pretrained
+from .sources import FixedRows
 from .standardisation import LEAST
 from .tail import Pooled
 from .validation_split import hold_out_validation
@@ -96,7 +94,10 @@ def plan_dense_fit(request: Request) -> Iterator[Plan]:
             data, features, rows = _run_first_pass(stages, data)
             data = data.placed(backbone.preset, settings.n_jobs).scaled()
             tail = _make_tail(stages, data, features, seed)
-            phases = _make_phases(stages, data, features, rows, seed)
+            train_maps, valid_maps = (
+                FixedRows(Subset(features, part), Pooled()) for part in (data.train, data.valid)
+            )
+            phases = make_phases(stages, data, (train_maps, valid_maps), rows, seed)
             run, origin = Run(settings, data.task, seed), (given["backbone"], given["weights"])
             yield Plan(tail, phases, run, data, origin, checkpoint, state, None)
 
@@ -156,17 +157,7 @@ def _run_first_pass(stages: DenseStages, data: Data) -> tuple[Data, Any, Any]:
     head_cuts = stages.layout.cuts(Pooled())
     cuts = sorted({*head_cuts, *(stages.layout.cuts(settings.cut) if fixed else ())})
     taps = [Tap(cut) for cut in cuts] if stages.keeps_rows else [last]
-    with progress_bar(len(data.items), "frozen stages", settings.verbose) as advance:
-        found = stages.run(
-            taps,
-            data.items,
-            decode_error=settings.decode_error,
-            progress=advance,
-            name=data.name,
-            advice=LEFT_OUT,
-        )
-    remaining = data.keep(found.kept)
-    check_remaining(data, remaining, found.failed)
+    remaining, found = run_taps(stages, taps, data)
     if not stages.keeps_rows:
         rows = stages.rows(Tap(settings.cut), remaining.items) if fixed else None
         return remaining, stages.rows(last, remaining.items), rows
@@ -218,23 +209,3 @@ def _standardise(tail: DenseTail, features: Any, train: np.ndarray, weight: np.n
     scale[scale <= 1e-6 * total.abs() + LEAST * scale.median() + 1e-12] = 1
     tail.mean.copy_(total)
     tail.scale.copy_(scale)
-
-
-def _make_phases(
-    stages: DenseStages, data: Data, features: Any, rows: Any, seed: int
-) -> list[Phase]:
-    """Make the phases of a fit: the head on frozen maps, then the stages after the cut."""
-    settings: FitSettings = stages.settings
-    pooled: tuple[Source, Source] = (
-        FixedRows(Subset(features, data.train), Pooled()),
-        FixedRows(Subset(features, data.valid), Pooled()),
-    )
-    phases = []
-    if settings.freeze_epochs:
-        phases.append(make_phase(settings, data, pooled, "head", stages.n_stages))
-    if settings.max_epochs:
-        sources = pooled
-        if settings.tunes or settings.augment is not None:
-            sources = make_tuning_sources(stages, data, pooled, rows, seed)
-        phases.append(make_phase(settings, data, sources, "fine-tune", settings.cut))
-    return phases

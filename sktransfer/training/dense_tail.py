@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone, MapShape, as_map
-from ..extraction import Frozen, Prefix, Tap, run_frozen
-from .frozen import FrozenStages
+from ..extraction import Frozen, Tap, run_frozen
+from .frozen import ComputedRows, FrozenStages
 from .tail import Entry, Pooled, Tail
 
 
@@ -172,26 +172,8 @@ class JoinedRows:
         return join([part[positions] for part in self.parts])
 
 
-@dataclass(frozen=True)
-class ComputedMaps:
-    """Flat rows that are computed whenever they are indexed, because they are too large to be kept.
-
-    Parameters
-    ----------
-    prefix : Prefix
-    items : sequence of n items
-    n_jobs : int or None
-    how : mapping
-        Further arguments of :func:`run_frozen`.
-    """
-
-    prefix: Prefix
-    items: Sequence[Any]
-    n_jobs: int | None
-    how: Mapping[str, Any]
-
-    def __len__(self) -> int:
-        return len(self.items)
+class ComputedMaps(ComputedRows):
+    """Flat rows of several taps that are computed whenever they are indexed."""
 
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
         """Return some rows, (b, d)."""

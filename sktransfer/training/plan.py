@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from sklearn.utils import check_random_state
 
 from ..backbones import Backbone, check_pooling, get_backbone, resolve_pooling
@@ -156,7 +155,10 @@ def plan_fit(request: Request) -> Iterator[Plan]:
             known_seed = seed if is_seeded(given["random_state"]) else None
             shared = SharedHeads(settings, data.task, known_seed, request.watched, head_rows)
             tail = build_tail(settings, backbone, data.task, *head_rows[0], seed, shared)
-            phases = _make_phases(stages, data, features, rows, seed)
+            train, valid = (
+                FixedRows(features[part], Pooled()) for part in (data.train, data.valid)
+            )
+            phases = make_phases(stages, data, (train, valid), rows, seed)
             run = Run(settings, data.task, seed)
             origin = (given["backbone"], starting_weights(given["weights"]))
             yield Plan(tail, phases, run, data, origin, checkpoint, state, shared)
@@ -226,15 +228,21 @@ def load_backbone(given: Mapping[str, Any], seed: int) -> Backbone:
     return backbone
 
 
-def _make_phases(
-    stages: FrozenStages, data: Data, features: np.ndarray, rows: Any, seed: int
+def make_phases(
+    stages: FrozenStages, data: Data, pooled: tuple[Source, Source], rows: Any, seed: int
 ) -> list[Phase]:
-    """Make the phases of a fit: the head on frozen features, then the stages after the cut."""
+    """Make the phases of a fit: the head on frozen features, then the stages after the cut.
+
+    Parameters
+    ----------
+    stages : FrozenStages
+    data : Data
+    pooled : (Source, Source)
+        The input of the head for the training items and for the validation items.
+    rows : sequence of n activations at the cut, or None
+    seed : int
+    """
     settings = stages.settings
-    pooled: tuple[Source, Source] = (
-        FixedRows(features[data.train], Pooled()),
-        FixedRows(features[data.valid], Pooled()),
-    )
     phases = []
     if settings.freeze_epochs:
         phases.append(make_phase(settings, data, pooled, "head", stages.n_stages))
