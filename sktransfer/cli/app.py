@@ -22,7 +22,7 @@ except ModuleNotFoundError as missing:  # the installed script imports this modu
 
 from typer import Argument, Exit, Option, Typer
 
-from . import domains, models
+from . import domains, models, predictions
 from .messages import WRONG_INPUT, Command, InputError
 from .options import Backbone, Device, MaxLength, Precision, TextColumn, Weights, weights_of
 from .output import check_output, print_line, print_table, printable_lines, write_output
@@ -39,9 +39,10 @@ cache_app = Typer(help="Show or shrink a cache of activations.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
 for command in (
     models.fit,
-    models.predict,
-    models.evaluate,
-    models.export,
+    predictions.predict,
+    predictions.evaluate,
+    predictions.adapt,
+    predictions.export,
     models.find_lr,
     domains.rank,
     domains.shift,

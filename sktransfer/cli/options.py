@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from .._support.validation import did_you_mean
+from .sources import Columns
 
 
 def _complete(*values: str) -> Callable[[str], list[str]]:
@@ -33,11 +34,37 @@ MaxLength = Annotated[
 Task = Annotated[
     str,
     Option(
-        help="classification, regression, or auto: regression for numbers with fractions.",
-        autocompletion=_complete("auto", "classification", "regression"),
+        help="classification, regression, mixed (numbers and labels, some missing), points, "
+        "segmentation, or auto: regression for numbers with fractions.",
+        autocompletion=_complete(
+            "auto", "classification", "regression", "mixed", "points", "segmentation"
+        ),
     ),
 ]
 LabelColumn = Annotated[str, Option(help="The column of labels in a CSV file.")]
+LabelColumns = Annotated[
+    list[str] | None,
+    Option(
+        "--label-column",
+        help="A column of labels, numbers or paths of masks in a CSV file, label by default; can "
+        "be repeated. Points have a column for each x and each y.",
+    ),
+]
+NumberColumns = Annotated[
+    list[str] | None,
+    Option(
+        "--number-column",
+        help="A column that holds numbers, even if all of them are whole; can be repeated.",
+    ),
+]
+MaskFolder = Annotated[
+    Path | None,
+    Option(
+        "--masks",
+        metavar="DIR",
+        help="A folder with a mask for each image, of the same name, for segmentation.",
+    ),
+]
 Backbone = Annotated[str, Option(help="An address; `sktransfer backbones` lists them.")]
 Weights = Annotated[
     str,
@@ -51,6 +78,14 @@ Unfreeze = Annotated[
     Option(
         help="Trainable stages: a number, a stage's name, all or auto.",
         autocompletion=_complete("all", "auto"),
+    ),
+]
+FreezeBn = Annotated[
+    str,
+    Option(
+        help="Batch norm in evaluation mode: frozen, all, own (with the statistics of these "
+        "images), or auto.",
+        autocompletion=_complete("auto", "frozen", "all", "own"),
     ),
 ]
 Augment = Annotated[
@@ -115,6 +150,27 @@ Plots = Annotated[
     Path | None,
     Option(metavar="DIR", help="Folder for plots as PNG files, which are replaced if they exist."),
 ]
+
+
+def columns_of(
+    path: str,
+    text: str | None = None,
+    labels: Sequence[str] | None = None,
+    numbers: Sequence[str] | None = None,
+    masks: Path | None = None,
+) -> Columns:
+    """Return the columns that options name."""
+    return Columns(path, text, tuple(labels or ()), tuple(numbers or ()), masks)
+
+
+def parameters_of(*, weights: str, unfreeze: str, augment: str, **others: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator for the values of options."""
+    return {
+        "weights": weights_of(weights),
+        "unfreeze": int(unfreeze) if unfreeze.isdecimal() else unfreeze,
+        "augment": None if augment.lower() == "none" else augment,
+        **others,
+    }
 
 
 def weights_of(weights: str) -> str | None:

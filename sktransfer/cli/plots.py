@@ -92,6 +92,25 @@ def plot_numbers(
     _save(folder / "top_losses.png", worst.figure_)
 
 
+def plot_points(folder: Path, paths: Sequence[str], points: Any, predicted: Any) -> None:
+    """Write a plot of true and predicted points in the first images."""
+    from ..display import PointsDisplay
+
+    _save(folder / "points.png", PointsDisplay.from_predictions(points, predicted, paths).figure_)
+
+
+def plot_masks(folder: Path, model: Any, paths: Sequence[str], masks: Any, predicted: Any) -> None:
+    """Write a plot of true and predicted masks over the first images that can be read."""
+    import numpy as np
+
+    from ..display import MasksDisplay
+
+    rows = [at for at, mask in enumerate(predicted) if np.ndim(mask) == 2]
+    chosen = [[each[at] for at in rows] for each in (masks, predicted, paths)]
+    display = MasksDisplay.from_predictions(*chosen, classes=model.classes_)
+    _save(folder / "masks.png", display.figure_)
+
+
 def _confusion_matrix(labels: Any, predicted: Any, classes: Any) -> Any:
     """Return a figure whose size depends on the number of classes."""
     from sklearn.metrics import ConfusionMatrixDisplay

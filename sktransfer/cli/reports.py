@@ -8,6 +8,9 @@ from typing import Any
 from .._support.validation import first_ten
 from .output import print_table
 
+# A column, a measure, its value and the number of items
+Row = tuple[str, str, str, int]
+
 
 def shown(cell: Any) -> str:
     """Return a cell of a table as text."""
@@ -43,16 +46,30 @@ def print_fit(model: Any) -> None:
     print(f"kept: the weights of epoch {model.best_epoch_}, validation score {score:.3f}")
 
 
-def print_errors(numbers: Any, predicted: Any, things: str) -> None:
-    """Print R2 and the mean absolute error of numbers, and how many there are."""
+def measure_numbers(column: str, numbers: Any, predicted: Any) -> list[Row]:
+    """Return R2 and the mean absolute error of a column of numbers."""
     from sklearn.metrics import mean_absolute_error, r2_score
 
     measures = {
         "R2": r2_score(numbers, predicted),
         "mean absolute error": mean_absolute_error(numbers, predicted),
     }
-    rows = [(name, f"{value:.4g}") for name, value in measures.items()]
-    print_table(("measure", "value"), [*rows, (things, str(len(numbers)))])
+    return [(column, name, f"{value:.4g}", len(numbers)) for name, value in measures.items()]
+
+
+def measure_classes(column: str, labels: Any, predicted: Any) -> list[Row]:
+    """Return the accuracy and the balanced accuracy of a column of labels."""
+    from sklearn.metrics import accuracy_score, recall_score
+
+    classes = sorted(set(labels))  # the mean over classes that have items
+    balanced = recall_score(labels, predicted, labels=classes, average="macro", zero_division=0)
+    measures = {"accuracy": accuracy_score(labels, predicted), "balanced accuracy": balanced}
+    return [(column, name, f"{value:.3f}", len(labels)) for name, value in measures.items()]
+
+
+def print_rows(rows: Sequence[Row], things: str, title: str = "column") -> None:
+    """Print a table of measures."""
+    print_table((title, "measure", "value", things), [(*row[:3], str(row[3])) for row in rows])
 
 
 def print_quality(labels: Any, predicted: Any, classes: Any, things: str = "images") -> None:

@@ -9,7 +9,7 @@ from .image_check import check_images
 from .image_sizes import ImageSizes
 from .items import Items
 from .lengths import by_length, has_lengths, lengths_of
-from .masks import Masks, check_masks
+from .masks import Masks, check_masks, encode_mask
 from .presets import ImagePreset, Preset, example_batch, input_info
 from .text_check import check_texts
 from .text_folders import load_text_folder, text_table
@@ -45,6 +45,7 @@ __all__ = [
     "default_augment",
     "digest",
     "digest_or_none",
+    "encode_mask",
     "example_batch",
     "file_key",
     "has_lengths",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import colorsys
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,9 @@ MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 # The value of a pixel that is ignored, in a mask in pixels of a row
 IGNORED = -1
+
+# The largest value with a colour in a PNG file; hues at this distance differ for all values.
+MOST_COLOURS, GOLDEN = 255, 0.618
 
 
 def read_mask(source: Any) -> np.ndarray:
@@ -218,3 +223,23 @@ class PlacedMasks:
         numbers = np.searchsorted(self.classes, values).clip(max=len(self.classes) - 1)
         known = inside & (self.classes[numbers] == values)
         return np.where(known, numbers, IGNORED)
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """Return a mask of integers from 0 to 65,535 as a PNG file.
+
+    Up to 255, each value has a colour, so that viewers of images show the classes.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (h, w)
+    """
+    buffer = BytesIO()
+    if mask.max() > MOST_COLOURS:
+        Image.fromarray(mask.astype(np.uint16)).save(buffer, format="PNG")
+        return buffer.getvalue()
+    picture = Image.fromarray(mask.astype(np.uint8), mode="P")
+    hues = [colorsys.hsv_to_rgb(at * GOLDEN % 1, 0.8, 0.9) for at in range(MOST_COLOURS)]
+    picture.putpalette([0, 0, 0, *(round(255 * part) for hue in hues for part in hue)])
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

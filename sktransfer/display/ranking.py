@@ -20,7 +20,7 @@ class RankingDisplay:
     scores, seconds : array-like of shape (n_candidates,)
         Score of each candidate, and seconds for one item, above 0.  A candidate with NaN is not
         plotted.
-    is_baseline : array-like of bool of shape (n_candidates,) or None, default=None
+    is_random : array-like of bool of shape (n_candidates,) or None, default=None
         Candidates with random weights, which are grey.  None means that there are none.
     name : str, default="score"
         Name of the score.
@@ -50,13 +50,13 @@ class RankingDisplay:
         names: Sequence[str],
         scores: Any,
         seconds: Any,
-        is_baseline: Any = None,
+        is_random: Any = None,
         name: str = "score",
     ):
         self.names = names
         self.scores = scores
         self.seconds = seconds
-        self.is_baseline = is_baseline
+        self.is_random = is_random
         self.name = name
 
     @classmethod
@@ -76,9 +76,9 @@ class RankingDisplay:
         RankingDisplay
         """
         names = [_describe(row) for row in ranking]
-        keys = ("score", "seconds_per_item", "is_baseline")
-        scores, seconds, is_baseline = ([row[key] for row in ranking] for key in keys)
-        return cls(names, scores, seconds, is_baseline, name).plot(ax)
+        scores, seconds = ([row[k] for row in ranking] for k in ("score", "seconds_per_item"))
+        is_random = [row["weights"] == "random" for row in ranking]
+        return cls(names, scores, seconds, is_random, name).plot(ax)
 
     def plot(self, ax: Any = None) -> RankingDisplay:
         """Plot the scores.
@@ -95,7 +95,7 @@ class RankingDisplay:
         n = len(self.names)
         scores = check_numbers("scores", self.scores, n, "names")
         seconds = check_numbers("seconds", self.seconds, n, "names")
-        given = self.is_baseline
+        given = self.is_random
         random = np.zeros(n, bool) if given is None else np.asarray(given, bool)
         shown = np.isfinite(scores) & (seconds > 0)
         if not shown.any():

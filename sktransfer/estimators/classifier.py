@@ -67,7 +67,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         - "auto" means the pooling that the weights ask for, or else "avg".
     dropout : float in [0, 1), default=0.0
         Probability with which a feature is set to zero before the head, in training only.
-    freeze_bn : {"auto", "frozen", "all"}, default="auto"
+    freeze_bn : {"auto", "frozen", "all", "own"}, default="auto"
         The batch-norm layers that stay in evaluation mode during training.
 
         - "frozen" keeps those of the frozen stages in evaluation mode.

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
 from .._support.validation import check_choice, check_int, check_present, require
+from ..backbones import is_pretrained
 from ..data import input_info
 from ..display import RankingDisplay
 from ._transferability import SCORERS
@@ -19,6 +20,9 @@ from .feature_extractor import PretrainedFeatureExtractor
 
 # For numbers, as many items are drawn as for this number of classes.
 CLASSES = 10
+
+# The weights of a network that is not pretrained.
+RANDOM = "random"
 
 Scorer = Callable[[np.ndarray, np.ndarray], float]
 
@@ -28,7 +32,8 @@ class Ranking(list[dict[str, Any]]):
 
     The keys of a dict are:
 
-    - ``"backbone"`` and ``"weights"``, the address of the network, and its weights,
+    - ``"backbone"`` and ``"weights"``, the address of the network, and its weights; "random" if
+      they are not pretrained,
     - ``"image_size"``, in pixels, or None for texts; ``"layer"``,
     - ``"n_features"``,
     - ``"score"``, of which a higher value is better,
@@ -107,8 +112,8 @@ def rank_backbones(
         Number of items of each class that are drawn at random, at least 2.  For numbers, ten times
         as many are drawn.  None uses all items.
     baseline : bool, default=True
-        If True, each address is also ranked with random weights.  A network that is not better
-        than that has learned nothing that is useful here.
+        If True, each address with pretrained weights is also ranked with random ones.  A network
+        that is not better than that has learned nothing that is useful here.
     cache : str, path-like, ActivationCache or None, default=None
         Folder for the features, for candidates that have none of their own.
     n_jobs : int or None, default=None
@@ -172,7 +177,7 @@ def rank_backbones(
     score = scorer if callable(scorer) else _with_kind(scorer, is_class)
     rows = [_rank_one(extractor, items, targets, score) for extractor in extractors]
     if baseline:
-        random = _with_random_weights(extractors)
+        random = _with_random_weights(extractors, [row["weights"] == RANDOM for row in rows])
         rows += [_rank_one(each, items, targets, score, is_baseline=True) for each in random]
     return Ranking(
         sorted(rows, key=lambda row: (bool(row["error"]), 0 if row["error"] else -row["score"]))
@@ -202,12 +207,20 @@ def _is_pair(candidate: Any) -> bool:
 
 
 def _with_random_weights(
-    extractors: Sequence[PretrainedFeatureExtractor],
+    extractors: Sequence[PretrainedFeatureExtractor], is_random: Sequence[bool]
 ) -> list[PretrainedFeatureExtractor]:
-    """Return an extractor with random weights for each address without one."""
-    named: Any = [each for each in extractors if isinstance(each.backbone, str)]
-    known = {each.backbone for each in named if each.weights is None}
-    first = {each.backbone: each for each in reversed(named) if each.backbone not in known}
+    """Return an extractor with random weights for each address without one.
+
+    Parameters
+    ----------
+    extractors : sequence of PretrainedFeatureExtractor
+    is_random : sequence of bool
+        True for each extractor with random weights.
+    """
+    pairs: Any = zip(extractors, is_random, strict=True)
+    named = [(each, random) for each, random in pairs if isinstance(each.backbone, str)]
+    known = {each.backbone for each, random in named if random}
+    first = {each.backbone: each for each, _ in reversed(named) if each.backbone not in known}
     return [clone(each).set_params(weights=None) for each in reversed(first.values())]
 
 
@@ -241,7 +254,7 @@ def _rank_one(
     """Return the row of one candidate; an error becomes a part of the row."""
     row = {
         "backbone": _name(extractor.backbone),
-        "weights": "random" if extractor.weights is None else str(extractor.weights),
+        "weights": RANDOM if extractor.weights is None else str(extractor.weights),
         "image_size": extractor.image_size,
         "layer": extractor.layer,
         "n_features": 0,
@@ -257,6 +270,8 @@ def _rank_one(
         row["score"] = float(score(features[kept], y[kept]))
     except Exception as error:  # noqa: BLE001 - one network that fails must not end the others
         return row | {"error": f"{type(error).__name__}: {error}"}
+    if not is_pretrained(extractor.backbone_):
+        row["weights"] = RANDOM
     info = extractor.weights_info_
     return row | {
         "image_size": input_info(extractor.backbone_.preset)["input_size"],

@@ -1,5 +1,7 @@
 """Average the predictions of snapshots of one fit."""
 
+from copy import copy
+
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
@@ -165,6 +167,30 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
             As for the estimator's ``score``.
         """
         return self.estimators_[0].task_.score(self.predict(X), y, sample_weight)
+
+    def adapt(self, X_target, stages="tail"):
+        """Return a copy whose snapshots have the batch-norm statistics of other images.
+
+        Parameters
+        ----------
+        X_target : as for :meth:`FineTuneClassifier.adapt`
+        stages : {"tail", "all"}, default="tail"
+            The stages that get the statistics of ``X_target``.
+
+        Returns
+        -------
+        SnapshotEnsemble
+            A fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If these stages have no batch norm.
+        """
+        check_is_fitted(self)
+        other = copy(self)
+        other.estimators_ = [member.adapt(X_target, stages) for member in self.estimators_]
+        return other
 
     def get_metadata_routing(self):
         """Return the routing of metadata: ``fit`` passes it to the ``fit`` of the estimator.

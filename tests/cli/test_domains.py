@@ -8,6 +8,7 @@ from helpers.text_nets import text_backbone
 from PIL import Image
 
 from sktransfer.backbones import registry
+from sktransfer.persistence import load
 
 
 @pytest.fixture
@@ -111,3 +112,24 @@ def test_a_network_of_images_takes_no_texts(run, tmp_path):
     code, _, err = run("shift", films, films, "--text-column=text")
     assert code == 1
     assert "pass a backbone for texts" in err
+
+
+def test_a_model_is_adapted_to_other_images(run, folders):
+    day, night = folders / "day", folders / "night"
+    asked = ("fit", day, "-o", folders / "m", "--image-size", 32, "--max-epochs", 1)
+    code, _, err = run(*asked, "--freeze-bn", "own", "--random-state", 0)
+    assert (code, err) == (0, "")
+    code, out, _ = run("adapt", folders / "m", night, "-o", folders / "n", "--stages", "all")
+    assert (code, out) == (0, f"model: {folders / 'n'}\n")
+    paths = sorted(map(str, night.rglob("*.png")))
+    expected = load(folders / "m").adapt(paths, "all").predict_proba(paths)
+    np.testing.assert_allclose(load(folders / "n").predict_proba(paths), expected)
+
+
+def test_stages_without_batch_norm_are_not_adapted(run, folders):
+    asked = ("fit", folders / "day", "-o", folders / "m", "--image-size", 32, "--unfreeze", 0)
+    assert run(*asked, "--max-epochs", 0)[0] == 0
+    code, _, err = run("adapt", folders / "m", folders / "night", "-o", folders / "n")
+    assert code == 1
+    assert "batch norm" in err
+    assert not (folders / "n").exists()

@@ -1,17 +1,163 @@
-"""The commands refuse models whose predictions are no columns."""
+"""The commands that fit models of masks and of points, and use them."""
 
+import numpy as np
+import pandas as pd
 import pytest
+from helpers.command_line import SMALL, csv, rows
 from helpers.masks import masked_files
+from PIL import Image
 
-from sktransfer import FineTuneSegmenter, save
+from sktransfer import FineTuneSegmenter
+from sktransfer.persistence import load
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_a_model_of_masks_is_an_error(run, tmp_path, command):
-    images, masks = masked_files(tmp_path, 4)
-    model = FineTuneSegmenter(image_size=32, max_epochs=0, verbose=0).fit(images, masks)
-    save(model, tmp_path / "m.safetensors")
-    code, _, err = run(command, tmp_path / "m.safetensors", images[0])
+@pytest.fixture
+def street(tmp_path):
+    """Folders of images and masks, and a table of both."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    images, masks = masked_files(tmp_path, 6)
+    pairs = []
+    for at, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        pairs.append((f"images/{at}.png", f"masks/{at}.png"))
+        Image.open(image).save(tmp_path / pairs[-1][0])
+        Image.open(mask).save(tmp_path / pairs[-1][1])
+    csv(tmp_path / "list.csv", pd.DataFrame(pairs, columns=["path", "mask"]))
+    return tmp_path
+
+
+@pytest.fixture
+def fitted(run, street):
+    """The file of a model of masks."""
+    asked = ("fit", street / "images", "--masks", street / "masks", "-o", street / "m", *SMALL)
+    code, _, err = run(*asked)
+    assert (code, err) == (0, "")
+    return street / "m"
+
+
+def paths_of(street):
+    return [str(street / "images" / f"{at}.png") for at in range(6)]
+
+
+def test_a_model_of_masks_is_fitted_to_two_folders_or_a_table(run, street, fitted):
+    first = load(fitted)
+    assert isinstance(first, FineTuneSegmenter)
+    asked = ("--task", "segmentation", "--label-column", "mask")
+    code, _, err = run("fit", street / "list.csv", *asked, "-o", street / "n", *SMALL)
+    assert (code, err) == (0, "")
+    found = [model.predict(paths_of(street)) for model in (first, load(street / "n"))]
+    assert all(np.array_equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_masks_are_written_as_png_files(run, street, fitted):
+    code, out, _ = run("predict", fitted, street / "images", "-o", street / "out")
+    assert (code, out) == (0, f"{street / 'out'}: 6 masks\n")
+    expected = load(fitted).predict(paths_of(street))
+    for at, mask in enumerate(expected):
+        written = Image.open(street / "out" / f"{at}.png")
+        assert written.mode == "P"
+        np.testing.assert_array_equal(np.asarray(written), mask)
+
+
+def test_the_shares_of_the_classes_are_a_table(run, street, fitted):
+    code, out, _ = run("predict", fitted, street / "images", "-o", "-")
+    expected = [(mask == 1).mean() for mask in load(fitted).predict(paths_of(street))]
+    assert code == 0
+    assert out.splitlines()[0] == "path,share_0,share_1"
+    found = [float(line.split(",")[2]) for line in out.splitlines()[1:]]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_masks_are_compared(run, street, fitted):
+    model = load(fitted)
+    masks = [str(street / "masks" / f"{at}.png") for at in range(6)]
+    scores = model.score_classes(paths_of(street), masks)
+    asked = ("evaluate", fitted, street / "images", "--masks", street / "masks")
+    code, out, _ = run(*asked, "--plots", street / "plots")
+    assert code == 0
+    assert rows(out)[:4] == [
+        ["class", "IoU"],
+        ["mean", f"{np.nanmean(scores):.3f}"],
+        *([str(name), f"{score:.3f}"] for name, score in zip((0, 1), scores, strict=True)),
+    ]
+    assert (street / "plots/masks.png").exists()
+    again = run("evaluate", fitted, street / "list.csv", "--label-column", "mask")
+    assert again[1].splitlines() == out.splitlines()[:5]
+
+
+def test_an_image_without_a_mask_is_an_error(run, street):
+    (street / "masks/3.png").unlink()
+    asked = ("fit", street / "images", "--masks", street / "masks", "-o", street / "m")
+    code, _, err = run(*asked)
     assert code == 1
-    assert "MODEL must be a classifier or a regressor; " in err
-    assert "holds a FineTuneSegmenter." in err
+    assert "--masks must hold a file with the name of each image" in err
+    assert err.splitlines()[-1] == f"  {street / 'images/3.png'}"
+    code, _, err = run(*asked[:3], street / "nowhere", *asked[4:])
+    assert code == 1
+    assert "--masks must be a folder; got " in err
+
+
+def test_masks_are_one_column(run, street, fitted):
+    columns = ("--label-column", "mask", "--label-column", "path")
+    code, _, err = run("evaluate", fitted, street / "list.csv", *columns)
+    assert code == 1
+    assert "--label-column must name one column, of masks; got 'mask', 'path'" in err
+
+
+def test_files_of_masks_have_different_names(run, street, fitted):
+    (street / "more").mkdir()
+    Image.open(street / "images/0.png").save(street / "more/0.png")
+    asked = ("predict", fitted, street / "images", street / "more", "-o", street / "out")
+    code, _, err = run(*asked)
+    assert code == 1
+    assert "FILES... must have different names, which those of their masks are; " in err
+    assert not (street / "out").exists()
+
+
+def test_only_masks_are_written_to_a_folder(run, model, coloured, tmp_path):
+    code, _, err = run("predict", model, coloured, "-o", tmp_path / "out")
+    assert code == 1
+    assert "--output must be a .csv file, or -, because " in err
+
+
+@pytest.fixture
+def spots(tmp_path, rng):
+    """A table of dark images with a bright spot, and its position."""
+    points = rng.integers(6, 26, (12, 2))
+    for at, (x, y) in enumerate(points):
+        pixels = np.zeros((32, 32, 3), np.uint8)
+        pixels[y - 3 : y + 4, x - 3 : x + 4] = 255
+        Image.fromarray(pixels).save(tmp_path / f"{at}.png")
+    names = [f"{at}.png" for at in range(12)]
+    table = pd.DataFrame({"path": names, "x": points[:, 0], "y": points[:, 1]}).astype({"x": float})
+    table.loc[3, "x"] = None  # not visible
+    return csv(tmp_path / "spots.csv", table)
+
+
+COLUMNS = ("--label-column", "x", "--label-column", "y")
+
+
+def test_points_are_pairs_of_columns(run, spots, tmp_path):
+    asked = ("fit", spots, "--task", "points", *COLUMNS, "-o", tmp_path / "m", *SMALL)
+    code, _, err = run(*asked)
+    assert (code, err) == (0, "")
+    code, out, _ = run("predict", tmp_path / "m", spots)
+    assert (code, rows(out)[0]) == (0, ["path", "x_0", "y_0"])
+    frame = pd.read_csv(spots)
+    paths = [str(tmp_path / name) for name in frame["path"]]
+    gaps = load(tmp_path / "m").predict(paths) - frame[["x", "y"]].to_numpy()
+    expected = np.nanmean(np.hypot(*gaps.T))
+    code, out, _ = run("evaluate", tmp_path / "m", spots, *COLUMNS, "--plots", tmp_path / "plots")
+    assert code == 0
+    assert rows(out)[:2] == [
+        ["point", "measure", "value", "images"],
+        ["0", "mean distance in pixels", f"{expected:.4g}", "11"],
+    ]
+    assert (tmp_path / "plots/points.png").exists()
+
+
+def test_a_point_has_two_columns(run, spots, tmp_path):
+    asked = ("fit", spots, "--task", "points", "--label-column", "x", "-o", tmp_path / "m")
+    code, _, err = run(*asked, *SMALL)
+    assert code == 1
+    assert "--label-column must name two columns for each point, x and y; got 'x'" in err

@@ -209,14 +209,14 @@ def test_all_likely_labels_of_a_multilabel_model_are_printed(run, coloured, tmp_
     assert rows(out)[1][1] == "0 2"
     code, _, err = run("evaluate", tmp_path / "m", coloured)
     assert code == 1
-    assert "MODEL must predict one label for each item; " in err
+    assert "MODEL must predict one label for each item, in one or several columns; " in err
 
 
 @pytest.mark.parametrize("output", ["out.parquet", "nowhere/out.csv"])
 def test_the_file_of_predictions_is_checked_before_predicting(run, tmp_path, output):
     code, _, err = run("predict", tmp_path / "none", "a.png", "-o", tmp_path / output)
     assert code == 1
-    assert "output must be a .csv file in an existing folder, or -; got " in err
+    assert "output must be a .csv file in an existing folder, a folder for masks, or -; got" in err
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
@@ -227,7 +227,7 @@ def test_a_missing_model_and_an_extractor_are_errors(run, coloured, tmp_path, ex
     save(extractor.fit(load_image_folder(coloured).data), tmp_path / "m")
     code, _, err = run(command, tmp_path / "m", coloured)
     assert code == 1
-    assert "MODEL must be a classifier or a regressor; " in err
+    assert "MODEL must predict labels, numbers, points or masks; " in err
     assert "holds a PretrainedFeatureExtractor." in err
 
 

@@ -68,7 +68,8 @@ def test_names_are_not_numbers_and_numbers_are_not_classes(run, table, tmp_path)
     assert "must be numbers; 12 values are not:" in err
     code, _, err = run("fit", table, *output, "--task", "regresion")
     assert code == 1
-    assert "--task must be one of 'auto', 'classification', 'regression'; got 'regresion'" in err
+    assert "--task must be one of 'auto', 'classification', 'regression', 'mixed', " in err
+    assert "got 'regresion'. Did you mean 'regression'?" in err
 
 
 def test_predictions_are_a_column_of_numbers(run, table, fitted, tmp_path):
@@ -101,7 +102,31 @@ def test_a_model_of_several_columns_predicts_all_of_them(run, table, tmp_path):
     assert (code, rows(out)[0]) == (0, ["path", "prediction_0", "prediction_1"])
     code, _, err = run("evaluate", tmp_path / "several.safetensors", table)
     assert code == 1
-    assert "MODEL must predict one label for each item; " in err
+    assert "--label-column must name 2 columns, as many as the model predicts; got 'label'" in err
+
+
+def test_several_columns_of_numbers_are_compared(run, table, tmp_path):
+    frame = pd.read_csv(table)
+    csv(table, frame.assign(a=frame["label"], b=np.arange(12)))
+    columns = ("--label-column", "a", "--number-column", "b")
+    code, _, err = run("fit", table, "-o", tmp_path / "m", *SMALL, *columns)
+    assert (code, err) == (0, "")
+    model = load(tmp_path / "m")
+    assert type(model).__name__ == "FineTuneRegressor"
+    code, out, _ = run("evaluate", tmp_path / "m", table, *columns)
+    y = pd.read_csv(table)[["a", "b"]].to_numpy()
+    scores = r2_score(y, model.predict(paths_of(table)), multioutput="raw_values")
+    assert code == 0
+    assert rows(out)[0] == ["column", "measure", "value", "images"]
+    assert rows(out)[1] == ["a", "R2", f"{scores[0]:.4g}", "12"]
+    assert rows(out)[3] == ["b", "R2", f"{scores[1]:.4g}", "12"]
+
+
+def test_a_number_column_must_hold_numbers(run, table, tmp_path):
+    csv(table, pd.read_csv(table).assign(name=list("ab") * 6))
+    code, _, err = run("fit", table, "-o", tmp_path / "m", *SMALL, "--number-column", "name")
+    assert code == 1
+    assert "must contain numbers, which the model predicts; it contains\n  a" in err
 
 
 def test_a_model_is_compared_with_numbers(run, table, fitted, tmp_path):

@@ -62,6 +62,29 @@ def test_random_weights_are_ranked_as_a_baseline(data, scorer):
     assert len(rank_backbones(*data, ["tiny/net", ("tiny/net", None)])) == 2
 
 
+class Untrained(TinyProvider):
+    """A provider whose network has no pretrained weights."""
+
+    def load(self, name, weights):
+        backbone = super().load(name, None)
+        backbone.weights_info = {"tag": None}
+        return backbone
+
+
+def test_a_network_that_is_not_pretrained_is_ranked_once(data, monkeypatch):
+    monkeypatch.setitem(registry._registered, "untrained", Untrained())
+    ranking = rank_backbones(*data, ["tiny/net", "untrained/net"], n_per_class=4)
+    weights = sorted((row["backbone"], row["weights"], row["is_baseline"]) for row in ranking)
+    assert weights == [
+        ("tiny/net", "default", False),
+        ("tiny/net", "random", True),
+        ("untrained/net", "random", False),
+    ]
+    pretrained, random = ranking.plot().ax_.lines
+    assert (pretrained.get_label(), len(pretrained.get_xdata())) == ("pretrained", 1)
+    assert (random.get_label(), len(random.get_xdata())) == ("random weights", 2)
+
+
 def test_items_are_drawn_by_class(data):
     X, y = data
     seen = []

@@ -180,3 +180,17 @@ def test_metadata_reaches_the_fit_of_the_classifier(photos):
         )["test_score"]
         model.fit(*photos, sample_weight=weight)
     assert len(scores) == 2
+
+
+def test_each_member_is_adapted(photos):
+    X, y = photos
+    dark = [pixels // 4 for pixels in X]
+    fitted = ensemble(freeze_bn="own").fit(X, y)
+    before = fitted.predict_proba(dark)
+    adapted = fitted.adapt(dark)
+    members = [member.adapt(dark).predict_proba(dark) for member in fitted.estimators_]
+    assert_allclose(adapted.predict_proba(dark), np.mean(members, axis=0))
+    assert_array_equal(fitted.predict_proba(dark), before)
+    assert not np.allclose(adapted.predict_proba(dark), before)
+    with pytest.raises(NotFittedError):
+        ensemble().adapt(dark)

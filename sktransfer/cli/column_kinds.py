@@ -1,0 +1,180 @@
+"""Targets that are columns of a table: labels, numbers, or both."""
+
+from collections.abc import Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from .kind import Kind, Parameters, check_no_class_weight
+from .options import class_weight_of
+from .output import as_objects, print_table
+from .plots import plot_numbers, plot_predictions
+from .reports import Row, measure_classes, measure_numbers, print_quality, print_rows
+from .sources import Known, as_labels
+
+
+def is_number(column: Any) -> bool:
+    """Return True if a column of targets holds numbers, and not labels."""
+    return bool(column.dtype.kind == "f")
+
+
+class Labels(Kind):
+    """One or several columns of labels."""
+
+    def estimator(
+        self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
+    ) -> Any:
+        from ..estimators import FineTuneClassifier
+
+        labels = self.known(table)[0].tolist() if class_weight else []
+        return FineTuneClassifier(class_weight=class_weight_of(class_weight, labels), **parameters)
+
+    def known(self, table: Any) -> Known:
+        import numpy as np
+
+        return [np.unique(as_labels(table[name])) for name in table]
+
+    def known_by(self, model: Any) -> Known:
+        from ..tasks import MultiLabel
+
+        if isinstance(model.task_, MultiLabel):
+            raise ValueError(  # noqa: TRY004 - it is the value of an argument
+                "model must predict one label for each item, in one or several columns; it "
+                "predicts several labels as 0 and 1."
+            )
+        return model.classes_ if isinstance(model.classes_, list) else [model.classes_]
+
+    def names(self, model: Any) -> Sequence[str]:
+        return [str(name) for name in getattr(model.task_, "names", ())]
+
+    def predict(self, model: Any, items: Sequence[str]) -> Any:
+        return model.predict_proba(items)
+
+    def columns(self, model: Any, predicted: Any) -> Parameters:
+        if isinstance(predicted, list):
+            return self._columns(model.task_, predicted)
+        labels = [
+            None if isnan(row[0]) else " ".join(map(str, model.task_.likely(row)))
+            for row in predicted
+        ]
+        shares = {f"p_{name}": part for name, part in zip(model.classes_, predicted.T, strict=True)}
+        return {"label": as_objects(labels), **shares}
+
+    def _columns(self, task: Any, probabilities: list[Any]) -> Parameters:
+        columns: Parameters = {}
+        for name, each, found in zip(task.names, task.tasks, probabilities, strict=True):
+            labels = [None if isnan(row[0]) else str(each.likely(row)[0]) for row in found]
+            columns[f"label_{name}"] = as_objects(labels)
+            shares = zip(each.classes, found.T, strict=True)
+            columns |= {f"p_{name}_{label}": part for label, part in shares}
+        return columns
+
+    def find_read(self, predicted: Any) -> Any:
+        return super().find_read(predicted[0] if isinstance(predicted, list) else predicted)
+
+    def report(self, model: Any, table: Any, predicted: Any, read: Any, things: str) -> None:
+        if not isinstance(predicted, list):
+            decided = model.task_.decide_probabilities(predicted[read])
+            print_quality(as_labels(table.iloc[:, 0])[read], decided, model.classes_, things)
+            return
+        rows: list[Row] = []
+        for name, each, found in zip(table, model.task_.tasks, predicted, strict=True):
+            labels = as_labels(table[name])[read]
+            rows += measure_classes(name, labels, each.decide_probabilities(found[read]))
+        print_rows(rows, things)
+
+    def plot(self, folder: Path, model: Any, items: Sequence[str], y: Any, predicted: Any) -> None:
+        if not isinstance(predicted, list):
+            plot_predictions(folder, model, items, y, predicted)
+
+
+class Numbers(Kind):
+    """One or several columns of numbers."""
+
+    def estimator(
+        self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
+    ) -> Any:
+        from ..estimators import FineTuneRegressor
+
+        check_no_class_weight(class_weight, "numbers")
+        return FineTuneRegressor(**parameters)
+
+    def known_by(self, model: Any) -> Known:
+        return [None] * model.task_.n_outputs
+
+    def targets(self, table: Any) -> Any:
+        return as_labels(table.iloc[:, 0]) if table.shape[1] == 1 else table.to_numpy()
+
+    def columns(self, model: Any, predicted: Any) -> Parameters:
+        if predicted.ndim == 1:
+            return {"prediction": predicted}
+        return {f"prediction_{place}": column for place, column in enumerate(predicted.T)}
+
+    def report(self, model: Any, table: Any, predicted: Any, read: Any, things: str) -> None:
+        columns = predicted.reshape(len(predicted), -1).T
+        rows = [
+            row
+            for name, found in zip(table, columns, strict=True)
+            for row in measure_numbers(name, as_labels(table[name])[read], found[read])
+        ]
+        if len(columns) > 1:
+            print_rows(rows, things)
+            return
+        measures = [(measure, value) for _, measure, value, _ in rows]
+        print_table(("measure", "value"), [*measures, (things, str(read.sum()))])
+
+    def plot(self, folder: Path, model: Any, items: Sequence[str], y: Any, predicted: Any) -> None:
+        if predicted.ndim == 1:
+            plot_numbers(folder, model, items, y, predicted)
+
+
+class MixedColumns(Kind):
+    """Columns of numbers and classes, in which labels may be missing."""
+
+    sparse = True
+
+    def estimator(
+        self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
+    ) -> Any:
+        from ..estimators import FineTuneMultiTask
+
+        check_no_class_weight(class_weight, "mixed columns")
+        kinds = {name: "number" if is_number(table[name]) else "class" for name in table}
+        return FineTuneMultiTask(tasks=kinds, **parameters)
+
+    def known(self, table: Any) -> Known:
+        import numpy as np
+
+        columns = [table[name].dropna() for name in table]
+        return [None if is_number(each) else np.unique(as_labels(each)) for each in columns]
+
+    def known_by(self, model: Any) -> Known:
+        return [model.classes_.get(name) for name in model.task_.names]
+
+    def names(self, model: Any) -> Sequence[str]:
+        return list(model.task_.names)
+
+    def targets(self, table: Any) -> Any:
+        return table
+
+    def columns(self, model: Any, predicted: Any) -> Parameters:
+        return {
+            f"label_{name}" if name in model.classes_ else f"prediction_{name}": predicted[name]
+            for name in predicted
+        }
+
+    def find_read(self, predicted: Any) -> Any:
+        return ~predicted.isna().any(axis=1).to_numpy()
+
+    def report(self, model: Any, table: Any, predicted: Any, read: Any, things: str) -> None:
+        rows: list[Row] = []
+        for name in table:
+            kept = read & table[name].notna().to_numpy()
+            true, found = as_labels(table[name])[kept], predicted[name].to_numpy()[kept]
+            if not kept.any():
+                continue
+            if name in model.classes_:
+                rows += measure_classes(name, true.astype(found.dtype), found)
+            else:
+                rows += measure_numbers(name, true.astype(float), found.astype(float))
+        print_rows(rows, things)

@@ -1,0 +1,206 @@
+"""Items and targets of folders and CSV files, as arguments and options name them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .._support.validation import did_you_mean, first_ten
+
+# The column of labels in the table of class folders, and the default one in a CSV file
+LABEL = "label"
+
+# For each column of targets its classes, or None for numbers
+Known = Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table that options name, and the folder of masks.
+
+    Parameters
+    ----------
+    path : str, default="path"
+        The column of paths.
+    text : str or None, default=None
+        The column of texts.  With None, items are images.
+    labels : tuple of str, default=()
+        The columns of targets.  Without any, it is the column "label".
+    numbers : tuple of str, default=()
+        The columns of targets that hold numbers, also if all of them are whole numbers.
+    masks : Path or None, default=None
+        A folder with a mask for each image.
+    """
+
+    path: str = "path"
+    text: str | None = None
+    labels: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    masks: Path | None = None
+
+    @property
+    def things(self) -> str:
+        """The word for the items."""
+        return "images" if self.text is None else "texts"
+
+    def naming(self, names: Sequence[str]) -> "Columns":
+        """Return the same with other columns of targets, unless an option named them."""
+        return self if self.labels or self.numbers else replace(self, labels=tuple(names))
+
+    def read(self, source: Path, classes: Sequence[str] | None = None) -> Any:
+        """Return a table of items, which are in its first column.
+
+        ``classes`` are the names of class folders, which may then be empty.
+        """
+        from ..data import image_table, text_table
+
+        if self.text is not None:
+            return text_table(source, self.text, classes)
+        return image_table(source, self.path, classes)
+
+    def items(self, source: Path) -> list[str]:
+        """Return the items of an argument: a single image, or those of a folder or CSV file."""
+        is_table = source.is_dir() or source.suffix.lower() == ".csv"
+        if not is_table and self.text is None:
+            return [str(source)]
+        table = self.read(source)
+        return list(table[table.columns[0]])
+
+    def targets(
+        self,
+        source: Path,
+        classes: Sequence[str] | None = None,
+        *,
+        complete: bool = True,
+        are_paths: bool = False,
+    ) -> tuple[list[str], Any]:
+        """Return the items, and a table of their targets.
+
+        Parameters
+        ----------
+        source : Path
+        classes : sequence of str or None, default=None
+            Names of class folders, which may then be empty.
+        complete : bool, default=True
+            If True, each row must have all targets.
+        are_paths : bool, default=False
+            If True, targets are paths, in a CSV file relative to its folder.
+        """
+        table = self.read(source, classes)
+        items = table[table.columns[0]].tolist()
+        if self.masks is not None:
+            return items, _find_masks(source, items, self.masks)
+        names = (LABEL,) if source.is_dir() else (*self.labels, *self.numbers) or (LABEL,)
+        for name in names:
+            self._check_column(source, table, name, complete)
+        if are_paths:
+            parts = {name: [str(source.parent / part) for part in table[name]] for name in names}
+            return items, type(table)(parts, dtype=object)
+        found = {name: self._convert(table[name]) for name in names}
+        return items, type(table)(found, index=table.index)
+
+    def _convert(self, column: Any) -> Any:
+        """Return numbers as floats, and whole numbers that are labels as integers."""
+        if column.name in self.numbers:
+            return _as_numbers("source", column).astype(float)
+        is_whole = column.dtype.kind == "f" and (column.dropna() % 1 == 0).all()
+        return column.astype("Int64" if column.isna().any() else int) if is_whole else column
+
+    def _check_column(self, source: Path, table: Any, column: str, complete: bool) -> None:
+        items = table[table.columns[0]]
+        if column not in table:
+            others = table.columns[1:]
+            has = (
+                f"the columns {', '.join(map(repr, others))}"
+                if len(others)
+                else f"only {items.name}s"
+            )
+            raise ValueError(
+                f"source must give the label of each item, by class folders or a column "
+                f"{column!r}; {str(source)!r} has {has}.{did_you_mean(column, others)}"
+            )
+        missing = items[table[column].isna()].tolist()
+        if missing and complete:
+            raise ValueError(
+                f"{str(source)!r} must have a label in each row; the column {column!r} lacks "
+                f"{len(missing)} labels, those of\n{first_ten([item[:200] for item in missing])}"
+            )
+
+
+def as_labels(column: Any) -> Any:
+    """Return a column of a table as an array that estimators accept."""
+    values = column.to_numpy()
+    return values.astype(object) if values.dtype.kind == "T" else values
+
+
+def match_columns(name: str, table: Any, known: Known) -> Any:
+    """Return a table whose labels are those of a model.
+
+    A label is compared as text: a CSV file may hold numbers that are names of folders.  Any number
+    is accepted.  Missing labels stay.
+
+    Parameters
+    ----------
+    name : str
+        The name of the argument that the table comes from, in messages.
+    table : DataFrame
+    known : sequence of array or None
+        The classes of each column, or None for numbers.
+    """
+    if table.shape[1] != len(known):
+        raise ValueError(
+            f"label_column must name {len(known)} columns, as many as the model predicts; got "
+            f"{', '.join(map(repr, table.columns))}."
+        )
+    found = {
+        column: _as_numbers(name, table[column])
+        if classes is None
+        else _as_known(name, table[column], classes)
+        for column, classes in zip(table.columns, known, strict=True)
+    }
+    return type(table)(found, index=table.index)
+
+
+def _as_numbers(name: str, column: Any) -> Any:
+    values = as_labels(column.dropna())
+    if values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name} must contain numbers, which the model predicts; it contains\n"
+            f"{first_ten(sorted(set(map(str, values))))}"
+        )
+    return column
+
+
+def _as_known(name: str, column: Any, classes: Any) -> Any:
+    known = {str(label): label for label in classes}
+    texts = [
+        None if missing else str(label)
+        for label, missing in zip(column, column.isna(), strict=True)
+    ]
+    unknown = sorted({text for text in texts if text is not None} - set(known))
+    if unknown:
+        raise ValueError(
+            f"{name} must contain only labels that the model knows, {', '.join(known)}; it also "
+            f"contains\n{first_ten(unknown)}"
+        )
+    found = [None if text is None else known[text] for text in texts]
+    labels = type(column)(found, index=column.index, dtype=object)
+    return labels if labels.isna().any() else labels.astype(classes.dtype)
+
+
+def _find_masks(source: Path, images: Sequence[str], folder: Path) -> Any:
+    """Return a table of the masks in a folder, whose names are those of the images."""
+    import pandas as pd
+
+    if not folder.is_dir():
+        raise ValueError(f"masks must be a folder; got {str(folder)!r}.")
+    top = source if source.is_dir() else source.parent
+    files = {path.relative_to(folder).with_suffix(""): path for path in folder.rglob("*.*")}
+    names = [Path(image).relative_to(top).with_suffix("") for image in images]
+    missing = [image for image, name in zip(images, names, strict=True) if name not in files]
+    if missing:
+        raise ValueError(
+            f"masks must hold a file with the name of each image, with any suffix; {str(folder)!r} "
+            f"lacks {len(missing)} of them, for\n{first_ten(missing)}"
+        )
+    return pd.DataFrame({"mask": [str(files[name]) for name in names]}, dtype=object)
