@@ -11,7 +11,7 @@ import pytest
 from helpers.tokens import dead_token, temporary
 
 from sktransfer import FineTuneClassifier, cli, load
-from sktransfer.cli import app, models
+from sktransfer.cli import app, models, predictions
 from sktransfer.persistence import save
 
 SMALL = ("--weights", "none", "--image-size", 32)
@@ -61,7 +61,7 @@ def fail_with_small_files(*arguments, n_bytes):
 
 
 def test_an_output_that_cannot_be_written_is_found_before_the_computation(command, monkeypatch):
-    for module, name in ((models, "_labelled"), (models, "_loaded")):
+    for module, name in ((models, "_read"), (predictions, "_loaded")):
         monkeypatch.setattr(module, name, lambda *args: pytest.fail("it computes"))
     error = fail_with_small_files(*command, n_bytes=BLOCK - 1)
     name = "plot" if "--plot" in command else "output"
@@ -92,7 +92,7 @@ def test_a_result_is_kept_elsewhere_if_its_folder_is_deleted(command, tmp_path, 
         shutil.rmtree(output.parent)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for module in (app, models):
+    for module in (app, models, predictions):
         monkeypatch.setattr(module, "check_output", delete)
     error = fail(*command)
     kept = re.search(r"\. The result was written to '(.*)' instead\.$", error)
