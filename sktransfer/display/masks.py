@@ -15,8 +15,8 @@ from ._axes import get_axes, import_pyplot
 # The width of an image in inches, and the longer side of its pixels at most.
 WIDTH, PIXELS = 2.6, 512
 
-# Opacity of a mask, and the map of colours of its classes
-ALPHA, COLOURS = 0.55, "tab20"
+# Opacity of a mask
+ALPHA = 0.55
 
 
 class MasksDisplay:
@@ -197,7 +197,8 @@ class MasksDisplay:
         return colours
 
     def _colour_of(self, number: int) -> Any:
-        return import_pyplot().get_cmap(COLOURS)(number % 20)
+        colours = import_pyplot().get_cmap("tab10" if len(self.classes) <= 10 else "tab20")
+        return colours(number % colours.N)
 
     def _add_legend(self, ax: Any) -> None:
         """Add a legend of the classes to the right of the images."""

@@ -18,13 +18,13 @@ from .._support.files import explaining, temporary_folder
 from .._support.validation import require
 from ..backbones import running
 from ..data import ImagePreset, TextPreset, input_info
-from ..estimators import FineTuneClassifier, FineTuneRegressor, PretrainedFeatureExtractor
+from ..estimators import FineTuneMultiTask, PretrainedFeatureExtractor
 from . import file_format
-from .graph import Graph, make_graph
+from .graph import OUTPUTS, Graph, make_graph
 
 SUFFIXES = (".onnx", ".pt2")
 
-KINDS = (FineTuneClassifier, FineTuneRegressor, PretrainedFeatureExtractor)
+KINDS = (*OUTPUTS, PretrainedFeatureExtractor)
 
 # The key of the description in the metadata of a graph, and its name in a .pt2 file.
 KEY, EXTRA = "sktransfer", "sktransfer.json"
@@ -48,11 +48,14 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
       by side if y has several;
     - numbers in the units of y, (n, n_outputs), for a :class:`FineTuneRegressor`; points are in
       pixels of the input;
+    - numbers and probabilities of all columns side by side, for a :class:`FineTuneMultiTask`;
+    - probabilities at each pixel of the input, (n, n_classes, size, size), for a
+      :class:`FineTuneSegmenter`;
     - features, (n, n_features), for a :class:`PretrainedFeatureExtractor`.
 
     Parameters
     ----------
-    model : FineTuneClassifier, FineTuneRegressor or PretrainedFeatureExtractor
+    model : PretrainedFeatureExtractor, or a FineTune estimator
         A fitted estimator.
     path : str or path-like
         The file to write.  The suffix names its format: ``.onnx`` for ONNX, for example for ONNX
@@ -102,8 +105,8 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     torch.Size([3, 10])
     """
     if not isinstance(model, KINDS):
-        names = " or a ".join(kind.__name__ for kind in KINDS)
-        raise TypeError(f"model must be a {names}; got {type(model).__name__}.")
+        names = " or ".join(kind.__name__ for kind in KINDS)
+        raise TypeError(f"model must be a fitted {names}; got {type(model).__name__}.")
     check_is_fitted(model)
     path = _check_path(path)
     if path.suffix == ".onnx":
@@ -229,9 +232,12 @@ def _describe(model: Any, graph: Graph, kind: str) -> dict[str, Any]:
         "preset": {"text": preset.fingerprint(), **input_info(preset)},
         "versions": file_format.versions(address),
     }
-    if isinstance(model, FineTuneClassifier):
-        classes = model.classes_ if isinstance(model.classes_, list) else [model.classes_]
-        described["labels"] = [list(map(str, column)) for column in classes]
+    classes: Any = getattr(model, "classes_", [])
+    columns = classes if isinstance(classes, list) else [classes]
+    if isinstance(model, FineTuneMultiTask):
+        described["columns"] = list(model.task_.names)
+        columns = [classes.get(name, []) for name in model.task_.names]
+    described["labels"] = [list(map(str, column)) for column in columns]
     return described
 
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from ..backbones import with_statistics
 from ..data import ImagePreset, TextPreset
-from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
+from ..estimators import (
+    FineTuneClassifier,
+    FineTuneMultiTask,
+    FineTuneRegressor,
+    FineTuneSegmenter,
+    PretrainedFeatureExtractor,
+)
 from ..extraction import reduce_output
 
 
@@ -92,6 +100,20 @@ class Features(nn.Module):
         return [leaving[tap] for tap in self.taps]
 
 
+# The name of the output of the graph of an estimator
+OUTPUTS = {
+    FineTuneClassifier: "probabilities",
+    FineTuneMultiTask: "predictions",
+    FineTuneRegressor: "numbers",
+    FineTuneSegmenter: "probabilities",
+}
+
+
+def _finish_maps(finish: Callable[[Tensor], Tensor], size: int, outputs: Tensor) -> Tensor:
+    """Return the predictions at each pixel of the input for maps of outputs."""
+    return finish(interpolate(outputs, size=(size, size), mode="bilinear", align_corners=False))
+
+
 def make_graph(model: Any) -> tuple[Graph, str]:
     """Return the graph of an estimator, and the name of its output."""
     preset = model.backbone_.preset
@@ -100,6 +122,8 @@ def make_graph(model: Any) -> tuple[Graph, str]:
             "model must have a network for images or texts to be exported; its preset is a "
             f"{type(preset).__name__}."
         )
+    network: nn.Module
+    finish: Callable[[Tensor], Tensor]
     if isinstance(model, PretrainedFeatureExtractor):
         if len(model.statistics_) > 1:
             raise ValueError(
@@ -108,7 +132,8 @@ def make_graph(model: Any) -> tuple[Graph, str]:
             )
         network, finish, kind = Features(model._fitted), nn.Identity(), "features"
     else:
-        network, finish = model.module_, model.task_.finish
-        kind = "probabilities" if isinstance(model, FineTuneClassifier) else "numbers"
+        network, finish, kind = model.module_, model.task_.finish, OUTPUTS[type(model)]
+    if isinstance(model, FineTuneSegmenter) and isinstance(preset, ImagePreset):
+        finish = partial(_finish_maps, finish, preset.size)
     graph = Graph(network, preset, finish).float().eval()
     return graph.requires_grad_(False), kind

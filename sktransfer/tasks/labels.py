@@ -13,6 +13,9 @@ from sklearn.utils.validation import assert_all_finite
 from .._support.validation import did_you_mean, first_ten, list_cells
 from .._support.warn import warn_user
 
+# Values of y that hold several labels
+COLLECTIONS = (list, tuple, set, frozenset)
+
 BINARIZE = (
     "If items have several labels, pass columns of 0 and 1: "
     "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
@@ -25,7 +28,7 @@ def as_array(y: Any) -> Any:
     Raises
     ------
     ValueError
-        If ``y`` holds lists of several lengths.
+        If ``y`` holds lists of several lengths, or sets.
     """
     try:
         array = y if len(getattr(y, "shape", ())) == 2 else np.asarray(y)
@@ -33,6 +36,13 @@ def as_array(y: Any) -> Any:
         raise ValueError(
             f"y must have one label for each item; got lists of several lengths. {BINARIZE}"
         ) from error
+    if isinstance(array, np.ndarray) and array.dtype == object and array.ndim == 1:
+        kinds = {type(each).__name__ for each in array if isinstance(each, COLLECTIONS)}
+        if kinds:
+            raise ValueError(
+                f"y must have one label for each item; got {' and '.join(sorted(kinds))} objects. "
+                f"{BINARIZE}"
+            )
     if isinstance(y, (list, tuple)) and is_matrix(array) and array.dtype.kind == "U":
         return np.asarray(y, dtype=object)  # NumPy would turn numbers among names into texts
     return array

@@ -6,12 +6,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers.masks import masked_images
 from helpers.text_folders import write_folder
 from sklearn.exceptions import NotFittedError
 
 from sktransfer import (
     FineTuneClassifier,
+    FineTuneMultiTask,
     FineTuneRegressor,
+    FineTuneSegmenter,
     PretrainedFeatureExtractor,
     SnapshotEnsemble,
     export,
@@ -105,6 +108,49 @@ def test_a_regressor_is_exported_with_numbers_in_the_units_of_y(images, program)
     np.testing.assert_allclose(found, model.predict(images), rtol=1e-5)
 
 
+def test_all_columns_of_several_tasks_are_exported_side_by_side(images, program):
+    light = images.mean((1, 2, 3)) if isinstance(images, np.ndarray) else np.arange(12.0)
+    y = {"light": [*light[:-1].tolist(), None], "label": LABELS.tolist(), "tags": [["x"], []] * 6}
+    model = FineTuneMultiTask(image_size=32, max_epochs=0).fit(images, y)
+    export(model, program)
+    found = run_program(program, pixels_of(model, images))
+    probabilities = model.predict_proba(images)
+    assert found.shape == (12, 1 + 3 + 1)
+    np.testing.assert_allclose(found[:, 0], model.predict(images)["light"], rtol=1e-5)
+    np.testing.assert_allclose(found[:, 1:4], probabilities["label"], atol=1e-5)
+    np.testing.assert_allclose(found[:, 4:], probabilities["tags"], atol=1e-5)
+    extra = {"sktransfer.json": ""}
+    torch.export.load(program, extra_files=extra)
+    described = json.loads(extra["sktransfer.json"])
+    assert described["columns"] == ["light", "label", "tags"]
+    assert described["labels"] == [[], ["a", "b", "c"], ["x"]]
+
+
+def test_points_are_exported_in_pixels_of_the_input(program, rng):
+    images = rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    points = rng.uniform(2, 30, (12, 2, 2))
+    model = FineTuneRegressor(
+        points=True, pooling="flatten", image_size=32, preset={"crop": None}, max_epochs=0
+    ).fit(images, points)
+    export(model, program)
+    found = run_program(program, pixels_of(model, images))
+    np.testing.assert_allclose(found.reshape(12, 2, 2), model.predict(images), atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+def test_masks_are_exported_as_probabilities_of_pixels(tmp_path, suffix):
+    images, masks = masked_images(6)
+    images, masks = [np.stack([each[:32, :32] for each in part]) for part in (images, masks)]
+    model = FineTuneSegmenter(image_size=32, max_epochs=1, random_state=0).fit(images, masks)
+    path = tmp_path / f"model{suffix}"
+    export(model, path)
+    run = run_program if suffix == ".pt2" else run_onnx
+    found = run(path, pixels_of(model, images))
+    assert found.shape == (6, 2, 32, 32)
+    expected = np.stack(list(model.predict_proba(images)))
+    np.testing.assert_allclose(found.transpose(0, 2, 3, 1), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("batch_norm", ["stored", "both"])
 def test_an_extractor_is_exported_with_its_features(images, program, batch_norm):
     model = PretrainedFeatureExtractor(
@@ -167,7 +213,9 @@ def test_a_folder_that_does_not_exist_is_refused(make, tmp_path):
 
 
 def test_other_estimators_are_refused(make, program):
-    with pytest.raises(TypeError, match=r"model must be a FineTuneClassifier or a .*SnapshotEns"):
+    with pytest.raises(
+        TypeError, match=r"model must be a fitted FineTuneClassifier or .*SnapshotEns"
+    ):
         export(SnapshotEnsemble(FineTuneClassifier()), program)
     with pytest.raises(NotFittedError):
         export(FineTuneClassifier(), program)

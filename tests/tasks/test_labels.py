@@ -106,6 +106,15 @@ def test_lists_of_several_lengths_are_an_error_that_names_the_binarizer():
         find_classification([["ant"], ["bee", "yellow"]], 2, "FineTuneClassifier")
 
 
+@pytest.mark.parametrize("kind", [set, tuple, frozenset])
+def test_collections_of_labels_are_an_error_that_names_the_binarizer(kind):
+    y = np.empty(2, dtype=object)
+    y[:] = [kind(["ant"]), kind(["bee", "yellow"])]
+    message = rf"got {kind.__name__} objects\. .*MultiLabelBinarizer\(\)\.fit_transform\(y\)"
+    with pytest.raises(ValueError, match=message):
+        find_classification(y, 2, "FineTuneClassifier")
+
+
 def test_numbers_to_predict_are_an_error_that_names_the_regressor():
     message = r"2 values of y are no labels:\n  y\[0\]: 0\.5\n  y\[2\]: 1\.5\nTo predict numbers"
     with pytest.raises(ValueError, match=message):
