@@ -22,7 +22,7 @@ MOST_LINES = 400
 # A module imports from packages of a lower layer, or from its own package.
 LAYERS = [
     ["_support", "exceptions", "_version"],
-    ["schedules", "data", "tasks"],
+    ["schedules", "data", "tasks", "engines"],
     ["backbones", "cache", "callbacks", "display"],
     ["extraction", "testing"],
     ["training"],
@@ -43,13 +43,14 @@ ORDER = {
     "folders image_check text_folders text_check textures docstrings",
     "tasks": "targets base heads labels classification columns language_model regression points "
     "map_heads segmentation label_sets tables mixed",
+    "engines": "base openvino onnxruntime compile choice",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid fusion batch_norm tracing export",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation "
     "points masks domain_shift ranking",
-    "extraction": "ragged prefix sinks run statistics",
+    "extraction": "ragged batch_sizes stages taps graphs prefix sinks run statistics",
     "training": "user_callbacks optim tail standardisation parameters tuned_weights settings "
     "sources batches frozen data validation_split scorable net early_stopping checkpoint records "
     "phase lr_range head_cache head_init predictor interpolation plan token_rows language "
@@ -77,7 +78,8 @@ FENCES = {
     "tqdm": ["_support.progress"],
     "timm": ["backbones.providers.timm"],
     "tokenizers": ["data.tokenizers"],
-    "onnxruntime": ["persistence.exporting"],
+    "openvino": ["engines.openvino"],
+    "onnxruntime": ["engines.onnxruntime", "persistence.exporting"],
     "huggingface_hub": ["backbones.providers.timm", "backbones.providers._hub"],
 }
 

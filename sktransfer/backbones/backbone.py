@@ -160,9 +160,12 @@ class Backbone(nn.Module):
         preset = self.preset if preset is None else preset
         return hash_parts("prefix", preset.fingerprint(), self.weights_fingerprint(stop)).hex()
 
-    def weights_fingerprint(self, stop: int | None = None) -> str:
-        """Return the fingerprint without the preset, and so without versions of image libraries."""
-        modules = list(self.stages.values())[:stop]
+    def weights_fingerprint(self, stop: int | None = None, start: int = 0) -> str:
+        """Return the fingerprint without the preset, and so without versions of image libraries.
+
+        The stages before ``start`` do not count.
+        """
+        modules = list(self.stages.values())[start:stop]
         if stop is None:
             modules += filter(None, (self.classifier, self.language_head))
         layout = f"{self.layout} {self.n_prefix_tokens}"

@@ -24,7 +24,7 @@ from typer import Argument, Exit, Option, Typer
 
 from . import domains, models, predictions
 from .messages import WRONG_INPUT, Command, InputError
-from .options import Backbone, Device, MaxLength, Precision, TextColumn, Weights, weights_of
+from .options import Backbone, Device, Engine, MaxLength, Precision, TextColumn, Weights, weights_of
 from .output import check_output, print_line, print_table, printable_lines, write_output
 
 PICTURE = "sktransfer-demo.png"
@@ -174,6 +174,7 @@ def extract(
     max_length: MaxLength = None,
     cache: Annotated[Path | None, Option(help="Folder of cached features.")] = None,
     precision: Precision = "float32",
+    engine: Engine = "auto",
     batch_size: Annotated[
         int | None, Option(help="Items in a forward pass; default: depends on the device.")
     ] = None,
@@ -210,6 +211,7 @@ def extract(
         batch_norm=batch_norm,
         cache=cache,
         precision=precision,
+        engine=engine,
         batch_size="auto" if batch_size is None else batch_size,
         device=device,
         n_jobs=n_jobs,

@@ -106,6 +106,13 @@ Precision = Annotated[
         help="float32, bfloat16 or auto.", autocompletion=_complete("float32", "bfloat16", "auto")
     ),
 ]
+Engine = Annotated[
+    str,
+    Option(
+        help="auto, torch, openvino, onnxruntime or compile.",
+        autocompletion=_complete("auto", "torch", "openvino", "onnxruntime", "compile"),
+    ),
+]
 Device = Annotated[
     str,
     Option(

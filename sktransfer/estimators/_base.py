@@ -162,6 +162,7 @@ class TunedNetwork(
                 self._fitted.predictor,
                 items,
                 batch_size=self.inference_batch_size,
+                engine=self.engine,
                 cache=check_cache(self.cache),
                 n_jobs=self.n_jobs,
                 decode_error=self.decode_error,

@@ -79,7 +79,7 @@ class Extraction:
         }
 
     def features(
-        self, items: Items, domains: Domains, batch_size: int | str, **how: Any
+        self, items: Items, domains: Domains, batch_size: int | str, engine: str, **how: Any
     ) -> np.ndarray:
         """Return the features of items, (n_items, n_features); NaN for items not decoded.
 
@@ -88,11 +88,13 @@ class Extraction:
         items : Items
         domains : Domains
         batch_size : int or "auto"
+        engine : str
+            The engine that runs the stages.
         **how : dict
             Keyword arguments of :func:`run_frozen`.
         """
         parts = [
-            (positions, self._run_each(prefixes, items, positions, batch_size, how))
+            (positions, self._run_each(prefixes, items, positions, (batch_size, engine), how))
             for positions, prefixes in self._runs(domains)
         ]
         if len(parts) == 1:
@@ -117,7 +119,7 @@ class Extraction:
         prefixes: list[Prefix],
         items: Items,
         positions: np.ndarray,
-        batch_size: int | str,
+        running: tuple[int | str, str],
         how: Mapping[str, Any],
     ) -> np.ndarray:
         """Return the features of the items at some positions, by each of the prefixes."""
@@ -126,7 +128,8 @@ class Extraction:
         again = {"decode_error": "ignore"} if how["decode_error"] == "warn" else {}
         blocks = []
         for prefix in prefixes:
-            sized = prefix.sized(batch_size)
+            batch_size, engine = running
+            sized = prefix.sized(batch_size).run_by(engine, how["cache"])
             frozen = run_frozen(sized, part, name=names_at(positions), **how)
             blocks.append(_complete(frozen, len(part), sum(self.widths)))
             how = {**how, **again}

@@ -100,6 +100,8 @@ class LanguageModelTuner(TunedNetwork):
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         Type in which the stages compute.  Their weights are float32.  "auto" means bfloat16 on a
         device with hardware support for it, and float32 otherwise.
+    engine : {"auto", "torch", "openvino", "onnxruntime", "compile"}, default="auto"
+        The library that runs the frozen stages on a CPU, as in :class:`FineTuneClassifier`.
     device : str or torch.device, default="auto"
         Where the network computes: "cpu", "cuda", "cuda:1" or "mps".  "auto" means the first
         available one of cuda, mps and cpu.
@@ -212,6 +214,7 @@ class LanguageModelTuner(TunedNetwork):
         cache=None,
         checkpoint=None,
         precision="float32",
+        engine="auto",
         device="auto",
         n_jobs=None,
         skorch_callbacks=None,
@@ -242,6 +245,7 @@ class LanguageModelTuner(TunedNetwork):
         self.cache = cache
         self.checkpoint = checkpoint
         self.precision = precision
+        self.engine = engine
         self.device = device
         self.n_jobs = n_jobs
         self.skorch_callbacks = skorch_callbacks

@@ -143,6 +143,7 @@ class FineTuneMultiTask(FineTuneEstimator):
         cache=None,
         checkpoint=None,
         precision="float32",
+        engine="auto",
         device="auto",
         n_jobs=None,
         decode_error="raise",
@@ -186,6 +187,7 @@ class FineTuneMultiTask(FineTuneEstimator):
         self.cache = cache
         self.checkpoint = checkpoint
         self.precision = precision
+        self.engine = engine
         self.device = device
         self.n_jobs = n_jobs
         self.decode_error = decode_error

@@ -146,6 +146,7 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         cache=None,
         checkpoint=None,
         precision="float32",
+        engine="auto",
         device="auto",
         n_jobs=None,
         decode_error="raise",
@@ -189,6 +190,7 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         self.cache = cache
         self.checkpoint = checkpoint
         self.precision = precision
+        self.engine = engine
         self.device = device
         self.n_jobs = n_jobs
         self.decode_error = decode_error

@@ -154,6 +154,7 @@ class FineTuneSegmenter(FineTuneEstimator):
         cache=None,
         checkpoint=None,
         precision="float32",
+        engine="auto",
         device="auto",
         n_jobs=None,
         decode_error="raise",
@@ -192,6 +193,7 @@ class FineTuneSegmenter(FineTuneEstimator):
         self.cache = cache
         self.checkpoint = checkpoint
         self.precision = precision
+        self.engine = engine
         self.device = device
         self.n_jobs = n_jobs
         self.decode_error = decode_error
@@ -274,6 +276,7 @@ class FineTuneSegmenter(FineTuneEstimator):
         return self._fitted.predictor.probabilities(
             check_items(self, self.backbone_.preset, X),
             batch_size=self.inference_batch_size,
+            engine=self.engine,
             cache=check_cache(self.cache),
             n_jobs=self.n_jobs,
             decode_error=self.decode_error,

@@ -1,12 +1,14 @@
 """Frozen stages run over items and give their activations."""
 
-from .prefix import LOGITS, Prefix, Tap, reduce_output, spare_taps
+from .prefix import Prefix
 from .ragged import RowsByLength
 from .run import DECODE_ERRORS, LEFT_OUT, run_frozen, run_rows
 from .sinks import Frozen
 from .statistics import check_batch_norm, estimate_statistics
+from .taps import CUTS, LOGITS, Tap, reduce_output, spare_taps
 
 __all__ = [
+    "CUTS",
     "DECODE_ERRORS",
     "LEFT_OUT",
     "LOGITS",

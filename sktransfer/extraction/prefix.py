@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,68 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from .._support.hashing import hash_parts
-from .._support.random import example_rows
 from .._support.threads import computing_threads
-from ..backbones import Backbone, fuse_conv_bn, pool, positions, running
+from ..backbones import Backbone, running
+from ..cache import ActivationCache, Blobs
 from ..data import by_length, has_lengths, input_info, lengths_of
+from ..engines import Engine, described, find_engine
+from .batch_sizes import POSITIONS, resolve_batch_size
+from .graphs import KIND, Compiled, Compiler
+from .stages import SMALL, estimate_works, fused
+from .taps import LOGITS, Tap, at_least_float32, reduce_output
 
-# Outputs of the network's own classifier, which can be requested in place of a pooling.
-LOGITS = ("logits", "probabilities")
-
-# Batch norm is fused only if each row of a stage's output changes by less than this share of its
-# norm.
-TOLERANCE = 1e-5
-
-# Number of the last cuts whose activations are cached if ActivationCache(cuts=None).
-CUTS = 3
-
-# Stages that multiply fewer pairs of numbers for a batch compute with one thread, in about 20 ms or
-# less.  Several threads would save some milliseconds if the processors are idle, and lose seconds
-# if they are busy.  The limit depends on the stage and the batch alone, because the number of
-# threads can affect the last bits.
-SMALL = 6e8
-
-# Rows of a batch by kind of device.  They do not depend on free memory or on the number of items,
-# because the number of rows affects the last bits of a float32 convolution.
-BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 64}
-
-
-# Positions of a batch of rows that have several lengths, by kind of device.  On a CPU, a network
-# with 384 channels was measured to take the same time for each token with 256 to 2048 positions,
-# and a call with few texts computes a batch for each of their lengths.
-POSITIONS = {"cpu": 256, "mps": 1024, "cuda": 16384}
-
-
-def resolve_batch_size(
-    batch_size: int | str, device: torch.device, length: int | None = None
-) -> int:
-    """Return the number of rows in every batch.
-
-    "auto" depends on the kind of device and on the length of the rows alone; ``length`` is None if
-    all rows have the same shape.
-    """
-    if not isinstance(batch_size, str):
-        return batch_size
-    if length is None:
-        return BATCH_SIZE[device.type]
-    return max(1, POSITIONS[device.type] // length)
-
-
-@dataclass(frozen=True)
-class Tap:
-    """A place in the chain at which activations are taken.
-
-    Parameters
-    ----------
-    cut : int
-        Number of stages before it.
-    reduce : str or None
-        How the output of the last of these stages becomes a row: a pooling, or "logits" or
-        "probabilities" of the network's own classifier.  None keeps the whole output.
-    """
-
-    cut: int
-    reduce: str | None = None
+# No stage is compiled.
+NONE: Mapping[int, Compiled] = {}
 
 
 @dataclass(frozen=True)
@@ -85,13 +37,13 @@ class Fast:
     ----------
     stages : list of Module
     classifier : Module or None
-    work : dict of int or None to list of float
-        About how many pairs of numbers each stage multiplies for one row, by length of the row.
+    compiled : dict
+        The stages that an engine runs, by what they depend on besides the prefix.
     """
 
     stages: list[nn.Module]
     classifier: nn.Module | None
-    work: dict[int | None, list[float]] = field(default_factory=dict)
+    compiled: dict[Any, dict[int, Compiled]] = field(default_factory=dict)
 
 
 class Prefix:
@@ -117,6 +69,9 @@ class Prefix:
     length : int or None, default=None
         Length of the rows of each batch.  None if the rows of the preset have one shape, or if the
         prefix is not yet divided by length; see :meth:`divide`.
+    breaks : collection of int, default=()
+        Cuts, besides those of the taps, at which the graphs of an engine end.  A graph of several
+        stages is faster than one for each of them.
     """
 
     def __init__(
@@ -128,6 +83,7 @@ class Prefix:
         batch_size: int | str,
         cut: int = 0,
         length: int | None = None,
+        breaks: Collection[int] = (),
     ):
         self.backbone = backbone
         self.preset = backbone.preset
@@ -136,8 +92,13 @@ class Prefix:
         self.device = device
         self.dtype = dtype
         self.length = length
+        self.breaks = _joined(breaks, taps)
         self._batch_size = batch_size
+        self._engine: str = "torch"
+        self._blobs: Blobs | None = None
         self._weights: dict[int | None, str] = {}
+        # The work of the stages after a cut by length of the rows, which copies share.
+        self._works: dict[tuple[int | None, int], list[float]] = {}
         # The copied stages and classifier, in one list that copies of the prefix share.
         self._fast: list[Fast] = []
 
@@ -154,8 +115,25 @@ class Prefix:
 
     def of_backbone(self, backbone: Backbone) -> Prefix:
         """Return a prefix of the stages of another backbone that runs in the same way."""
-        how = (self.device, self.dtype, self._batch_size, self.cut, self.length)
-        return Prefix(backbone, self.taps, *how)
+        other = copy(self)
+        other.backbone, other.preset = backbone, backbone.preset
+        other._weights, other._works, other._fast = {}, {}, []
+        return other
+
+    def run_by(self, engine: str, cache: ActivationCache | None = None) -> Prefix:
+        """Return a prefix of the same stages that an engine runs.
+
+        Parameters
+        ----------
+        engine : str
+            The parameter ``engine`` of an estimator.
+        cache : ActivationCache or None, default=None
+            Keeps what the engine compiles.
+        """
+        other = copy(self)
+        other._engine = engine
+        other._blobs = None if cache is None else cache.blobs(KIND)
+        return other
 
     def sized(self, batch_size: int | str) -> Prefix:
         """Return a prefix of the same stages that runs in batches of another size."""
@@ -187,8 +165,27 @@ class Prefix:
 
     def after(self, cut: int, taps: Sequence[Tap]) -> Prefix:
         """Return a prefix of the stages after ``cut``, which takes rows computed before it."""
-        how = (self.device, self.dtype, self._batch_size, cut, self.length)
-        return Prefix(self.backbone, taps, *how)
+        other = copy(self)
+        other.preset, other.taps, other.cut = self.backbone.preset, list(taps), cut
+        other.breaks = _joined(self.breaks, taps)
+        other._works, other._fast = {}, []
+        return other
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that runs the stages; None stands for torch.
+
+        "auto" is torch if no graph has enough work, so that tables of the cache stay the same.
+        """
+        engine = find_engine(self._engine, self.device, self.dtype)
+        is_sure = engine is None or self._engine != "auto" or has_lengths(self.preset)
+        if is_sure or any(self._is_worth(*each) for each in pairwise((0, *self.breaks))):
+            return engine
+        return None
+
+    def divides_at(self, cut: int) -> bool:
+        """Return True if activations can enter and leave the stages at a cut."""
+        return cut in self.breaks or self.engine is None
 
     def batch(self, rows: np.ndarray) -> Tensor:
         """Return rows as a batch of full size, in the memory layout of a stage's output."""
@@ -210,7 +207,14 @@ class Prefix:
         function = hash_parts("prefix", self.preset.fingerprint(), self._weights[stop]).hex()
         length = f"length {self.length}" if self.length and tap.reduce is None else ""
         place = " ".join(filter(None, (str(tap.cut), str(tap.reduce), length)))
-        return "/".join((function, place, *self._numerics()))
+        return "/".join((function, place, *self._numerics(), *self._graphs(tap)))
+
+    def _graphs(self, tap: Tap) -> Iterable[str]:
+        """Yield how an engine computes the rows at ``tap``; nothing if torch computes them."""
+        if (engine := self.engine) is not None:
+            chosen = " by auto" if self._engine == "auto" else ""
+            cuts = " ".join(str(cut) for cut in self.breaks if cut <= tap.cut)
+            yield f"{described(engine)}{chosen} graphs to {cuts}"
 
     def _numerics(self) -> Iterable[str]:
         """Yield what decides the last bits, besides the function and the length."""
@@ -241,51 +245,90 @@ class Prefix:
         if not self._fast:
             self._fast.append(self._prepare(batch))
         fast = self._fast[0]
-        if self.length not in fast.work:
-            fast.work[self.length] = self._estimate_works(batch)
+        works, compiled = self._work(self.cut, batch), self._compile(fast)
         with running(self.device):
-            rows = self._run(
-                fast,
-                _move(batch, self.device, self.dtype),
-                self.taps if taps is None else taps,
-            )
-        return [_at_least_float32(tensor).cpu().numpy() for tensor in rows]
+            x, taps = _move(batch, self.device, self.dtype), self.taps if taps is None else taps
+            rows = self._run(fast, x, taps, works, compiled)
+        return [at_least_float32(tensor).cpu().numpy() for tensor in rows]
 
     def unfused(self, batch: Any) -> Prefix:
         """Run the stages of the backbone themselves, without copies, and return the prefix."""
-        works = {self.length: self._estimate_works(batch)}
-        self._fast = [Fast(self._plain(), self.backbone.classifier, works)]
+        self._work(self.cut, batch)  # it runs the stages, which will be watched
+        self._fast = [Fast(self._plain(), self.backbone.classifier)]
         return self
 
     def measure(self, batch: Any) -> list[tuple[int, ...]]:
         """Return the shape of a row at each tap, by running ``batch`` through the plain stages."""
-        stages = list(self.backbone.stages.values())[self.cut :]
-        plain = Fast(stages, self.backbone.classifier, {self.length: [0.0] * len(stages)})
+        plain = Fast(self._plain(), self.backbone.classifier)
         with running():
-            rows = self._run(plain, batch, self.taps)
+            rows = self._run(plain, batch, self.taps, [0.0] * len(plain.stages))
         return [tuple(r.shape[1:]) for r in rows]
 
     @property
     def is_small(self) -> bool:
         """True if each stage computes with one thread of a CPU; False before the first batch."""
-        works = [fast.work.get(self.length, [math.inf]) for fast in self._fast]
-        on_cpu = bool(works) and self.device.type == "cpu"
-        return on_cpu and all(work * self.batch_size < SMALL for work in works[0])
+        if not self._fast or self.device.type != "cpu" or self._compile(self._fast[0]):
+            return False
+        works = self._works.get((self.length, self.cut), [math.inf])
+        return all(work * self.batch_size < SMALL for work in works)
 
     @torch.inference_mode()
-    def _run(self, fast: Fast, x: Any, taps: Sequence[Tap]) -> list[Tensor]:
+    def _run(
+        self,
+        fast: Fast,
+        x: Any,
+        taps: Sequence[Tap],
+        works: Sequence[float],
+        compiled: Mapping[int, Compiled] = NONE,
+    ) -> list[Tensor]:
         leaving: dict[Tap, Tensor] = {}
-        last = max(tap.cut for tap in taps)
-        chain = zip(fast.stages, fast.work[self.length], strict=True)
-        for done, (stage, work) in enumerate(chain, start=self.cut + 1):
-            if done > last:
-                break
-            with computing_threads(1 if work * self.batch_size < SMALL else None):
-                x = stage(x)
-                for tap in taps:
-                    if tap.cut == done:
-                        leaving[tap] = reduce_output(x, tap.reduce, self.backbone, fast.classifier)
+        last, done = max(tap.cut for tap in taps), self.cut
+        while done < last:
+            if done in compiled:
+                x, done = compiled[done].run(x), compiled[done].stop
+            else:
+                at = done - self.cut
+                with computing_threads(1 if works[at] * self.batch_size < SMALL else None):
+                    x, done = fast.stages[at](x), done + 1
+            for tap in taps:
+                if tap.cut == done:
+                    leaving[tap] = reduce_output(x, tap.reduce, self.backbone, fast.classifier)
         return [leaving[tap] for tap in taps]
+
+    def _compile(self, fast: Fast) -> dict[int, Compiled]:
+        """Return the graphs of the engine, by the cut before them.
+
+        They are compiled once; a forked process, in which the threads of the engine do not exist,
+        compiles them again.
+        """
+        engine = self.engine
+        if engine is None:
+            return {}
+        key = os.getpid(), self.length, self.batch_size, self._engine
+        if key not in fast.compiled:
+            compiler = Compiler(engine, self.backbone, self.dtype, self.batch_size, self._blobs)
+            blank, named = self._blank(), self._engine != "auto"
+            fast.compiled[key] = compiler.compile_all(
+                blank, self.breaks, named, lambda *cuts: named or self._is_worth(*cuts)
+            )
+        return fast.compiled[key]
+
+    def _is_worth(self, start: int, stop: int) -> bool:
+        """Return True if the stages between two cuts have enough work for an engine."""
+        return sum(self._work(0, self._blank())[start:stop]) * self.batch_size >= SMALL
+
+    def _work(self, cut: int, batch: Any) -> list[float]:
+        """Return about how many pairs of numbers each stage after a cut multiplies for a row."""
+        key = self.length, cut
+        if key not in self._works:
+            stages = list(self.backbone.stages.values())[cut : max(self.breaks)]
+            self._works[key] = estimate_works(stages, batch, self.backbone.layout)
+        return self._works[key]
+
+    def _blank(self) -> Any:
+        """Return a batch of one row that enters the first stage."""
+        blank = self.preset.collate([], 1)
+        return blank if self.length is None else blank.new_zeros(1, self.length)
 
     def _plain(self) -> list[nn.Module]:
         """Return the stages that run, as they are in the backbone."""
@@ -296,98 +339,17 @@ class Prefix:
         """Return copies of stages and classifier, fused, in channels-last memory, on the device."""
         plain = self._plain()
         with running(self.device, n_threads=1):
-            stages = _fused(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
+            stages = fused(plain, batch) if isinstance(batch, Tensor) else deepcopy(plain)
             classifier = deepcopy(self.backbone.classifier)
             for module in (*stages, classifier):
                 if module is not None:
                     module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
         return Fast(stages, classifier)
 
-    @torch.no_grad()
-    def _estimate_works(self, batch: Any) -> list[float]:
-        """Return about how many pairs of numbers each stage multiplies for one row."""
-        plain = self._plain()
-        if not isinstance(batch, Tensor):
-            return [math.inf] * len(plain)
-        x, works = _blank_rows(1, batch, plain), []
-        with running(n_threads=1):
-            for stage in plain:
-                x = stage(x)
-                works.append(_estimate_work(stage, x, self.backbone.layout))
-        return works
 
-
-def reduce_output(x: Any, reduce: str | None, backbone: Backbone, classifier: Any) -> Any:
-    """Return the row that the output of a stage becomes at a tap; see :class:`Tap`."""
-    if reduce is None:
-        return x
-    if reduce in LOGITS and classifier is not None:
-        logits = classifier(x).float()
-        return logits.softmax(1) if reduce == "probabilities" else logits
-    return pool(_at_least_float32(x), reduce, backbone.layout, backbone.n_prefix_tokens)
-
-
-@torch.no_grad()
-def _fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
-    """Copy the stages, with fused batch norm if two random inputs show that nothing changes.
-
-    A copy depends on the stage and on the shape of its input alone: a row has the same bits
-    whatever other taps there are, and wherever the prefix begins.
-    """
-    x, stages = _blank_rows(2, batch, plain), []
-    for stage in plain:
-        if any(isinstance(part, nn.BatchNorm2d) for part in stage.modules()):
-            x = example_rows(x.shape[1:], x.dtype)
-            stages.append(fuse_conv_bn(stage, x, TOLERANCE))
-        else:
-            stages.append(deepcopy(stage).eval())
-        x = stage(x)
-    return stages
-
-
-def _blank_rows(n: int, batch: Tensor, stages: list[nn.Module]) -> Tensor:
-    """Return rows of zeros of the form of a batch, in the type of the weights if it has floats."""
-    floats = next((p.dtype for stage in stages for p in stage.parameters()), torch.float32)
-    dtype = floats if batch.is_floating_point() else batch.dtype
-    return torch.zeros(n, *batch.shape[1:], dtype=dtype)
-
-
-def _estimate_work(stage: nn.Module, output: Any, layout: str) -> float:
-    """Return about how many pairs of numbers a stage multiplies for one row."""
-    if not isinstance(output, Tensor):
-        return math.inf
-    tables = (nn.Embedding, nn.EmbeddingBag)  # rows of these weights are looked up
-    weights = (
-        parameter
-        for part in stage.modules()
-        if not isinstance(part, tables)
-        for parameter in part.parameters(recurse=False)
-    )
-    n_weights = sum(p.numel() for p in weights if p.ndim > 1)
-    return float(n_weights * positions(output, layout).shape[2])
-
-
-def spare_taps(n_stages: int, taps: Sequence[Tap], cache: Any) -> list[Tap]:
-    """Return the opportunistic taps: the last cuts of a chain before the last of ``taps``.
-
-    Activations there are not needed now, but a fit of another depth may need them.
-
-    Parameters
-    ----------
-    n_stages : int
-        Number of stages in the chain.
-    taps : sequence of Tap
-        The taps at which activations are needed.
-    cache : ActivationCache or None
-        Its ``cuts`` are counted from the end of the chain, which is one of them.
-    """
-    n_cuts = 1 if cache is None else CUTS if cache.cuts is None else cache.cuts
-    cuts = range(max(1, n_stages - n_cuts + 1), max(tap.cut for tap in taps))
-    return [Tap(cut) for cut in cuts]
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+def _joined(breaks: Collection[int], taps: Sequence[Tap]) -> tuple[int, ...]:
+    """Return all cuts at which graphs end, in increasing order."""
+    return tuple(sorted({*breaks, *(tap.cut for tap in taps)} - {0}))
 
 
 def _move(x: Any, device: torch.device, dtype: torch.dtype) -> Any:

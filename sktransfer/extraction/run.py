@@ -14,9 +14,10 @@ from .._support.validation import check_choice, first_ten
 from .._support.warn import warn_user
 from ..cache import ActivationCache
 from ..exceptions import DecodeError
-from .prefix import Prefix, Tap
+from .prefix import Prefix
 from .ragged import parts_of
 from .sinks import Cached, Frozen, InMemory
+from .taps import Tap
 
 DECODE_ERRORS = ("raise", "warn", "ignore")
 
@@ -154,6 +155,8 @@ def _compute_from_cuts(
     for cut in range(first_cut - 1, 0, -1):
         if not missing:
             break
+        if not prefix.divides_at(cut):
+            continue
         indices, rows = sink.cached_at(prefix, cut, missing)
         if not indices:
             continue

@@ -20,8 +20,9 @@ import numpy as np
 
 from ..cache import SHARD_BYTES, ActivationCache, Table
 from ..exceptions import DecodeError
-from .prefix import Prefix, Tap
+from .prefix import Prefix
 from .ragged import RowsByLength
+from .taps import Tap
 
 # Rows are written once they are this part of the missing rows, or this many, or take this many
 # bytes at all taps.  The bytes are fewer than in a full shard because rows are in memory twice
@@ -147,7 +148,9 @@ class Cached:
         self, prefix: Prefix, items: Sequence[Any], cache: ActivationCache, spare: Sequence[Tap]
     ):
         self._prefix, self._items, self._cache = prefix, items, cache
-        self._spare = [tap for tap in spare if tap not in prefix.taps]
+        self._spare = [
+            tap for tap in spare if tap not in prefix.taps and prefix.divides_at(tap.cut)
+        ]
         self._stamps = [_stamp(item) for item in items]  # before the files are read
         self._digests = cache.digests(items)
         self._opened: dict[tuple[Tap, int | None, bool], Table] = {}

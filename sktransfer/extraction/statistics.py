@@ -26,9 +26,10 @@ from ..backbones import average_batches, batch_norms, get_statistics, running
 from ..cache import ActivationCache
 from ..data import digest_or_none, has_lengths
 from ..exceptions import DecodeError
-from .prefix import LOGITS, Prefix, Tap
+from .prefix import Prefix
 from .run import LEFT_OUT, Progress, first_failed, report_failed, run_frozen
 from .sinks import decode_or_error
+from .taps import LOGITS, Tap
 
 # Number of items in a batch; the last one has from half of it to one and a half times as many.
 BATCH = 16

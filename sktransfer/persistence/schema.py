@@ -10,6 +10,7 @@ import numpy as np
 
 from .._support.device import PRECISIONS
 from ..data import Views
+from ..engines import NAMES
 from ..estimators import (
     BATCH_NORMS,
     FineTuneClassifier,
@@ -89,6 +90,7 @@ PARAMETERS: dict[str, Rule] = {
     "device": device,
     "head": any_of(one_of(*HEADS, *MAP_HEADS), HEAD),
     "ignore_label": optional(any_of(integer(), list_of(integer()), list_of(integer(), tuple))),
+    "engine": one_of(*NAMES),
     "flip_pairs": optional(anything),
     "head_init": text,
     "image_shape": optional(any_of(list_of(integer(1)), list_of(integer(1), tuple))),

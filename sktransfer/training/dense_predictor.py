@@ -18,6 +18,7 @@ from ..extraction import Prefix, Tap, run_frozen, run_rows, spare_taps
 from ..tasks import Task
 from .data import locate_items
 from .dense_tail import DenseTail
+from .frozen import graph_breaks
 from .predictor import Predictor
 from .settings import Numerics
 from .tail import Pooled, Tail
@@ -46,11 +47,12 @@ class DensePredictor(Predictor):
         early = self.tail.layout.cuts(cut) if cut else []
         late = [Tap(each) for each in cuts if each > cut]
         precision = numerics.precision
-        self._maps = Prefix(backbone, [Tap(each) for each in cuts], device, precision, "auto")
-        self._early = Prefix(
-            backbone, [Tap(each) for each in early], device, numerics.frozen_precision, "auto"
-        )
-        self._late = Prefix(backbone, late, device, precision, "auto", cut)
+        breaks = graph_breaks(len(backbone.names), cut)
+        maps = [Tap(each) for each in cuts]
+        self._maps = Prefix(backbone, maps, device, precision, "auto", breaks=breaks)
+        how = device, numerics.frozen_precision, "auto"
+        self._early = Prefix(backbone, [Tap(each) for each in early], *how, breaks=breaks)
+        self._late = self._maps.after(cut, late)
 
     @property
     def n_features(self) -> int:
@@ -62,6 +64,7 @@ class DensePredictor(Predictor):
         items: Sequence[Any],
         *,
         batch_size: int | str = "auto",
+        engine: str = "torch",
         cache: ActivationCache | None = None,
         n_jobs: int | None = None,
         decode_error: str = "raise",
@@ -74,7 +77,7 @@ class DensePredictor(Predictor):
         Parameters
         ----------
         items : sequence of n items
-        batch_size, cache, n_jobs, decode_error, progress
+        batch_size, engine, cache, n_jobs, decode_error, progress
             As for :meth:`features`.
         """
         size = self._maps.sized(batch_size).batch_size
@@ -85,7 +88,7 @@ class DensePredictor(Predictor):
                 if isinstance(items, list)
                 else [items[at] for at in range(start, min(start + size, len(items)))]
             )
-            kept, maps = self._run(part, batch_size, cache, start, how)
+            kept, maps = self._run(part, batch_size, engine, cache, start, how)
             found: list[tuple[Tensor, Place] | None] = [None] * len(part)
             if len(kept):
                 places = locate_items(self.tail.backbone.preset, [part[at] for at in kept], n_jobs)
@@ -98,6 +101,7 @@ class DensePredictor(Predictor):
         self,
         items: Sequence[Any],
         batch_size: int | str,
+        engine: str,
         cache: ActivationCache | None,
         first: int,
         how: dict[str, Any],
@@ -106,6 +110,7 @@ class DensePredictor(Predictor):
         cut, n_stages = self.tail.cut, len(self.tail.backbone.names)
         divided = cut > 0 and cache is not None
         prefix = (self._early if divided else self._maps).sized(batch_size)
+        prefix = prefix.run_by(engine, cache)
         found = run_frozen(
             prefix,
             items,
@@ -116,7 +121,8 @@ class DensePredictor(Predictor):
         )
         rows = {tap.cut: each for tap, each in zip(prefix.taps, found.rows, strict=True)}
         if divided and self._late.taps and len(found.kept):
-            later = run_rows(self._late.sized(batch_size), rows[cut])
+            late = self._late.sized(batch_size).run_by(engine, cache)
+            later = run_rows(late, rows[cut])
             rows |= {tap.cut: each for tap, each in zip(self._late.taps, later, strict=True)}
         positions = np.arange(len(found.kept))
         return found.kept, [rows[each.cut][positions] for each in self.tail.layout.maps]

@@ -19,6 +19,7 @@ from ..backbones import Backbone, set_statistics
 from ..cache import ActivationCache
 from ..data import Items, Views, lengths_of
 from ..extraction import (
+    CUTS,
     Frozen,
     Prefix,
     Tap,
@@ -30,6 +31,21 @@ from .settings import FitSettings
 
 # Maximum share of the free disk that the activations of a fit may occupy, and their bytes.
 DISK_SHARE, BYTES = 0.5, 4
+
+
+def graph_breaks(n_stages: int, cut: int) -> set[int]:
+    """Return the cuts of a fit at which the graphs of an engine end.
+
+    They are the last ones, at which activations are kept for fits of another depth, and its own.
+
+    Parameters
+    ----------
+    n_stages : int
+        Number of stages in the chain.
+    cut : int
+        The number of stages that never train.
+    """
+    return {cut, *range(max(1, n_stages - CUTS + 1), n_stages)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,9 @@ class FrozenStages:
         """Return the stages before some taps; ``preset`` takes the place of the network's own."""
         numerics, size = self.settings.numerics, self.settings.inference_batch_size
         how = numerics.device, numerics.frozen_precision, size
-        prefix = Prefix(self.backbone, taps, *how)
+        breaks = graph_breaks(self.n_stages, self.settings.cut)
+        prefix = Prefix(self.backbone, taps, *how, breaks=breaks)
+        prefix = prefix.run_by(self.settings.engine, self.cache)
         return prefix if preset is None else prefix.over(preset)
 
     def run(self, taps: list[Tap], items: Sequence[Any], preset: Any = None, **how: Any) -> Frozen:

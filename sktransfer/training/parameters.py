@@ -18,6 +18,7 @@ from .._support.validation import check_choice, check_int, check_range, no_choic
 from ..backbones import POOLINGS
 from ..cache import check_cache
 from ..data import check_augment
+from ..engines import check_engine
 from ..extraction import DECODE_ERRORS
 from ..schedules import Constant, resolve_schedule
 from ..tasks import LOSSES, LinearHead, check_head, check_map_head
@@ -146,6 +147,7 @@ def _is_linear(head: Any) -> bool:
 RUNNING: dict[str, Parameter] = {
     "decode_error": Parameter(_check_choice(*DECODE_ERRORS)),
     "inference_batch_size": Parameter(_check_integer(1, "auto")),
+    "engine": Parameter(check_engine),
     "n_jobs": Parameter(_check_integer(1, None, -1)),
     "verbose": Parameter(_check_integer(0, True, False)),
     "cache": Parameter(lambda _, cache: check_cache(cache)),

@@ -19,6 +19,7 @@ from ..exceptions import DecodeError
 from ..extraction import Prefix, Tap, estimate_statistics, run_frozen, run_rows, spare_taps
 from ..tasks import Task
 from .data import compute_digests
+from .frozen import graph_breaks
 from .parameters import is_auto
 from .settings import Numerics
 from .tail import Tail
@@ -55,10 +56,12 @@ class Predictor:
         n_stages, cut = len(backbone.names), self.tail.cut
         last = Tap(n_stages, self.tail.pooling)
         precision = numerics.precision
-        self._whole = Prefix(backbone, [last], device, precision, "auto")
+        breaks = graph_breaks(n_stages, cut)
+        self._whole = Prefix(backbone, [last], device, precision, "auto", breaks=breaks)
         frozen = [last if cut == n_stages else Tap(cut)]
-        self._frozen = Prefix(backbone, frozen, device, numerics.frozen_precision, "auto")
-        self._tuned = Prefix(backbone, [last], device, precision, "auto", cut)
+        how = device, numerics.frozen_precision, "auto"
+        self._frozen = Prefix(backbone, frozen, *how, breaks=breaks)
+        self._tuned = self._whole.after(cut, [last])
 
     @property
     def n_features(self) -> int:
@@ -71,6 +74,7 @@ class Predictor:
         *,
         preset: Any = None,
         batch_size: int | str = "auto",
+        engine: str = "torch",
         cache: ActivationCache | None = None,
         n_jobs: int | None = None,
         decode_error: str = "raise",
@@ -87,6 +91,8 @@ class Predictor:
             The preset of the items.  None is that of the network.
         batch_size : int or "auto", default="auto"
             Number of rows in every batch.
+        engine : str, default="torch"
+            The engine that runs the stages, a value of the parameter of the estimators.
         cache, n_jobs, decode_error, progress
             As for :func:`run_frozen`.
         """
@@ -96,6 +102,7 @@ class Predictor:
         # later stages compute in float64.
         divided = cut > 0 and (cache is not None or double)
         prefix = (self._frozen if divided else self._whole).sized(batch_size)
+        prefix = prefix.run_by(engine, cache)
         found = run_frozen(
             prefix if preset is None else prefix.over(preset),
             items,
@@ -107,14 +114,15 @@ class Predictor:
         )
         rows = found.rows[0]
         if divided and cut < n_stages and len(rows):
-            rows = run_rows(self._tuned.sized(batch_size), rows)[0]
+            tuned = self._tuned.sized(batch_size).run_by(engine, cache)
+            rows = run_rows(tuned, rows)[0]
         features = np.full((len(items), self.n_features), np.nan, self.numerics.numpy_dtype)
         if len(rows):
             features[found.kept] = rows
         return features
 
     def statistics(
-        self, items: Sequence[Any], cut: int, batch_size: int | str, **how: Any
+        self, items: Sequence[Any], cut: int, batch_size: int | str, engine: str, **how: Any
     ) -> dict[str, np.ndarray]:
         """Return the batch-norm statistics of items in the stages after ``cut``.
 
@@ -124,11 +132,14 @@ class Predictor:
         cut : int
         batch_size : int or "auto"
             Number of rows in every batch of the stages before the cut.
+        engine : str
+            The engine that runs these stages.
         **how : dict
             Keyword arguments of :func:`estimate_statistics`.
         """
         last = Tap(len(self.tail.backbone.names), self.tail.pooling)
         prefix = self._frozen.after(0, [last]).sized(batch_size)
+        prefix = prefix.run_by(engine, how.get("cache"))
         return estimate_statistics(prefix, items, cut=cut, **how)
 
     def head_outputs(self, features: np.ndarray) -> np.ndarray:

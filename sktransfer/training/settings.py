@@ -94,6 +94,7 @@ class FitSettings:
     n_iter_no_change : int
     tol : float
     numerics : Numerics
+    engine : str
     cache : ActivationCache or None
     n_jobs : int or None
     decode_error : str
@@ -130,6 +131,7 @@ class FitSettings:
     n_iter_no_change: int
     tol: float
     numerics: Numerics
+    engine: str
     cache: ActivationCache | None
     n_jobs: int | None
     decode_error: str
@@ -211,6 +213,7 @@ AS_GIVEN: Collection[str] = (
     "class_weight",
     "batch_size",
     "inference_batch_size",
+    "engine",
     "early_stopping",
     "validation_fraction",
     "n_iter_no_change",

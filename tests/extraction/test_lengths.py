@@ -8,7 +8,7 @@ from helpers.text_nets import text_backbone
 from sktransfer import ActivationCache
 from sktransfer.data import Text
 from sktransfer.extraction import Prefix, RowsByLength, Tap, run_frozen, run_rows
-from sktransfer.extraction.prefix import resolve_batch_size
+from sktransfer.extraction.batch_sizes import resolve_batch_size
 
 POOLED, WHOLE = Tap(3, "avg"), Tap(2)
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from helpers.tiny import tiny_backbone
 
-from sktransfer.extraction.prefix import Prefix, Tap
+from sktransfer.extraction.prefix import Prefix
 from sktransfer.extraction.run import run_frozen
+from sktransfer.extraction.taps import Tap
 
 
 @pytest.fixture

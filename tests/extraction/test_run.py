@@ -11,8 +11,9 @@ from PIL import Image
 
 from sktransfer import ActivationCache
 from sktransfer.exceptions import DecodeError
-from sktransfer.extraction.prefix import Prefix, Tap
+from sktransfer.extraction.prefix import Prefix
 from sktransfer.extraction.run import run_frozen
+from sktransfer.extraction.taps import Tap
 
 
 @pytest.fixture

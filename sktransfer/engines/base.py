@@ -1,0 +1,117 @@
+"""The base class of engines, and what engines share."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# A compiled module: it takes and returns tensors of one shape and type.
+Graph = Callable[[Tensor], Tensor]
+
+# Returns content that is kept; if there is none, it calls the function that makes the content.
+Keep = Callable[[Callable[[], bytes]], bytes]
+
+
+class EngineError(ValueError):
+    """Raised if an engine cannot run a network."""
+
+
+class Engine(ABC):
+    """A library that runs modules on a CPU.
+
+    Attributes
+    ----------
+    name : str
+        The value of the parameter ``engine``, and the extra that installs the packages.
+    packages : tuple of str
+        The packages that it needs, the one whose version counts first.
+    dtypes : tuple of torch.dtype
+        The types in which it computes.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    dtypes: tuple[torch.dtype, ...]
+
+    @abstractmethod
+    def compile(self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep) -> Graph:
+        """Return a function that computes what ``module`` does.
+
+        Parameters
+        ----------
+        module : Module
+            It is in evaluation mode, computes in float32 and takes one tensor.
+        x : Tensor
+            An input, which has the shape and the type of all inputs.  Inputs of floats have the
+            type ``dtype`` instead.
+        dtype : torch.dtype
+            The type in which the function computes, one of ``dtypes``.  Outputs have this type.
+        keep : callable
+            Keeps the result of a conversion on disk, as bytes that hold no code.
+
+        Raises
+        ------
+        Exception
+            Of any class, if the engine cannot run the module.
+        """
+
+
+@cache
+def is_installed(engine: Engine) -> bool:
+    """Return True if the packages of an engine are installed."""
+    return all(find_spec(package) is not None for package in engine.packages)
+
+
+@cache
+def described(engine: Engine) -> str:
+    """Return the name of an engine and the version of its library."""
+    return f"{engine.name} {version(engine.packages[0])}"
+
+
+class ChannelsLast(nn.Module):
+    """A module whose images, inputs and outputs, have their channels last.
+
+    This is how images are in memory, so an engine can take them without a copy.
+
+    Parameters
+    ----------
+    module : Module
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the module."""
+        y: Tensor = self.module(x.permute(0, 3, 1, 2) if x.ndim == 4 else x)
+        return y.permute(0, 2, 3, 1) if y.ndim == 4 else y
+
+
+def to_rows(x: Tensor) -> Tensor:
+    """Return a batch as :class:`ChannelsLast` takes it, in float32 if it has floats."""
+    x = x.float() if x.is_floating_point() else x
+    return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).contiguous()
+
+
+def from_rows(rows: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """Return the output of :class:`ChannelsLast` as that of its module, in a type."""
+    y = torch.from_numpy(rows).to(dtype)
+    return y.permute(0, 3, 1, 2) if y.ndim == 4 else y
+
+
+@torch.no_grad()
+def exported(module: nn.Module, x: Tensor) -> Any:
+    """Return a module as a program of torch.export, with the form of :class:`ChannelsLast`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of its own code
+        return torch.export.export(ChannelsLast(module).eval(), (to_rows(x),))

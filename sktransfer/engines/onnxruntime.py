@@ -1,0 +1,52 @@
+"""ONNX Runtime, in float32."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._support.threads import n_threads
+from .._support.validation import require
+from .base import Engine, Graph, Keep, exported, from_rows, to_rows
+
+
+class OnnxRuntime(Engine):
+    """Modules run by ONNX Runtime; see :class:`Engine`."""
+
+    name = "onnxruntime"
+    packages = ("onnxruntime", "onnx", "onnxscript")
+    dtypes = (torch.float32,)
+
+    def compile(self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep) -> Graph:
+        """Return a function that computes what a module does; see :meth:`Engine.compile`."""
+        for package in self.packages:
+            require(package, self.name)
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = n_threads(None)
+        options.log_severity_level = 3  # errors
+        # Threads that wait for work take the processors of those that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        content = keep(lambda: _convert(module, x))
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+        def run(batch: Tensor) -> Tensor:
+            return from_rows(session.run(None, {"x": to_rows(batch).numpy()})[0], dtype)
+
+        return run
+
+
+def _convert(module: nn.Module, x: Tensor) -> bytes:
+    """Return a module as the content of an ONNX file."""
+    program = exported(module, x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of its own code
+        made: Any = torch.onnx.export(
+            program, (), dynamo=True, verbose=False, input_names=["x"], output_names=["y"]
+        )
+    content: bytes = made.model_proto.SerializeToString()
+    return content

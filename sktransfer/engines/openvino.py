@@ -1,0 +1,57 @@
+"""OpenVINO, in float32 and in bfloat16."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._support.threads import n_threads
+from .._support.validation import require
+from .base import Engine, Graph, Keep, exported, from_rows, to_rows
+
+HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+
+
+class OpenVINO(Engine):
+    """Modules run by OpenVINO; see :class:`Engine`."""
+
+    name = "openvino"
+    packages = ("openvino",)
+    dtypes = tuple(HINTS)
+
+    def compile(self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep) -> Graph:
+        """Return a function that computes what a module does; see :meth:`Engine.compile`."""
+        core = require("openvino", self.name).Core()
+        from openvino import convert_model
+
+        how = {
+            "INFERENCE_PRECISION_HINT": HINTS[dtype],
+            "INFERENCE_NUM_THREADS": n_threads(None),
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+        }
+        compiled: list[Any] = []
+
+        def make() -> bytes:
+            compiled.append(core.compile_model(convert_model(exported(module, x)), "CPU", how))
+            content: bytes = compiled[0].export_model().getvalue()
+            return content
+
+        content = keep(make)
+        if not compiled:
+            compiled.append(core.import_model(io.BytesIO(content), "CPU", how))
+        free: list[Any] = []  # requests, each of which runs in one thread at a time
+
+        def run(batch: Tensor) -> Tensor:
+            try:
+                request = free.pop()
+            except IndexError:
+                request = compiled[0].create_infer_request()
+            rows = request.infer([to_rows(batch).numpy()], share_inputs=True)[0]
+            free.append(request)
+            return from_rows(rows, dtype)
+
+        return run

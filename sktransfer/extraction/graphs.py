@@ -1,0 +1,181 @@
+"""Stages compiled by an engine: each graph runs the stages between two cuts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .._support.hashing import hash_parts
+from .._support.random import example_rows
+from ..backbones import Backbone, running
+from ..cache import Blobs
+from ..engines import Engine, EngineError, Graph, described
+
+# The kind of blob of the cache.
+KIND = "compiled stages"
+
+# Each row of the output of a graph may differ from that of the stages by this share of its norm.
+# In bfloat16, it is the difference from the stages in float32.
+TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 5e-2}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Stages that an engine runs.
+
+    Parameters
+    ----------
+    stop : int
+        The cut after the last of them.
+    run : callable
+        Returns the output of the last stage for a batch that enters the first one.
+    """
+
+    stop: int
+    run: Graph
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """Compiles the stages of a backbone for batches of one shape.
+
+    Parameters
+    ----------
+    engine : Engine
+    backbone : Backbone
+    dtype : torch.dtype
+        The type in which the stages compute.
+    n_rows : int
+        Number of rows of a batch.
+    blobs : Blobs or None
+        Keeps what is compiled, for other processes.
+    """
+
+    engine: Engine
+    backbone: Backbone
+    dtype: torch.dtype
+    n_rows: int
+    blobs: Blobs | None
+
+    def compile_all(
+        self, blank: Tensor, cuts: Sequence[int], must: bool, worth: Callable[[int, int], bool]
+    ) -> dict[int, Compiled]:
+        """Compile the stages between neighbouring cuts; each result by the cut before it.
+
+        What is compiled depends on the stages and on the shape alone, so the bits of a row are the
+        same wherever a prefix begins.
+
+        Parameters
+        ----------
+        blank : Tensor
+            A batch that enters the first stage, with any number of rows.
+        cuts : sequence of int
+            In increasing order.
+        must : bool
+            If False, stages that the engine cannot run are left out.
+        worth : callable
+            Returns True if the stages between two cuts must be compiled.
+
+        Raises
+        ------
+        EngineError
+            With ``must``, if the engine cannot run some stages.
+        """
+        found = {}
+        x = _example(blank)
+        with running(), torch.no_grad():
+            for start, stop in zip((0, *cuts), cuts, strict=False):
+                y = self.backbone(x, start, stop)
+                if worth(start, stop):
+                    try:
+                        found[start] = Compiled(stop, self._compile(start, stop, x, y))
+                    except EngineError as error:
+                        if must:
+                            raise
+                        logger.debug("torch runs these stages: %s", error)
+                x = y
+        return found
+
+    def _compile(self, start: int, stop: int, x: Tensor, y: Tensor) -> Graph:
+        """Compile stages, and compare the output for ``x`` with ``y``."""
+        # a copy, because an engine may change the module that it compiles
+        module = deepcopy(nn.Sequential(*list(self.backbone.stages.values())[start:stop])).eval()
+        batch, keep = self._filled(x), self._keep(start, stop, x)
+        try:
+            graph = self.engine.compile(module.float(), batch, self.dtype, keep)
+            found = graph(batch.to(self.dtype) if batch.is_floating_point() else batch)
+        except Exception as error:  # each engine raises errors of its own
+            reason = f"cannot run them: {_reason(error)}"
+            raise EngineError(self._sentence(start, stop, reason)) from error
+        difference = _difference(y, found[: len(y)].float())
+        if not difference <= TOLERANCES[self.dtype]:
+            reason = f"gives features that differ by {difference:.1e} of their norm"
+            raise EngineError(self._sentence(start, stop, reason))
+        return graph
+
+    def _filled(self, x: Tensor) -> Tensor:
+        """Return a batch of full size that begins with some rows."""
+        batch = torch.zeros(self.n_rows, *x.shape[1:], dtype=x.dtype)
+        batch[: len(x)] = x[: self.n_rows]
+        if self.backbone.layout == "NCHW" and batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def _keep(self, start: int, stop: int, x: Tensor) -> Callable[[Callable[[], bytes]], bytes]:
+        blobs = self.blobs
+        if blobs is None:
+            return lambda make: make()
+
+        def keep(make: Callable[[], bytes]) -> bytes:
+            numerics = f"{self.dtype} {self.n_rows} {tuple(x.shape[1:])} {x.dtype}"
+            capability = f"{torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
+            weights = self.backbone.weights_fingerprint(stop, start)
+            key = hash_parts(KIND, described(self.engine), numerics, capability, weights)
+            content = blobs.get(key)
+            if content is None:
+                content = make()
+                blobs.put(key, content)
+            return content
+
+        return keep
+
+    def _sentence(self, start: int, stop: int, reason: str) -> str:
+        names = ", ".join(self.backbone.names[start:stop])
+        return (
+            "engine must be one that can run the stages of the network; "
+            f"{self.engine.name!r} {reason}. The stages are {names}. Pass engine='auto' or 'torch'."
+        )
+
+
+def _example(blank: Tensor) -> Tensor:
+    """Return two rows of a shape to try stages on: noise, or ids with one text of half the length.
+
+    Parameters
+    ----------
+    blank : Tensor
+        A batch of this shape.
+    """
+    x = example_rows(blank.shape[1:], blank.dtype)
+    if not x.is_floating_point():
+        x[1, blank.shape[1] // 2 + 1 :] = -1  # after the end of a text
+    return x
+
+
+def _difference(expected: Tensor, found: Tensor) -> float:
+    """Return by how much a row differs at most, as a share of its norm."""
+    a, b = expected.float().flatten(1), found.flatten(1)
+    return float(((a - b).norm(dim=1) / a.norm(dim=1)).max())
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of the error that led to an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,238 @@
+"""Engines give the features of torch, and the same bits in any batch."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from helpers.forked import needs_computing_forks, run_program
+from helpers.text_nets import text_backbone
+from helpers.tiny import tiny_backbone
+from torch import nn
+
+from sktransfer import ActivationCache, FineTuneClassifier
+from sktransfer.backbones import Backbone
+from sktransfer.data import Text
+from sktransfer.engines import ENGINES, EngineError
+from sktransfer.extraction import Prefix, Tap, graphs, run_frozen
+from sktransfer.extraction import prefix as prefixes
+
+LAST = Tap(3, "avg")
+CPU = torch.device("cpu")
+
+present = [
+    pytest.param(
+        name,
+        marks=[
+            pytest.mark.skipif(
+                not all(find_spec(each) for each in ENGINES[name].packages),
+                reason=f"{name} is not installed",
+            ),
+            *([pytest.mark.slow] if name == "compile" else []),
+        ],
+    )
+    for name in ENGINES
+]
+
+
+@pytest.fixture(params=present)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def images(rng):
+    return list(rng.integers(0, 256, (9, 20, 20, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def backbone():
+    return tiny_backbone().freeze_to(3).eval()
+
+
+@pytest.fixture
+def worthwhile(monkeypatch):
+    """Let every stage have enough work for an engine."""
+    monkeypatch.setattr(prefixes, "SMALL", 0)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The names of the engines, once for each batch that one of their graphs computes."""
+    found = []
+
+    def counting(engine, compile_):
+        def compiled(*args):
+            graph = compile_(*args)
+            return lambda batch: (found.append(engine.name), graph(batch))[1]
+
+        return compiled
+
+    for engine in ENGINES.values():
+        monkeypatch.setattr(engine, "compile", counting(engine, engine.compile), raising=False)
+    return found
+
+
+def made(backbone, *taps, engine="torch", cache=None, dtype=torch.float32, breaks=()):
+    taps = list(taps) or [LAST]
+    return Prefix(backbone, taps, CPU, dtype, 4, breaks=breaks).run_by(engine, cache)
+
+
+def rows(prefix, items, **kwargs):
+    return [np.asarray(each) for each in run_frozen(prefix, items, **kwargs).rows]
+
+
+def distance(found, expected):
+    return (np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)).max()
+
+
+def test_an_engine_gives_the_features_of_torch(name, backbone, images, runs):
+    (found,) = rows(made(backbone, engine=name), images)
+    assert runs == [name] * 4  # the comparison, and three batches
+    assert distance(found, rows(made(backbone), images)[0]) < 1e-5
+
+
+def test_features_do_not_depend_on_the_other_items(name, backbone, images):
+    prefix = made(backbone, engine=name)
+    (found,) = rows(prefix, images)
+    for at in (0, 5, 8):
+        np.testing.assert_array_equal(rows(prefix, [images[at]])[0][0], found[at])
+    np.testing.assert_array_equal(rows(prefix, images[::-1])[0][::-1], found)
+
+
+def test_features_have_the_same_bits_wherever_the_prefix_begins(name, backbone, images, tmp_path):
+    how = {"engine": name, "breaks": (2,), "cache": ActivationCache(tmp_path)}
+    rows(made(backbone, Tap(2), **how), images, cache=how["cache"])
+    (continued,) = rows(made(backbone, **how), images, cache=how["cache"])
+    (whole,) = rows(made(backbone, engine=name, breaks=(2,)), images)
+    np.testing.assert_array_equal(continued, whole)
+
+
+def test_a_graph_does_not_begin_at_a_cut_inside_another_graph(name, backbone, images, tmp_path):
+    cache = ActivationCache(tmp_path)
+    rows(made(backbone, Tap(1), engine=name, cache=cache), images, cache=cache)
+    (found,) = rows(made(backbone, engine=name, cache=cache), images, cache=cache)
+    np.testing.assert_array_equal(found, rows(made(backbone, engine=name), images)[0])
+
+
+def test_features_in_bfloat16_stay_near(name, backbone, images):
+    if torch.bfloat16 not in ENGINES[name].dtypes:
+        pytest.skip(f"{name} does not compute in bfloat16")
+    (found,) = rows(made(backbone, engine=name, dtype=torch.bfloat16), images)
+    assert found.dtype == np.float32
+    assert distance(found, rows(made(backbone), images)[0]) < 5e-2
+
+
+def test_texts_of_several_lengths_have_the_features_of_torch(name, runs):
+    if name == "onnxruntime":
+        pytest.skip("ONNX has no attention without heads, which this network uses")
+    net = text_backbone(max_length=64).freeze_to(3).eval()
+    texts = [Text(" ".join(f"word{at}" for at in range(n))) for n in (1, 5, 30, 31, 2)]
+    (found,) = rows(made(net, engine=name), texts)
+    assert set(runs) == {name}
+    assert distance(found, rows(made(net), texts)[0]) < 1e-5
+
+
+FORK = """
+import sys
+import numpy as np
+import torch
+from helpers.forked import in_fork
+from helpers.tiny import tiny_backbone
+from sktransfer.extraction import Prefix, Tap, run_frozen
+
+images = list(np.random.default_rng(0).integers(0, 256, (9, 20, 20, 3), dtype=np.uint8))
+net = tiny_backbone().freeze_to(3).eval()
+prefix = Prefix(net, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4).run_by(sys.argv[1])
+rows = lambda: run_frozen(prefix, images).rows[0]
+expected = rows()
+print((in_fork(rows) == expected).all(), (rows() == expected).all())
+"""
+
+
+@needs_computing_forks
+def test_a_forked_process_gives_the_same_features(name):
+    assert run_program(FORK, name).strip() == "True True"
+
+
+def test_the_fingerprint_names_the_engine_and_its_graphs(name, backbone):
+    torch_own = made(backbone).fingerprint(LAST)
+    texts = {torch_own}
+    texts.add(made(backbone, engine=name).fingerprint(LAST))
+    texts.add(made(backbone, engine=name, breaks=(1,)).fingerprint(LAST))
+    assert len(texts) == 3
+    assert all(text.startswith(torch_own) for text in texts)
+
+
+def test_auto_keeps_the_fingerprint_of_torch_for_a_network_with_little_work(backbone):
+    assert made(backbone, engine="auto").fingerprint(LAST) == made(backbone).fingerprint(LAST)
+
+
+def test_a_second_prefix_takes_the_graph_from_the_cache(backbone, images, tmp_path, monkeypatch):
+    engine = ENGINES["onnxruntime"]
+    cache = ActivationCache(tmp_path)
+    (found,) = rows(made(backbone, engine=engine.name, cache=cache), images)
+    assert cache.info()[graphs.KIND]["rows"] == 1
+    monkeypatch.setattr("sktransfer.engines.onnxruntime._convert", None)  # it would fail
+    again = made(tiny_backbone().freeze_to(3).eval(), engine=engine.name, cache=cache)
+    np.testing.assert_array_equal(rows(again, images)[0], found)
+
+
+def test_a_damaged_graph_in_the_cache_is_made_again(backbone, images, tmp_path):
+    cache = ActivationCache(tmp_path)
+    (found,) = rows(made(backbone, engine="onnxruntime", cache=cache), images)
+    (path,) = tmp_path.rglob("*.blob")
+    path.write_bytes(path.read_bytes()[:-100])
+    again = made(backbone, engine="onnxruntime", cache=cache)
+    np.testing.assert_array_equal(rows(again, images)[0], found)
+
+
+class Unusual(nn.Module):
+    """A stage whose steps depend on the values of its input."""
+
+    def forward(self, x):
+        return x + 1 if x.sum() > 1e9 else x
+
+
+@pytest.fixture
+def unusual():
+    plain = tiny_backbone()
+    stages = dict(plain.stages) | {"odd": Unusual()}
+    return Backbone(stages, plain.preset).freeze_to(4).eval()
+
+
+def test_a_named_engine_that_cannot_run_a_network_is_an_error(unusual, images):
+    prefix = made(unusual, Tap(4, "avg"), engine="onnxruntime")
+    with pytest.raises(EngineError, match=r"'onnxruntime' cannot run them.*odd.*engine='auto'"):
+        rows(prefix, images)
+
+
+def test_auto_runs_in_torch_what_an_engine_cannot_run(unusual, images, worthwhile):
+    taps = [Tap(3, "avg"), Tap(4, "avg")]
+    found = rows(made(unusual, *taps, engine="auto"), images)
+    for each, expected in zip(found, rows(made(unusual, *taps), images), strict=True):
+        assert distance(each, expected) < 1e-5
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "auto"])
+def test_an_engine_that_changes_features_is_not_used(
+    engine, backbone, images, monkeypatch, worthwhile
+):
+    monkeypatch.setitem(graphs.TOLERANCES, torch.float32, -1.0)
+    prefix = made(backbone, engine=engine)
+    if engine == "auto":
+        np.testing.assert_array_equal(rows(prefix, images)[0], rows(made(backbone), images)[0])
+    else:
+        with pytest.raises(EngineError, match=r"differ by .* of their norm"):
+            rows(prefix, images)
+
+
+def test_predictions_are_the_same_with_and_without_a_cache(name, rng, tmp_path, runs):
+    X, y = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8), [0, 1] * 4
+    how = {"unfreeze": 1, "max_epochs": 2, "random_state": 0, "image_size": 32, "verbose": 0}
+    how["augment"] = None
+    model = FineTuneClassifier(engine=name, cache=str(tmp_path), **how).fit(X, y)
+    cached = model.predict_proba(X)
+    assert set(runs) == {name}
+    np.testing.assert_array_equal(model.set_params(cache=None).predict_proba(X), cached)
+    np.testing.assert_allclose(model.set_params(engine="torch").predict_proba(X), cached, atol=1e-5)
