@@ -17,7 +17,7 @@ from torch import Tensor, nn
 # A compiled module: it takes and returns tensors of one shape and type.
 Graph = Callable[[Tensor], Tensor]
 
-# Returns content that is kept; if there is none, it calls the function that makes the content.
+# Returns content that is kept; if nothing is, it calls the function that makes the content.
 Keep = Callable[[Callable[[], bytes]], bytes]
 
 

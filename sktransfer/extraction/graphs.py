@@ -69,8 +69,8 @@ class Compiler:
     ) -> dict[int, Compiled]:
         """Compile the stages between neighbouring cuts; each result by the cut before it.
 
-        What is compiled depends on the stages and on the shape alone, so the bits of a row are the
-        same wherever a prefix begins.
+        Graphs depend on the stages and on the shape alone, so the bits of a row are the same
+        wherever a prefix begins.
 
         Parameters
         ----------

@@ -46,6 +46,7 @@ WRONG = {
     "random_state": -1,
     "decode_error": "skip",
     "inference_batch_size": 0,
+    "engine": "tensorrt",
     "n_jobs": 0,
     "verbose": -1,
     "cache": 3,

@@ -28,10 +28,10 @@ def settings(X=IMAGES, *, weights_info=None, left_out=(), **parameters):
     return resolve(given, backbone, backbone.preset.check(X), lambda: "exact model")
 
 
-def test_every_setting_of_the_defaults_is_resolved_except_rates_and_rows():
+def test_every_setting_of_the_defaults_is_resolved_except_rates_rows_and_engine():
     found = settings(lr="auto", fine_tune_lr="auto")
     left = {field.name for field in fields(FitSettings) if getattr(found, field.name) == "auto"}
-    assert left == {"lr", "fine_tune_lr", "inference_batch_size"}
+    assert left == {"lr", "fine_tune_lr", "inference_batch_size", "engine"}
 
 
 def test_auto_fine_tunes_the_whole_of_a_pretrained_network_to_images():
