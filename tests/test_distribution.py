@@ -23,7 +23,7 @@ CITATION = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text
 METADATA = distribution("sktransfer").metadata
 REQUIREMENTS = [Requirement(text) for text in distribution("sktransfer").requires]
 # Extras of users; the other ones are for developers.
-EXTRAS = {"timm", "text", "onnx", "plot", "cli", "demo"}
+EXTRAS = {"timm", "text", "onnx", "openvino", "onnxruntime", "plot", "cli", "demo"}
 
 
 def normalised(name):
@@ -49,7 +49,7 @@ def imported():
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(node.module)
             elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
-                names.add(node.args[0].value)
+                names |= {getattr(node.args[0], "value", "sktransfer")}  # of an engine
     return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"sktransfer"}
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from .._support.threads import n_threads
-from .._support.validation import require
 from .base import Engine, Graph, Keep, exported, from_rows, to_rows
 
 
@@ -22,8 +21,6 @@ class OnnxRuntime(Engine):
 
     def compile(self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep) -> Graph:
         """Return a function that computes what a module does; see :meth:`Engine.compile`."""
-        for package in self.packages:
-            require(package, self.name)
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

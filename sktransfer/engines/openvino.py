@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from .._support.threads import n_threads
-from .._support.validation import require
 from .base import Engine, Graph, Keep, exported, from_rows, to_rows
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
@@ -24,9 +23,9 @@ class OpenVINO(Engine):
 
     def compile(self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep) -> Graph:
         """Return a function that computes what a module does; see :meth:`Engine.compile`."""
-        core = require("openvino", self.name).Core()
-        from openvino import convert_model
+        from openvino import Core, convert_model
 
+        core = Core()
         how = {
             "INFERENCE_PRECISION_HINT": HINTS[dtype],
             "INFERENCE_NUM_THREADS": n_threads(None),

@@ -1,9 +1,9 @@
 """The settings of a fit: the parameters of an estimator, resolved for one network and its data.
 
 :func:`resolve` turns a mapping of parameters into :class:`FitSettings`, which contains no "auto".
-The exceptions are the learning rates, which the range test finds when a phase begins, the number of
-rows of a batch of the frozen stages, which depends on the length of the items, and the engine, which
-depends on the work of the stages.
+The exceptions are the learning rates, which the range test finds when a phase begins, the number
+of rows of a batch of the frozen stages, which depends on the length of the items, and the engine,
+which depends on the work of the stages.
 """
 
 from __future__ import annotations
