@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 # A compiled module: it takes and returns tensors of one shape and type.
 Graph = Callable[[Tensor], Tensor]
@@ -43,7 +44,9 @@ class Engine(ABC):
     dtypes: tuple[torch.dtype, ...]
 
     @abstractmethod
-    def compile(self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep) -> Graph:
+    def compile(
+        self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep, any_length: bool
+    ) -> Graph:
         """Return a function that computes what ``module`` does.
 
         Parameters
@@ -51,12 +54,15 @@ class Engine(ABC):
         module : Module
             It is in evaluation mode, computes in float32 and takes one tensor.
         x : Tensor
-            An input, which has the shape and the type of all inputs.  Inputs of floats have the
+            An input, which has the form and the type of all inputs.  Inputs of floats have the
             type ``dtype`` instead.
         dtype : torch.dtype
             The type in which the function computes, one of ``dtypes``.  Outputs have this type.
         keep : callable
             Keeps the result of a conversion on disk, as bytes that hold no code.
+        any_length : bool
+            True if the first two dimensions of inputs, the rows and their length, may be any.
+            If False, all inputs have the shape of ``x``.
 
         Raises
         ------
@@ -110,8 +116,14 @@ def from_rows(rows: np.ndarray, dtype: torch.dtype) -> Tensor:
 
 
 @torch.no_grad()
-def exported(module: nn.Module, x: Tensor) -> Any:
-    """Return a module as a program of torch.export, with the form of :class:`ChannelsLast`."""
+def exported(module: nn.Module, x: Tensor, any_length: bool) -> Any:
+    """Return a module as a program of torch.export, with the form of :class:`ChannelsLast`.
+
+    The parameters are those of :meth:`Engine.compile`.
+    """
+    shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},) if any_length else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of its own code
-        return torch.export.export(ChannelsLast(module).eval(), (to_rows(x),))
+        return torch.export.export(
+            ChannelsLast(module).eval(), (to_rows(x),), dynamic_shapes=shapes
+        )

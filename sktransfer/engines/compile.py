@@ -18,10 +18,17 @@ class Compile(Engine):
     packages = ("torch",)
     dtypes = (torch.float32, torch.bfloat16)
 
-    def compile(self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep) -> Graph:  # noqa: ARG002 - as in Engine
+    def compile(
+        self,
+        module: nn.Module,
+        x: Tensor,
+        dtype: torch.dtype,
+        keep: Keep,  # noqa: ARG002 - as in Engine
+        any_length: bool,
+    ) -> Graph:
         """Return a function that computes what a module does; see :meth:`Engine.compile`."""
         own = module.to(dtype).to(memory_format=torch.channels_last)
-        compiled = torch.compile(own, dynamic=False, options={"freezing": True})
+        compiled = torch.compile(own, dynamic=any_length, options={"freezing": True})
         with torch.inference_mode():  # a module is compiled in its first run
             compiled(x.to(dtype) if x.is_floating_point() else x)
 

@@ -19,7 +19,9 @@ class OnnxRuntime(Engine):
     packages = ("onnxruntime", "onnx", "onnxscript")
     dtypes = (torch.float32,)
 
-    def compile(self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep) -> Graph:
+    def compile(
+        self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep, any_length: bool
+    ) -> Graph:
         """Return a function that computes what a module does; see :meth:`Engine.compile`."""
         import onnxruntime
 
@@ -28,7 +30,7 @@ class OnnxRuntime(Engine):
         options.log_severity_level = 3  # errors
         # Threads that wait for work take the processors of those that decode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        content = keep(lambda: _convert(module, x))
+        content = keep(lambda: _convert(module, x, any_length))
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
         def run(batch: Tensor) -> Tensor:
@@ -37,9 +39,10 @@ class OnnxRuntime(Engine):
         return run
 
 
-def _convert(module: nn.Module, x: Tensor) -> bytes:
+@torch.no_grad()
+def _convert(module: nn.Module, x: Tensor, any_length: bool) -> bytes:
     """Return a module as the content of an ONNX file."""
-    program = exported(module, x)
+    program = exported(module, x, any_length)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of its own code
         made: Any = torch.onnx.export(

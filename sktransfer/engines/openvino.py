@@ -21,7 +21,9 @@ class OpenVINO(Engine):
     packages = ("openvino",)
     dtypes = tuple(HINTS)
 
-    def compile(self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep) -> Graph:
+    def compile(
+        self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep, any_length: bool
+    ) -> Graph:
         """Return a function that computes what a module does; see :meth:`Engine.compile`."""
         from openvino import Core, convert_model
 
@@ -35,7 +37,8 @@ class OpenVINO(Engine):
         compiled: list[Any] = []
 
         def make() -> bytes:
-            compiled.append(core.compile_model(convert_model(exported(module, x)), "CPU", how))
+            model = convert_model(exported(module, x, any_length))
+            compiled.append(core.compile_model(model, "CPU", how))
             content: bytes = compiled[0].export_model().getvalue()
             return content
 

@@ -44,7 +44,7 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Compiler:
-    """Compiles the stages of a backbone for batches of one shape.
+    """Compiles the stages of a backbone for batches of one form.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class Compiler:
         The type in which the stages compute.
     n_rows : int
         Number of rows of a batch.
+    any_length : bool
+        If True, the graphs take rows of any length, and any number of rows.
     blobs : Blobs or None
         Keeps what is compiled, for other processes.
     """
@@ -62,6 +64,7 @@ class Compiler:
     backbone: Backbone
     dtype: torch.dtype
     n_rows: int
+    any_length: bool
     blobs: Blobs | None
 
     def compile_all(
@@ -109,7 +112,8 @@ class Compiler:
         module = deepcopy(nn.Sequential(*list(self.backbone.stages.values())[start:stop])).eval()
         batch, keep = self._filled(x), self._keep(start, stop, x)
         try:
-            graph = self.engine.compile(module.float(), batch, self.dtype, keep)
+            how = self.dtype, keep, self.any_length
+            graph = self.engine.compile(module.float(), batch, *how)
             found = graph(batch.to(self.dtype) if batch.is_floating_point() else batch)
         except Exception as error:  # each engine raises errors of its own
             reason = f"cannot run them: {_reason(error)}"
@@ -121,7 +125,9 @@ class Compiler:
         return graph
 
     def _filled(self, x: Tensor) -> Tensor:
-        """Return a batch of full size that begins with some rows."""
+        """Return a batch of full size that begins with some rows; the rows if any size is full."""
+        if self.any_length:
+            return x
         batch = torch.zeros(self.n_rows, *x.shape[1:], dtype=x.dtype)
         batch[: len(x)] = x[: self.n_rows]
         if self.backbone.layout == "NCHW" and batch.ndim == 4:
@@ -134,7 +140,8 @@ class Compiler:
             return lambda make: make()
 
         def keep(make: Callable[[], bytes]) -> bytes:
-            numerics = f"{self.dtype} {self.n_rows} {tuple(x.shape[1:])} {x.dtype}"
+            shape = tuple(x.shape[2:]) if self.any_length else (self.n_rows, *x.shape[1:])
+            numerics = f"{self.dtype} {shape} {x.dtype}"
             capability = f"{torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
             weights = self.backbone.weights_fingerprint(stop, start)
             key = hash_parts(KIND, described(self.engine), numerics, capability, weights)

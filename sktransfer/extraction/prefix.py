@@ -18,12 +18,16 @@ from .._support.hashing import hash_parts
 from .._support.threads import computing_threads
 from ..backbones import Backbone, running
 from ..cache import ActivationCache, Blobs
-from ..data import by_length, has_lengths, input_info, lengths_of
+from ..data import by_length, example_batch, has_lengths, input_info, lengths_of
 from ..engines import Engine, described, find_engine
 from .batch_sizes import POSITIONS, resolve_batch_size
 from .graphs import KIND, Compiled, Compiler
 from .stages import SMALL, estimate_works, fused
 from .taps import LOGITS, Tap, at_least_float32, reduce_output
+
+# Number of rows of the texts on which a graph for texts of any length is compiled; it bounds their
+# length.
+EXAMPLE = 8
 
 # No stage is compiled.
 NONE: Mapping[int, Compiled] = {}
@@ -178,7 +182,7 @@ class Prefix:
         "auto" is torch if no graph has enough work, so that tables of the cache stay the same.
         """
         engine = find_engine(self._engine, self.device, self.dtype)
-        is_sure = engine is None or self._engine != "auto" or has_lengths(self.preset)
+        is_sure = engine is None or self._engine != "auto"
         if is_sure or any(self._is_worth(*each) for each in pairwise((0, *self.breaks))):
             return engine
         return None
@@ -304,18 +308,26 @@ class Prefix:
         engine = self.engine
         if engine is None:
             return {}
-        key = os.getpid(), self.length, self.batch_size, self._engine
+        form, any_length = self._form(), has_lengths(self.preset)
+        key = os.getpid(), form.batch_size, self._engine
         if key not in fast.compiled:
-            compiler = Compiler(engine, self.backbone, self.dtype, self.batch_size, self._blobs)
-            blank, named = self._blank(), self._engine != "auto"
-            fast.compiled[key] = compiler.compile_all(
-                blank, self.breaks, named, lambda *cuts: named or self._is_worth(*cuts)
+            how = form.dtype, form.batch_size, any_length, self._blobs
+            named = self._engine != "auto"
+            fast.compiled[key] = Compiler(engine, self.backbone, *how).compile_all(
+                form._blank(), self.breaks, named, lambda *cuts: named or self._is_worth(*cuts)
             )
         return fast.compiled[key]
 
+    def _form(self) -> Prefix:
+        """Return the prefix of one length on which graphs for rows of any length are compiled."""
+        if not has_lengths(self.preset):
+            return self
+        return self.of_length(int(example_batch(self.preset, EXAMPLE).shape[1]))
+
     def _is_worth(self, start: int, stop: int) -> bool:
         """Return True if the stages between two cuts have enough work for an engine."""
-        return sum(self._work(0, self._blank())[start:stop]) * self.batch_size >= SMALL
+        form = self._form()
+        return sum(form._work(0, form._blank())[start:stop]) * form.batch_size >= SMALL
 
     def _work(self, cut: int, batch: Any) -> list[float]:
         """Return about how many pairs of numbers each stage after a cut multiplies for a row."""

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from helpers.forked import needs_computing_forks, run_program
-from helpers.text_nets import text_backbone
+from helpers.text_nets import WIDTH, text_backbone
 from helpers.tiny import tiny_backbone
 from torch import nn
 
 from sktransfer import ActivationCache, FineTuneClassifier
 from sktransfer.backbones import Backbone
+from sktransfer.backbones.providers._transformer import DecoderBlock, EncoderBlock
 from sktransfer.data import Text
 from sktransfer.engines import ENGINES, EngineError
 from sktransfer.extraction import Prefix, Tap, graphs, run_frozen
 from sktransfer.extraction import prefix as prefixes
+from sktransfer.extraction.batch_sizes import POSITIONS
 
 LAST = Tap(3, "avg")
 CPU = torch.device("cpu")
@@ -123,14 +125,55 @@ def test_features_in_bfloat16_stay_near(name, backbone, images):
     assert distance(found, rows(made(backbone), images)[0]) < 5e-2
 
 
-def test_texts_of_several_lengths_have_the_features_of_torch(name, runs):
-    if name == "onnxruntime":
-        pytest.skip("ONNX has no attention without heads, which this network uses")
-    net = text_backbone(max_length=64).freeze_to(3).eval()
-    texts = [Text(" ".join(f"word{at}" for at in range(n))) for n in (1, 5, 30, 31, 2)]
-    (found,) = rows(made(net, engine=name), texts)
+def block(kind):
+    """A block of BERT or of GPT-2, whose options differ."""
+    options = {"scale": 0.5} if kind is DecoderBlock else {}
+    found = kind(WIDTH, 32, 2, activation="gelu_new", eps=1e-5, **options)
+    for parameter in found.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return found
+
+
+@pytest.fixture(params=[EncoderBlock, DecoderBlock])
+def text_net(request):
+    """A small chain for texts; its blocks have random weights."""
+    plain = text_backbone(max_length=64)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        stages = {"embed": plain.stages["embed"], "a": block(request.param)}
+        stages["b"] = block(request.param)
+    return Backbone(stages, plain.preset, layout="NLM").freeze_to(3).eval()
+
+
+@pytest.fixture
+def texts():
+    """Texts of several lengths; one of them fills a batch of the size "auto"."""
+    return [Text(" ".join(f"word{at}" for at in range(n))) for n in (1, 5, 30, 31, 2, 62)]
+
+
+def test_one_graph_gives_the_features_of_texts_of_any_length(
+    name, text_net, texts, runs, monkeypatch, tmp_path
+):
+    monkeypatch.setitem(POSITIONS, "cpu", 64)
+    cache = ActivationCache(tmp_path)
+    prefix = Prefix(text_net, [LAST], CPU, torch.float32, "auto")
+    (found,) = rows(prefix.run_by(name, cache), texts)
     assert set(runs) == {name}
-    assert distance(found, rows(made(net), texts)[0]) < 1e-5
+    assert name == "compile" or cache.info()[graphs.KIND]["rows"] == 1
+    assert distance(found, rows(prefix, texts)[0]) < 1e-5
+
+
+def test_features_of_texts_do_not_depend_on_the_other_texts(name, text_net, texts):
+    prefix = made(text_net, engine=name)
+    (found,) = rows(prefix, texts)
+    for at in (0, 3, 5):
+        np.testing.assert_array_equal(rows(prefix, [texts[at]])[0][0], found[at])
+    again = made(text_net, engine=name)  # it meets other lengths first
+    np.testing.assert_array_equal(rows(again, texts[::-1])[0][::-1], found)
+
+
+def test_auto_keeps_the_fingerprint_of_torch_for_texts_with_little_work(text_net):
+    assert made(text_net, engine="auto").fingerprint(LAST) == made(text_net).fingerprint(LAST)
 
 
 FORK = """
