@@ -1,7 +1,7 @@
 """Libraries that run frozen stages in place of torch."""
 
 from .base import Engine, EngineError, Graph, described
-from .choice import ENGINES, NAMES, check_engine, find_engine
+from .choice import ENGINES, NAMES, check_engine, describe_choice, find_engine
 
 __all__ = [
     "ENGINES",
@@ -10,6 +10,7 @@ __all__ = [
     "EngineError",
     "Graph",
     "check_engine",
+    "describe_choice",
     "described",
     "find_engine",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 
 from .._support.validation import check_choice, require
-from .base import Engine, is_installed
+from .base import Engine, described, is_installed
 from .compile import Compile
 from .onnxruntime import OnnxRuntime
 from .openvino import OpenVINO
@@ -29,6 +31,16 @@ def check_engine(name: str, engine: object) -> None:
     if engine in ENGINES:
         for package in ENGINES[str(engine)].packages:
             require(package, str(engine))
+
+
+def describe_choice(name: str) -> list[str]:
+    """Return the engines that a value of ``engine`` can stand for here, with their versions.
+
+    Results that are kept depend on them.
+    """
+    order = dict.fromkeys(chain(*AUTO.values())) if name == "auto" else (name,)
+    engines = [ENGINES[each] for each in order if each in ENGINES]
+    return [described(engine) for engine in engines if is_installed(engine)]
 
 
 def find_engine(name: str, device: torch.device, dtype: torch.dtype) -> Engine | None:

@@ -37,6 +37,7 @@ from .._support.warn import warn_user
 from .._version import __version__
 from ..backbones import Backbone
 from ..cache import check_cache
+from ..engines import describe_choice
 from .data import Data, compute_digests
 from .settings import is_seeded, starts_pretrained
 from .tuned_weights import describe_weights
@@ -215,7 +216,7 @@ def compute_fit_key(given: Mapping[str, Any], groups: Any, backbone: Backbone, d
     pretrained = starts_pretrained(given, backbone)
     network = backbone.fingerprint() if pretrained else _describe("backbone", given["backbone"])
     groups = None if groups is None else np.asarray(groups).tolist()
-    versions = [__version__, torch.__version__]
+    versions = [__version__, torch.__version__, *describe_choice(given["engine"])]
     words = described([versions, sorted(parameters.items()), seed, data.task, data.n_own, groups])
     items = compute_digests(data.items, check_cache(given["cache"]))
     return hash_parts(

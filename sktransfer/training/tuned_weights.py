@@ -24,6 +24,7 @@ from .._version import __version__
 from ..backbones import Backbone, check_language_head
 from ..cache import ActivationCache
 from ..data import Items
+from ..engines import describe_choice
 from .user_callbacks import describe_callbacks
 
 KIND = "tuned"
@@ -158,7 +159,9 @@ class _Kept:
         packages = [package.__version__ for package in (torch, skorch, np)]
         # The last bits of a sum depend on the number of threads that compute it.
         numerics = [torch.backends.cpu.get_cpu_capability(), n_threads(None)]
-        numerics += [str(tuner.get_params()["device"]), torch.get_float32_matmul_precision()]
+        given = tuner.get_params()
+        numerics += [str(given["device"]), torch.get_float32_matmul_precision()]
+        numerics += describe_choice(given["engine"])
         words = json.dumps([__version__, packages, numerics, int(random_state), parameters])
         digests = cache.digests(items)
         self._key = hash_parts("tuned weights", words, backbone.fingerprint(), *digests)

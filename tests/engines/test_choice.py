@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
-from sktransfer.engines import ENGINES, base, check_engine, choice, find_engine
+from sktransfer.engines import ENGINES, base, check_engine, choice, describe_choice, find_engine
 
 CPU = torch.device("cpu")
 
@@ -67,6 +67,14 @@ def test_an_unknown_engine_is_an_error(kind, rng):
     X = rng.integers(0, 256, (4, 20, 20, 3), dtype="uint8")
     with pytest.raises(ValueError, match=r"engine must be one of .*Did you mean 'openvino'"):
         kind(engine="openvin").fit(X, [0, 1, 0, 1])
+
+
+def test_the_description_of_a_choice_has_all_installed_engines_that_it_can_take(installed):
+    installed |= {"onnxruntime", "compile"}
+    onnxruntime, compile_ = (base.described(ENGINES[each]) for each in ("onnxruntime", "compile"))
+    assert describe_choice("auto") == describe_choice("onnxruntime") == [onnxruntime]
+    assert describe_choice("compile") == [compile_]
+    assert describe_choice("torch") == describe_choice("openvino") == []
 
 
 def test_the_description_of_an_engine_has_its_version():

@@ -24,6 +24,7 @@ from sktransfer import (
 )
 from sktransfer.backbones import registry
 from sktransfer.callbacks import ModelEMA
+from sktransfer.engines import choice
 
 N = 60
 
@@ -171,6 +172,13 @@ def test_another_tuner_or_seed_does_not_share(texts, seen, tmp_path):
     classifier(tuner(random_state=7), random_state=None, cache=tmp_path).fit(X, y)
     classifier(tuner(random_state=7), random_state=None, cache=tmp_path).fit(X, y)
     assert len(seen) == 5
+
+
+def test_tuned_weights_are_not_shared_with_other_engines(texts, seen, tmp_path, monkeypatch):
+    for name in ("none", "onnxruntime", "onnxruntime"):
+        monkeypatch.setattr(choice, "is_installed", lambda engine, name=name: engine.name == name)
+        classifier(random_state=0, cache=tmp_path).fit(*texts)
+    assert len(seen) == 2
 
 
 def test_tuned_weights_from_the_cache_have_the_same_description(texts, tmp_path):

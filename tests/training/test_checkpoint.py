@@ -15,6 +15,7 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from sktransfer import FineTuneClassifier
 from sktransfer.callbacks import MixUp, ModelEMA, Scheduled, Snapshots
+from sktransfer.engines import choice
 from sktransfer.schedules import Cosine
 from sktransfer.training.checkpoint import FILE, Checkpoint
 
@@ -184,6 +185,16 @@ def test_other_parameters_are_another_fit(photos, tmp_path, change):
     fresh = clone(model).set_params(**change).fit(*photos)
     assert_same_fit(fresh, classifier(**change).fit(*photos))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_fit_with_other_engines_installed_is_another_fit(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(choice, "is_installed", lambda _: False)
+    model = classifier(checkpoint=tmp_path)
+    with killed_after(4):
+        model.fit(*photos)
+    monkeypatch.setattr(choice, "is_installed", lambda engine: engine.name == "onnxruntime")
+    model.fit(*photos)
+    assert len(list(tmp_path.iterdir())) == 1  # it did not resume the first one
 
 
 def test_other_data_are_another_fit(photos, tmp_path):
