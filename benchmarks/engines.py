@@ -77,7 +77,8 @@ def measure(address, backbone, batch, dtype):
     """The row of one network and type."""
     network = nn.Sequential(*backbone.stages.values()).eval().requires_grad_(False)
     tap = Tap(len(backbone.names), "avg")
-    prefix = Prefix(backbone, [tap], torch.device("cpu"), dtype, len(batch))
+    length = batch.shape[1] if batch.ndim == 2 else None
+    prefix = Prefix(backbone, [tap], torch.device("cpu"), dtype, len(batch), length=length)
     auto = prefix.run_by("auto")
     jobs = {"torch": lambda: prefix(batch), "auto": lambda: auto(batch)}
     with warnings.catch_warnings():
@@ -104,7 +105,7 @@ def networks(texts):
         batch = torch.randn(N_ROWS, 3, size, size).to(memory_format=torch.channels_last)
         yield address, get_backbone(address, None), batch
     if texts is not None:
-        os.environ["SKTRANSFER_MODELS"] = str(texts.resolve().parent)
+        os.environ["SKTRANSFER_MODELS"] = str(texts.absolute().parent)
         backbone = get_backbone(f"transformers/{texts.name}")
         yield backbone.address, backbone, backbone.preset.example(N_ROWS)
 

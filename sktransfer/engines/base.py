@@ -10,7 +10,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
@@ -84,9 +83,10 @@ def described(engine: Engine) -> str:
 
 
 class ChannelsLast(nn.Module):
-    """A module whose images, inputs and outputs, have their channels last.
+    """A module that takes images whose channels are last.
 
-    This is how images are in memory, so an engine can take them without a copy.
+    This is how images are in memory, so an engine can take them without a copy.  Outputs keep
+    their channels before the positions: OpenVINO was measured to need 6 % more time to move them.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class ChannelsLast(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the module."""
         y: Tensor = self.module(x.permute(0, 3, 1, 2) if x.ndim == 4 else x)
-        return y.permute(0, 2, 3, 1) if y.ndim == 4 else y
+        return y
 
 
 def to_rows(x: Tensor) -> Tensor:
@@ -109,15 +109,9 @@ def to_rows(x: Tensor) -> Tensor:
     return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).contiguous()
 
 
-def from_rows(rows: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """Return the output of :class:`ChannelsLast` as that of its module, in a type."""
-    y = torch.from_numpy(rows).to(dtype)
-    return y.permute(0, 3, 1, 2) if y.ndim == 4 else y
-
-
 @torch.no_grad()
 def exported(module: nn.Module, x: Tensor, any_length: bool) -> Any:
-    """Return a module as a program of torch.export, with the form of :class:`ChannelsLast`.
+    """Return a module as a program of torch.export, which takes what :class:`ChannelsLast` does.
 
     The parameters are those of :meth:`Engine.compile`.
     """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._support.threads import n_threads
-from .base import Engine, Graph, Keep, exported, from_rows, to_rows
+from .base import Engine, Graph, Keep, exported, to_rows
 
 
 class OnnxRuntime(Engine):
@@ -34,7 +34,8 @@ class OnnxRuntime(Engine):
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
         def run(batch: Tensor) -> Tensor:
-            return from_rows(session.run(None, {"x": to_rows(batch).numpy()})[0], dtype)
+            rows = session.run(None, {"x": to_rows(batch).numpy()})[0]
+            return torch.from_numpy(rows).to(dtype)
 
         return run
 

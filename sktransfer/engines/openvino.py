@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._support.threads import n_threads
-from .base import Engine, Graph, Keep, exported, from_rows, to_rows
+from .base import Engine, Graph, Keep, exported, to_rows
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
@@ -54,6 +54,6 @@ class OpenVINO(Engine):
                 request = compiled[0].create_infer_request()
             rows = request.infer([to_rows(batch).numpy()], share_inputs=True)[0]
             free.append(request)
-            return from_rows(rows, dtype)
+            return torch.from_numpy(rows).to(dtype)
 
         return run

@@ -122,7 +122,16 @@ class Compiler:
         if not difference <= TOLERANCES[self.dtype]:
             reason = f"gives features that differ by {difference:.1e} of their norm"
             raise EngineError(self._sentence(start, stop, reason))
-        return graph
+
+        free = 2 if self.any_length else 0  # these dimensions may have any size
+
+        def run(given: Tensor) -> Tensor:
+            if given.shape[free:] != batch.shape[free:]:  # some engines do not compare them
+                shape = tuple(batch.shape)
+                raise ValueError(f"A batch must have the shape {shape}; got {tuple(given.shape)}.")
+            return graph(given)
+
+        return run
 
     def _filled(self, x: Tensor) -> Tensor:
         """Return a batch of full size that begins with some rows; the rows if any size is full."""

@@ -19,7 +19,7 @@ from .._support.threads import computing_threads
 from ..backbones import Backbone, running
 from ..cache import ActivationCache, Blobs
 from ..data import by_length, example_batch, has_lengths, input_info, lengths_of
-from ..engines import Engine, described, find_engine
+from ..engines import Engine, EngineError, described, find_engine
 from .batch_sizes import POSITIONS, resolve_batch_size
 from .graphs import KIND, Compiled, Compiler
 from .stages import SMALL, estimate_works, fused
@@ -249,7 +249,7 @@ class Prefix:
         if not self._fast:
             self._fast.append(self._prepare(batch))
         fast = self._fast[0]
-        works, compiled = self._work(self.cut, batch), self._compile(fast)
+        works, compiled = self._work(self.cut, batch), self._compile(fast, batch)
         with running(self.device):
             x, taps = _move(batch, self.device, self.dtype), self.taps if taps is None else taps
             rows = self._run(fast, x, taps, works, compiled)
@@ -271,7 +271,8 @@ class Prefix:
     @property
     def is_small(self) -> bool:
         """True if each stage computes with one thread of a CPU; False before the first batch."""
-        if not self._fast or self.device.type != "cpu" or self._compile(self._fast[0]):
+        is_compiled = any(any(fast.compiled.values()) for fast in self._fast)
+        if not self._fast or self.device.type != "cpu" or is_compiled:
             return False
         works = self._works.get((self.length, self.cut), [math.inf])
         return all(work * self.batch_size < SMALL for work in works)
@@ -292,6 +293,8 @@ class Prefix:
                 x, done = compiled[done].run(x), compiled[done].stop
             else:
                 at = done - self.cut
+                if compiled and x.ndim == 4 and self.backbone.layout == "NCHW":
+                    x = x.contiguous(memory_format=torch.channels_last)  # as a batch is
                 with computing_threads(1 if works[at] * self.batch_size < SMALL else None):
                     x, done = fast.stages[at](x), done + 1
             for tap in taps:
@@ -299,22 +302,29 @@ class Prefix:
                     leaving[tap] = reduce_output(x, tap.reduce, self.backbone, fast.classifier)
         return [leaving[tap] for tap in taps]
 
-    def _compile(self, fast: Fast) -> dict[int, Compiled]:
-        """Return the graphs of the engine, by the cut before them.
+    def _compile(self, fast: Fast, batch: Any) -> dict[int, Compiled]:
+        """Return the graphs of the engine for a batch, by the cut before them.
 
         They are compiled once; a forked process, in which the threads of the engine do not exist,
         compiles them again.
         """
-        engine = self.engine
+        engine, named = self.engine, self._engine != "auto"
         if engine is None:
             return {}
         form, any_length = self._form(), has_lengths(self.preset)
-        key = os.getpid(), form.batch_size, self._engine
+        blank = form._blank() if self.cut or any_length else batch
+        if not isinstance(blank, Tensor):
+            if named:
+                raise EngineError(
+                    "engine must be 'auto' or 'torch' for a network whose batches are not tensors; "
+                    f"got {self._engine!r}."
+                )
+            return {}
+        key = os.getpid(), blank.shape[1:], form.batch_size, self._engine
         if key not in fast.compiled:
             how = form.dtype, form.batch_size, any_length, self._blobs
-            named = self._engine != "auto"
             fast.compiled[key] = Compiler(engine, self.backbone, *how).compile_all(
-                form._blank(), self.breaks, named, lambda *cuts: named or self._is_worth(*cuts)
+                blank, self.breaks, named, lambda *cuts: named or self._is_worth(*cuts)
             )
         return fast.compiled[key]
 

@@ -193,6 +193,20 @@ print((in_fork(rows) == expected).all(), (rows() == expected).all())
 """
 
 
+def test_a_batch_of_another_shape_gets_a_graph_of_its_own(name, backbone):
+    own, prefix = made(backbone), made(backbone, engine=name)
+    for size in (16, 24):
+        batch = torch.rand(4, 3, size, size).to(memory_format=torch.channels_last)
+        assert distance(prefix(batch)[0], own(batch)[0]) < 1e-5
+
+
+def test_a_graph_takes_batches_of_its_shape_only(name, backbone):
+    compiler = graphs.Compiler(ENGINES[name], backbone, torch.float32, 4, False, None)
+    found = compiler.compile_all(torch.zeros(1, 3, 16, 16), (3,), True, lambda *_: True)
+    with pytest.raises(ValueError, match=r"must have the shape \(4, 3, 16, 16\)"):
+        found[0].run(torch.zeros(4, 3, 24, 24))
+
+
 @needs_computing_forks
 def test_a_forked_process_gives_the_same_features(name):
     assert run_program(FORK, name).strip() == "True True"
