@@ -122,6 +122,13 @@ class TopLossesDisplay:
         Returns
         -------
         TopLossesDisplay
+
+        Raises
+        ------
+        TypeError
+            If the model has no probabilities, or predicts several columns of labels, or masks.
+        ValueError
+            If ``y`` is not one label or number for each item.
         """
         import_pyplot()
         check_int("k", k, 1)
@@ -135,9 +142,17 @@ class TopLossesDisplay:
                 f"{type(estimator).__name__}. Pass probabilities to from_predictions."
             )
         check_is_fitted(estimator)
+        proba = estimator.predict_proba(X)
+        if isinstance(proba, (list, dict)) or not hasattr(proba, "__len__"):
+            raise TypeError(
+                "estimator must predict one label or number for each item; "
+                f"{type(estimator).__name__} predicts several. Pass one column of them to "
+                "from_predictions or from_numbers, or the estimator model.task(name) of one task. "
+                "Masks are drawn by MasksDisplay."
+            )
         return cls.from_predictions(
             y,
-            estimator.predict_proba(X),
+            proba,
             X,
             classes=estimator.classes_,
             k=k,

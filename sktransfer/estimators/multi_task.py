@@ -259,8 +259,12 @@ class FineTuneMultiTask(FineTuneEstimator):
         ModuleNotFoundError
             If pandas is not installed; it comes with the extra ``cli``.
         """
+        require("pandas", "cli")
+        return self._as_table(self.task_.decide(self._outputs(X)))
+
+    def _as_table(self, predicted):
+        """Return predictions of shape (n_items, n_columns) as a DataFrame."""
         pd = require("pandas", "cli")
-        predicted = self.task_.decide(self._outputs(X))
         columns = {
             name: list(predicted[:, place])
             if isinstance(task, LabelSets)

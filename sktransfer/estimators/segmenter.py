@@ -318,7 +318,12 @@ class FineTuneSegmenter(FineTuneEstimator):
         ndarray of shape (n_classes,)
             NaN for a class that occurs neither in ``y`` nor in a prediction.
         """
-        masks, predicted = check_masks(y, "y"), self.predict(X)
+        masks = check_masks(y, "y")
+        return self._score_masks(self.predict(X), masks, sample_weight)
+
+    def _score_masks(self, predicted, y, sample_weight=None):
+        """Return the intersection over union of each class, of masks that were predicted."""
+        masks = check_masks(y, "y")
         if len(masks) != len(predicted):
             raise ValueError(
                 f"y must have a mask for each of {len(predicted)} items; got {len(masks)}."

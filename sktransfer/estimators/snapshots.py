@@ -4,7 +4,7 @@ from copy import copy
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -13,15 +13,19 @@ from ..callbacks import Snapshots
 from ..training import check_parameters
 from ._base import decide_rows
 from .classifier import FineTuneClassifier
+from .multi_task import FineTuneMultiTask
 from .regressor import FineTuneRegressor
+from .segmenter import FineTuneSegmenter
+
+ESTIMATORS = (FineTuneClassifier, FineTuneRegressor, FineTuneMultiTask, FineTuneSegmenter)
 
 
-def _classifies(ensemble):
-    return is_classifier(ensemble.estimator)
+def _has_probabilities(ensemble):
+    return hasattr(ensemble.estimator, "predict_proba")
 
 
 class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
-    """Fit an estimator once, and average the probabilities or numbers of its snapshots.
+    """Fit an estimator once, and average the probabilities, numbers or points of its snapshots.
 
     A snapshot is the state of the network at the end of an epoch.  A schedule with warm restarts,
     such as ``SGDR``, ends each of its cycles at a low learning rate, where the loss is close to a
@@ -29,7 +33,7 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     Parameters
     ----------
-    estimator : FineTuneClassifier or FineTuneRegressor
+    estimator : FineTuneClassifier, FineTuneRegressor, FineTuneMultiTask or FineTuneSegmenter
         The estimator, which is cloned.  Its ``lr_schedule`` should have cycles.  Snapshots are not
         interpolated (``weight_interpolation``).
     schedule : str, Schedule or None, default=None
@@ -42,11 +46,11 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     Attributes
     ----------
-    estimators_ : list of FineTuneClassifier or FineTuneRegressor
+    estimators_ : list of estimators
         A fitted estimator for each snapshot, the oldest first.  If there is no snapshot, the
         fitted estimator itself.
-    classes_ : ndarray of shape (n_classes,), or list of ndarray
-        The sorted labels, as those of the classifier.  Only of a classifier.
+    classes_ : ndarray of shape (n_classes,), list or dict of ndarray
+        The sorted labels, as those of the estimator.  Not for a regressor.
 
     See Also
     --------
@@ -89,9 +93,10 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
         -------
         self
         """
-        if not isinstance(self.estimator, (FineTuneClassifier, FineTuneRegressor)):
+        if not isinstance(self.estimator, ESTIMATORS):
+            *others, last = (kind.__name__ for kind in ESTIMATORS)
             raise TypeError(
-                "estimator must be a FineTuneClassifier or FineTuneRegressor; got "
+                f"estimator must be a {', '.join(others)} or {last}; got "
                 f"{type(self.estimator).__name__}. If it is a pipeline, put the ensemble inside."
             )
         snapshots = Snapshots(self.schedule, self.every, self.most).initialize()
@@ -109,27 +114,33 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
         self.estimators_ = members or [model]
         return self
 
-    @available_if(_classifies)
+    @available_if(_has_probabilities)
     def predict_proba(self, X):
         """Return the mean of the probabilities of all snapshots.
 
         Parameters
         ----------
-        X : as for the classifier's ``predict_proba``
+        X : as for the estimator's ``predict_proba``
 
         Returns
         -------
-        ndarray of shape (n_items, n_classes), float64, or list of ndarray
-            A list with such an array for each column if y has several columns of labels.
+        ndarray of shape (n_items, n_classes), float64, or list, dict or iterator of ndarray
+            As the estimator's ``predict_proba``: a list with an array for each column of labels, a
+            dict with one for each task, or an iterator over the images of a FineTuneSegmenter.
         """
         check_is_fitted(self)
+        if isinstance(self.estimators_[0], FineTuneMultiTask):
+            return self.estimators_[0].task_.probabilities(self._mean_outputs(X))
+        if isinstance(self.estimators_[0], FineTuneSegmenter):
+            maps = (member.predict_proba(X) for member in self.estimators_)
+            return (np.mean(found, axis=0) for found in zip(*maps, strict=True))
         found = [member.predict_proba(X) for member in self.estimators_]
         if isinstance(found[0], list):
             return [np.mean(column, axis=0) for column in zip(*found, strict=True)]
         return np.mean(found, axis=0)
 
     def predict(self, X):
-        """Return the label with the highest mean probability, or the mean of the numbers.
+        """Return the labels with the highest mean probabilities, and the means of numbers.
 
         Parameters
         ----------
@@ -137,19 +148,27 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_items,), (n_items, n_outputs), or (n_items, n_classes) of 0 and 1
-            For multi-label targets, 1 for each label with a mean probability above 0.5.
+        ndarray, DataFrame or list of ndarray
+            In the form of the estimator's ``predict``.  For multi-label targets, 1 for each label
+            with a mean probability above 0.5.
         """
         check_is_fitted(self)
-        if not _classifies(self):
+        first = self.estimators_[0]
+        if isinstance(first, FineTuneMultiTask):
+            return first._as_table(first.task_.decide(self._mean_outputs(X)))
+        if isinstance(first, FineTuneSegmenter):
+            values = first.task_.pixel_values
+            maps = self.predict_proba(X)
+            return [values[each.argmax(-1)] if np.ndim(each) else np.nan for each in maps]
+        if isinstance(first, FineTuneRegressor):
             return np.mean([member.predict(X) for member in self.estimators_], axis=0)
         probabilities = self.predict_proba(X)
         if isinstance(probabilities, list):
             probabilities = np.concatenate(probabilities, axis=1)
-        return decide_rows(self.estimators_[0].task_.decide_probabilities, probabilities)
+        return decide_rows(first.task_.decide_probabilities, probabilities)
 
     def score(self, X, y, sample_weight=None):
-        """Return the accuracy of the predictions, or R2 of a regressor.
+        """Return the score of the predictions: that of the estimator, such as the accuracy.
 
         Parameters
         ----------
@@ -159,14 +178,26 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         float
-            An item that cannot be decoded counts as wrong.
+            Of a classifier, an item that cannot be decoded counts as wrong.
 
         Raises
         ------
         ValueError
             As for the estimator's ``score``.
         """
-        return self.estimators_[0].task_.score(self.predict(X), y, sample_weight)
+        check_is_fitted(self)
+        first = self.estimators_[0]
+        if isinstance(first, FineTuneMultiTask):
+            return first.task_.score(first.task_.decide(self._mean_outputs(X)), y, sample_weight)
+        predicted = self.predict(X)
+        if isinstance(first, FineTuneSegmenter):
+            return float(np.nanmean(first._score_masks(predicted, y, sample_weight)))
+        return first.task_.score(predicted, y, sample_weight)
+
+    def _mean_outputs(self, X):
+        """Return the outputs of a FineTuneMultiTask with the mean numbers and probabilities."""
+        outputs = [member._outputs(X) for member in self.estimators_]
+        return self.estimators_[0].task_.average(outputs)
 
     def adapt(self, X_target, stages="tail"):
         """Return a copy whose snapshots have the batch-norm statistics of other images.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import logit
 from torch import Tensor
 
 from .._support.validation import check_choice, check_range, is_missing
@@ -277,6 +278,17 @@ class Mixed(Columns):
             if not isinstance(task, Regression)
         }
 
+    def average(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the outputs that mean the average numbers and probabilities of several networks.
+
+        Parameters
+        ----------
+        outputs : sequence of ndarray of shape (n, n_outputs)
+        """
+        columns = zip(*map(self._split, outputs), strict=True)
+        parts = [_average(task, found) for task, found in zip(self.tasks, columns, strict=True)]
+        return np.concatenate(parts, axis=1)
+
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
         """Return the mean of the scores of all columns."""
         return float(self.score_columns(predicted, y, sample_weight).mean())
@@ -307,6 +319,18 @@ def _of_one_kind(task: Any, predicted: np.ndarray) -> np.ndarray:
     if isinstance(task, Regression):
         return predicted.astype(float)
     return np.array(predicted.tolist())
+
+
+def _average(task: Any, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the average of several outputs for one column."""
+    is_number = isinstance(task, Regression)
+    values = outputs if is_number else [task.probabilities(each) for each in outputs]
+    mean: np.ndarray = np.mean(values, axis=0)
+    if is_number:
+        return mean
+    with np.errstate(divide="ignore"):  # the logarithm of 0 is -inf, which means 0 again
+        found: np.ndarray = logit(mean) if isinstance(task, LabelSets) else np.log(mean)
+    return found
 
 
 def _constant_loss(task: Any, targets: Targets) -> float:

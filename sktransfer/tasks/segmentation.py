@@ -211,6 +211,12 @@ class Segmentation:
         labels: np.ndarray = self.classes[outputs.argmax(axis=1)]
         return labels
 
+    @property
+    def pixel_values(self) -> np.ndarray:
+        """The classes in the type of predicted masks: uint8 if they fit, otherwise int64."""
+        fits = self.classes.min() >= 0 and self.classes.max() < 256
+        return self.classes.astype(np.uint8 if fits else np.int64)
+
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Return the probability of each class, (n, n_classes, h, w)."""
         found: np.ndarray = softmax(outputs, axis=1)

@@ -143,9 +143,7 @@ class DensePredictor(Predictor):
 
     def masks(self, items: Sequence[Any], **how: Any) -> list[Any]:
         """Return the class of each pixel of each item; NaN for an item that cannot be decoded."""
-        classes = self.task.classes  # type: ignore[attr-defined]  # a task of masks has classes
-        dtype = np.uint8 if classes.min() >= 0 and classes.max() < 256 else np.int64
-        kinds = classes.astype(dtype)
+        kinds = self.task.pixel_values  # type: ignore[attr-defined]  # only a task of masks has it
         found: list[Any] = []
         for each in self.each_map(items, **how):
             strips = [] if each is None else [kinds[s.argmax(0)] for s in self._strips(*each)]

@@ -7,7 +7,7 @@ from helpers.tiny import tiny_backbone
 from matplotlib import pyplot as plt
 from PIL import Image
 from sklearn.datasets import load_digits
-from sklearn.dummy import DummyClassifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from sktransfer import ImagePreset, PretrainedFeatureExtractor
 from sktransfer.display import TopLossesDisplay
@@ -159,6 +159,21 @@ def test_wrong_predictions_are_refused(changes, message, photos):
 def test_a_model_without_probabilities_is_refused(photos):
     with pytest.raises(TypeError, match="with predict_proba; got PretrainedFeatureExtractor"):
         TopLossesDisplay.from_estimator(PretrainedFeatureExtractor(), photos, LABELS)
+
+
+@pytest.mark.parametrize("proba", [{"a": PROBA}, [PROBA, PROBA], iter([PROBA])])
+def test_a_model_of_several_columns_or_of_masks_is_refused(photos, proba):
+    model = DummyClassifier().fit(photos, LABELS)
+    model.predict_proba = lambda X: proba
+    with pytest.raises(TypeError, match=r"DummyClassifier predicts several.* MasksDisplay"):
+        TopLossesDisplay.from_estimator(model, photos, LABELS)
+
+
+def test_points_are_refused(photos):
+    points = np.zeros((5, 2, 2))
+    model = DummyRegressor().fit(photos, points.reshape(5, 4))
+    with pytest.raises(ValueError, match=r"one number for each of 5 items of X; got shape"):
+        TopLossesDisplay.from_estimator(model, photos, points)
 
 
 def test_a_model_that_is_not_fitted_is_refused(photos):

@@ -12,6 +12,7 @@ from sktransfer import (
     FineTuneMultiTask,
     FineTuneRegressor,
     MLPHead,
+    SnapshotEnsemble,
     load,
     save,
 )
@@ -160,3 +161,23 @@ def test_a_score_without_labels_of_a_task_is_refused(model, images, y):
 def test_a_wrong_start_of_the_head_is_refused(images, y):
     with pytest.raises(ValueError, match="head_init must be one of 'auto', 'exact', 'prior'"):
         fitted(images, y, head_init="ridge")
+
+
+@pytest.mark.filterwarnings("ignore:.*has only")
+def test_an_ensemble_averages_numbers_and_probabilities_of_each_task(images, y):
+    model = FineTuneMultiTask(image_size=32, max_epochs=2, unfreeze=1, random_state=0, verbose=0)
+    ensemble = SnapshotEnsemble(model, every=1).fit(images, y)
+    members = ensemble.estimators_
+    assert len(members) == 2
+    tables = [member.predict(images) for member in members]
+    found = ensemble.predict(images)
+    np.testing.assert_allclose(found["light"], np.mean([t["light"] for t in tables], axis=0))
+    probabilities = ensemble.predict_proba(images)
+    for name in ("kind", "tags"):
+        mean = np.mean([member.predict_proba(images)[name] for member in members], axis=0)
+        np.testing.assert_allclose(probabilities[name], mean, rtol=1e-6)
+    best = ensemble.classes_["kind"][probabilities["kind"].argmax(1)]
+    assert found["kind"].tolist() == best.tolist()
+    labels = ensemble.classes_["tags"]
+    assert found["tags"].tolist() == [tuple(labels[row > 0.5]) for row in probabilities["tags"]]
+    assert 0 < ensemble.score(images, y) <= 1

@@ -299,8 +299,26 @@ def test_a_wrong_y_is_named_with_its_items(images, tmp_path):
         segmenter().fit(X, y, X_val=X, y_val=unknown)
 
 
-def test_an_ensemble_of_masks_is_refused(images):
-    with pytest.raises(
-        TypeError, match="estimator must be a FineTuneClassifier or FineTuneRegressor"
-    ):
-        SnapshotEnsemble(segmenter()).fit(*images)
+def test_an_ensemble_averages_the_probabilities_of_the_pixels(images):
+    X, y = images
+    ensemble = SnapshotEnsemble(segmenter(), every=1).fit(X, y)
+    assert len(ensemble.estimators_) == 2
+    each = [list(member.predict_proba(X)) for member in ensemble.estimators_]
+    means = [np.mean(found, axis=0) for found in zip(*each, strict=True)]
+    masks = ensemble.predict(X)
+    for found, mean, mask in zip(ensemble.predict_proba(X), means, masks, strict=True):
+        np.testing.assert_allclose(found, mean, rtol=1e-6)
+        np.testing.assert_array_equal(mask, mean.argmax(2))
+        assert mask.dtype == np.uint8
+    assert ensemble.score(X, y) == ensemble.estimators_[0].task_.score(masks, y)
+    with pytest.raises(ValueError, match="y must have a mask for each of 16 items; got 2"):
+        ensemble.score(X, y[:2])
+
+
+def test_an_ensemble_has_no_mask_for_an_item_that_cannot_be_decoded(images):
+    ensemble = SnapshotEnsemble(segmenter(decode_error="ignore"), every=1).fit(*images)
+    file = BytesIO()
+    Image.fromarray(images[0][0]).save(file, "PNG")
+    masks = ensemble.predict([file.getvalue(), b"no image"])
+    assert masks[0].shape == images[1][0].shape
+    assert np.isnan(masks[1])
