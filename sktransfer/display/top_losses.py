@@ -126,7 +126,7 @@ class TopLossesDisplay:
         Raises
         ------
         TypeError
-            If the model has no probabilities, or predicts several columns of labels, or masks.
+            If the model has no probabilities, or predicts several tasks, or masks.
         ValueError
             If ``y`` is not one label or number for each item.
         """
@@ -143,7 +143,7 @@ class TopLossesDisplay:
             )
         check_is_fitted(estimator)
         proba = estimator.predict_proba(X)
-        if isinstance(proba, (list, dict)) or not hasattr(proba, "__len__"):
+        if isinstance(proba, dict) or not hasattr(proba, "__len__"):
             raise TypeError(
                 "estimator must predict one label or number for each item; "
                 f"{type(estimator).__name__} predicts several. Pass one column of them to "

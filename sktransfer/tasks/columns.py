@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from .._support.validation import check_present
+from .._support.warn import warn_user
 from .base import Task
 from .classification import Classification, MultiLabel
-from .labels import as_array, check_labels, is_indicators, is_matrix
+from .labels import BINARIZE, as_array, check_labels, is_indicators, is_matrix
 from .targets import Targets
 
 
@@ -51,7 +52,20 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
         Classification(np.unique(check_labels(column, n_items, f"column {name!r} of y")))
         for name, column in zip(names, split_columns(array), strict=True)
     ]
+    if isinstance(y, (list, tuple)):
+        _warn_of_label_lists([task.classes.tolist() for task in tasks])
     return Columns(tuple(tasks), names)
+
+
+def _warn_of_label_lists(classes: list[list[Any]]) -> None:
+    """Warn if a name is a label of two columns, as in lists of as many labels for each item."""
+    names = [{each for each in column if isinstance(each, str)} for column in classes]
+    shared = [name for name in sorted(set().union(*names)) if sum(name in s for s in names) > 1]
+    if shared:
+        warn_user(
+            f"y has {shared[0]!r} in several columns, and each column is a task of its own. "
+            f"{BINARIZE}"
+        )
 
 
 def name_columns(y: Any) -> tuple[str | int, ...]:

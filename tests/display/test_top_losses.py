@@ -161,8 +161,8 @@ def test_a_model_without_probabilities_is_refused(photos):
         TopLossesDisplay.from_estimator(PretrainedFeatureExtractor(), photos, LABELS)
 
 
-@pytest.mark.parametrize("proba", [{"a": PROBA}, [PROBA, PROBA], iter([PROBA])])
-def test_a_model_of_several_columns_or_of_masks_is_refused(photos, proba):
+@pytest.mark.parametrize("proba", [{"a": PROBA}, iter([PROBA])])
+def test_a_model_of_several_tasks_or_of_masks_is_refused(photos, proba):
     model = DummyClassifier().fit(photos, LABELS)
     model.predict_proba = lambda X: proba
     with pytest.raises(TypeError, match=r"DummyClassifier predicts several.* MasksDisplay"):

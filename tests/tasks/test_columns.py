@@ -41,7 +41,7 @@ def outputs():
         ([[0, 1], [1, 2]], Columns),
         ([["a", "x"], ["b", "y"]], Columns),
         ([["a", 0], ["b", 1]], Columns),
-        ([["0", "1"], ["1", "0"]], Columns),
+        (np.array([["0", "1"], ["1", "0"]]), Columns),
         (pd.DataFrame({"a": ["x", "y"], "b": [0, 1]}), Columns),
         ([["a"], ["b"]], Classification),
     ],
@@ -224,3 +224,11 @@ def test_class_weights_of_several_columns_are_an_error():
 def test_a_name_is_needed_for_each_task():
     with pytest.raises(ValueError, match="names must be as many as tasks, 2; got 1"):
         Columns(find(ANIMALS).tasks, ("a",))
+
+
+def test_lists_with_a_name_in_two_columns_are_a_warning_that_names_the_binarizer():
+    lists = [["cat", "dog"], ["dog", "fish"]]
+    with pytest.warns(UserWarning, match=r"y has 'dog' in several columns.*MultiLabelBinarizer"):
+        task = find(lists)
+    assert isinstance(task, Columns)
+    find(np.array(lists))  # an array has columns, without a warning
