@@ -121,10 +121,7 @@ def instead_of_texts(paths: list[str]) -> str:
     n_texts = sum(" " in path.strip() and not Path(path[-9:]).suffix for path in paths)
     if 2 * n_texts <= len(paths):
         return ""
-    return (
-        "If these are texts, pass a backbone for texts, such as "
-        "backbone='transformers/path/to/folder'."
-    )
+    return "If these are texts, pass a backbone for texts, such as backbone='builtin/text'."
 
 
 def _instead_of_path(path: str) -> str:

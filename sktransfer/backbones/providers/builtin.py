@@ -11,12 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...data import ImagePreset, ImageSizes
+from ..._support.tensors import TensorFile
+from ...data import ImagePreset, ImageSizes, TextPreset, read_tokenizer
 from ..backbone import Backbone
 from ..filling import fill, fits
+from ..tensor_files import MOST_HEADER
 from ..weights import is_path, read_weights, weights_info
 from ._mini import mini_stages
 from ._small_cnn import PRESET, small_cnn_stages
+from ._text import text_stages, unpack
+
+# The weights of the text network, whose metadata hold its tokenizer.
+TEXT = Path(__file__).with_name("text.safetensors")
+
+
+def _text_preset(metadata: Mapping[str, str]) -> TextPreset:
+    """Return the preset of texts; a file without a tokenizer has that of the package."""
+    if "tokenizer" not in metadata:
+        with TEXT.open("rb") as opened:
+            metadata = TensorFile(opened, MOST_HEADER).metadata
+    return TextPreset(read_tokenizer(metadata["tokenizer"], TEXT.name), max_length=512)
 
 
 @dataclass(frozen=True)
@@ -24,7 +38,7 @@ class Model:
     """The stages, preset and weights of a network."""
 
     stages: Callable[[], dict[str, nn.Module]]
-    preset: Any
+    preset: Callable[[Mapping[str, str]], Any]  # for the metadata of a file of weights
     layout: str = "NCHW"
     file: Path | None = None  # None: the default weights are random, from a fixed seed
     sha256: str | None = None  # of the file
@@ -33,11 +47,18 @@ class Model:
 MODELS = {
     "mini": Model(
         mini_stages,
-        ImagePreset(size=80, crop=1.0, sizes=ImageSizes(minimum=32)),
+        ImagePreset(size=80, crop=1.0, sizes=ImageSizes(minimum=32)).with_metadata,
         file=Path(__file__).with_name("mini.safetensors"),
         sha256="6fe9c043417cc3690ab2bc46c20f5062b1f9f8c7124832571cff7405f1d2481d",
     ),
-    "small_cnn": Model(small_cnn_stages, PRESET),
+    "small_cnn": Model(small_cnn_stages, PRESET.with_metadata),
+    "text": Model(
+        text_stages,
+        _text_preset,
+        layout="NLM",
+        file=TEXT,
+        sha256="601d604c76f137e7b518c4da258d3cbfea70aae547f3c27abde005cf7c736047",
+    ),
 }
 
 
@@ -54,29 +75,28 @@ def likely(state: Mapping[str, Tensor], path: str) -> list[str]:  # noqa: ARG001
 def matches(name: str, state: Mapping[str, Tensor]) -> bool:
     """Return True if the stages of ``name`` have the tensors in ``state``."""
     with torch.device("meta"):
-        return fits(nn.ModuleDict(MODELS[name].stages()), state)
+        return fits(nn.ModuleDict(MODELS[name].stages()), unpack(state))
 
 
 def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone:
     """Build the network ``name``; without a file of weights, the default weights are random."""
     model = MODELS[name]
-    backbone = Backbone(model.stages(), model.preset, layout=model.layout)
+    stages = model.stages()
     sha256 = model.sha256 if weights == "default" else None
     if weights == "default":
         weights = model.file
     if weights is None:
-        info = weights_info(None, "random, seeded", None, "BSD-3-Clause", model.preset)
+        preset = model.preset({})
+        info = weights_info(None, "random, seeded", None, "BSD-3-Clause", preset)
     elif is_path(weights):
         file = read_weights(weights, sha256)
-        fill(backbone.stages, file.state, str(weights))
-        if isinstance(model.preset, ImagePreset):
-            backbone.preset = model.preset.with_metadata(file.metadata)
-        info = file.info(backbone.preset)
+        fill(nn.ModuleDict(stages), unpack(file.state), str(weights))
+        preset = model.preset(file.metadata)
+        info = file.info(preset)
     else:
         raise ValueError(
             f"weights of builtin/{name} must be 'default', the path of a .safetensors, .pth or .pt "
             f"file, or None; got {weights!r}. Weights of another network need its backbone, such "
             "as backbone='torchvision/resnet18'."
         )
-    backbone.weights_info = info
-    return backbone
+    return Backbone(stages, preset, layout=model.layout, weights_info=info)
