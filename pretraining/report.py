@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def draw_curves(table: Path, picture: Path) -> None:
     plt.close(figure)
 
 
-def log_row(table: Path, row: Mapping[str, float]) -> None:
+def log_row(table: Path, row: Mapping[str, float], columns: Sequence[str] = COLUMNS) -> None:
     """The log with one more line; lines of epochs that a resumed run repeats go."""
     kept: list[dict[str, str]] = []
     if table.exists():
@@ -79,6 +79,6 @@ def log_row(table: Path, row: Mapping[str, float]) -> None:
             kept = [old for old in csv.DictReader(lines) if int(old["epoch"]) < row["epoch"]]
     text = {name: f"{value:.6g}" for name, value in row.items()}
     with table.open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, COLUMNS)
+        writer = csv.DictWriter(lines, columns)
         writer.writeheader()
         writer.writerows([*kept, text])
