@@ -21,8 +21,10 @@ ENGINES: dict[str, Engine] = {
 NAMES = ("auto", "torch", *ENGINES)
 
 # The engines that "auto" takes on a CPU, the fastest first, as benchmarks/engines.py measured them.
-# The choice is not timed when a network runs, because features would then depend on the load.
-AUTO = {torch.float32: ("openvino", "onnxruntime"), torch.bfloat16: ("openvino",)}
+# The choice is not timed when a network runs, because features would then depend on the load.  ONNX
+# Runtime is left out: many have it for other reasons, and each process would need half a gigabyte
+# and some seconds to convert the network.
+AUTO = {torch.float32: ("openvino",), torch.bfloat16: ("openvino",)}
 
 
 def check_engine(name: str, engine: object) -> None:

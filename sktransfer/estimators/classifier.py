@@ -195,9 +195,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
           compile a network; with ``cache``, a later process needs less than one.  "onnxruntime"
           computes in float32 only.
         - "compile" is :func:`torch.compile`, which needs a compiler of C++ and a minute.
-        - "auto" takes the first of openvino and onnxruntime that is installed, in bfloat16 only
-          openvino, for stages with enough work whose output it changes by less than 1e-5 of its
-          norm in float32, and by less than 0.05 in bfloat16.  It takes torch otherwise.
+        - "auto" takes openvino if it is installed, for stages with enough work whose output it
+          changes by less than 1e-5 of its norm in float32, and by less than 0.05 in bfloat16.  It
+          takes torch otherwise.
 
         Outputs of two engines differ in the last bits.  This can also be set after ``fit``.
     device : str or torch.device, default="auto"

@@ -108,9 +108,9 @@ class PretrainedFeatureExtractor(
           compile a network; with ``cache``, a later process needs less than one.  "onnxruntime"
           computes in float32 only.
         - "compile" is :func:`torch.compile`, which needs a compiler of C++ and a minute.
-        - "auto" takes the first of openvino and onnxruntime that is installed, in bfloat16 only
-          openvino, for stages with enough work whose output it changes by less than 1e-5 of its
-          norm in float32, and by less than 0.05 in bfloat16.  It takes torch otherwise.
+        - "auto" takes openvino if it is installed, for stages with enough work whose output it
+          changes by less than 1e-5 of its norm in float32, and by less than 0.05 in bfloat16.  It
+          takes torch otherwise.
 
         Features of two engines differ in the last bits.  This can also be set after ``fit``.
     batch_size : int or "auto", default="auto"

@@ -5,6 +5,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
+import torch
 from helpers.killed import assert_same_fit, killed_after
 from helpers.language_nets import causal_backbone, markov_texts, masked_backbone
 from helpers.text_nets import text_backbone
@@ -175,6 +176,7 @@ def test_another_tuner_or_seed_does_not_share(texts, seen, tmp_path):
 
 
 def test_tuned_weights_are_not_shared_with_other_engines(texts, seen, tmp_path, monkeypatch):
+    monkeypatch.setitem(choice.AUTO, torch.float32, ("onnxruntime",))
     for name in ("none", "onnxruntime", "onnxruntime"):
         monkeypatch.setattr(choice, "is_installed", lambda engine, name=name: engine.name == name)
         classifier(random_state=0, cache=tmp_path).fit(*texts)

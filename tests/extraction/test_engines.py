@@ -14,7 +14,7 @@ from sktransfer import ActivationCache, FineTuneClassifier
 from sktransfer.backbones import Backbone
 from sktransfer.backbones.providers._transformer import DecoderBlock, EncoderBlock
 from sktransfer.data import Text
-from sktransfer.engines import ENGINES, EngineError
+from sktransfer.engines import ENGINES, EngineError, choice
 from sktransfer.extraction import Prefix, Tap, graphs, run_frozen
 from sktransfer.extraction import prefix as prefixes
 from sktransfer.extraction.batch_sizes import POSITIONS
@@ -264,8 +264,9 @@ def test_a_named_engine_that_cannot_run_a_network_is_an_error(unusual, images):
         rows(prefix, images)
 
 
-def test_auto_runs_in_torch_what_an_engine_cannot_run(unusual, images, worthwhile):
+def test_auto_runs_in_torch_what_an_engine_cannot_run(unusual, images, monkeypatch, worthwhile):
     taps = [Tap(3, "avg"), Tap(4, "avg")]
+    monkeypatch.setitem(choice.AUTO, torch.float32, ("onnxruntime",))
     found = rows(made(unusual, *taps, engine="auto"), images)
     for each, expected in zip(found, rows(made(unusual, *taps), images), strict=True):
         assert distance(each, expected) < 1e-5
@@ -275,6 +276,7 @@ def test_auto_runs_in_torch_what_an_engine_cannot_run(unusual, images, worthwhil
 def test_an_engine_that_changes_features_is_not_used(
     engine, backbone, images, monkeypatch, worthwhile
 ):
+    monkeypatch.setitem(choice.AUTO, torch.float32, ("onnxruntime",))
     monkeypatch.setitem(graphs.TOLERANCES, torch.float32, -1.0)
     prefix = made(backbone, engine=engine)
     if engine == "auto":

@@ -188,6 +188,7 @@ def test_other_parameters_are_another_fit(photos, tmp_path, change):
 
 
 def test_a_fit_with_other_engines_installed_is_another_fit(photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(choice.AUTO, torch.float32, ("onnxruntime",))
     monkeypatch.setattr(choice, "is_installed", lambda _: False)
     model = classifier(checkpoint=tmp_path)
     with killed_after(4):
