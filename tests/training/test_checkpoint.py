@@ -8,6 +8,7 @@ from time import sleep
 
 import numpy as np
 import pytest
+import torch
 from helpers.killed import assert_same_fit, killed_after
 from helpers.tiny import tiny_backbone
 from sklearn.base import clone
