@@ -3,13 +3,22 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 
 from sktransfer import DomainSelfTrainingClassifier
 
-pytest.importorskip("skada", reason="skada is not installed")
+with config_context():  # skada enables metadata routing when it is imported
+    pytest.importorskip("skada", reason="skada is not installed")
 
-from skada import CORALAdapter, SelectSource, SubspaceAlignmentAdapter, make_da_pipeline
+    from skada import CORALAdapter, SelectSource, SubspaceAlignmentAdapter, make_da_pipeline
+
+
+@pytest.fixture(autouse=True)
+def routing():
+    """Enable metadata routing, as skada does."""
+    with config_context(enable_metadata_routing=True):
+        yield
 
 
 @pytest.fixture
