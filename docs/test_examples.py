@@ -18,6 +18,7 @@ PRINTED = {
     "linear_probe.py": r"stem +0\.\d{3}(.|\n)*layer4 +(0\.9|1)",
     "photos.py": r"100 photos of brick(.|\n)*test/brick/0000\.png -> brick",
     "prune.py": r"(.|\n)*PRUNED +0\.\d\d(.|\n)*best learning rate 0\.\d{5}, score (0\.[89]|1)",
+    "segmentation.py": r"linear: mean IoU 0\.[789]\d+\nfpn: mean IoU 0\.[89]\d+",
     "transfer_or_scratch.py": r"200 photos\n(.|\n)*from scratch +0\.\d{3} 0\.\d{3} 0\.\d{3}",
     "tutorial.py": r"1\. from scratch +0\.\d{3}\n(.|\n)*best depth: \d",
 }
