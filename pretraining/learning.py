@@ -1,7 +1,5 @@
-"""How the student learns: recipe, losses, one epoch, and the state that a kill must not lose."""
+"""How the student learns: recipe, losses, and one epoch."""
 
-import math
-import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import torch
 from numerics import Pace, autocast
 from source import Source, Views, render
+from state import State, copy_weights, descend, warmed_cosine
 from teacher import Teacher, view_targets
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss, softmax
@@ -40,11 +39,8 @@ class Recipe:
         return [size for start, size in self.sizes if progress >= start][-1]
 
     def rate(self, progress: float) -> float:
-        """Learning rate: linear warm-up, then half a cosine down to nothing."""
-        if progress < self.warmup:
-            return self.peak * (progress / self.warmup + 0.01) / 1.01
-        left = (1 - progress) / (1 - self.warmup)
-        return self.peak * (1 - math.cos(math.pi * max(left, 0.0))) / 2
+        """Learning rate, by the share of the run that is over."""
+        return self.peak * warmed_cosine(progress, self.warmup)
 
 
 class Student(nn.Module):
@@ -106,55 +102,22 @@ class Task:
 
 
 @dataclass
-class State:
-    """What a resumed run continues from."""
+class ImageState(State):
+    """The same with the generator that orders and flips the images."""
 
-    student: Student
-    optimiser: torch.optim.Optimizer
-    average: dict[str, Tensor]
-    generator: torch.Generator
-    epoch: int = 0
-    step: int = 0
-    born: float = field(default_factory=time.monotonic)
+    generator: torch.Generator = field(default_factory=torch.Generator)
 
-    @property
-    def seconds(self) -> float:
-        """Seconds spent in this run, those before a kill included."""
-        return time.monotonic() - self.born
+    def content(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return super().content() | {"generator": self.generator.get_state()}
 
-    def progress(self, task: Task) -> float:
-        """Share of the run that is over, by the clock or by steps; 1 or more at its end."""
-        if self.step == 0:
-            return 0.0
-        if task.recipe.hours:
-            return self.seconds / 3600 / task.recipe.hours
-        return self.step / (task.recipe.epochs * task.steps)
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint to ``path``, replaced in one move."""
-        partial = path.with_suffix(".partial")
-        tensors = {
-            "student": self.student.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "average": self.average,
-            "generator": self.generator.get_state(),
-            "counters": (self.epoch, self.step, self.seconds),
-        }
-        torch.save(tensors, partial)
-        partial.replace(path)
-
-    def load(self, path: Path, device: torch.device) -> None:
-        """Continue from the checkpoint at ``path``."""
-        tensors = torch.load(path, map_location=device, weights_only=True)
-        self.student.load_state_dict(tensors["student"])
-        self.optimiser.load_state_dict(tensors["optimiser"])
-        self.average = tensors["average"]
-        self.generator.set_state(tensors["generator"].cpu())
-        self.epoch, self.step, seconds = tensors["counters"]
-        self.born = time.monotonic() - seconds
+    def restore(self, content: dict[str, Any]) -> None:
+        """Continue from what a checkpoint holds."""
+        super().restore(content)
+        self.generator.set_state(content["generator"].cpu())
 
 
-def make_state(student: Student, recipe: Recipe) -> State:
+def make_state(student: Student, recipe: Recipe) -> ImageState:
     """A fresh start: AdamW without decay of gains and biases, the average at the weights."""
     decayed = [weight for weight in student.parameters() if weight.ndim > 1]
     others = [weight for weight in student.parameters() if weight.ndim <= 1]
@@ -163,16 +126,8 @@ def make_state(student: Student, recipe: Recipe) -> State:
         {"params": others},
     ]
     optimiser = torch.optim.AdamW(groups, lr=recipe.peak, weight_decay=0.0, fused=True)
-    average = {name: value.detach().clone() for name, value in student.state_dict().items()}
-    return State(student, optimiser, average, torch.Generator().manual_seed(recipe.seed))
-
-
-@torch.no_grad()
-def follow(average: dict[str, Tensor], student: nn.Module, decay: float) -> None:
-    """Move the running average a step towards the student, in place."""
-    for name, value in student.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, 1 - decay)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    return ImageState(student, optimiser, copy_weights(student), generator=generator)
 
 
 @dataclass(frozen=True)
@@ -212,19 +167,7 @@ class Losses:
         )
 
 
-def descend(state: State, loss: Tensor, rate: float, decay: float) -> None:
-    """Move the student down the gradient of the loss, and its average after it."""
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
-    state.optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    nn.utils.clip_grad_norm_(state.student.parameters(), 5.0)
-    state.optimiser.step()
-    state.step += 1
-    follow(state.average, state.student, min(decay, 1 - 1 / (state.step + 1)))
-
-
-def run_epoch(state: State, task: Task, losses: Losses) -> dict[str, float]:
+def run_epoch(state: ImageState, task: Task, losses: Losses) -> dict[str, float]:
     """Mean loss terms of an epoch, or of the part of it that the run's hours allow."""
     recipe, device = task.recipe, task.images.device
     views, targets = task.view(state.epoch)
@@ -245,7 +188,8 @@ def run_epoch(state: State, task: Task, losses: Losses) -> dict[str, float]:
         pixels = render(task.images[place], table.to(device), recipe.size(progress))
         target = None if targets is None else targets[rows].to(device).float()
         terms = losses(state.student, pixels, task.labels[place], target)
-        descend(state, losses.total(terms), recipe.rate(progress), recipe.average)
+        decay = min(recipe.average, 1 - 1 / (state.step + 2))
+        descend(state, losses.total(terms), recipe.rate(progress), decay, 5.0)
         seen.append({name: float(term.detach()) for name, term in terms.items()})
     names = seen[0] if seen else ()
     return {name: sum(terms[name] for terms in seen) / len(seen) for name in names}

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from learning import Losses, Recipe, State, Student, Task, make_state, run_epoch
+from learning import ImageState, Losses, Recipe, Student, Task, make_state, run_epoch
 from numerics import Pace, quicken
 from probe import probe_photos
 from report import draw_curves, log_row, trunk_weights, write_weights
 from safetensors.torch import load_file
 from source import WHOLE, Source, load_source, render
+from state import RunFolder, State
 from teacher import Teacher
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ Stages = Callable[[], dict[str, nn.Module]]
 
 
 @dataclass(frozen=True)
-class Places:
+class Places(RunFolder):
     """Where a run reads and writes."""
 
     data: Path
@@ -44,16 +45,6 @@ class Places:
     probe_every: int = 4
     threads: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @property
-    def checkpoint(self) -> Path:
-        """File that a killed run continues from."""
-        return self.run / "checkpoint.pt"
-
-    @property
-    def cache(self) -> Path:
-        """Folder of decoded images and targets, shared by runs that lie side by side."""
-        return self.run.parent / "cache"
 
 
 def averaged(state: State, stages: Stages) -> nn.Sequential:
@@ -103,7 +94,7 @@ def prepare(recipe: Recipe, places: Places) -> tuple[Task, Source]:
     return task, held_out
 
 
-def begin(task: Task, places: Places, stages: Stages) -> State:
+def begin(task: Task, places: Places, stages: Stages) -> ImageState:
     """The state that a run starts from: fresh, from a weight file, or where a kill left it."""
     torch.manual_seed(task.recipe.seed)
     student = Student(stages(), len(task.source.classes), task.teacher)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from learning import Recipe, State
+from learning import Recipe
 from safetensors.torch import save_file
+from state import State
 from torch import Tensor
 
 LICENCE = (

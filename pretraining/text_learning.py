@@ -1,15 +1,13 @@
-"""How the text network learns: recipe, batches, one epoch, and what a kill must not lose."""
+"""How the text network learns: recipe, batches, and one epoch."""
 
-import math
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numerics import Pace, autocast
+from state import State, copy_weights, descend, warmed_cosine
 from torch import Tensor, nn
 
 
@@ -34,11 +32,8 @@ class Recipe:
     word_dropout: float = 0.02
 
     def rate(self, progress: float) -> float:
-        """Learning rate: linear warm-up, then half a cosine down to nothing."""
-        if progress < self.warmup:
-            return self.peak * (progress / self.warmup + 0.01) / 1.01
-        left = (1 - progress) / (1 - self.warmup)
-        return self.peak * (1 - math.cos(math.pi * max(left, 0.0))) / 2
+        """Learning rate, by the share of the run that is over."""
+        return self.peak * warmed_cosine(progress, self.warmup)
 
 
 @dataclass(frozen=True)
@@ -134,52 +129,6 @@ class Task:
         return max(int(self.passages.lengths.sum()) // self.recipe.positions, 1)
 
 
-@dataclass
-class State:
-    """What a resumed run continues from."""
-
-    student: nn.Sequential
-    optimiser: torch.optim.Optimizer
-    average: dict[str, Tensor]
-    epoch: int = 0
-    step: int = 0
-    born: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds spent in this run, those before a kill included."""
-        return time.monotonic() - self.born
-
-    def progress(self, task: Task) -> float:
-        """Share of the run that is over, by the clock or by epochs; 1 or more at its end."""
-        if self.step == 0:
-            return 0.0
-        if task.recipe.hours:
-            return self.seconds / 3600 / task.recipe.hours
-        return self.step / (task.recipe.epochs * task.steps)
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint to ``path``, replaced in one move."""
-        partial = path.with_suffix(".partial")
-        tensors = {
-            "student": self.student.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "average": self.average,
-            "counters": (self.epoch, self.step, self.seconds),
-        }
-        torch.save(tensors, partial)
-        partial.replace(path)
-
-    def load(self, path: Path, device: torch.device) -> None:
-        """Continue from the checkpoint at ``path``."""
-        tensors = torch.load(path, map_location=device, weights_only=True)
-        self.student.load_state_dict(tensors["student"])
-        self.optimiser.load_state_dict(tensors["optimiser"])
-        self.average = tensors["average"]
-        self.epoch, self.step, seconds = tensors["counters"]
-        self.born = time.monotonic() - seconds
-
-
 def make_state(stages: dict[str, nn.Module], recipe: Recipe, device: torch.device) -> State:
     """A fresh start: AdamW with a higher rate for the table, the average at the weights."""
     student = nn.Sequential(OrderedDict(stages)).to(device)
@@ -194,8 +143,7 @@ def make_state(stages: dict[str, nn.Module], recipe: Recipe, device: torch.devic
         {"params": others, "weight_decay": 0.0, "times": 1.0},
     ]
     optimiser = torch.optim.AdamW(groups, lr=recipe.peak, betas=(0.9, 0.98), fused=True)
-    average = {name: value.detach().clone() for name, value in student.state_dict().items()}
-    return State(student, optimiser, average)
+    return State(student, optimiser, copy_weights(student))
 
 
 def averaged_tokens(x: Tensor) -> Tensor:
@@ -203,20 +151,6 @@ def averaged_tokens(x: Tensor) -> Tensor:
     x = x.float()
     mask = x[..., -1:]
     return (x[..., :-1] * mask).sum(1) / mask.sum(1).clamp(min=1)
-
-
-def descend(state: State, loss: Tensor, rate: float, decay: float) -> None:
-    """Move the student down the gradient of the loss, and its average after it."""
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate * group["times"]
-    state.optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    nn.utils.clip_grad_norm_(state.student.parameters(), 1.0)
-    state.optimiser.step()
-    state.step += 1
-    with torch.no_grad():
-        for name, value in state.student.state_dict().items():
-            state.average[name].lerp_(value, 1 - decay)
 
 
 def run_epoch(state: State, task: Task) -> float:
@@ -240,6 +174,6 @@ def run_epoch(state: State, task: Task) -> float:
             output = state.student(ids.to(task.device))
         loss = nn.functional.mse_loss(averaged_tokens(output), task.goal(targets))
         decay = min(recipe.average, 1 - 1 / (state.step + 1))
-        descend(state, loss, recipe.rate(progress), decay)
+        descend(state, loss, recipe.rate(progress), decay, 1.0)
         seen.append(float(loss.detach()))
     return sum(seen) / max(len(seen), 1)

@@ -10,6 +10,7 @@ import os
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ import torch
 from numerics import Pace
 from report import log_row
 from safetensors.torch import save_file
+from state import RunFolder, State
 from text_learning import (
     Goal,
     Passages,
     Recipe,
-    State,
     Task,
     averaged_tokens,
     make_state,
@@ -41,6 +42,7 @@ LICENCE = (
     "BSD-3-Clause; trained on books in the public domain and on the definitions of WordNet, with a "
     "teacher under Apache-2.0"
 )
+
 # The least number of occurrences of a word that random passages are made of.
 FREQUENT = 8
 
@@ -52,7 +54,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Places:
+class Places(RunFolder):
     """Where a run reads and writes."""
 
     data: Path
@@ -63,16 +65,6 @@ class Places:
     probe_every: int = 2
     threads: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @property
-    def checkpoint(self) -> Path:
-        """File that a killed run continues from."""
-        return self.run / "checkpoint.pt"
-
-    @property
-    def cache(self) -> Path:
-        """Folder of passages, tokenizers and targets, shared by runs that lie side by side."""
-        return self.run.parent / "cache"
 
 
 def file_tensors(state: State) -> dict[str, Tensor]:
@@ -184,8 +176,7 @@ def train(recipe: Recipe, places: Places) -> Path:
         row = {"epoch": state.epoch, "minutes": state.seconds / 60, "rate": rate} | row
         last = state.progress(task) >= 1
         if places.sets and (last or state.epoch % places.probe_every == 0):
-            network = averaged(state, recipe)
-            scores = probe_texts(lambda texts: embed(network, tokenizer, texts), places.sets)  # noqa: B023 - called at once
+            scores = probe_texts(partial(embed, averaged(state, recipe), tokenizer), places.sets)
             row |= {f"probe_{name}": score for name, score in scores.items()}
         print(json.dumps({name: round(value, 4) for name, value in row.items()}), flush=True)
         log_row(places.run / "log.csv", row, COLUMNS)
