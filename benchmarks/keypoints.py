@@ -10,12 +10,11 @@ distance of the eyes.  With --quick, drawn faces take the place of photos, and n
 import json
 import sys
 import tempfile
-import zipfile
-from pathlib import Path
 from time import process_time
 
 import numpy as np
 from _common import QUICK, at_most, photo_options
+from _faces import divide, read_faces
 from PIL import Image
 
 from sktransfer import FineTuneRegressor, get_backbone
@@ -49,26 +48,6 @@ def draw_faces(n, seed):
         faces.append(face)
         points.append(places)
     return faces, np.array(points, float), np.arange(n)
-
-
-def read_faces(folder):
-    """Paths of the photos, their points, and the person of each."""
-    import pandas as pd
-
-    table = pd.read_csv(folder / "training.csv")
-    paths = [str(folder / "training" / name) for name in table.iloc[:, 0]]
-    points = table.iloc[:, 1:].to_numpy().reshape(len(paths), -1, 2)
-    people = [Path(path).stem.rpartition("_")[0] for path in paths]
-    return paths, points, np.unique(people, return_inverse=True)[1]
-
-
-def divide(people, seed=0):
-    """Positions for training and for testing, with no person in both."""
-    order = np.random.default_rng(seed).permutation(people.max() + 1)
-    ranked = np.argsort(np.argsort(order)[people], kind="stable")
-    train = ranked[:N_TRAIN]
-    rest = ranked[~np.isin(people[ranked], people[train])]
-    return train, rest[:N_TEST]
 
 
 def eye_distance(points):
@@ -120,8 +99,7 @@ with tempfile.TemporaryDirectory() as name:
         faces, points, people = draw_faces(N_TRAIN + N_TEST, 0)
         pairs = [(0, 1)]
     else:
-        zipfile.ZipFile(archive).extractall(name)
-        faces, points, people = read_faces(Path(name) / "facial_keypoints")
+        faces, points, people = read_faces(archive, name)
         pairs = PAIRS_68
 
     def backbone():
@@ -129,7 +107,7 @@ with tempfile.TemporaryDirectory() as name:
         chain = get_backbone(network, "default" if QUICK else str(given.weights))
         return chain.truncate(chain.names.index(STAGE) + 1)
 
-    train, test = divide(people)
+    train, test = divide(people, N_TRAIN, N_TEST)
     about = {"faces": len(train), "test faces": len(test), "mean shape": None}
     about["mean shape"] = mean_shape(faces, points, train, test)
     ways = {

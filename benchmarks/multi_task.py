@@ -12,12 +12,12 @@ label are used, or left out.  With --quick, ``builtin/mini`` learns columns of g
 import json
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from _common import QUICK, at_least, at_most, photo_options, write_photos
+from _faces import divide, read_faces
 
 from sktransfer import FineTuneMultiTask, FineTuneRegressor, get_backbone
 
@@ -39,32 +39,14 @@ def describe(points):
     return pd.DataFrame({"turn": nose, "tilt": across[:, 1] / distance, "mouth": mouth})
 
 
-def read_faces(folder):
-    """Paths, a table of targets, and the number of the person of each face."""
-    table = pd.read_csv(folder / "training.csv")
-    paths = np.array([str(folder / "training" / name) for name in table.iloc[:, 0]])
-    points = table.iloc[:, 1:].to_numpy().reshape(len(paths), -1, 2)
-    people = [Path(path).stem.rpartition("_")[0] for path in paths]
-    return paths, describe(points), np.unique(people, return_inverse=True)[1]
-
-
 def generate(folder):
-    """The same for generated photos."""
+    """Paths, a table of targets, and the number of the person of each generated photo."""
     paths = np.array([*map(str, write_photos(folder / "generated", 48, size=(64, 64)))])
     at = np.arange(48)
     y = pd.DataFrame(
         {"turn": np.sin(at), "tilt": np.cos(at), "mouth": np.array(["a", "b"])[at % 2]}
     )
     return paths, y, at
-
-
-def divide(people, seed):
-    """Positions for training and for testing, with no person in both."""
-    order = np.random.default_rng(seed).permutation(people.max() + 1)
-    ranked = np.argsort(np.argsort(order)[people], kind="stable")
-    train = ranked[:N_TRAIN]
-    rest = ranked[~np.isin(people[ranked], people[train])]
-    return train, rest[:N_TEST]
 
 
 def error(found, true):
@@ -101,8 +83,8 @@ with tempfile.TemporaryDirectory() as name:
     if generated:
         X, y, people = generate(Path(name))
     else:
-        zipfile.ZipFile(archive).extractall(name)
-        X, y, people = read_faces(Path(name) / "facial_keypoints")
+        paths, points, people = read_faces(archive, name)
+        X, y = np.array(paths), describe(points)
 
     def backbone():
         network = "builtin/mini" if QUICK else "torchvision/mobilenet_v2"
@@ -122,7 +104,7 @@ with tempfile.TemporaryDirectory() as name:
     }
     runs = []
     for seed in SEEDS:
-        runs.append(measure(X, y, *divide(people, seed), how, seed))
+        runs.append(measure(X, y, *divide(people, N_TRAIN, N_TEST, seed), how, seed))
         print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
 
 
