@@ -24,7 +24,17 @@ from typer import Argument, Exit, Option, Typer
 
 from . import domains, models, predictions
 from .messages import WRONG_INPUT, Command, InputError
-from .options import Backbone, Device, Engine, MaxLength, Precision, TextColumn, Weights, weights_of
+from .options import (
+    Backbone,
+    Device,
+    Engine,
+    MaxLength,
+    Precision,
+    TextColumn,
+    Weights,
+    columns_of,
+    weights_of,
+)
 from .output import check_output, print_line, print_table, printable_lines, write_output
 
 PICTURE = "sktransfer-demo.png"
@@ -193,13 +203,9 @@ def extract(
     check_output("output", output)
     require("pandas", "cli")
     require("pyarrow", "cli")
-    from ..data import image_table, text_table
     from ..estimators import PretrainedFeatureExtractor
 
-    if text_column is None:
-        table = image_table(source, path_column)
-    else:
-        table = text_table(source, text_column)
+    table = columns_of(path_column, text_column).read(source)
     items = table[table.columns[0]]
     extractor = PretrainedFeatureExtractor(
         backbone,
@@ -238,14 +244,11 @@ def check(
     The exit status is 1 if there is a problem.
     """
     pd = require("pandas", "cli")
-    from ..data import check_images, check_texts, image_table, text_table
+    from ..data import check_images, check_texts
 
     is_text = text_column is not None
-    tables = [
-        text_table(folder, text_column) if text_column is not None else image_table(folder)
-        for folder in folders
-    ]
-    images = pd.concat(tables, ignore_index=True)
+    columns = columns_of("path", text_column)
+    images = pd.concat(map(columns.read, folders), ignore_index=True)
     kind = images.columns[0]  # path or text
     labelled = "label" in images and images["label"].notna().all()
     labels = images["label"] if labelled else None

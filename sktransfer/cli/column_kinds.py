@@ -44,9 +44,6 @@ class Labels(Kind):
             )
         return model.classes_ if isinstance(model.classes_, list) else [model.classes_]
 
-    def names(self, model: Any) -> Sequence[str]:
-        return [str(name) for name in getattr(model.task_, "names", ())]
-
     def predict(self, model: Any, items: Sequence[str]) -> Any:
         return model.predict_proba(items)
 
@@ -150,9 +147,6 @@ class MixedColumns(Kind):
 
     def known_by(self, model: Any) -> Known:
         return [model.classes_.get(name) for name in model.task_.names]
-
-    def names(self, model: Any) -> Sequence[str]:
-        return list(model.task_.names)
 
     def targets(self, table: Any) -> Any:
         return table

@@ -20,6 +20,7 @@ from .options import (
     Source,
     TextColumn,
     Weights,
+    columns_of,
     weights_of,
 )
 from .output import check_output, print_line, print_table, safe_path, write_csv
@@ -62,7 +63,7 @@ def rank(
     _check_csv(output)
     from ..estimators import rank_backbones
 
-    table = _table(source, path_column, text_column)
+    table = columns_of(path_column, text_column).read(source)
     if label_column not in table or table[label_column].isna().any():
         raise ValueError(
             "source must have a label for each item, the name of a subfolder or the column "
@@ -114,7 +115,8 @@ def shift(
     _check_csv(output)
     from ..estimators import domain_shift
 
-    tables = [_table(each, path_column, text_column) for each in (source, target)]
+    columns = columns_of(path_column, text_column)
+    tables = [columns.read(each) for each in (source, target)]
     items = [list(table[table.columns[0]]) for table in tables]
     extractor = _extractor(backbone, weights, image_size, max_length, n_jobs, decode_error)
     found = domain_shift(extractor.set_params(cache=cache), *items, random_state=random_state)
@@ -160,15 +162,6 @@ def _check_csv(output: Path | None) -> None:
     if output.suffix.lower() != ".csv" or not output.parent.is_dir():
         raise ValueError(f"output must be a .csv file in an existing folder; got {str(output)!r}.")
     check_output("output", output)
-
-
-def _table(source: Path, path_column: str, text_column: str | None) -> Any:
-    """Return the items of a folder or of a CSV file as a table, with their labels."""
-    from ..data import image_table, text_table
-
-    if text_column is None:
-        return image_table(source, path_column)
-    return text_table(source, text_column)
 
 
 def _shown(value: Any) -> str:

@@ -64,9 +64,7 @@ class Points(Kind):
 
 
 class PixelMasks(Kind):
-    """A column of paths of masks."""
-
-    are_paths = True
+    """A column of paths of masks, in a CSV file relative to its folder."""
 
     def estimator(
         self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
@@ -76,6 +74,10 @@ class PixelMasks(Kind):
         given = {key: value for key, value in parameters.items() if key != "max_length"}
         weights = class_weight_of(class_weight, range(256))
         return FineTuneSegmenter(class_weight=weights, **given)
+
+    def prepare(self, source: Path, items: Sequence[str], table: Any) -> Any:
+        table = super().prepare(source, items, table)
+        return table.map(lambda path: str(source.parent / path))
 
     def known_by(self, model: Any) -> Known:
         return [None]

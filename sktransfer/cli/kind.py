@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .sources import Known, as_labels, match_columns
+from .sources import Known, as_labels, check_complete, match_columns
 
 Parameters = dict[str, Any]
 
@@ -15,9 +15,6 @@ class Kind(ABC):
 
     # True if labels may be missing
     sparse = False
-
-    # True if targets are paths
-    are_paths = False
 
     @abstractmethod
     def estimator(
@@ -33,9 +30,15 @@ class Kind(ABC):
     def known_by(self, model: Any) -> Known:
         """Return the classes of each column that a model predicts, or None for numbers."""
 
-    def names(self, model: Any) -> Sequence[str]:  # noqa: ARG002 - others ask the model
+    def names(self, model: Any) -> Sequence[str]:
         """Return the columns of the training targets that a model knows by name."""
-        return ()
+        return [str(name) for name in getattr(model.task_, "names", ())]
+
+    def prepare(self, source: Path, items: Sequence[str], table: Any) -> Any:
+        """Return the targets of a source, after a check that none is missing that must be there."""
+        if not self.sparse:
+            check_complete(source, items, table)
+        return table
 
     def match(self, name: str, table: Any, known: Known) -> Any:
         """Return targets as ``known`` has them; ``name`` is that of their source in messages."""

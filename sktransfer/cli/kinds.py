@@ -74,7 +74,5 @@ def read_known(
         The classes of each column, or None for numbers.
     """
     classes = None if len(known) > 1 or known[0] is None else list(map(str, known[0]))
-    items, table = columns.targets(
-        source, classes, complete=not kind.sparse, are_paths=kind.are_paths
-    )
-    return items, kind.match(name, table, known)
+    items, table = columns.targets(source, classes)
+    return items, kind.match(name, kind.prepare(source, items, table), known)

@@ -201,6 +201,6 @@ def _read(task: str, source: Path, columns: Columns) -> tuple[Kind, list[str], A
     """Return the kind of the targets, the items, and the table of their targets."""
     if columns.masks is not None:
         task = "segmentation"
-    _, table = columns.targets(source, complete=False)
+    items, table = columns.targets(source)
     kind = find_kind(task, table)
-    return kind, *columns.targets(source, complete=not kind.sparse, are_paths=kind.are_paths)
+    return kind, items, kind.prepare(source, items, table)

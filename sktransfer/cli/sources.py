@@ -66,25 +66,10 @@ class Columns:
         table = self.read(source)
         return list(table[table.columns[0]])
 
-    def targets(
-        self,
-        source: Path,
-        classes: Sequence[str] | None = None,
-        *,
-        complete: bool = True,
-        are_paths: bool = False,
-    ) -> tuple[list[str], Any]:
-        """Return the items, and a table of their targets.
+    def targets(self, source: Path, classes: Sequence[str] | None = None) -> tuple[list[str], Any]:
+        """Return the items, and a table of their targets, in which some may be missing.
 
-        Parameters
-        ----------
-        source : Path
-        classes : sequence of str or None, default=None
-            Names of class folders, which may then be empty.
-        complete : bool, default=True
-            If True, each row must have all targets.
-        are_paths : bool, default=False
-            If True, targets are paths, in a CSV file relative to its folder.
+        ``classes`` are the names of class folders, which may then be empty.
         """
         table = self.read(source, classes)
         items = table[table.columns[0]].tolist()
@@ -92,10 +77,7 @@ class Columns:
             return items, _find_masks(source, items, self.masks)
         names = (LABEL,) if source.is_dir() else (*self.labels, *self.numbers) or (LABEL,)
         for name in names:
-            self._check_column(source, table, name, complete)
-        if are_paths:
-            parts = {name: [str(source.parent / part) for part in table[name]] for name in names}
-            return items, type(table)(parts, dtype=object)
+            _check_column(source, table, name)
         found = {name: self._convert(table[name]) for name in names}
         return items, type(table)(found, index=table.index)
 
@@ -106,21 +88,24 @@ class Columns:
         is_whole = column.dtype.kind == "f" and (column.dropna() % 1 == 0).all()
         return column.astype("Int64" if column.isna().any() else int) if is_whole else column
 
-    def _check_column(self, source: Path, table: Any, column: str, complete: bool) -> None:
-        items = table[table.columns[0]]
-        if column not in table:
-            others = table.columns[1:]
-            has = (
-                f"the columns {', '.join(map(repr, others))}"
-                if len(others)
-                else f"only {items.name}s"
-            )
-            raise ValueError(
-                f"source must give the label of each item, by class folders or a column "
-                f"{column!r}; {str(source)!r} has {has}.{did_you_mean(column, others)}"
-            )
-        missing = items[table[column].isna()].tolist()
-        if missing and complete:
+
+def _check_column(source: Path, table: Any, column: str) -> None:
+    """Raise an error if a table lacks a column of targets."""
+    if column in table:
+        return
+    items, *others = table.columns
+    has = f"the columns {', '.join(map(repr, others))}" if others else f"only {items}s"
+    raise ValueError(
+        f"source must give the label of each item, by class folders or a column {column!r}; "
+        f"{str(source)!r} has {has}.{did_you_mean(column, others)}"
+    )
+
+
+def check_complete(source: Path, items: Sequence[str], table: Any) -> None:
+    """Raise an error if targets of some items are missing."""
+    for column in table:
+        missing = [item for item, lost in zip(items, table[column].isna(), strict=True) if lost]
+        if missing:
             raise ValueError(
                 f"{str(source)!r} must have a label in each row; the column {column!r} lacks "
                 f"{len(missing)} labels, those of\n{first_ten([item[:200] for item in missing])}"
@@ -203,4 +188,4 @@ def _find_masks(source: Path, images: Sequence[str], folder: Path) -> Any:
             f"masks must hold a file with the name of each image, with any suffix; {str(folder)!r} "
             f"lacks {len(missing)} of them, for\n{first_ten(missing)}"
         )
-    return pd.DataFrame({"mask": [str(files[name]) for name in names]}, dtype=object)
+    return pd.DataFrame({"mask": [str(files[name].absolute()) for name in names]}, dtype=object)
