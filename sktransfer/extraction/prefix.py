@@ -22,7 +22,7 @@ from ..data import by_length, example_batch, has_lengths, input_info, lengths_of
 from ..engines import Engine, EngineError, described, find_engine
 from .batch_sizes import POSITIONS, resolve_batch_size
 from .graphs import KIND, Compiled, Compiler
-from .stages import SMALL, estimate_works, fused
+from .stages import LITTLE, SMALL, estimate_works, fused
 from .taps import LOGITS, Tap, at_least_float32, reduce_output
 
 # Number of rows of the texts on which a graph for texts of any length is compiled; it bounds their
@@ -337,7 +337,7 @@ class Prefix:
     def _is_worth(self, start: int, stop: int) -> bool:
         """Return True if the stages between two cuts have enough work for an engine."""
         form = self._form()
-        return sum(form._work(0, form._blank())[start:stop]) * form.batch_size >= SMALL
+        return sum(form._work(0, form._blank())[start:stop]) * form.batch_size >= LITTLE
 
     def _work(self, cut: int, batch: Any) -> list[float]:
         """Return about how many pairs of numbers each stage after a cut multiplies for a row."""

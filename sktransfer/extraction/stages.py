@@ -22,6 +22,10 @@ TOLERANCE = 1e-5
 # threads can affect the last bits.
 SMALL = 6e8
 
+# "auto" leaves stages to torch that multiply fewer pairs of numbers for a batch: to compile them
+# takes longer than to compute hundreds of photos.
+LITTLE = 1.5e9
+
 
 @torch.no_grad()
 def fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
