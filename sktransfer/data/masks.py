@@ -6,7 +6,7 @@ import colorsys
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from io import BytesIO
 from typing import Any
 
@@ -239,7 +239,13 @@ def encode_mask(mask: np.ndarray) -> bytes:
         Image.fromarray(mask.astype(np.uint16)).save(buffer, format="PNG")
         return buffer.getvalue()
     picture = Image.fromarray(mask.astype(np.uint8), mode="P")
-    hues = [colorsys.hsv_to_rgb(at * GOLDEN % 1, 0.8, 0.9) for at in range(MOST_COLOURS)]
-    picture.putpalette([0, 0, 0, *(round(255 * part) for hue in hues for part in hue)])
+    picture.putpalette(_palette())
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+@cache
+def _palette() -> list[int]:
+    """Return the red, green and blue of each value from 0, which is black."""
+    hues = [colorsys.hsv_to_rgb(at * GOLDEN % 1, 0.8, 0.9) for at in range(MOST_COLOURS)]
+    return [0, 0, 0, *(round(255 * part) for hue in hues for part in hue)]

@@ -21,7 +21,7 @@ class RankingDisplay:
         Score of each candidate, and seconds for one item, above 0.  A candidate with NaN is not
         plotted.
     is_random : array-like of bool of shape (n_candidates,) or None, default=None
-        Candidates with random weights, which are grey.  None means that there are none.
+        Candidates with random weights, which are grey.  None stands for no candidate.
     name : str, default="score"
         Name of the score.
 

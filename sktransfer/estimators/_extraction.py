@@ -93,10 +93,10 @@ class Extraction:
         **how : dict
             Keyword arguments of :func:`run_frozen`.
         """
-        parts = [
-            (positions, self._run_each(prefixes, items, positions, (batch_size, engine), how))
-            for positions, prefixes in self._runs(domains)
-        ]
+        parts = []
+        for positions, prefixes in self._runs(domains):
+            sized = [each.sized(batch_size).run_by(engine, how["cache"]) for each in prefixes]
+            parts.append((positions, self._run_each(sized, items, positions, how)))
         if len(parts) == 1:
             return parts[0][1]
         features = np.empty((len(items), self.n_features), np.float32)
@@ -119,7 +119,6 @@ class Extraction:
         prefixes: list[Prefix],
         items: Items,
         positions: np.ndarray,
-        running: tuple[int | str, str],
         how: Mapping[str, Any],
     ) -> np.ndarray:
         """Return the features of the items at some positions, by each of the prefixes."""
@@ -128,9 +127,7 @@ class Extraction:
         again = {"decode_error": "ignore"} if how["decode_error"] == "warn" else {}
         blocks = []
         for prefix in prefixes:
-            batch_size, engine = running
-            sized = prefix.sized(batch_size).run_by(engine, how["cache"])
-            frozen = run_frozen(sized, part, name=names_at(positions), **how)
+            frozen = run_frozen(prefix, part, name=names_at(positions), **how)
             blocks.append(_complete(frozen, len(part), sum(self.widths)))
             how = {**how, **again}
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)

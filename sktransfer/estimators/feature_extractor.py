@@ -14,9 +14,7 @@ from .._support.validation import check_choice
 from ..backbones import get_backbone
 from ..cache import check_cache
 from ..data import adapt, warn_of_lost_parts
-from ..extraction import (
-    estimate_statistics,
-)
+from ..extraction import estimate_statistics
 from ..training import (
     PARAMETERS,
     RUNNING,

@@ -115,7 +115,7 @@ def rank_backbones(
         If True, each address with pretrained weights is also ranked with random ones.  A network
         that is not better than that has learned nothing that is useful here.
     cache : str, path-like, ActivationCache or None, default=None
-        Folder for the features, for candidates that have none of their own.
+        Folder for the features, for candidates without a cache of their own.
     n_jobs : int or None, default=None
         Number of threads that decode, for candidates that are not extractors.
     decode_error : {"raise", "warn", "ignore"}, default="raise"

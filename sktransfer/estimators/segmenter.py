@@ -321,9 +321,8 @@ class FineTuneSegmenter(FineTuneEstimator):
         masks = check_masks(y, "y")
         return self._score_masks(self.predict(X), masks, sample_weight)
 
-    def _score_masks(self, predicted, y, sample_weight=None):
+    def _score_masks(self, predicted, masks, sample_weight=None):
         """Return the intersection over union of each class, of masks that were predicted."""
-        masks = check_masks(y, "y")
         if len(masks) != len(predicted):
             raise ValueError(
                 f"y must have a mask for each of {len(predicted)} items; got {len(masks)}."

@@ -10,6 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..callbacks import Snapshots
+from ..data import check_masks
 from ..training import check_parameters
 from ._base import decide_rows
 from .classifier import FineTuneClassifier
@@ -189,10 +190,10 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
         first = self.estimators_[0]
         if isinstance(first, FineTuneMultiTask):
             return first.task_.score(first.task_.decide(self._mean_outputs(X)), y, sample_weight)
-        predicted = self.predict(X)
         if isinstance(first, FineTuneSegmenter):
-            return float(np.nanmean(first._score_masks(predicted, y, sample_weight)))
-        return first.task_.score(predicted, y, sample_weight)
+            masks = check_masks(y, "y")
+            return float(np.nanmean(first._score_masks(self.predict(X), masks, sample_weight)))
+        return first.task_.score(self.predict(X), y, sample_weight)
 
     def _mean_outputs(self, X):
         """Return the outputs of a FineTuneMultiTask with the mean numbers and probabilities."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.nn.functional import pad, silu
 
 from ..masks import joined, parted
 
@@ -70,13 +70,13 @@ class GatedConvolution(nn.Module):
         value = value * mask
         mean = value.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)  # (b, 1, h)
         summed = self._summed(value) + self.mean(mean)
-        return joined(x + self.down(summed * F.silu(gate)), mask)
+        return joined(x + self.down(summed * silu(gate)), mask)
 
     def _summed(self, value: Tensor) -> Tensor:
         """Return the weighted sum of the neighbours of each position, (b, l, h)."""
         # Shifted copies are as fast as a depthwise convolution, and keep the order of the axes.
         length = value.shape[1]
-        padded = F.pad(value, (0, 0, self.reach, self.reach))
+        padded = pad(value, (0, 0, self.reach, self.reach))
         weights = self.weights.to(value.dtype)
         total = padded[:, :length] * weights[0]
         for shift in range(1, 2 * self.reach + 1):
