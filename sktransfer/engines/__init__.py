@@ -2,6 +2,7 @@
 
 from .base import Engine, EngineError, Graph, described
 from .choice import ENGINES, NAMES, check_engine, describe_choice, find_engine
+from .onnxruntime import to_onnx
 
 __all__ = [
     "ENGINES",
@@ -13,4 +14,5 @@ __all__ = [
     "describe_choice",
     "described",
     "find_engine",
+    "to_onnx",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import Any
 
@@ -43,11 +44,21 @@ class OnnxRuntime(Engine):
 @torch.no_grad()
 def _convert(module: nn.Module, x: Tensor, any_length: bool) -> bytes:
     """Return a module as the content of an ONNX file."""
-    program = exported(module, x, any_length)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of its own code
-        made: Any = torch.onnx.export(
-            program, (), dynamo=True, verbose=False, input_names=["x"], output_names=["y"]
-        )
-    content: bytes = made.model_proto.SerializeToString()
+    content: bytes = to_onnx(
+        exported(module, x, any_length), "x", "y"
+    ).model_proto.SerializeToString()
     return content
+
+
+def to_onnx(program: Any, input_name: str, output_name: str) -> Any:
+    """Return a program of torch.export as an ONNX program, without messages of the converters."""
+    logger = logging.getLogger("onnxscript")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of optimisations that it does not make
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of its own code
+            names: Any = {"input_names": [input_name], "output_names": [output_name]}
+            return torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
+    finally:
+        logger.setLevel(level)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from .._support.files import explaining, temporary_folder
 from .._support.validation import require
 from ..backbones import running
 from ..data import ImagePreset, TextPreset, input_info
+from ..engines import to_onnx
 from ..estimators import FineTuneMultiTask, PretrainedFeatureExtractor
 from . import file_format
 from .graph import OUTPUTS, Graph, make_graph
@@ -270,16 +270,7 @@ def _write_onnx(graph: Graph, described: dict[str, Any], path: Path) -> Callable
     """Write an .onnx file, and return a function that runs it."""
     from onnxruntime import InferenceSession
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of its own code
-        made: Any = torch.onnx.export(
-            _program(graph),
-            (),
-            dynamo=True,
-            verbose=False,
-            input_names=[described["input"]],
-            output_names=[described["output"]],
-        )
+    made = to_onnx(_program(graph), described["input"], described["output"])
     made.model.metadata_props[KEY] = json.dumps(described)
     made.save(path)
     session = InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -55,7 +55,7 @@ def find_points(y: Any, n_items: int, estimator_name: str, loss: str, flip_pairs
 def check_points(y: Any, n_items: int, name: str) -> tuple[np.ndarray, bool]:
     """Check points, and return them as (n, n_points, 2), and if ``y`` is a table."""
     try:
-        array = np.asarray(y, dtype=np.float64)
+        array = np.array(y, dtype=np.float64)  # a copy, which is changed below
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must be numbers of shape ({n_items}, n_points, 2), the positions (x, y) of "

@@ -33,6 +33,15 @@ def test_a_point_with_one_missing_number_is_not_visible():
     np.testing.assert_array_equal(encoded, [[[NAN, NAN], [3, 4]]])
 
 
+def test_the_points_that_were_passed_are_not_changed():
+    points = np.array([[[1, NAN], [3, 4]], [[5, 6], [7, 8]]])
+    before = points.copy()
+    find_points(points, 2, "Estimator", "huber", None)
+    np.testing.assert_array_equal(points, before)
+    points.flags.writeable = False  # as the columns of a DataFrame are
+    find_points(points, 2, "Estimator", "huber", None)
+
+
 def test_a_point_follows_the_map_of_its_place():
     place = Place(shifted(1, 2) @ scaled(2, 2), (10, 10))
     placed = task_of().place(np.array([[[0.0, 0.0], [NAN, NAN]]]), [place])
