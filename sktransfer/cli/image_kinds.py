@@ -75,6 +75,9 @@ class PixelMasks(Kind):
         weights = class_weight_of(class_weight, range(256))
         return FineTuneSegmenter(class_weight=weights, **given)
 
+    def ignored(self, labels: Sequence[int] | None) -> Parameters:
+        return {"ignore_label": labels} if labels else {}
+
     def prepare(self, source: Path, items: Sequence[str], table: Any) -> Any:
         table = super().prepare(source, items, table)
         return table.map(lambda path: str(source.parent / path))

@@ -22,6 +22,15 @@ class Kind(ABC):
     ) -> Any:
         """Return an unfitted estimator with some parameters, for the targets in a table."""
 
+    def ignored(self, labels: Sequence[int] | None) -> Parameters:
+        """Return the parameter that has the values of pixels without a class."""
+        if labels:
+            raise ValueError(
+                f"ignore_label must be left out for targets that are not masks; got {labels[0]}. "
+                "Pass masks, or task segmentation."
+            )
+        return {}
+
     def known(self, table: Any) -> Known:
         """Return the classes of each column of training targets, or None for numbers."""
         return [None] * table.shape[1]

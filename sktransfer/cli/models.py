@@ -19,6 +19,7 @@ from .options import (
     Engine,
     FineTuneLr,
     FreezeBn,
+    IgnoreLabels,
     ImageSize,
     Jobs,
     LabelColumns,
@@ -57,6 +58,7 @@ def fit(
     label_column: LabelColumns = None,
     number_column: NumberColumns = None,
     masks: MaskFolder = None,
+    ignore_label: IgnoreLabels = None,
     path_column: PathColumn = "path",
     text_column: TextColumn = None,
     validation: Annotated[
@@ -110,6 +112,7 @@ def fit(
         n_jobs=n_jobs,
         decode_error=decode_error,
         random_state=random_state,
+        **kind.ignored(ignore_label),
     )
     model = kind.estimator(table, class_weight, parameters)
     held_out: dict[str, Any] = {}
@@ -146,6 +149,7 @@ def find_lr(
     label_column: LabelColumns = None,
     number_column: NumberColumns = None,
     masks: MaskFolder = None,
+    ignore_label: IgnoreLabels = None,
     path_column: PathColumn = "path",
     text_column: TextColumn = None,
     backbone: Backbone = "builtin/mini",
@@ -187,6 +191,7 @@ def find_lr(
         n_jobs=n_jobs,
         decode_error=decode_error,
         random_state=random_state,
+        **kind.ignored(ignore_label),
     )
     model = kind.estimator(table, class_weight, parameters)
     curve = tested(model, items, kind.targets(table))

@@ -65,6 +65,13 @@ MaskFolder = Annotated[
         help="A folder with a mask for each image, of the same name, for segmentation.",
     ),
 ]
+IgnoreLabels = Annotated[
+    list[int] | None,
+    Option(
+        "--ignore-label",
+        help="The value of pixels of masks without a class, 255 by default; can be repeated.",
+    ),
+]
 Backbone = Annotated[str, Option(help="An address; `sktransfer backbones` lists them.")]
 Weights = Annotated[
     str,

@@ -27,6 +27,7 @@ from ..cache import check_cache
 from ..training import (
     PARAMETERS,
     RUNNING,
+    FeatureFit,
     Fitted,
     Predictor,
     Request,
@@ -62,8 +63,12 @@ class TunedNetwork(
     _declared = PARAMETERS
     # False if the targets may depend on the position of pixels.
     _augments = True
-    # Takes the request of a fit, and returns a context manager that yields the plan.
-    _plan = staticmethod(plan_fit)
+    # The steps of a plan that depend on the input of the head.
+    _fit_kind = FeatureFit
+
+    def _plan(self, request):
+        """Return a context manager that yields the plan of a fit."""
+        return plan_fit(request, self._fit_kind)
 
     def _find_task(self, y, n_items):
         """Return the task of ``y``, which defines the loss and the predictions.
@@ -270,8 +275,6 @@ class FineTuneEstimator(TunedNetwork):
     (``_outputs``).
     """
 
-    _find_augmentation = staticmethod(find_augmentation)
-
     def get_augmentation(self, X):
         """Return the preset and the augmentation that ``fit`` uses for ``X``.
 
@@ -287,7 +290,7 @@ class FineTuneEstimator(TunedNetwork):
             The parameter ``augment``, with "auto" replaced by its meaning for ``X``.
         """
         _, request = self._request(X)
-        return self._find_augmentation(request)
+        return find_augmentation(request, self._fit_kind)
 
     def predict(self, X):
         """Predict the target of each item.

@@ -182,8 +182,6 @@ class LanguageModelTuner(TunedNetwork):
     >>> model.set_params(weights__max_epochs=2).fit(texts, labels)  # doctest: +SKIP
     """
 
-    _plan = staticmethod(plan_language_fit)
-
     # Texts can always be decoded.
     decode_error = "raise"
 
@@ -286,6 +284,10 @@ class LanguageModelTuner(TunedNetwork):
                 "the weights of another estimator. Pass LanguageModelTuner('provider/model')."
             )
         return self._fit(X if self.texts is None else self.texts, None, groups=groups, X_val=X_val)
+
+    def _plan(self, request):
+        """Return a context manager that yields the plan of a fit."""
+        return plan_language_fit(request)
 
     def tuned_stages(self, backbone, items, random_state):
         """Fit a copy of this tuner to items, and return the tuned stages.

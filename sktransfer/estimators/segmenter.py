@@ -14,9 +14,8 @@ from ..training import (
     RUNNING,
     SEGMENTATION_PARAMETERS,
     DensePredictor,
+    MapFit,
     check_parameters,
-    find_dense_augmentation,
-    plan_dense_fit,
 )
 from ._base import FineTuneEstimator
 from ._callbacks import with_callbacks
@@ -117,8 +116,7 @@ class FineTuneSegmenter(FineTuneEstimator):
     """
 
     _declared = SEGMENTATION_PARAMETERS
-    _plan = staticmethod(plan_dense_fit)
-    _find_augmentation = staticmethod(find_dense_augmentation)
+    _fit_kind = MapFit
 
     def __init__(
         self,

@@ -35,6 +35,11 @@ def find_segmentation(masks: Any, ignored: tuple[int, ...], class_weight: Any) -
     """
     values = {value for _, counts in masks.summaries for value in counts}
     classes = np.array(sorted(values - set(ignored)), int)
+    if len(classes) and classes[0] < 0:
+        raise ValueError(
+            f"y must have masks of classes of at least 0; got {classes[0]}. If pixels of this "
+            f"value have no class, pass ignore_label={[*sorted(ignored), int(classes[0])]}."
+        )
     if len(classes) < 2:
         raise ValueError(
             f"y must have masks of at least 2 classes; got {classes.tolist()}, besides the ignored "
@@ -64,6 +69,21 @@ def _find_weights(class_weight: Any, classes: np.ndarray, counts: np.ndarray) ->
         return np.ones(len(classes))
     balanced: np.ndarray = counts.sum() / (len(classes) * counts)
     return balanced
+
+
+def _join_small(sizes: np.ndarray, n_most: int) -> np.ndarray:
+    """Return the number of the stratum of each class; the smallest ones join their neighbours."""
+    groups, totals = [[at] for at in range(len(sizes))], sizes.tolist()
+    while len(groups) > max(n_most, 1) or (min(totals) < 2 and len(groups) > 1):
+        smallest = totals.index(min(totals))
+        neighbour = smallest + 1 if smallest + 1 < len(groups) else smallest - 1
+        groups[neighbour] += groups[smallest]
+        totals[neighbour] += totals[smallest]
+        del groups[smallest], totals[smallest]
+    strata = np.zeros(len(sizes), int)
+    for number, group in enumerate(groups):
+        strata[group] = number
+    return strata
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +179,16 @@ class Segmentation:
         """Return the task and the targets unchanged."""
         return self, targets
 
-    def strata(self, targets: Targets, n_most: int) -> np.ndarray | None:  # noqa: ARG002 - masks have no strata
-        """Return None, because most masks have several classes."""
-        return None
+    def strata(self, targets: Targets, n_most: int) -> np.ndarray | None:
+        """Return the rarest class of each item, which the fewest items have.
+
+        Strata join their neighbours until each has two items, and there are at most ``n_most``.
+        """
+        present = targets.values.counts(self.classes.tolist()) > 0  # (n, n_classes)
+        order = np.argsort(present.sum(axis=0), kind="stable")
+        rarest = present[:, order].argmax(axis=1)
+        strata = _join_small(np.bincount(rarest, minlength=len(order)), n_most)[rarest]
+        return strata if strata.any() else None
 
     def initial_bias(self, targets: Targets) -> np.ndarray:
         """Return the logarithms of the shares of the classes, times their weights."""
@@ -214,7 +241,7 @@ class Segmentation:
     @property
     def pixel_values(self) -> np.ndarray:
         """The classes in the type of predicted masks: uint8 if they fit, otherwise int64."""
-        fits = self.classes.min() >= 0 and self.classes.max() < 256
+        fits = self.classes.max() < 256
         return self.classes.astype(np.uint8 if fits else np.int64)
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:

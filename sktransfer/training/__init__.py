@@ -1,6 +1,6 @@
 """Everything that a fit does: parameters, data, phases, reports and predictions."""
 
-from .dense import find_dense_augmentation, measure_layout, plan_dense_fit
+from .dense import MapFit, measure_layout
 from .dense_predictor import DensePredictor
 from .dense_tail import DenseTail, MapLayout
 from .fit import Fitted, remove_checkpoint, run_fit
@@ -15,7 +15,7 @@ from .parameters import (
     SEGMENTATION_PARAMETERS,
     check_parameters,
 )
-from .plan import Plan, Request, find_augmentation, plan_fit
+from .plan import FeatureFit, Plan, Request, find_augmentation, plan_fit
 from .predictor import Predictor
 from .records import History, Report
 from .settings import Numerics
@@ -31,9 +31,11 @@ __all__ = [
     "SEGMENTATION_PARAMETERS",
     "DensePredictor",
     "DenseTail",
+    "FeatureFit",
     "Fitted",
     "History",
     "LanguageTail",
+    "MapFit",
     "MapLayout",
     "Numerics",
     "Plan",
@@ -46,11 +48,9 @@ __all__ = [
     "check_validation",
     "copy_callbacks",
     "find_augmentation",
-    "find_dense_augmentation",
     "find_tuner",
     "measure_layout",
     "measure_loss",
-    "plan_dense_fit",
     "plan_fit",
     "plan_language_fit",
     "remove_checkpoint",

@@ -283,6 +283,11 @@ class Subset:
         return found
 
 
+def take_rows(rows: Any, part: np.ndarray) -> Any:
+    """Return a part of the rows: an array if they are in memory, otherwise a :class:`Subset`."""
+    return rows[part] if isinstance(rows, np.ndarray) else Subset(rows, part)
+
+
 def _make_views(stages: FrozenStages, views: Views, items: Items, seed: int, flips: bool) -> Source:
     """Compute the rows of all views of the items, and return a source that draws among them."""
     settings, n_stages = stages.settings, stages.n_stages

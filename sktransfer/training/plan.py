@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from .data import (
     collect_data,
     make_tuning_sources,
     run_first_pass,
+    take_rows,
 )
 from .frozen import FrozenStages, open_stages
 from .head_cache import SharedHeads
@@ -116,19 +117,83 @@ class Plan:
         return sum(phase.n_epochs * phase.n_steps for phase in self.phases)
 
 
+class FeatureFit:
+    """The steps of a plan that depend on the input of the head, which is pooled features.
+
+    The steps for a head that takes feature maps are in the module ``dense``.
+
+    Parameters
+    ----------
+    request : Request
+    """
+
+    # The values of the parameters of other fits that this fit does not have.
+    fixed: Mapping[str, Any] = {}
+
+    def __init__(self, request: Request):
+        self.request = request
+        self.given: dict[str, Any] = {**self.fixed, **request.parameters}
+
+    def load(self, seed: int) -> Backbone:
+        """Load the network without its heads, unless its weights are tuned before they are used."""
+        backbone = load_backbone(self.given, seed)
+        if find_tuner(self.given["weights"]) is None:
+            backbone.truncate(len(backbone.names))
+        return backbone
+
+    def check_items(self, backbone: Backbone) -> Items:
+        """Check X and return its items; for tabular input, adapt the image size of the network."""
+        items: Items = self.request.check_items(backbone.preset, self.request.X, reset=True)
+        warn_of_lost_parts(backbone.preset, items)
+        if self.given["image_size"] is None and self.given["preset"] is None:
+            backbone.preset = smallest_preset(backbone.preset, items)
+        return items
+
+    def resolve(self, backbone: Backbone, items: Items, task: Task | None = None) -> FitSettings:
+        """Return the settings, in which "auto" is replaced by its meaning."""
+        how = {} if task is None else {"exact_model": task.exact_model}
+        return resolve(self.given, backbone, items, augments=self.request.augments, **how)
+
+    def open_stages(
+        self, backbone: Backbone, settings: FitSettings, data: Data
+    ) -> AbstractContextManager[FrozenStages]:
+        """Open the frozen stages, and the place of their activations."""
+        return open_stages(backbone, settings, data.items, len(data.valid))
+
+    def run_first_pass(self, stages: Any, data: Data) -> tuple[Data, Any, Any]:
+        """Run every item through the frozen network once; see :func:`run_first_pass`."""
+        return run_first_pass(stages, data)
+
+    def make_tail(
+        self, stages: Any, data: Data, features: Any, seed: int
+    ) -> tuple[Tail, SharedHeads | None]:
+        """Build the tail with an initialized head, and the heads that other fits share."""
+        settings, rows = stages.settings, [data.train, data.valid]
+        parts = [(features[part], data.targets[part]) for part in rows]
+        known_seed = seed if is_seeded(self.given["random_state"]) else None
+        shared = SharedHeads(settings, data.task, known_seed, self.request.watched, parts)
+        return build_tail(settings, stages.backbone, data.task, *parts[0], seed, shared), shared
+
+
 @contextmanager
-def plan_fit(request: Request) -> Iterator[Plan]:
+def plan_fit(request: Request, kind: type[FeatureFit] = FeatureFit) -> Iterator[Plan]:
     """Load the network, check the data, run the frozen stages once, and initialize the head.
 
     This is a context manager that yields the plan.  The rows that the phases read may be in a
     temporary folder, which is deleted at the end.
+
+    Parameters
+    ----------
+    request : Request
+    kind : type, default=FeatureFit
+        The steps that depend on the input of the head.
     """
-    given = request.parameters
-    seed = int(check_random_state(given["random_state"]).randint(2**31))
-    backbone = _load_stages(given, seed)
-    items = _check_items(request, backbone)
+    fit = kind(request)
+    seed = int(check_random_state(fit.given["random_state"]).randint(2**31))
+    backbone = fit.load(seed)
+    given, items = fit.given, fit.check_items(backbone)
     task = request.task(request.y, len(items))
-    settings = resolve(given, backbone, items, task.exact_model, request.augments)
+    settings = fit.resolve(backbone, items, task)
     check_moves(task, settings.augment, settings.skorch_callbacks)
     if (request.X_val is None) != (request.y_val is None):
         missing = "X_val" if request.X_val is None else "y_val"
@@ -141,22 +206,19 @@ def plan_fit(request: Request) -> Iterator[Plan]:
     with open_checkpoint(given, request.groups, backbone, data) as checkpoint:
         state = None if checkpoint is None else checkpoint.load()
         if state is not None and state["seed"] != seed:
-            seed, backbone = state["seed"], _continue_with_seed(given, backbone, state["seed"])
+            seed, backbone = state["seed"], _continue_with_seed(fit, backbone, state["seed"])
         if settings.early_stopping and not len(data.valid):
             data = hold_out_validation(data, settings, request.groups, seed)
         _tune(given, backbone, data, seed, settings)
-        with open_stages(backbone, settings, data.items, len(data.valid)) as stages:
+        with fit.open_stages(backbone, settings, data) as stages:
             if settings.own_statistics:
                 train = data.train.tolist()
                 stages.use_own_statistics(data.items.take(train), lambda at: data.name(train[at]))
-            data, features, rows = run_first_pass(stages, data)
+            data, features, rows = fit.run_first_pass(stages, data)
             data = data.placed(backbone.preset, settings.n_jobs).scaled()
-            head_rows = [(features[part], data.targets[part]) for part in (data.train, data.valid)]
-            known_seed = seed if is_seeded(given["random_state"]) else None
-            shared = SharedHeads(settings, data.task, known_seed, request.watched, head_rows)
-            tail = build_tail(settings, backbone, data.task, *head_rows[0], seed, shared)
+            tail, shared = fit.make_tail(stages, data, features, seed)
             train, valid = (
-                FixedRows(features[part], Pooled()) for part in (data.train, data.valid)
+                FixedRows(take_rows(features, part), Pooled()) for part in (data.train, data.valid)
             )
             phases = make_phases(stages, data, (train, valid), rows, seed)
             run = Run(settings, data.task, seed)
@@ -164,14 +226,14 @@ def plan_fit(request: Request) -> Iterator[Plan]:
             yield Plan(tail, phases, run, data, origin, checkpoint, state, shared)
 
 
-def _continue_with_seed(given: Mapping[str, Any], backbone: Backbone, seed: int) -> Backbone:
+def _continue_with_seed(fit: FeatureFit, backbone: Backbone, seed: int) -> Backbone:
     """Return the network of a fit that is resumed with the seed that it drew when it began.
 
     Only a network with random weights depends on the seed.
     """
-    if starts_pretrained(given, backbone):
+    if starts_pretrained(fit.given, backbone):
         return backbone
-    again = _load_stages(given, seed)
+    again = fit.load(seed)
     again.preset = backbone.preset
     return again
 
@@ -187,30 +249,12 @@ def _tune(
     backbone.truncate(len(backbone.names))
 
 
-def _load_stages(given: Mapping[str, Any], seed: int) -> Backbone:
-    """Load the network without its heads, unless its weights are tuned before they are used."""
-    backbone = load_backbone(given, seed)
-    if find_tuner(given["weights"]) is None:
-        backbone.truncate(len(backbone.names))
-    return backbone
-
-
-def find_augmentation(request: Request) -> tuple[Preset, Any]:
+def find_augmentation(request: Request, kind: type[FeatureFit] = FeatureFit) -> tuple[Preset, Any]:
     """Return the preset and the augmentation of a fit, with "auto" replaced by its meaning."""
-    backbone = load_backbone(request.parameters, 0)
-    items = _check_items(request, backbone)
-    settings = resolve(request.parameters, backbone, items, augments=request.augments)
-    return backbone.preset, settings.augment
-
-
-def _check_items(request: Request, backbone: Backbone) -> Items:
-    """Check X and return its items; for tabular input, adapt the image size of the network."""
-    given = request.parameters
-    items: Items = request.check_items(backbone.preset, request.X, reset=True)
-    warn_of_lost_parts(backbone.preset, items)
-    if given["image_size"] is None and given["preset"] is None:
-        backbone.preset = smallest_preset(backbone.preset, items)
-    return items
+    fit = kind(request)
+    backbone = fit.load(0)
+    items = fit.check_items(backbone)
+    return backbone.preset, fit.resolve(backbone, items).augment
 
 
 def load_backbone(given: Mapping[str, Any], seed: int) -> Backbone:

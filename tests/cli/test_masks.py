@@ -35,6 +35,10 @@ def fitted(run, street):
     return street / "m"
 
 
+def read(street, at):
+    return np.asarray(Image.open(street / "masks" / f"{at}.png"))
+
+
 def paths_of(street):
     return [str(street / "images" / f"{at}.png") for at in range(6)]
 
@@ -161,3 +165,26 @@ def test_a_point_has_two_columns(run, spots, tmp_path):
     code, _, err = run(*asked, *SMALL)
     assert code == 1
     assert "--label-column must name two columns for each point, x and y; got 'x'" in err
+
+
+def test_pixels_of_some_values_have_no_class(run, street):
+    for at in range(6):
+        mask = read(street, at)
+        Image.fromarray(np.where(np.arange(mask.shape[1]) < 4, 7, mask).astype(np.uint8)).save(
+            street / "masks" / f"{at}.png"
+        )
+    asked = ("fit", street / "images", "--masks", street / "masks", "-o", street / "n", *SMALL)
+    code, _, err = run(*asked, "--ignore-label", 7, "--ignore-label", 99)
+    assert (code, err) == (0, "")
+    assert load(street / "n").classes_.tolist() == [0, 1]
+
+
+def test_targets_without_pixels_have_no_ignored_values(run, street):
+    (street / "labels.csv").write_text(
+        "path,label\n" + "".join(f"images/{at}.png,{at % 2}\n" for at in range(6))
+    )
+    code, _, err = run(
+        "fit", street / "labels.csv", "-o", street / "n", "--ignore-label", 3, *SMALL
+    )
+    assert code == 1
+    assert "--ignore-label must be left out for targets that are not masks; got 3" in err

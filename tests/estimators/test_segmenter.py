@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
 
 from sktransfer import (
     FineTuneSegmenter,
@@ -274,6 +275,24 @@ def test_the_module_is_the_whole_network(model):
 def test_an_invalid_parameter_is_named(images, how, error, message):
     with pytest.raises(error, match=message):
         segmenter(**how).fit(*images)
+
+
+def test_both_parts_of_an_early_stop_have_rare_classes(images):
+    X, y = images
+    y = [each.copy() for each in y]
+    for each in y[4:7]:  # three of sixteen masks
+        each[:4, :4] = 2
+    seen = []
+
+    class Spy(Callback):
+        def on_epoch_end(self, net, dataset_valid, **kwargs):
+            seen.append(np.unique(np.asarray(dataset_valid.labels)))
+
+    for seed in range(3):
+        how = {"early_stopping": True, "validation_fraction": 0.2, "random_state": seed}
+        segmenter(max_epochs=1, skorch_callbacks=[Spy()], **how).fit(X, y)
+    assert all(2 in each for each in seen)
+    assert len(seen) == 3
 
 
 def test_a_wrong_y_is_named_with_its_items(images, tmp_path):

@@ -105,6 +105,40 @@ def test_masks_of_one_class_are_an_error():
         find_segmentation(check_masks([MASK * 0 + 3], "y"), (255,), None)
 
 
+def test_negative_classes_name_the_parameter_that_ignores_them():
+    masks = check_masks([MASK - 4], "y")
+    message = r"of at least 0; got -1\..*ignore_label=\[255, -1\]"
+    with pytest.raises(ValueError, match=message):
+        find_segmentation(masks, (255,), None)
+
+
+def strata(*classes, n_most=10):
+    """The strata of masks of some classes."""
+    masks = [np.resize(np.array(each), (2, 3)) for each in classes]
+    targets = make_targets(check_masks(masks, "y"), None)
+    task = Segmentation(np.arange(4), (255,), np.ones(4))
+    return task.strata(targets, n_most)
+
+
+def test_the_stratum_of_a_mask_is_its_rarest_class():
+    found = strata([0], [0, 1], [0, 1], [0], [0, 1, 2], [0, 2])
+    assert found[0] == found[3] != found[1] == found[2]
+    assert found[4] == found[5] not in (found[0], found[1])
+
+
+def test_each_stratum_has_two_masks():
+    found = strata([0], [0, 1], [0, 1], [0], [0, 1, 2])
+    assert found[4] == found[1] == found[2] != found[0] == found[3]
+    assert strata([0], [0, 1]) is None
+
+
+def test_there_are_no_more_strata_than_asked_for():
+    classes = [[0, each] for each in (0, 0, 0, 1, 1, 2, 2, 3, 3)]
+    assert len(np.unique(strata(*classes))) == 4
+    assert len(np.unique(strata(*classes, n_most=2))) == 2
+    assert strata(*classes, n_most=1) is None
+
+
 def test_no_head_of_maps_is_exact():
     with pytest.raises(NotImplementedError, match="must start from the shares"):
         task_of().exact_head(None, np.zeros((1, 1)), make_targets(np.zeros((1, 1)), None))
