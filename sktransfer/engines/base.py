@@ -14,11 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from .._support.locks import SharedLock
+
 # A compiled module: it takes and returns tensors of one shape and type.
 Graph = Callable[[Tensor], Tensor]
 
 # Returns content that is kept; if nothing is, it calls the function that makes the content.
 Keep = Callable[[Callable[[], bytes]], bytes]
+
+
+# torch changes the state of the process while it traces a module, so one thread traces at a time.
+TRACING = SharedLock()
 
 
 class EngineError(ValueError):
@@ -116,7 +122,7 @@ def exported(module: nn.Module, x: Tensor, any_length: bool) -> Any:
     The parameters are those of :meth:`Engine.compile`.
     """
     shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},) if any_length else None
-    with warnings.catch_warnings():
+    with TRACING.alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of its own code
         return torch.export.export(
             ChannelsLast(module).eval(), (to_rows(x),), dynamic_shapes=shapes

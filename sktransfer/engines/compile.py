@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
-from .base import Engine, Graph, Keep
+from .base import TRACING, Engine, Graph, Keep
+
+# Many graphs share the function for which torch counts compilations.  Beyond the limit, it would
+# run the modules without compiling them.
+MOST = 100_000
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Run a module in one mode, so that torch compiles it once."""
+    limits = {"recompile_limit": MOST, "accumulated_recompile_limit": MOST}
+    with torch.inference_mode(False), torch.no_grad(), torch._dynamo.config.patch(limits):
+        yield
 
 
 class Compile(Engine):
@@ -29,11 +44,12 @@ class Compile(Engine):
         """Return a function that computes what a module does; see :meth:`Engine.compile`."""
         own = module.to(dtype).to(memory_format=torch.channels_last)
         compiled = torch.compile(own, dynamic=any_length, options={"freezing": True})
-        with torch.inference_mode():  # a module is compiled in its first run
-            compiled(x.to(dtype) if x.is_floating_point() else x)
 
         def run(batch: Tensor) -> Tensor:
-            y: Tensor = compiled(batch)
+            with _compiling():
+                y: Tensor = compiled(batch.clone() if batch.is_inference() else batch)
             return y
 
+        with TRACING.alone():
+            run(x.to(dtype) if x.is_floating_point() else x)  # the first run compiles
         return run

@@ -329,7 +329,7 @@ class FineTuneEstimator(TunedNetwork):
         Returns
         -------
         FineTuneClassifier or FineTuneRegressor
-            A fitted estimator.  It has no skorch net.
+            A fitted estimator, whose ``net_`` is None.
 
         Raises
         ------
@@ -366,7 +366,7 @@ class FineTuneEstimator(TunedNetwork):
         ----------
         state : dict of str to Tensor
             Weights of the network and of the head, such as a snapshot.  Weights that it lacks stay
-            as they are.  The copy has no skorch net.
+            as they are.  ``net_`` of the copy is None.
         """
         other = object.__new__(type(self))
         other.__dict__.update(vars(self))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,15 +40,17 @@ class Domains:
         """
         if sample_domain is None:
             return cls([None], np.zeros(n_items, int))
+        if isinstance(sample_domain, str):
+            raise TypeError(
+                f"sample_domain must have the domain of each item; got one string, "
+                f"{sample_domain!r}."
+            )
+        if isinstance(sample_domain, (list, tuple)):  # numpy would make one type of several
+            _check_kinds(sample_domain)
         given = column_or_1d(sample_domain, warn=False)
         check_consistent_length(range(n_items), given)
-        kinds = {str if isinstance(part, str) else type(part) for part in given.tolist()}
-        if kinds not in ({int}, {str}):
-            listed = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise TypeError(f"sample_domain must hold integers, or strings; got {listed}.")
-        names, codes = np.unique(
-            given.astype(str) if kinds == {str} else given, return_inverse=True
-        )
+        is_text = _check_kinds(given.tolist()) == {str}
+        names, codes = np.unique(given.astype(str) if is_text else given, return_inverse=True)
         return cls(names.tolist(), codes)
 
     def parts(self) -> Iterator[tuple[Any, np.ndarray]]:
@@ -73,6 +75,18 @@ class Domains:
                 f"sample_domain must hold domains of fit: {', '.join(map(repr, known))}; got\n"
                 f"{first_ten([repr(name) for name in unknown])}"
             )
+
+
+def _check_kinds(parts: Iterable[Any]) -> set[type]:
+    """Return the kinds of domains; raise an error unless all are integers, or all strings."""
+    kinds = {
+        str if isinstance(part, str) else int if isinstance(part, np.integer) else type(part)
+        for part in parts
+    }
+    if kinds not in ({int}, {str}):
+        listed = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise TypeError(f"sample_domain must hold integers, or strings; got {listed}.")
+    return kinds
 
 
 def names_at(positions: np.ndarray) -> Callable[[int], str]:

@@ -11,7 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-# Ratios of the precision of the weights to that of the noise, among which the evidence is maximal.
+# Ratios of the precision of the weights to that of the noise, among which the evidence is maximal,
+# for features with a mean square of 1.
 RATIOS = np.exp(np.linspace(-25, 25, 101))
 # Rounds in which the grid around the best ratio becomes finer.
 N_ROUNDS = 6
@@ -44,10 +45,11 @@ def logme(F: np.ndarray, y: np.ndarray, is_class: bool = True) -> float:
         Y = (y[:, None] == np.unique(y)).astype(np.float64)  # (n, k)
     else:
         Y = StandardScaler().fit_transform(np.reshape(y, (len(y), -1)).astype(np.float64))
+    squares = singular**2 / max(float((F**2).mean()), np.finfo(float).tiny)
     shares = (U.T @ Y) ** 2  # (r, k)
     rest = np.maximum((Y**2).sum(axis=0) - shares.sum(axis=0), 0)  # (k,)
     columns = zip(shares.T, rest, strict=True)
-    return float(np.mean([_max_evidence(singular**2, *column, len(F)) for column in columns]))
+    return float(np.mean([_max_evidence(squares, *column, len(F)) for column in columns]))
 
 
 def _max_evidence(squares: np.ndarray, shares: np.ndarray, rest: float, n: int) -> float:

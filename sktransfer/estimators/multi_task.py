@@ -341,7 +341,7 @@ class FineTuneMultiTask(FineTuneEstimator):
         -------
         FineTuneRegressor or FineTuneClassifier
             For labels, a multi-label classifier that predicts columns of 0 and 1 in the order of
-            ``classes_[name]``.  It has no skorch net, and its history is that of all tasks.
+            ``classes_[name]``.  Its ``net_`` is None, and its history is that of all tasks.
 
         Raises
         ------

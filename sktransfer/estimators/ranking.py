@@ -15,6 +15,7 @@ from .._support.validation import check_choice, check_int, check_present, requir
 from ..backbones import is_pretrained
 from ..data import input_info
 from ..display import RankingDisplay
+from ..extraction import DECODE_ERRORS
 from ._transferability import SCORERS
 from .feature_extractor import PretrainedFeatureExtractor
 
@@ -135,7 +136,8 @@ def rank_backbones(
     Raises
     ------
     ValueError
-        If there are fewer than two candidates, or a class has fewer than two items.
+        If there are fewer than two candidates, a class has fewer than two items, or numbers are
+        all equal.
     TypeError
         If a candidate is something else, such as a fitted network.
 
@@ -166,11 +168,19 @@ def rank_backbones(
         "decode_error": decode_error,
         "verbose": verbose,
     }
+    if isinstance(candidates, (str, PretrainedFeatureExtractor)) or not hasattr(
+        candidates, "__iter__"
+    ):
+        raise TypeError(f"candidates must be a list of at least two backbones; got {candidates!r}.")
+    check_choice("decode_error", decode_error, DECODE_ERRORS)
     extractors = [_as_extractor(candidate, settings) for candidate in candidates]
     if len(extractors) < 2:
         raise ValueError(f"candidates must hold at least two backbones; got {len(extractors)}.")
     check_present(y, "y")
+    X = X if hasattr(X, "__getitem__") else list(X)
     targets = np.asarray(y)
+    if len(X) != len(targets):
+        raise ValueError(f"X and y must have the same length; got {len(X)} and {len(targets)}.")
     is_class = not type_of_target(targets).startswith("continuous")
     chosen = _draw(targets, n_per_class, is_class, check_random_state(random_state))
     items, targets = _take(X, chosen), targets[chosen]
@@ -179,8 +189,11 @@ def rank_backbones(
     if baseline:
         random = _with_random_weights(extractors, [row["weights"] == RANDOM for row in rows])
         rows += [_rank_one(each, items, targets, score, is_baseline=True) for each in random]
+    # Without a score, the minimum takes its place.
     return Ranking(
-        sorted(rows, key=lambda row: (bool(row["error"]), 0 if row["error"] else -row["score"]))
+        sorted(
+            rows, key=lambda row: (bool(row["error"]), -np.nan_to_num(row["score"], nan=-np.inf))
+        )
     )
 
 
@@ -229,6 +242,8 @@ def _draw(
 ) -> np.ndarray:
     """Return the positions of the items to use, in ascending order."""
     if not is_class:
+        if (np.ptp(np.reshape(y, (len(y), -1)), axis=0) == 0).any():
+            raise ValueError("y must have numbers that differ; got a column of equal ones.")
         n = len(y) if n_per_class is None else min(len(y), CLASSES * n_per_class)
         return np.sort(rng.permutation(len(y))[:n])
     classes, counts = np.unique(y, return_counts=True)

@@ -1,6 +1,6 @@
 """Standardise the features of each domain, and train on confident predictions for the target."""
 
-from numbers import Integral
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -80,6 +80,9 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
     to :class:`PretrainedFeatureExtractor`, if ``sklearn.set_config(enable_metadata_routing=True)``
     is called.  Without it, labelled items are the source and unlabelled items the target.
 
+    The splitters of a search stratify by y, so labels that are strings need another ``cv``, such as
+    ``KFold(5, shuffle=True)``, or integers in their place.
+
     References
     ----------
     .. [1] Y. Zou, Z. Yu, B. V. K. Vijaya Kumar and J. Wang, "Unsupervised Domain Adaptation for
@@ -119,8 +122,8 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         X : array-like of shape (n_items, n_features)
             The features of all domains.
         y : array-like of shape (n_items,)
-            The labels; -1 for an item without a label.  With labels that are strings, the array
-            must have dtype object.
+            The labels; -1 for an item without a label.  If labels are strings, this is a list, or
+            an array of dtype object.
         sample_domain : array-like of shape (n_items,) or None, default=None
             The domain of each item, an integer or a string.  None means that all labelled items
             are one domain, and all unlabelled items another one.
@@ -132,11 +135,13 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         Raises
         ------
         ValueError
-            If fewer than two classes have labels, or ``estimator`` has no ``predict_proba``.
+            If fewer than two classes have labels, -1 has become a string, or ``estimator`` has no
+            ``predict_proba``.
         """
         check_int("max_iter", self.max_iter, 0)
         check_range("max_share_distance", self.max_share_distance, "[0, 1]")
         estimator = self._make_estimator()
+        y = _as_labels(y)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
         labelled = ~_find_unlabelled(y)
         labels = _check_labels(y[labelled])
@@ -284,10 +289,25 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         return _scale(self.scalers_, domains, X)
 
 
+def _as_labels(y):
+    """Return labels as they were passed; a list of strings and -1 becomes an array of objects."""
+    if isinstance(y, (list, tuple)) and any(isinstance(label, str) for label in y):
+        labels = np.empty(len(y), dtype=object)
+        labels[:] = y
+        y = labels
+    if getattr(y, "dtype", np.dtype(object)).kind == "U" and (y == str(UNLABELLED)).any():
+        raise ValueError(
+            "y must have dtype object if labels are strings, because -1 stands for an item without "
+            f"a label; got {y.dtype}, in which it is the string '-1'. Pass a list, or "
+            "y.astype(object) before -1 is set."
+        )
+    return y
+
+
 def _find_unlabelled(y):
     """Return a mask of the items whose label is -1."""
     if y.dtype.kind == "O":
-        is_minus = [isinstance(label, Integral) and label == UNLABELLED for label in y]
+        is_minus = [isinstance(label, Real) and label == UNLABELLED for label in y]
         return np.array(is_minus, dtype=bool)
     return y == UNLABELLED if y.dtype.kind in "if" else np.zeros(len(y), dtype=bool)
 

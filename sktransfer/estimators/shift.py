@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -18,7 +19,7 @@ from .._support.validation import check_int
 from ..display import DomainShiftDisplay
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DomainShift:
     """The result of a test for a shift between two domains.
 
@@ -48,13 +49,13 @@ class DomainShift:
         Parameters
         ----------
         n : int, default=5
+            At least 0.
 
         Returns
         -------
         ndarray of int of shape (n,)
         """
-        order: np.ndarray = np.argsort(self.target_scores, kind="stable")
-        return order[: min(n, np.isfinite(self.target_scores).sum())]
+        return _first(self.target_scores, n)
 
     def least_like_source(self, n: int = 5) -> np.ndarray:
         """Return the positions in ``X_target`` of the ``n`` items least like the source.
@@ -62,13 +63,13 @@ class DomainShift:
         Parameters
         ----------
         n : int, default=5
+            At least 0.
 
         Returns
         -------
         ndarray of int of shape (n,)
         """
-        order: np.ndarray = np.argsort(-self.target_scores, kind="stable")
-        return order[: min(n, np.isfinite(self.target_scores).sum())]
+        return _first(-self.target_scores, n)
 
     def plot(self, ax: Any = None) -> DomainShiftDisplay:
         """Plot the scores of both domains.
@@ -83,6 +84,13 @@ class DomainShift:
         DomainShiftDisplay
         """
         return DomainShiftDisplay.from_shift(self, ax=ax)
+
+
+def _first(scores: np.ndarray, n: int) -> np.ndarray:
+    """Return the positions of the ``n`` lowest scores, without NaN."""
+    check_int("n", n, 0)
+    order: np.ndarray = np.argsort(scores, kind="stable")
+    return order[: min(n, np.isfinite(scores).sum())]
 
 
 def domain_shift(
@@ -123,7 +131,8 @@ def domain_shift(
     Raises
     ------
     ValueError
-        If a domain has fewer than ``cv`` items that can be decoded.
+        If a domain has fewer than ``cv`` items that can be decoded, or the domains have different
+        numbers of features.
 
     Examples
     --------
@@ -137,6 +146,11 @@ def domain_shift(
     check_int("n_permutations", n_permutations, 1)
     check_int("cv", cv, 2)
     source, target = _features(estimator, X_source, X_target)
+    if source.shape[1:] != target.shape[1:]:
+        raise ValueError(
+            "X_source and X_target must have the same number of features; got "
+            f"{source.shape[1]} and {target.shape[1]}."
+        )
     both = np.concatenate([source, target])
     kept = ~np.isnan(both).any(axis=1)
     is_target = np.arange(len(both)) >= len(source)
@@ -166,8 +180,7 @@ def domain_shift(
 def _features(estimator: Any, X_source: Any, X_target: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the features of both domains; rows of NaN for items that could not be decoded."""
     if estimator is None:
-        parts = [check_array(X, ensure_all_finite="allow-nan") for X in (X_source, X_target)]
-        return parts[0], parts[1]
+        return _dense(X_source), _dense(X_target)
     if not hasattr(estimator, "transform"):
         raise TypeError(
             f"estimator must have a method transform, or be None; got {type(estimator).__name__}."
@@ -176,25 +189,39 @@ def _features(estimator: Any, X_source: Any, X_target: Any) -> tuple[np.ndarray,
         check_is_fitted(estimator)
     except NotFittedError:
         estimator = clone(estimator).fit(X_source)
-    return np.asarray(estimator.transform(X_source)), np.asarray(estimator.transform(X_target))
+    return _dense(estimator.transform(X_source)), _dense(estimator.transform(X_target))
+
+
+def _dense(features: Any) -> np.ndarray:
+    """Return features as an array of two axes, in which NaN is allowed."""
+    how: Any = {"accept_sparse": True, "ensure_all_finite": "allow-nan"}
+    array = check_array(features, **how)
+    dense: np.ndarray = array.toarray() if issparse(array) else array
+    return dense
 
 
 def _cross_predict(F: np.ndarray, labels: np.ndarray, folds: KFold) -> np.ndarray:
     """Return cross-validated predictions of ridge regressions, one for each column of labels.
 
-    All columns have the same folds and share one decomposition.  The penalty is the mean squared
-    length of a row of features.
+    All columns have the same folds.  The penalty is the mean squared length of a row of features.
     """
     F = StandardScaler().fit_transform(F.astype(np.float64))
-    products = F @ F.T  # (n, n)
-    penalty = max(float(np.trace(products)) / len(F), np.finfo(float).tiny)
+    penalty = max(float((F**2).sum()) / len(F), np.finfo(float).tiny)
     scores = np.empty_like(labels)
     for train, test in folds.split(F):
         mean = labels[train].mean(axis=0)
-        regularised = products[np.ix_(train, train)] + penalty * np.eye(len(train))
-        weights = np.linalg.solve(regularised, labels[train] - mean)
-        scores[test] = products[np.ix_(test, train)] @ weights + mean
+        scores[test] = F[test] @ _ridge(F[train], labels[train] - mean, penalty) + mean
     return scores
+
+
+def _ridge(F: np.ndarray, Y: np.ndarray, penalty: float) -> np.ndarray:
+    """Return the weights of ridge regressions, (n_features, n_columns), by the smaller system."""
+    n, d = F.shape
+    if n <= d:
+        dual: np.ndarray = F.T @ np.linalg.solve(F @ F.T + penalty * np.eye(n), Y)
+        return dual
+    weights: np.ndarray = np.linalg.solve(F.T @ F + penalty * np.eye(d), F.T @ Y)
+    return weights
 
 
 def _areas(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from .._support.threads import computing_threads
 from ..backbones import Backbone, running
 from ..cache import ActivationCache, Blobs
 from ..data import by_length, example_batch, has_lengths, input_info, lengths_of
-from ..engines import Engine, EngineError, described, find_engine
+from ..engines import TRACING, Engine, EngineError, described, find_engine
 from .batch_sizes import POSITIONS, resolve_batch_size
 from .graphs import KIND, Compiled, Compiler
 from .stages import LITTLE, SMALL, estimate_works, fused
@@ -323,9 +323,11 @@ class Prefix:
         key = os.getpid(), blank.shape[1:], form.batch_size, self._engine
         if key not in fast.compiled:
             how = form.dtype, form.batch_size, any_length, self._blobs
-            fast.compiled[key] = Compiler(engine, self.backbone, *how).compile_all(
-                blank, self.breaks, named, lambda *cuts: named or self._is_worth(*cuts)
-            )
+            with TRACING.alone():  # of several threads, one compiles
+                if key not in fast.compiled:
+                    fast.compiled[key] = Compiler(engine, self.backbone, *how).compile_all(
+                        blank, self.breaks, named, lambda *cuts: named or self._is_worth(*cuts)
+                    )
         return fast.compiled[key]
 
     def _form(self) -> Prefix:

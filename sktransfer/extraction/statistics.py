@@ -109,9 +109,12 @@ def check_batch_norm(prefix: Prefix, cut: int = 0) -> None:
     """Raise an error if no statistics can be estimated in the stages of a prefix after ``cut``."""
     if not _norms(prefix, cut):
         where = "after the frozen stages" if cut else "with stored statistics"
+        remedy = "Standardise the features of each domain instead."
+        if _norms(prefix):
+            remedy = "Unfreeze the last stages that have some, with unfreeze=1 or more."
         raise ValueError(
             f"The backbone must have batch norm {where} for statistics of the data; got one "
-            "without. Standardise the features of each domain instead."
+            f"without. {remedy}"
         )
     if has_lengths(prefix.preset):
         raise ValueError(
@@ -120,7 +123,7 @@ def check_batch_norm(prefix: Prefix, cut: int = 0) -> None:
         )
 
 
-def _norms(prefix: Prefix, cut: int) -> list[nn.Module]:
+def _norms(prefix: Prefix, cut: int = 0) -> list[nn.Module]:
     """Return the batch-norm layers between ``cut`` and the last tap."""
     stages = list(prefix.backbone.stages.values())[cut : max(tap.cut for tap in prefix.taps)]
     uses_classifier = any(tap.reduce in LOGITS for tap in prefix.taps)

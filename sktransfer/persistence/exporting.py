@@ -17,7 +17,7 @@ from .._support.files import explaining, temporary_folder
 from .._support.validation import require
 from ..backbones import running
 from ..data import ImagePreset, TextPreset, input_info
-from ..engines import to_onnx
+from ..engines import TRACING, to_onnx
 from ..estimators import FineTuneMultiTask, PretrainedFeatureExtractor
 from . import file_format
 from .graph import OUTPUTS, Graph, make_graph
@@ -251,7 +251,8 @@ def _program(graph: Graph) -> Any:
     if not graph.is_image:
         axes[1] = torch.export.Dim("length", max=graph.preset.lengths[-1])
     try:
-        return torch.export.export(graph, (drawn,), dynamic_shapes=(axes,))
+        with TRACING.alone():
+            return torch.export.export(graph, (drawn,), dynamic_shapes=(axes,))
     except Exception as error:  # torch.export raises errors of many kinds
         raise ValueError(
             "model must have a network that torch.export can trace; it cannot: "

@@ -198,7 +198,8 @@ def test_an_unfitted_model_cannot_be_adapted(target):
 
 def test_a_model_without_trainable_stages_is_adapted_as_a_whole(data, target):
     model = classifier(unfreeze=0, freeze_bn="all").fit(*data)
-    with pytest.raises(ValueError, match="must have batch norm after the frozen stages"):
+    message = "must have batch norm after the frozen stages.* Unfreeze the last stages that have"
+    with pytest.raises(ValueError, match=message):
         model.adapt(target)
     whole = model.adapt(target, stages="all")
     assert equal(get_statistics(whole.backbone_), statistics_of(target))

@@ -201,6 +201,8 @@ def test_a_ranking_is_a_table_and_a_plot(data):
     ("candidates", "how", "error", "message"),
     [
         (["tiny/net"], {}, ValueError, "candidates must hold at least two backbones; got 1"),
+        ("tiny/net", {}, TypeError, "candidates must be a list of at least two .*; got 'tiny/net'"),
+        (CANDIDATES, {"decode_error": "skip"}, ValueError, "decode_error must be one of 'raise'"),
         ([tiny_backbone(), 3], {}, TypeError, "candidates must hold addresses, .*; got Backbone"),
         (["tiny/net", 3], {}, TypeError, "candidates must hold addresses, .*; got int"),
         (CANDIDATES, {"scorer": "leep"}, ValueError, "scorer must be one of 'logme', 'knn'"),
@@ -215,6 +217,32 @@ def test_a_ranking_is_a_table_and_a_plot(data):
 def test_invalid_arguments_are_an_error(data, candidates, how, error, message):
     with pytest.raises(error, match=message):
         rank_backbones(*data, candidates, **how)
+
+
+def test_a_score_that_is_no_number_is_last(data):
+    scores = iter([np.nan, 0.5])
+    ranking = rank_backbones(*data, CANDIDATES, scorer=lambda F, y: next(scores), baseline=False)
+    assert np.isnan(ranking[1]["score"])
+    assert ranking[0]["score"] == 0.5
+
+
+def test_items_of_a_generator_are_ranked(data):
+    X, y = data
+    how = {"n_per_class": 3, "random_state": 0, "baseline": False}
+    found = rank_backbones(iter(X), y, CANDIDATES, **how)
+    expected = rank_backbones(X, y, CANDIDATES, **how)
+    assert [row["score"] for row in found] == [row["score"] for row in expected]
+
+
+@pytest.mark.parametrize("n", [35, 37])
+def test_items_without_a_target_are_an_error(data, n):
+    with pytest.raises(ValueError, match=f"X and y must have the same length; got 36 and {n}"):
+        rank_backbones(data[0], np.arange(n) % 2, CANDIDATES)
+
+
+def test_equal_numbers_are_an_error(data):
+    with pytest.raises(ValueError, match="y must have numbers that differ; got a column of equal"):
+        rank_backbones(data[0], np.full(36, 0.5), CANDIDATES)
 
 
 @pytest.mark.parametrize("y", [["a"] * 36, ["a"] * 35 + ["b"]])

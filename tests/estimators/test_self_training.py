@@ -162,6 +162,39 @@ def test_a_target_with_the_same_shares_is_no_warning(domains):
     assert model.share_distance_ < 0.1
 
 
+def test_a_list_of_strings_has_unlabelled_items(domains, fitted):
+    X, y, source = domains
+    labels = [
+        name if known else -1 for name, known in zip(np.array([*"abc"])[y], source, strict=True)
+    ]
+    model = quiet().fit(X, labels)
+    assert model.classes_.tolist() == ["a", "b", "c"]
+    assert model.target_domains_ == ["target"]
+    floats = np.array([-1.0 if label == -1 else label for label in labels], dtype=object)
+    assert np.array_equal(quiet().fit(X, floats).predict(X), model.predict(X))
+
+
+def test_minus_one_as_a_string_is_an_error(domains):
+    X, y, source = domains
+    labels = np.array([*"abc"]).astype("U2")[y]
+    labels[~source] = -1
+    with pytest.raises(ValueError, match="y must have dtype object if labels are strings, because"):
+        quiet().fit(X, labels)
+
+
+@pytest.mark.parametrize(
+    ("sample_domain", "message"),
+    [
+        ("day", "sample_domain must have the domain of each item; got one string, 'day'"),
+        ([1] * 119 + ["x"], "sample_domain must hold integers, or strings; got int, str"),
+    ],
+)
+def test_wrong_domains_are_an_error(domains, sample_domain, message):
+    X, y, _ = domains
+    with pytest.raises(TypeError, match=message):
+        quiet().fit(X, y, sample_domain=sample_domain)
+
+
 def test_another_classifier_is_cloned(domains):
     X, y, source = domains
     estimator = LogisticRegression()

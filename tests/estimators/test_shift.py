@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from helpers.text_nets import text_backbone
 from helpers.tiny import coloured_photos, tiny_backbone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import StandardScaler
 
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor, domain_shift
 from sktransfer.display import DomainShiftDisplay
@@ -103,9 +107,47 @@ def test_a_shift_is_plotted(rng):
     assert display.ax_.get_legend_handles_labels()[1] == ["source", "target"]
 
 
+def test_sparse_features_can_shift(rng):
+    texts = [["a good film", "a film of the year"] * 10, ["stocks fell", "the market rose"] * 10]
+    sparse = domain_shift(TfidfVectorizer(), *texts, random_state=0)
+    vectors = TfidfVectorizer().fit(texts[0])
+    dense = [vectors.transform(part).toarray() for part in texts]
+    assert sparse.auc == domain_shift(None, *dense, random_state=0).auc > 0.9
+
+
+@pytest.mark.parametrize("d", [3, 50])
+def test_the_scores_are_those_of_ridge_regressions(rng, d):
+    source, target = rng.normal(size=(2, 20, d))
+    shift = domain_shift(None, source, target + 0.3, cv=2, n_permutations=1, random_state=0)
+    F = StandardScaler().fit_transform(np.concatenate([source, target + 0.3]))
+    y = np.arange(40) >= 20.0
+    state = np.random.RandomState(0)
+    state.permutation(y)  # the draw of the permutation
+    model = Ridge(alpha=(F**2).sum() / 40)
+    expected = np.empty(40)
+    for train, test in KFold(2, shuffle=True, random_state=state).split(F):
+        model.set_params(fit_intercept=False).fit(F[train], y[train] - y[train].mean())
+        expected[test] = model.predict(F[test]) + y[train].mean()
+    found = np.concatenate([shift.source_scores, shift.target_scores])
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_a_negative_number_of_items_is_an_error(rng):
+    shift = domain_shift(None, *rng.normal(size=(2, 9, 3)), n_permutations=1)
+    for method in (shift.most_like_source, shift.least_like_source):
+        assert len(method(0)) == 0
+        with pytest.raises(ValueError, match="n must be an integer of at least 0; got -1"):
+            method(-1)
+
+
 @pytest.mark.parametrize(
     ("how", "error", "message"),
     [
+        (
+            {"X_source": np.ones((20, 3))},
+            ValueError,
+            "X_source and X_target must have the same number of features; got 3 and 4",
+        ),
         ({"n_permutations": 0}, ValueError, "n_permutations must be an integer of at least 1"),
         ({"cv": 1}, ValueError, "cv must be an integer of at least 2"),
         (

@@ -42,6 +42,12 @@ def test_logme_is_the_maximum_evidence_of_each_class(rng, d, noise):
     assert logme(F, y) == pytest.approx(expected, abs=1e-6)
 
 
+def test_logme_does_not_depend_on_the_scale_of_the_features(rng):
+    F, y = make_features(rng)
+    for scale in (1e-9, 1e6):
+        assert logme(scale * F, y) == pytest.approx(logme(F, y), abs=1e-6)
+
+
 def test_logme_of_numbers_is_that_of_standardised_numbers(rng):
     F, _ = make_features(rng)
     y = F @ rng.normal(size=5) + rng.normal(size=30)

@@ -1,5 +1,6 @@
 """Engines give the features of torch, and the same bits in any batch."""
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 from sktransfer import ActivationCache, FineTuneClassifier
 from sktransfer.backbones import Backbone, get_backbone
 from sktransfer.backbones.providers._transformer import DecoderBlock, EncoderBlock
+from sktransfer.cache import Blobs
 from sktransfer.data import Text
 from sktransfer.engines import ENGINES, EngineError, choice
 from sktransfer.extraction import Prefix, Tap, graphs, run_frozen
@@ -98,6 +100,13 @@ def test_an_engine_gives_the_features_of_torch(name, backbone, images, runs):
     (found,) = rows(made(backbone, engine=name), images)
     assert runs == [name] * 4  # the comparison, and three batches
     assert distance(found, rows(made(backbone), images)[0]) < 1e-5
+
+
+def test_an_engine_computes_batches_of_one_item(name, backbone, images, runs):
+    prefix = Prefix(backbone, [LAST], CPU, torch.float32, 1).run_by(name)
+    (found,) = rows(prefix, images[:2])
+    assert runs == [name] * 3
+    assert distance(found, rows(made(backbone), images[:2])[0]) < 1e-5
 
 
 def test_features_do_not_depend_on_the_other_items(name, backbone, images):
@@ -313,3 +322,33 @@ def test_predictions_are_the_same_with_and_without_a_cache(name, rng, tmp_path, 
     assert set(runs) == {name}
     np.testing.assert_array_equal(model.set_params(cache=None).predict_proba(X), cached)
     np.testing.assert_allclose(model.set_params(engine="torch").predict_proba(X), cached, atol=1e-5)
+
+
+def test_threads_compile_one_after_the_other(name, backbone, images):
+    prefix = made(backbone, engine=name)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: rows(prefix, images)[0], range(4)))
+    assert all(np.array_equal(each, found[0]) for each in found)
+    assert distance(found[0], rows(made(backbone), images)[0]) < 1e-5
+
+
+@pytest.mark.parametrize("content", [b"no graph", b""])
+def test_what_is_kept_is_made_again_if_the_engine_cannot_read_it(
+    name, backbone, images, tmp_path, monkeypatch, content
+):
+    if name == "compile":
+        pytest.skip("torch keeps its code elsewhere")
+    cache = ActivationCache(tmp_path)
+    (expected,) = rows(made(backbone, engine=name, cache=cache), images)
+    with monkeypatch.context() as patch:
+        patch.setattr(Blobs, "get", lambda self, key: content)
+        (found,) = rows(made(backbone, engine=name, cache=cache), images)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_row_of_zeros_equals_that_of_an_engine(name, images):
+    stage = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    nn.init.constant_(stage[0].bias, -1e6)
+    net = Backbone({"only": stage}, tiny_backbone().preset).freeze_to(1).eval()
+    how = [Tap(1, "avg")], CPU, torch.float32, 4
+    assert not rows(Prefix(net, *how).run_by(name), images)[0].any()
