@@ -32,11 +32,12 @@ class FineTuneMultiTask(FineTuneEstimator):
     tasks : dict of str to {"number", "class", "labels"}, or None, default=None
         The kind of each column of y.  A column that is not named has the kind of its values: floats
         are numbers, lists and sets are labels, and all others are classes.  It must be given for a
-        column of integers, which may be numbers or classes.
+        column of integers, which may be numbers or classes, and for whole numbers beside a missing
+        label, which pandas turns into floats.
     task_weights : dict of str to float, or None, default=None
         The weight of the loss of each column, at least 0; 1 for those that are not named.  Each
-        loss is divided by that of a constant prediction, so equal weights mean equal importance,
-        whatever the units and the number of classes.
+        loss is divided by that of a constant prediction, so equal weights mean equal importance for
+        an item with all labels, whatever the units and the number of classes.
     head_init : {"auto", "exact", "prior"}, default="auto"
         The initial weights of the head.
 
@@ -251,8 +252,9 @@ class FineTuneMultiTask(FineTuneEstimator):
         Returns
         -------
         DataFrame of n_items rows
-            A column for each task: numbers, classes, or tuples of labels.  The row of an item that
-            cannot be decoded has no values, unless ``decode_error="raise"``.
+            A column for each task: numbers, classes, or tuples of labels.  The index is that of X,
+            if X is of pandas.  The row of an item that cannot be decoded has no values, unless
+            ``decode_error="raise"``.
 
         Raises
         ------
@@ -260,7 +262,8 @@ class FineTuneMultiTask(FineTuneEstimator):
             If pandas is not installed; it comes with the extra ``cli``.
         """
         require("pandas", "cli")
-        return self._as_table(self.task_.decide(self._outputs(X)))
+        table = self._as_table(self.task_.decide(self._outputs(X)))
+        return table.set_axis(X.index) if hasattr(X, "iloc") else table
 
     def _as_table(self, predicted):
         """Return predictions of shape (n_items, n_columns) as a DataFrame."""

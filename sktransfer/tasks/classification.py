@@ -19,7 +19,7 @@ from .._support.validation import check_choice, check_present, check_range
 from .base import Task
 from .heads import fit_linear
 from .labels import as_array, check_known, check_labels, check_scored, is_matrix
-from .targets import Targets
+from .targets import Targets, weighted_mean
 
 # The parameter C of the exact head.  It is low, because there are often fewer items than features,
 # so strong regularisation is needed.
@@ -44,12 +44,12 @@ class _LabelTask:
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy.  With several labels, an item is correct if all of them are."""
         correct = self.compare(predicted, y).all(axis=1)  # (n,)
-        return float(np.average(correct, weights=sample_weight))
+        return float(weighted_mean(correct, sample_weight))
 
     def score_columns(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Return the accuracy of each label, (n_columns,)."""
         correct = self.compare(predicted, y)
-        accuracy: np.ndarray = np.average(correct, axis=0, weights=sample_weight)
+        accuracy: np.ndarray = weighted_mean(correct, sample_weight)
         return accuracy
 
     def compare(self, predicted: np.ndarray, y: Any, name: str = "y") -> np.ndarray:
@@ -373,4 +373,8 @@ class MultiLabel(_LabelTask):
 
     def _check_scored(self, y: np.ndarray, name: str) -> None:
         if not np.isin(y, (0, 1)).all():
-            raise ValueError(f"{name} must have columns of 0 and 1; got other values.")
+            raise ValueError(
+                f"{name} must have columns of 0 and 1, as y of fit had; got other values. If they "
+                "are classes of which the training part had two, pass them as texts: "
+                "y.astype(str)."
+            )

@@ -13,8 +13,8 @@ from .._support.validation import check_present
 from .._support.warn import warn_user
 from .base import Task
 from .classification import Classification, MultiLabel
-from .labels import BINARIZE, as_array, check_labels, is_indicators, is_matrix
-from .targets import Targets
+from .labels import BINARIZE, as_array, check_labels, check_names, is_indicators, is_matrix
+from .targets import Targets, weighted_mean
 
 
 def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
@@ -71,13 +71,13 @@ def _warn_of_label_lists(classes: list[list[Any]]) -> None:
 def name_columns(y: Any) -> tuple[str | int, ...]:
     """Return the names of the columns of a table, or their numbers."""
     names = getattr(y, "columns", None)
-    return tuple(range(y.shape[1])) if names is None else tuple(map(str, names))
+    return tuple(range(y.shape[1])) if names is None else tuple(check_names(names, "y"))
 
 
 def split_columns(y: Any) -> list[np.ndarray]:
     """Return the columns of a table as arrays, each with a dtype of its own."""
     if hasattr(y, "columns"):
-        columns = [np.asarray(y[name]) for name in y.columns]
+        columns = [np.asarray(y[name]) for name in check_names(y.columns, "y").values()]
     else:
         columns = list(np.asarray(y).T)
     return [np.array(column.tolist()) if column.dtype == object else column for column in columns]
@@ -165,12 +165,21 @@ class Columns:
         )
 
     def _columns(self, y: Any, name: str) -> list[np.ndarray]:
-        """Return the columns of ``y``, which has as many as there are tasks."""
+        """Return the columns of ``y``, which has as many as there are tasks, in their order."""
         array = as_array(y)
         shape = (len(array), len(self.tasks))
         if array.shape != shape:
             raise ValueError(f"{name} must be of shape {shape}, as y has; got {array.shape}.")
-        return split_columns(array)
+        columns = split_columns(array)
+        names = name_columns(array)
+        if names == self.names or not all(isinstance(each, str) for each in names + self.names):
+            return columns
+        if sorted(map(str, names)) != sorted(map(str, self.names)):
+            raise ValueError(
+                f"{name} must have the columns {', '.join(map(repr, self.names))}; got "
+                f"{', '.join(map(repr, names))}."
+            )
+        return [columns[names.index(each)] for each in self.names]
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         """Return the labels of encoded targets."""
@@ -297,12 +306,12 @@ class Columns:
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
         """Return the fraction of items whose columns are all predicted correctly."""
         correct = self.compare(predicted, y).all(axis=1)  # (n,)
-        return float(np.average(correct, weights=sample_weight))
+        return float(weighted_mean(correct, sample_weight))
 
     def score_columns(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Return the accuracy of each column, (n_columns,)."""
         correct = self.compare(predicted, y)
-        accuracy: np.ndarray = np.average(correct, axis=0, weights=sample_weight)
+        accuracy: np.ndarray = weighted_mean(correct, sample_weight)
         return accuracy
 
 

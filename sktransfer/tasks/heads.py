@@ -14,7 +14,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import get_tags
-from torch import nn
+from torch import Tensor, nn
 
 from .._support.validation import check_choice, check_int, check_range, no_choice
 
@@ -212,15 +212,39 @@ def _read_linear(
     return (coef, bias) if is_linear else None
 
 
+class HeadPart(nn.Module):
+    """Some outputs of a head.
+
+    Parameters
+    ----------
+    head : Module
+    start, stop : int
+        The positions of the outputs, from ``start`` to before ``stop``.
+    """
+
+    def __init__(self, head: nn.Module, start: int, stop: int):
+        super().__init__()
+        self.head, self.start, self.stop = head, start, stop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs (b, stop - start) of features (b, n_features)."""
+        outputs: Tensor = self.head(x)[:, self.start : self.stop]
+        return outputs
+
+
 def take_outputs(head: nn.Module, start: int, stop: int) -> nn.Module:
     """Return a copy of a head that computes the outputs from ``start`` to before ``stop``."""
     head = deepcopy(head)
-    layers = [(path, part) for path, part in head.named_modules() if type(part) is nn.Linear]
-    path, last = layers[-1]
-    part = nn.Linear(last.in_features, stop - start, dtype=last.weight.dtype)
-    part.load_state_dict({"weight": last.weight[start:stop], "bias": last.bias[start:stop]})
-    part.requires_grad_(last.weight.requires_grad)
-    if not path:
-        return part
-    head.set_submodule(path, part)
-    return head
+    if type(head) is nn.Linear:
+        return _part_of_linear(head, start, stop)
+    if type(head) is nn.Sequential and type(head[-1]) is nn.Linear:
+        head[-1] = _part_of_linear(head[-1], start, stop)
+        return head
+    return HeadPart(head, start, stop)
+
+
+def _part_of_linear(layer: nn.Linear, start: int, stop: int) -> nn.Linear:
+    has_bias = layer.bias is not None
+    part = nn.Linear(layer.in_features, stop - start, has_bias, dtype=layer.weight.dtype)
+    part.load_state_dict({name: w[start:stop] for name, w in layer.state_dict().items()})
+    return part.requires_grad_(layer.weight.requires_grad)

@@ -11,19 +11,41 @@ import numpy as np
 from .._support.validation import first_ten, list_cells
 from .classification import MultiLabel
 from .labels import check_known
+from .targets import weighted_mean
 
 # The forms of the labels of one item, of which there may be any number.
 COLLECTIONS = (list, tuple, set, frozenset, np.ndarray)
 
 
 def check_collections(values: Sequence[Any], name: str) -> None:
-    """Raise an error unless each value is a list or a set of labels."""
+    """Raise an error unless each value is a list or a set of labels, all of one kind."""
     others = [(at,) for at, value in enumerate(values) if not isinstance(value, COLLECTIONS)]
     if others:
         raise ValueError(
             f"{name} must have a list or a set of labels for each item; {len(others)} are none:\n"
-            f"{first_ten(list_cells(np.array(list(values), dtype=object), others, name))}"
+            f"{first_ten(list_cells(_as_objects(values), others, name))}"
         )
+    kinds = (str, int, np.integer, bool, np.bool_)
+    wrong = [
+        (at,)
+        for at, labels in enumerate(values)
+        if not all(isinstance(label, kinds) for label in labels)
+    ]
+    if wrong:
+        raise ValueError(
+            f"{name} must have texts or integers as labels; {len(wrong)} items have others:\n"
+            f"{first_ten(list_cells(_as_objects(values), wrong, name))}\n"
+            "Several numbers of an item need a column each."
+        )
+    if len({isinstance(label, str) for labels in values for label in labels}) > 1:
+        raise ValueError(f"{name} must have labels of one kind; got texts and integers.")
+
+
+def _as_objects(values: Sequence[Any]) -> np.ndarray:
+    """Return lists of labels as an array of one axis."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = [tuple(v) if isinstance(v, np.ndarray) else v for v in values]
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +87,11 @@ class LabelSets(MultiLabel):
         return found
 
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
-        """Return the fraction of items whose labels are all predicted correctly."""
-        correct = [set(found) == set(true) for found, true in zip(predicted, y, strict=True)]
-        return float(np.average(correct, weights=sample_weight))
+        """Return the fraction of items whose labels are all predicted correctly.
+
+        An item without a prediction counts as wrong.
+        """
+        check_collections(y, "y")
+        pairs = zip(predicted, y, strict=True)
+        correct = [found is not None and set(found) == set(true) for found, true in pairs]
+        return float(weighted_mean(correct, sample_weight))

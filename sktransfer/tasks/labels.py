@@ -48,6 +48,19 @@ def as_array(y: Any) -> Any:
     return array
 
 
+def check_names(columns: Any, name: str) -> dict[str, Any]:
+    """Return the columns of a table by their names, which must be different as texts."""
+    found = {str(column): column for column in columns}
+    if len(found) < len(columns):
+        texts = [str(column) for column in columns]
+        twice = sorted({text for text in texts if texts.count(text) > 1})
+        raise ValueError(
+            f"{name} must have columns of different names; these occur more than once:\n"
+            f"{first_ten([repr(text) for text in twice])}"
+        )
+    return found
+
+
 def is_matrix(y: Any) -> bool:
     """Return True if ``y`` has several columns."""
     return len(y.shape) == 2 and y.shape[1] > 1

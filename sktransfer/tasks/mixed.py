@@ -16,9 +16,9 @@ from .base import Task
 from .classification import Classification
 from .columns import Columns
 from .label_sets import LabelSets, check_collections
-from .regression import Regression
+from .regression import Regression, check_numbers
 from .tables import as_classes, as_table, check_columns, check_labelled, find_kind
-from .targets import Targets
+from .targets import Targets, check_weight
 
 KINDS = ("number", "class", "labels")
 
@@ -66,18 +66,19 @@ def find_mixed(
         known = [value for value in column if not is_missing(value)]
         if not known:
             raise ValueError(f"column {name!r} of y must have labels; all of them are missing.")
-        kind = tasks.get(name) or find_kind(name, known)
-        found.append(_make_task(kind, known, f"column {name!r} of y", loss))
+        kind = tasks.get(name) or find_kind(name, column)
+        found.append(_make_task(kind, column, f"column {name!r} of y", loss))
     levels = (1.0,) * len(found)
     return Mixed(tuple(found), tuple(table), tuple(map(float, weights.values())), levels)
 
 
-def _make_task(kind: str, known: Sequence[Any], name: str, loss: str) -> Any:
+def _make_task(kind: str, column: Sequence[Any], name: str, loss: str) -> Any:
+    known = [value for value in column if not is_missing(value)]
     if kind == "number":
         return Regression(loss, np.zeros(1), np.ones(1), True)
     if kind == "class":
         return Classification(np.unique(as_classes(known)))
-    check_collections(known, name)
+    check_collections([() if is_missing(value) else value for value in column], name)
     labels = np.unique([label for labels in known for label in labels])
     if not len(labels):
         raise ValueError(f"{name} must have labels; those of all items are empty.")
@@ -105,12 +106,12 @@ class Mixed(Columns):
     Examples
     --------
     >>> from sktransfer.tasks.mixed import find_mixed
-    >>> y = {"age": [20.0, None, 40.0], "sex": ["f", "m", None]}
+    >>> y = {"age": [20.5, None, 40.5], "sex": ["f", "m", None]}
     >>> task = find_mixed(y, 3, tasks=None, task_weights=None, loss="squared_error")
     >>> task.encode(y, 3)
-    array([[20.,  1.,  0.],
-           [nan,  0.,  1.],
-           [40., nan, nan]])
+    array([[20.5,  1. ,  0. ],
+           [ nan,  0. ,  1. ],
+           [40.5,  nan,  nan]])
     """
 
     weights: tuple[float, ...]
@@ -146,12 +147,10 @@ class Mixed(Columns):
         blocks = []
         for index, (task, column) in enumerate(zip(self.tasks, table.values(), strict=True)):
             rows = [row for row, value in enumerate(column) if not is_missing(value)]
-            known: Any = [column[row] for row in rows]
             block = np.full((n_items, task.n_outputs), np.nan)
             if rows:
-                if isinstance(task, Classification):
-                    known = as_classes(known)
-                block[rows] = task.encode(known, len(rows), self._name(index, name))
+                filled = _filled(task, column)
+                block[rows] = task.encode(filled, n_items, self._name(index, name))[rows]
             blocks.append(block)
         return np.concatenate(blocks, axis=1)
 
@@ -295,7 +294,10 @@ class Mixed(Columns):
 
     def score_columns(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Return the accuracy or R2 of each column, over the items that are labelled in y."""
+        if isinstance(y, np.ndarray) and y.shape == predicted.shape:  # in the form of predictions
+            y = dict(zip(self.names, y.T, strict=True))
         table = as_table(y, len(predicted), "y")
+        weights = check_weight(sample_weight, len(predicted))
         scores = []
         for index, task in enumerate(self.tasks):
             column = table.get(str(self.names[index]))
@@ -304,12 +306,40 @@ class Mixed(Columns):
             rows = [row for row, value in enumerate(column) if not is_missing(value)]
             if not rows:
                 raise ValueError(f"{self._name(index, 'y')} must have labels to compute a score.")
-            true: Any = [column[row] for row in rows]
+            filled, found = _filled(task, column), predicted[:, index]
+            self._check_scored(index, filled, found, rows)
+            true: Any = [filled[row] for row in rows]
             if isinstance(task, Classification):
                 true = as_classes(true)
-            weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
-            scores.append(task.score(_of_one_kind(task, predicted[rows, index]), true, weight))
+            weight = None if weights is None else weights[rows]
+            scores.append(task.score(_of_one_kind(task, found[rows]), true, weight))
         return np.array(scores)
+
+    def _check_scored(self, index: int, column: Any, found: np.ndarray, rows: list[int]) -> None:
+        """Raise an error that names the column and the rows if a column cannot be scored."""
+        task, name = self.tasks[index], self._name(index, "y")
+        if isinstance(task, LabelSets):
+            check_collections(column, name)
+        if isinstance(task, Regression):
+            check_numbers(column, len(column), name)
+            predicted = np.zeros((len(found), 1))
+            predicted[rows, 0] = found[rows]
+            task.check_found(predicted)
+
+
+def _filled(task: Any, column: Sequence[Any]) -> Any:
+    """Return a column with a valid value in place of missing ones, so that rows keep their number.
+
+    Whole numbers, which are floats beside NaN, become integers if they are classes.
+    """
+    rows = [row for row, value in enumerate(column) if not is_missing(value)]
+    known: Any = [column[row] for row in rows]
+    if isinstance(task, Classification):
+        filled = np.full(len(column), task.classes[0], dtype=object)
+        filled[rows] = as_classes(known)
+        return np.array(filled.tolist())
+    blank: Any = () if isinstance(task, LabelSets) else 0.0
+    return [blank if is_missing(value) else value for value in column]
 
 
 def _of_one_kind(task: Any, predicted: np.ndarray) -> np.ndarray:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import r2_score
 from torch import Tensor
 
 from .._support.geometry import Place, move
 from .._support.validation import first_ten
+from .._support.warn import warn_user
 from .base import Task
 from .heads import fit_linear_numbers
 from .regression import LOSSES, ROUNDING, Regression, check_length
-from .targets import Targets
+from .targets import Targets, make_targets
 
 # Points may be outside of their image by this share of its sides, as annotators place them.
 MARGIN = 0.1
@@ -55,6 +57,8 @@ def find_points(y: Any, n_items: int, estimator_name: str, loss: str, flip_pairs
 def check_points(y: Any, n_items: int, name: str) -> tuple[np.ndarray, bool]:
     """Check points, and return them as (n, n_points, 2), and if ``y`` is a table."""
     try:
+        if hasattr(y, "to_numpy"):  # missing values of pandas are NaN
+            y = y.to_numpy(np.float64, na_value=np.nan) if hasattr(y, "iloc") else y.to_numpy()
         array = np.array(y, dtype=np.float64)  # a copy, which is changed below
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -264,8 +268,8 @@ class Points(Regression):
         true, found = true.reshape(n_items, -1), predicted.reshape(n_items, -1)
         if true.shape != found.shape:
             raise ValueError(f"y must be of shape {predicted.shape}; got {np.shape(y)}.")
-        self._check_found(found)
-        weight = np.ones(n_items) if sample_weight is None else np.asarray(sample_weight)
+        self.check_found(found)
+        weight = make_targets(true, sample_weight).weight
         scores = np.full(true.shape[1], np.nan)
         for at, column in enumerate(true.T):
             seen = np.isfinite(column)
@@ -275,4 +279,9 @@ class Points(Regression):
 
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
         """Return R2, the mean over x and y of all points that are visible in two items or more."""
-        return float(np.nanmean(self.score_columns(predicted, y, sample_weight)))
+        scores = self.score_columns(predicted, y, sample_weight)
+        if np.isnan(scores).all():
+            message = "R2 is not defined, because no point is visible in two items."
+            warn_user(message, UndefinedMetricWarning)
+            return float("nan")
+        return float(np.nanmean(scores))

@@ -23,7 +23,7 @@ from .._support.validation import (
 )
 from .base import Task
 from .heads import fit_linear_numbers
-from .targets import Targets
+from .targets import Targets, check_weight
 
 # The penalty of the exact head, for standardised features and numbers.  It is a constant, because
 # cross-validation over penalties counts a repeated item otherwise than an item of weight 2.
@@ -65,6 +65,8 @@ def check_numbers(y: Any, n_items: int, name: str) -> np.ndarray:
     check_present(y, name, "number")
     try:
         array = np.asarray(y)
+        if array.dtype.kind in "US":  # NumPy turns numbers beside a text into texts
+            array = np.asarray(y, dtype=object)
     except ValueError as error:  # lists of several lengths
         raise ValueError(
             f"{name} must have as many numbers for each item; got lists of several lengths."
@@ -201,7 +203,9 @@ class Regression:
         """Scale the numbers to weighted mean 0 and standard deviation 1 over the training items."""
         values = targets.values[train]
         mean = _mean(values, targets.weight[train])
-        scale = np.sqrt(_mean((values - mean) ** 2, targets.weight[train]))
+        largest = np.abs(values - mean).max(axis=0)
+        largest[largest == 0] = 1
+        scale = largest * np.sqrt(_mean(((values - mean) / largest) ** 2, targets.weight[train]))
         scale[scale <= ROUNDING * np.abs(mean)] = 1  # a constant
         units = replace(self, mean=self.mean + mean * self.scale, scale=self.scale * scale)
         return units, replace(targets, values=(targets.values - mean) / scale)
@@ -253,7 +257,7 @@ class Regression:
 
     def score(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> float:
         """Return R2, the mean over the columns of y."""
-        return float(self.score_columns(predicted, y, sample_weight).mean())
+        return float(np.mean(self.score_columns(predicted, y, sample_weight)))
 
     def score_columns(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Return R2 of each column of y, (n_outputs,)."""
@@ -261,14 +265,14 @@ class Regression:
         found = predicted.reshape(len(predicted), -1)
         if true.shape != found.shape:
             raise ValueError(f"y must be of shape {predicted.shape}; got {np.shape(y)}.")
-        self._check_found(found)
-        scores: np.ndarray = r2_score(
-            true, found, sample_weight=sample_weight, multioutput="raw_values"
-        )
-        return scores
+        self.check_found(found)
+        weight = check_weight(sample_weight, len(true))
+        # A single number, NaN, if there is only one item.
+        scores = r2_score(true, found, sample_weight=weight, multioutput="raw_values")
+        return np.broadcast_to(scores, true.shape[1:])
 
-    def _check_found(self, found: np.ndarray) -> None:
-        """Raise an error if items have no prediction."""
+    def check_found(self, found: np.ndarray) -> None:
+        """Raise an error if items have no prediction, (n, n_outputs)."""
         missing = np.flatnonzero(np.isnan(found).any(axis=1))
         if len(missing):
             raise ValueError(

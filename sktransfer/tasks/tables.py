@@ -9,6 +9,7 @@ import numpy as np
 
 from .._support.validation import did_you_mean, first_ten, is_missing
 from .label_sets import COLLECTIONS
+from .labels import check_names
 
 
 def as_table(y: Any, n_items: int, name: str) -> dict[str, list[Any]]:
@@ -20,16 +21,26 @@ def as_table(y: Any, n_items: int, name: str) -> dict[str, list[Any]]:
         If y is no table of n_items rows.
     """
     if hasattr(y, "columns"):
-        columns = {str(column): list(y[column]) for column in y.columns}
+        given = {text: y[column] for text, column in check_names(y.columns, name).items()}
     elif isinstance(y, Mapping):
-        columns = {str(column): list(values) for column, values in y.items()}
+        given = {text: y[column] for text, column in check_names(list(y), name).items()}
     else:
         raise TypeError(
             f"{name} must be a DataFrame or a dict with a column for each task; got "
             f"{'None' if y is None else type(y).__name__}."
         )
-    if not columns:
+    if not given:
         raise ValueError(f"{name} must have a column for each task; it has none.")
+    columns = {}
+    for column, values in given.items():
+        shape = np.shape(values) if isinstance(values, np.ndarray) else ()
+        if isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or len(shape) > 1:
+            form = f"an array of shape {shape}" if len(shape) > 1 else repr(values)
+            raise ValueError(
+                f"column {column!r} of {name} must have one value for each of {n_items} items; got "
+                f"{form}. Several numbers of an item need a column each, and several labels a list."
+            )
+        columns[column] = list(values)
     for column, values in columns.items():
         if len(values) != n_items:
             raise ValueError(
@@ -67,11 +78,19 @@ def check_columns(
     return dict(given)
 
 
-def find_kind(name: str, known: Sequence[Any]) -> str:
-    """Return the kind of a column: that of its values."""
-    kinds = {_kind_of(value) for value in known}
+def find_kind(name: str, column: Sequence[Any]) -> str:
+    """Return the kind of a column: that of its values, which may be missing."""
+    examples: dict[str, str] = {}  # the first value of each kind
+    for row, value in enumerate(column):
+        if not is_missing(value):
+            examples.setdefault(_kind_of(value), f"{_kind_of(value)} in y[{row}]: {value!r}")
+    kinds = set(examples)
     if kinds == {"integer", "number"}:
         kinds = {"number"}
+    # Beside a missing label, pandas makes floats of integers.
+    known = [value for value in column if not is_missing(value)]
+    if kinds == {"number"} and len(known) < len(column) and is_whole(known):
+        kinds = {"integer"}
     if kinds == {"integer"}:
         raise ValueError(
             f"tasks must state the kind of column {name!r}, because its integers may be numbers or "
@@ -79,7 +98,8 @@ def find_kind(name: str, known: Sequence[Any]) -> str:
         )
     if len(kinds) > 1:
         raise ValueError(
-            f"column {name!r} of y must have values of one kind; got {', '.join(sorted(kinds))}. "
+            f"column {name!r} of y must have values of one kind; got\n"
+            f"{first_ten([examples[kind] for kind in sorted(kinds)])}\n"
             f"State it: tasks={{{name!r}: 'class'}}."
         )
     return kinds.pop()
@@ -95,8 +115,13 @@ def _kind_of(value: Any) -> str:
     return "number" if isinstance(value, (float, np.floating)) else "class"
 
 
+def is_whole(values: Sequence[Any]) -> bool:
+    """Return True if all numbers are whole."""
+    return all(float(value).is_integer() for value in values)
+
+
 def as_classes(values: Sequence[Any]) -> np.ndarray:
     """Return labels as an array; whole numbers, which are floats beside NaN, become integers."""
-    if all(isinstance(v, (float, np.floating)) and float(v).is_integer() for v in values):
+    if all(isinstance(v, (float, np.floating)) for v in values) and is_whole(values):
         return np.array([int(value) for value in values])
     return np.array(list(values))

@@ -57,6 +57,18 @@ def _append(values: Any, others: Any) -> Any:
     return values.followed_by(others)
 
 
+def weighted_mean(correct: Any, sample_weight: Any) -> Any:
+    """Return the mean over the items, (n, ...), with weights that are checked."""
+    return np.average(correct, axis=0, weights=check_weight(sample_weight, len(correct)))
+
+
+def check_weight(sample_weight: Any, n_items: int) -> np.ndarray | None:
+    """Return the weights of items in a score, or None; raise an error if they are not usable."""
+    if sample_weight is None:
+        return None
+    return make_targets(np.empty((n_items, 1)), sample_weight).weight
+
+
 def make_targets(values: Any, sample_weight: Any) -> Targets:
     """Make targets from encoded values and the weights of the items.
 

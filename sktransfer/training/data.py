@@ -38,8 +38,8 @@ class Data:
         The positions of the training items and of the validation items.
     n_own : int
         The number of items of X.
-    skipped : ndarray of int
-        The positions in X of the items that could not be decoded.
+    skipped, skipped_valid : ndarray of int
+        The positions in X, and in X_val, of the items that could not be decoded.
     unplaced : sequence of n targets or None, default=None
         The targets in pixels of the items, if they have positions, and ``targets`` those in pixels
         of the rows.
@@ -54,6 +54,7 @@ class Data:
     valid: np.ndarray
     n_own: int
     skipped: np.ndarray = field(default_factory=lambda: np.array([], int))
+    skipped_valid: np.ndarray = field(default_factory=lambda: np.array([], int))
     unplaced: Any = None
     row_size: int = 0
 
@@ -82,6 +83,7 @@ class Data:
             valid[valid >= 0],
             int((kept < self.n_own).sum()),
             np.setdiff1d(np.arange(self.n_own), kept),
+            np.setdiff1d(np.arange(len(self.items) - self.n_own), kept - self.n_own),
         )
 
     def placed(self, preset: Any, n_jobs: int | None) -> Data:
@@ -100,14 +102,17 @@ class Data:
                 f"{type(self.task).__name__} task for a {type(preset).__name__}."
             )
         places = locate_items(preset, self.items, n_jobs)
-        own = np.setdiff1d(np.arange(self.n_own + len(self.skipped)), self.skipped)
-
-        def name(index: int) -> str:
-            is_own = index < self.n_own
-            return f"y[{own[index]}]" if is_own else f"y_val[{index - self.n_own}]"
+        names = [
+            f"{name}[{at}]"
+            for name, n, skipped in (
+                ("y", self.n_own, self.skipped),
+                ("y_val", len(self.items) - self.n_own, self.skipped_valid),
+            )
+            for at in np.setdiff1d(np.arange(n + len(skipped)), skipped)
+        ]
 
         values = self.targets.values
-        self.task.check_sizes(values, [place.item_size for place in places], name)
+        self.task.check_sizes(values, [place.item_size for place in places], names.__getitem__)
         targets = replace(self.targets, values=self.task.place(values, places, preset.size))
         return replace(self, targets=targets, unplaced=values, row_size=preset.size)
 

@@ -52,6 +52,15 @@ def train_a_detector(pyramid):
     return detector
 
 
+def test_stages_are_counted_from_the_last_one_that_is_used():
+    pyramid = feature_pyramid(tiny_backbone, stages=["stem", "layer1"], unfreeze=1)
+    trains = {
+        name: all(weight.requires_grad for weight in stage.parameters())
+        for name, stage in pyramid.backbone.stages.items()
+    }
+    assert trains == {"stem": False, "layer1": True}
+
+
 @pytest.mark.parametrize("freeze_bn", ["frozen", "all"])
 @pytest.mark.parametrize("unfreeze", [0, 1, "layer1"])
 def test_no_frozen_tensor_moves_when_a_detector_trains(unfreeze, freeze_bn):

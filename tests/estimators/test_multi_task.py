@@ -4,8 +4,11 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import EpochScoring
+from torch import nn
 
 from sktransfer import (
     FineTuneClassifier,
@@ -73,7 +76,29 @@ def test_the_score_is_the_mean_of_the_scores_of_the_tasks(model, images, y):
     assert scores["kind"] == pytest.approx(accuracy)
 
 
-@pytest.mark.parametrize("head", ["linear", MLPHead((8,))])
+class Shifted(nn.Module):
+    """A head without a linear layer."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.weight = nn.Parameter(
+            torch.linspace(-1, 1, n_features * n_outputs).view(n_outputs, -1)
+        )
+
+    def forward(self, x):
+        return x @ self.weight.T
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "linear",
+        MLPHead((8,)),
+        lambda n, k: nn.Linear(n, k, bias=False),
+        lambda n, k: nn.Sequential(nn.Linear(n, k), nn.LayerNorm(k)),
+        Shifted,
+    ],
+)
 def test_the_estimator_of_a_task_predicts_the_same(images, y, head):
     model = fitted(images, y, head=head, max_epochs=0, freeze_epochs=0)
     table = model.predict(images)
@@ -86,6 +111,20 @@ def test_the_estimator_of_a_task_predicts_the_same(images, y, head):
     indicators = [[name in labels for name in model.classes_["tags"]] for labels in table["tags"]]
     assert np.array_equal(tags.predict(images), indicators)
     assert light.backbone_ is model.backbone_
+
+
+def test_predictions_have_the_index_of_a_table(model, images):
+    frame = pd.Series(list(images), index=range(100, 100 + len(images)))
+    table = model.predict(frame)
+    assert table.index.equals(frame.index)
+    assert table.reset_index(drop=True).equals(model.predict(images))
+
+
+def test_callbacks_score_the_validation_data(images, y):
+    callbacks = [EpochScoring(None, name="own", lower_is_better=False)]
+    model = FineTuneMultiTask(image_size=32, max_epochs=1, unfreeze=1, skorch_callbacks=callbacks)
+    model.fit(images, y, X_val=images, y_val=y)
+    assert np.isfinite(model.history_[-1]["own"])
 
 
 def test_a_task_without_missing_labels_has_the_head_that_it_has_alone(images, y):

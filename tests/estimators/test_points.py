@@ -4,11 +4,13 @@ from io import BytesIO
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.points import square_images
 from helpers.tiny import tiny_backbone
 from PIL import Image
 from sklearn.base import clone
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import cross_val_score
 
 from sktransfer import FineTuneRegressor, SnapshotEnsemble, Views, load, save
@@ -192,3 +194,33 @@ def test_points_outside_are_named_with_their_items():
     good = square_images(4)[1]
     with pytest.raises(ValueError, match=r"y_val\[2\]: point 1"):
         regressor(tiny_backbone).fit(X, good, X_val=X, y_val=y)
+
+
+def test_points_of_validation_items_are_named_although_one_cannot_be_decoded(tmp_path):
+    X, y = square_images(4)
+    paths = [str(tmp_path / f"{at}.png") for at in range(4)]
+    for path, image in zip(paths, X, strict=True):
+        Image.fromarray(image).save(path)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    broken = [str(tmp_path / "broken.png"), *paths[1:]]
+    other = y.copy()
+    other[2, 1] = (500, 3)
+    with pytest.raises(ValueError, match=r"y_val\[2\]: point 1"):
+        regressor(tiny_backbone, decode_error="ignore").fit(paths, y, X_val=broken, y_val=other)
+
+
+def test_points_of_pandas_may_be_missing_as_na():
+    X, y = square_images(6)
+    table = pd.DataFrame(y.reshape(6, -1)).astype("Float64")
+    table.iloc[0, 0] = pd.NA
+    expected = y.reshape(6, -1).copy()
+    expected[0, 0] = np.nan
+    found = [regressor(tiny_backbone).fit(X, each).predict(X) for each in (table, expected)]
+    assert np.array_equal(*found)
+
+
+def test_the_score_of_one_item_is_not_defined():
+    X, y = square_images(6)
+    model = regressor(tiny_backbone).fit(X, y)
+    with pytest.warns(UndefinedMetricWarning, match="no point is visible in two items"):
+        assert np.isnan(model.score(X[:1], y[:1]))

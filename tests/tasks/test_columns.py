@@ -232,3 +232,25 @@ def test_lists_with_a_name_in_two_columns_are_a_warning_that_names_the_binarizer
         task = find(lists)
     assert isinstance(task, Columns)
     find(np.array(lists))  # an array has columns, without a warning
+
+
+def test_columns_are_found_by_name():
+    y = pd.DataFrame({"u": ["a", "b", "c"], "v": ["x", "y", "x"]})
+    task = find_classification(y, 3, "Estimator")
+    predicted = task.decode(task.encode(y, 3))
+    assert task.score(predicted, y[["v", "u"]]) == 1
+    assert np.array_equal(task.encode(y[["v", "u"]], 3), task.encode(y, 3))
+    with pytest.raises(ValueError, match="y must have the columns 'u', 'v'; got 'u', 'w'"):
+        task.score(predicted, y.rename(columns={"v": "w"}))
+    with pytest.raises(ValueError, match=r"(?s)y must have columns of different names; .*'u'"):
+        find_classification(y.rename(columns={"v": "u"}), 3, "Estimator")
+
+
+def test_weights_of_a_score_must_fit_the_items():
+    y = np.array([["a", "x"], ["b", "y"], ["c", "x"]])
+    task = find_classification(y, 3, "Estimator")
+    for weight in ([1, 2], [1, 2, np.nan]):
+        with pytest.raises(ValueError, match=r"(?i)sample.weight"):
+            task.score(y, y, weight)
+        with pytest.raises(ValueError, match=r"(?i)sample.weight"):
+            task.score_columns(y, y, weight)

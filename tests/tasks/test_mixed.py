@@ -9,7 +9,7 @@ import torch
 
 from sktransfer.tasks import Classification, Regression, find_mixed, make_targets
 
-AGES = [20.0, None, 40.0, 30.0]
+AGES = [20.5, None, 40.5, 30.5]
 SEXES = ["f", "m", None, "m"]
 TAGS = [{"old"}, set(), ["new", "old"], None]
 ROWS = np.arange(4)
@@ -42,7 +42,12 @@ def test_the_kind_of_a_column_is_that_of_its_values(y):
 def test_missing_labels_are_nan_in_all_values_of_their_column(y, form):
     found = find(form(y)).encode(form(y), 4)
     nan = np.nan
-    expected = [[20, 1, 0, 0, 1], [nan, 0, 1, 0, 0], [40, nan, nan, 1, 1], [30, 0, 1, nan, nan]]
+    expected = [
+        [20.5, 1, 0, 0, 1],
+        [nan, 0, 1, 0, 0],
+        [40.5, nan, nan, 1, 1],
+        [30.5, 0, 1, nan, nan],
+    ]
     assert np.array_equal(found, expected, equal_nan=True)
 
 
@@ -128,7 +133,7 @@ def test_classes_of_items_without_weight_are_removed(y):
 def test_scores_count_the_labelled_items_only(y):
     task = find(y)
     predicted = np.empty((4, 3), dtype=object)
-    predicted[:, 0] = [20.0, 0.0, 40.0, 30.0]
+    predicted[:, 0] = [20.5, 0.0, 40.5, 30.5]
     predicted[:, 1] = ["f", "f", "f", "m"]
     predicted[:, 2] = [("old",), ("new",), ("old", "new"), ()]
     assert task.score_columns(predicted, y).tolist() == [1.0, pytest.approx(2 / 3), 2 / 3]
@@ -143,7 +148,6 @@ def test_strata_have_a_stratum_for_missing_labels():
 
 
 def test_whole_floats_can_be_classes():
-    y = {"k": [1.0, 2.0, np.nan]}
     task = find_mixed(
         {"k": [1.0, 2.0, np.nan], "n": [0.5] * 3},
         3,
@@ -153,7 +157,8 @@ def test_whole_floats_can_be_classes():
     )
     assert isinstance(task.tasks[0], Classification)
     assert task.tasks[0].classes.tolist() == [1, 2]
-    assert isinstance(find(y | {"n": [0.5] * 3}, n=3).tasks[0], Regression)
+    numbers = find({"k": [1.0, 2.0, np.nan], "n": [0.5] * 3}, tasks={"k": "number"}, n=3)
+    assert isinstance(numbers.tasks[0], Regression)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +170,25 @@ def test_whole_floats_can_be_classes():
         ({"a": [1.5]}, "column 'a' of y must have a row for each of 4 items; got 1"),
         ({"a": [1.5, None, None, 2.5]}, r"(?s)at least one column; 2 of 4 .*\n  y\[1\]\n  y\[2\]"),
         ({"a": [1, 2, 1, 2]}, "tasks must state the kind of column 'a', because its integers"),
-        ({"a": [1.5, "x", 2.5, "y"]}, "column 'a' of y must have values of one kind; got class"),
+        ({"a": [1.0, 2.0, None, 1.0], "b": AGES}, "tasks must state the kind of column 'a'"),
+        (
+            {"a": [1.5, "x", 2.5, "y"]},
+            r"column 'a' of y must have values of one kind; got\n.*y\[1\]: 'x'\n.*y\[0\]: 1.5",
+        ),
+        ({"a": np.ones((4, 3))}, r"column 'a' of y must have one value for each .* \(4, 3\)"),
+        ({"a": 5}, "column 'a' of y must have one value for each of 4 items; got 5"),
+        ({1: AGES, "1": SEXES}, r"(?s)y must have columns of different names; .*'1'"),
+        (
+            pd.DataFrame([[1.5, 2.5]] * 4, columns=["a", "a"]),
+            r"(?s)y must have columns of different names; .*'a'",
+        ),
+        (
+            {"a": [(0.5, 1.5), None, None, ()], "b": SEXES},
+            r"column 'a' of y must have texts or integers as labels; 1 .*\n.*\[0\]: \(0.5, 1.5\)",
+        ),
+        ({"a": [("x", None)] * 4}, r"must have texts or integers as labels; 4 items have others"),
+        ({"a": [("x", 1)] * 4}, "must have labels of one kind; got texts and integers"),
+        ({"a": [None, 1.5, np.inf, 2.5], "b": SEXES}, r"(?s)'a' of y must be finite .*\[2\]: inf"),
         ({"a": AGES, "b": [None] * 4}, "(at least one column|column 'b' of y must have labels)"),
         ({"a": [1.5, np.inf, 2.5, 3.5]}, r"column 'a' of y must be finite .*\n.*\[1\]: inf"),
     ],
@@ -214,3 +237,31 @@ def test_a_column_with_a_single_labelled_item_is_refused():
     message = "column 'a' of y must have at least 2 labelled items .* got 1"
     with pytest.raises(ValueError, match=message):
         task.narrow(make_targets(task.encode(y, 3), None))
+
+
+def test_what_cannot_be_scored_is_named_with_its_column_and_row(y):
+    task = find(y)
+    predicted = np.array([[20.5, "f", ("old",)]] * 4, dtype=object)
+    with pytest.raises(ValueError, match=r"(?s)column 'age' of y must be numbers.*\[2\]: 'x'"):
+        task.score_columns(predicted, y | {"age": [1.5, None, "x", 2.5]})
+    with pytest.raises(ValueError, match=r"(?s)column 'tags' of y must have a list.*\[3\]: 'ab'"):
+        task.score_columns(predicted, y | {"tags": [{"old"}, None, (), "ab"]})
+    predicted[2] = None  # an item that cannot be decoded
+    with pytest.raises(ValueError, match=r"(?s)X must have items that can be decoded.*X\[2\]\n"):
+        task.score_columns(predicted, y)
+    assert task.score_columns(predicted, y | {"age": [20.5, None, None, 20.5]})[2] == 1 / 3
+
+
+def test_weights_of_a_score_must_fit_the_items(y):
+    task = find(y)
+    predicted = np.array([[20.5, "f", ("old",)]] * 4, dtype=object)
+    for weight in ([1, 2, 3], [1, 2, 3, np.nan], [0] * 4, [-1, 1, 1, 1]):
+        with pytest.raises(ValueError, match=r"(?i)sample.weight"):
+            task.score_columns(predicted, y, weight)
+    assert task.score_columns(predicted, y, [0, 0, 0, 1])[1] == 0
+
+
+def test_predictions_are_a_table_for_scores(y):
+    task = find(y)
+    labels = task.decode(task.encode(y, 4))
+    assert task.score_columns(labels, labels).tolist() == task.score_columns(labels, y).tolist()

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from sklearn.dummy import DummyRegressor
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import HuberRegressor, PoissonRegressor, Ridge, RidgeCV
 from sklearn.metrics import r2_score
 
@@ -240,3 +241,25 @@ def test_a_wrong_field_of_a_task_is_an_error(fields, error, message):
     right = {"criterion": "huber", "mean": np.zeros(1), "scale": np.ones(1), "is_flat": True}
     with pytest.raises(error, match=message):
         Regression(**right | fields)
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e-170])
+def test_the_size_of_numbers_does_not_matter(scale):
+    numbers = np.array([1.0, 2.0, 4.0, 9.0])
+    task = find_regression(scale * numbers, 4, "Estimator", "squared_error")
+    units, targets = task.scaled(make_targets(task.encode(scale * numbers, 4), None), np.arange(4))
+    np.testing.assert_allclose(targets.values.std(), 1)
+    np.testing.assert_allclose(units.decide(targets.values), scale * numbers)
+
+
+def test_only_the_text_among_numbers_is_listed():
+    with pytest.raises(
+        ValueError, match=r"y must be numbers; 1 values are not:\n  y\[1\]: 'abc'\n"
+    ):
+        find_regression([1.0, "abc", 2.0], 3, "Estimator", "squared_error")
+
+
+def test_the_score_of_one_item_is_not_defined():
+    task = find_regression([1.0, 2.0], 2, "Estimator", "squared_error")
+    with pytest.warns(UndefinedMetricWarning):
+        assert np.isnan(task.score(np.array([1.0]), [1.0]))
