@@ -63,7 +63,9 @@ def test_equal_labels_of_another_type_are_known(classes, labels):
 
 def test_indicators_that_are_scored_must_be_zero_and_one():
     task = find_classification(np.eye(2, dtype=int), 2, "FineTuneClassifier")
-    with pytest.raises(ValueError, match="y must have columns of 0 and 1; got other values"):
+    with pytest.raises(
+        ValueError, match="y must have columns of 0 and 1, as y of fit had; got other"
+    ):
         task.score(np.eye(2, dtype=int), np.eye(2) * 2)
 
 

@@ -74,7 +74,7 @@ def test_decoded_targets_are_the_labels_again(y):
 def test_numbers_are_scaled_by_the_labelled_training_items(y):
     task = find(y)
     scaled, targets = task.scaled(make_targets(task.encode(y, 4), None), np.array([0, 1, 2]))
-    assert scaled.tasks[0].mean == [30]
+    assert scaled.tasks[0].mean == [30.5]
     assert scaled.tasks[0].scale == [10]
     assert np.array_equal(targets.values[:, 0], [-1, np.nan, 1, 0], equal_nan=True)
 
@@ -183,7 +183,7 @@ def test_whole_floats_can_be_classes():
             r"(?s)y must have columns of different names; .*'a'",
         ),
         (
-            {"a": [(0.5, 1.5), None, None, ()], "b": SEXES},
+            {"a": [(0.5, 1.5), None, (), ()], "b": SEXES},
             r"column 'a' of y must have texts or integers as labels; 1 .*\n.*\[0\]: \(0.5, 1.5\)",
         ),
         ({"a": [("x", None)] * 4}, r"must have texts or integers as labels; 4 items have others"),
@@ -258,7 +258,7 @@ def test_weights_of_a_score_must_fit_the_items(y):
     for weight in ([1, 2, 3], [1, 2, 3, np.nan], [0] * 4, [-1, 1, 1, 1]):
         with pytest.raises(ValueError, match=r"(?i)sample.weight"):
             task.score_columns(predicted, y, weight)
-    assert task.score_columns(predicted, y, [0, 0, 0, 1])[1] == 0
+    assert task.score_columns(predicted, y, [0, 1, 0, 1])[1] == 0
 
 
 def test_predictions_are_a_table_for_scores(y):
