@@ -25,6 +25,12 @@ MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 # The value of a pixel that is ignored, in a mask in pixels of a row
 IGNORED = -1
 
+# Values below this one are counted without sorting them.
+MOST_COUNTED = 2**16
+
+# Width and height of a mask, and the number of pixels of each value
+Summary = tuple[tuple[int, int], dict[int, int]]
+
 # The largest value with a colour in a PNG file; hues at this distance differ for all values.
 MOST_COLOURS, GOLDEN = 255, 0.618
 
@@ -78,11 +84,10 @@ def check_masks(y: Any, name: str) -> Masks:
         If it is something else.
     """
     if isinstance(y, Masks):
-        sources: list[Any] = list(y.sources)
-    elif y is None or isinstance(y, (str, bytes, os.PathLike)) or not hasattr(y, "__len__"):
+        return y
+    if y is None or isinstance(y, (str, bytes, os.PathLike)) or not hasattr(y, "__len__"):
         raise TypeError(f"{name} must be a list of masks, one for each item; got {y!r}.")
-    else:
-        sources = list(y)
+    sources = list(y)
     kinds = (str, os.PathLike, Image.Image, Tensor)
     bad = [
         f"{name}[{at}]: {source!r:.80}"
@@ -94,46 +99,91 @@ def check_masks(y: Any, name: str) -> Masks:
             f"{name} must have a mask of shape (h, w), or the path of one, for each item; "
             f"{len(bad)} entries are something else:\n{first_ten(bad)}"
         )
-    return Masks(tuple(sources), name)
+    return Masks(tuple(Mask(each, f"{name}[{at}]") for at, each in enumerate(sources)), name)
+
+
+@dataclass(eq=False)
+class Mask:
+    """A mask that is read when it is needed.
+
+    Parameters
+    ----------
+    source : path, PIL image or array
+    name : str
+        Its name in messages, such as "y[3]".
+    """
+
+    source: Any
+    name: str
+
+    def read(self) -> np.ndarray:
+        """Return the mask, (h, w)."""
+        try:
+            return read_mask(self.source)
+        except ValueError as error:
+            raise ValueError(f"{self.name} {error}") from error
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The width and height of the mask, and the number of pixels of each value."""
+        mask = self.read()
+        return mask.shape[::-1], _count_values(mask)
+
+
+def _count_values(mask: np.ndarray) -> dict[int, int]:
+    """Return the number of pixels of each value."""
+    if mask.min() < 0 or mask.max() >= MOST_COUNTED:
+        values, counts = np.unique(mask, return_counts=True)
+    else:
+        all_counts = np.bincount(mask.ravel().astype(np.intp, copy=False))
+        values = np.flatnonzero(all_counts)
+        counts = all_counts[values]
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class Masks:
     """Masks in pixels of their items.
 
+    Parts of them share what was read.
+
     Parameters
     ----------
-    sources : tuple of n paths, PIL images or arrays
+    masks : tuple of n Mask
     name : str, default="y"
         Their name in messages.
-    rows : ndarray of int or None, default=None
-        The positions in y of these masks.  None means all.
     """
 
-    sources: tuple[Any, ...]
+    masks: tuple[Mask, ...]
     name: str = "y"
-    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.sources)
+        return len(self.masks)
 
     def __getitem__(self, rows: np.ndarray) -> Masks:
         """Return some of the masks."""
         chosen = np.atleast_1d(np.arange(len(self))[rows])
-        positions = chosen if self.rows is None else self.rows[chosen]
-        return Masks(tuple(self.sources[at] for at in chosen), self.name, positions)
+        return Masks(tuple(self.masks[at] for at in chosen), self.name)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Read the masks one by one."""
         return map(self.read, range(len(self)))
 
     def read(self, at: int) -> np.ndarray:
-        """Return one mask, (h, w)."""
-        return read_mask(self.sources[at])
+        """Return one mask, (h, w); the error of one that cannot be read names it."""
+        try:
+            return self.masks[at].read()
+        except ValueError as error:
+            raise ValueError(self._refusal([str(error)])) from error
 
-    @cached_property
-    def summaries(self) -> list[tuple[tuple[int, int], dict[int, int]]]:
-        """The width and height of each mask, and the number of pixels of each value.
+    @property
+    def summaries(self) -> list[Summary]:
+        """The width and height of each mask, and the number of pixels of each value."""
+        self.check()
+        return [mask.summary for mask in self.masks]
+
+    def check(self) -> None:
+        """Read the masks that were not read yet.
 
         Raises
         ------
@@ -141,22 +191,24 @@ class Masks:
             If a source is not a mask; the message lists the first ten.
         """
 
-        def summarise(at: int) -> Any:
+        def find_error(mask: Mask) -> str | None:
             try:
-                mask = self.read(at)
+                _ = mask.summary
             except ValueError as error:
-                return f"{self.name}[{at}] {error}"
-            values, counts = np.unique(mask, return_counts=True)
-            return mask.shape[::-1], dict(zip(values.tolist(), counts.tolist(), strict=True))
+                return str(error)
+            return None
 
-        found = list(map_ahead(summarise, range(len(self)), None, ahead=64))
-        bad = [each for each in found if isinstance(each, str)]
+        unread = [mask for mask in self.masks if "summary" not in vars(mask)]
+        bad = [each for each in map_ahead(find_error, unread, None, ahead=64) if each is not None]
         if bad:
-            raise ValueError(
-                f"{self.name} must have masks of integers, one for each pixel of an item; "
-                f"{len(bad)} are not:\n{first_ten(bad)}"
-            )
-        return found
+            raise ValueError(self._refusal(bad))
+
+    def _refusal(self, bad: Sequence[str]) -> str:
+        """Return the message about masks that cannot be used."""
+        return (
+            f"{self.name} must have masks of integers, one for each pixel of an item; {len(bad)} "
+            f"cannot be used:\n{first_ten(bad)}"
+        )
 
     def counts(self, classes: Sequence[int]) -> np.ndarray:
         """Return the number of pixels of each class in each mask, (n, n_classes)."""
@@ -169,7 +221,7 @@ class Masks:
 
     def followed_by(self, other: Masks) -> Masks:
         """Append other masks."""
-        return Masks(self.sources + other.sources, self.name)
+        return Masks(self.masks + other.masks, self.name)
 
     def placed(self, places: Sequence[Place], size: int, classes: np.ndarray) -> PlacedMasks:
         """Return the masks in pixels of the rows of their items; see :class:`PlacedMasks`."""

@@ -136,7 +136,8 @@ class MasksDisplay:
         Raises
         ------
         ValueError
-            If a mask has another size than its image, or there are not as many names as classes.
+            If a mask cannot be read or has another size than its image, if images have no mask, or
+            if there are not as many names as classes.
         """
         import_pyplot()
         check_int("k", k, 1)
@@ -237,8 +238,12 @@ def _reduced(name: str, masks: Any, indices: Sequence[Any]) -> list[np.ndarray] 
     """Return the pixels of the first masks that are shown."""
     if masks is None:
         return None
-    found = []
-    for at, (mask, chosen) in enumerate(zip(check_masks(masks, name), indices, strict=False)):
+    found, shown = [], check_masks(masks, name)
+    if len(shown) < len(indices):
+        raise ValueError(
+            f"{name} must have a mask for each of the {len(indices)} images; got {len(shown)}."
+        )
+    for at, (mask, chosen) in enumerate(zip(shown, indices, strict=False)):
         if mask.shape[0] <= chosen[0].max() or mask.shape[1] <= chosen[1].max():
             raise ValueError(
                 f"{name} must have masks of the sizes of their images; {name}[{at}] is of shape "

@@ -294,14 +294,16 @@ class FineTuneSegmenter(FineTuneEstimator):
         -------
         float in [0, 1]
             The pixels of all items count together.  Classes that occur neither in ``y`` nor in a
-            prediction are left out of the mean.
+            prediction are left out of the mean.  Classes that the model does not know are a
+            warning: their IoU is 0, and their pixels are wrong for the classes predicted there.
 
         Raises
         ------
         ValueError
-            If masks have other sizes than their items, or an item cannot be decoded.
+            If masks cannot be read, have only unknown classes or other sizes than their items, or
+            if an item cannot be decoded.
         """
-        return float(np.nanmean(self.score_classes(X, y, sample_weight)))
+        return self.task_.score(*self._compared(X, y), sample_weight)
 
     def score_classes(self, X, y, sample_weight=None):
         """Return the intersection over union of each class.
@@ -316,11 +318,17 @@ class FineTuneSegmenter(FineTuneEstimator):
         ndarray of shape (n_classes,)
             NaN for a class that occurs neither in ``y`` nor in a prediction.
         """
-        masks = check_masks(y, "y")
-        return self._score_masks(self.predict(X), masks, sample_weight)
+        return self.task_.score_columns(*self._compared(X, y), sample_weight)
 
-    def _score_masks(self, predicted, masks, sample_weight=None):
-        """Return the intersection over union of each class, of masks that were predicted."""
+    def _compared(self, X, y, predict=None):
+        """Return predicted and true masks of the same sizes.
+
+        Masks that cannot be read are an error before the prediction.
+        """
+        check_is_fitted(self)
+        masks = check_masks(y, "y")
+        masks.check()
+        predicted = (predict or self.predict)(X)
         if len(masks) != len(predicted):
             raise ValueError(
                 f"y must have a mask for each of {len(predicted)} items; got {len(masks)}."
@@ -331,7 +339,8 @@ class FineTuneSegmenter(FineTuneEstimator):
                 "X must have items that can be decoded, because each pixel needs a prediction; "
                 f"{len(missing)} cannot:\n{first_ten(missing)}\nLeave them out."
             )
-        return self.task_.score_columns(predicted, masks, sample_weight)
+        self.task_.check_sizes(masks, [mask.shape[::-1] for mask in predicted], "y[{}]".format)
+        return predicted, masks
 
     @property
     def classes_(self):

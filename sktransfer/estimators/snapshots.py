@@ -10,7 +10,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..callbacks import Snapshots
-from ..data import check_masks
 from ..training import check_parameters
 from ._base import decide_rows
 from .classifier import FineTuneClassifier
@@ -191,8 +190,7 @@ class SnapshotEnsemble(MetaEstimatorMixin, BaseEstimator):
         if isinstance(first, FineTuneMultiTask):
             return first.task_.score(first.task_.decide(self._mean_outputs(X)), y, sample_weight)
         if isinstance(first, FineTuneSegmenter):
-            masks = check_masks(y, "y")
-            return float(np.nanmean(first._score_masks(self.predict(X), masks, sample_weight)))
+            return first.task_.score(*first._compared(X, y, self.predict), sample_weight)
         return first.task_.score(self.predict(X), y, sample_weight)
 
     def _mean_outputs(self, X):

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from .._support.geometry import Place
 from .._support.validation import check_choice, check_range, first_ten
+from .._support.warn import warn_user
 from .base import Task
 from .targets import Targets
 
@@ -43,10 +44,19 @@ def find_segmentation(masks: Any, ignored: tuple[int, ...], class_weight: Any) -
     if len(classes) < 2:
         raise ValueError(
             f"y must have masks of at least 2 classes; got {classes.tolist()}, besides the ignored "
-            f"{sorted(ignored)}."
+            f"{sorted(ignored)}.{_advise(values & set(ignored), ignored)}"
         )
     weights = _find_weights(class_weight, classes, masks.counts(classes.tolist()).sum(axis=0))
     return Segmentation(classes, ignored, weights)
+
+
+def _advise(found: set[int], ignored: tuple[int, ...]) -> str:
+    """Suggest another ``ignore_label``, in a sentence with a leading space, if it may help."""
+    if not found:
+        return ""
+    others = sorted(set(ignored) - found) or None
+    values = " and ".join(map(str, sorted(found)))
+    return f" If pixels of {values} have a class, pass ignore_label={others}."
 
 
 def _find_weights(class_weight: Any, classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -249,46 +259,104 @@ class Segmentation:
         found: np.ndarray = softmax(outputs, axis=1)
         return found
 
-    def confusion(self, predicted: Sequence[Any], y: Any, sample_weight: Any = None) -> np.ndarray:
+    def confusion(
+        self, predicted: Sequence[Any], y: Any, sample_weight: Any = None
+    ) -> tuple[np.ndarray, list[int]]:
         """Return the number of pixels of each true class (row) and predicted class (column).
 
         Parameters
         ----------
         predicted : sequence of n_items masks of shape (h, w)
         y : sequence of n_items masks
-            Pixels of other values than the classes do not count.
+            Pixels of ignored values do not count.  A warning names unknown classes.
         sample_weight : array-like of shape (n_items,) or None, default=None
+
+        Returns
+        -------
+        table : ndarray of shape (n_classes + 1, n_classes)
+            The last row is that of pixels of unknown classes.
+        unknown : list of int
+            The sorted values of unknown classes.
 
         Raises
         ------
         ValueError
-            If a prediction has another size than its mask.
+            If a prediction has another size than its mask, or no pixel has a known class.
         """
         k = self.n_outputs
         weight = np.ones(len(predicted)) if sample_weight is None else np.asarray(sample_weight)
-        total = np.zeros((k, k))
+        total, occurs = np.zeros((k + 1, k)), np.zeros(k, bool)
+        unknown: set[int] = set()
+        skipped: set[int] = set()
         for at, (found, true) in enumerate(zip(predicted, y, strict=True)):
             if np.shape(found) != true.shape:
                 raise ValueError(
                     f"y must have masks of the sizes of their items; y[{at}] is of shape "
                     f"{true.shape}, and its prediction of shape {np.shape(found)}."
                 )
+            if not weight[at]:
+                continue
             numbers = np.searchsorted(self.classes, true).clip(max=k - 1)
-            seen = self.classes[numbers] == true
-            columns = np.searchsorted(self.classes, np.asarray(found)[seen])
-            pairs = np.bincount(numbers[seen] * k + columns, minlength=k * k)
-            total += weight[at] * pairs.reshape(k, k)
-        return total
+            known, ignored = self.classes[numbers] == true, np.isin(true, self.ignored)
+            skipped |= set(np.unique(true[ignored]).tolist())
+            unknown |= set(np.unique(true[~known & ~ignored]).tolist())
+            rows = np.where(known, numbers, k)[~ignored]
+            columns = np.searchsorted(self.classes, np.asarray(found)[~ignored])
+            pairs = np.bincount(rows * k + columns, minlength=(k + 1) * k).reshape(k + 1, k)
+            occurs |= pairs[:k].any(axis=1)
+            total += weight[at] * pairs
+        self._check_scored(self.classes[occurs].tolist(), sorted(unknown), sorted(skipped))
+        return total, sorted(unknown)
+
+    def _check_scored(self, occurring: list[int], unknown: list[int], skipped: list[int]) -> None:
+        """Raise an error if masks have no known class; warn if they have unknown ones, or one.
+
+        Parameters
+        ----------
+        occurring : list of int
+            The known classes of pixels that count.
+        unknown : list of int
+            The other values of these pixels.
+        skipped : list of int
+            The values of pixels that are ignored.
+        """
+        classes, n_more = self.classes.tolist(), len(unknown) - 10
+        listed = f"{unknown[:10]}{f' and {n_more} more' if n_more > 0 else ''}"
+        if not occurring:
+            got = f"got {listed}" if unknown else "all pixels are ignored"
+            raise ValueError(
+                f"y must have masks of classes that the model knows, {classes}; {got}."
+            )
+        if unknown:
+            warn_user(
+                "y has classes that the model does not know, and their pixels count as wrong: "
+                f"{listed}. It knows {classes}. In cross-validation, a class may be missing from "
+                "the training part."
+            )
+        elif len(occurring) == 1 and skipped:
+            warn_user(
+                f"y has pixels of one class, {occurring[0]}, besides the ignored "
+                f"{skipped}, which do not count. If they have a class, give them its "
+                f"number, one of {classes}."
+            )
 
     def score(self, predicted: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the mean of :meth:`score_columns` over the classes that occur."""
-        return float(np.nanmean(self.score_columns(predicted, y, sample_weight)))
+        """Return the mean of :meth:`score_columns` over the classes that occur.
+
+        That of an unknown class is 0.
+        """
+        shares, n_unknown = self._find_shares(predicted, y, sample_weight)
+        return float(np.nansum(shares) / ((~np.isnan(shares)).sum() + n_unknown))
 
     def score_columns(self, predicted: Any, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Return the intersection over union of each class; NaN if it does not occur."""
-        table = self.confusion(predicted, y, sample_weight)
+        return self._find_shares(predicted, y, sample_weight)[0]
+
+    def _find_shares(self, predicted: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, int]:
+        """Return the result of :meth:`score_columns`, and the number of unknown classes."""
+        table, unknown = self.confusion(predicted, y, sample_weight)
         both = np.diag(table)
-        either = table.sum(axis=0) + table.sum(axis=1) - both
+        either = table.sum(axis=0) + table[:-1].sum(axis=1) - both
         shares: np.ndarray = np.full(len(both), np.nan)
         np.divide(both, either, out=shares, where=either > 0)
-        return shares
+        return shares, len(unknown)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.masks import CountedPath
 from PIL import Image
 
 from sktransfer.data import check_masks
@@ -58,9 +59,36 @@ def test_an_entry_that_is_no_mask_is_named(bad):
 def test_masks_that_cannot_be_read_are_listed(tmp_path):
     Image.new("RGB", (3, 2)).save(tmp_path / "colours.png")
     sources = [MASK, tmp_path / "colours.png", tmp_path / "missing.png", MASK / 2]
-    with pytest.raises(ValueError, match="3 are not:") as caught:
+    with pytest.raises(ValueError, match="3 cannot be used:") as caught:
         _ = check_masks(sources, "y_val").summaries
     text = str(caught.value)
     assert "y_val[1] has the mode RGB, not one number for each pixel" in text
     assert "y_val[2] cannot be read: " in text
     assert "y_val[3] holds float64, not integers" in text
+
+
+def test_a_mask_that_disappears_is_named(tmp_path):
+    Image.fromarray(MASK).save(tmp_path / "mask.png")
+    masks = check_masks([MASK, tmp_path / "mask.png"], "y")[np.array([1])]
+    assert masks.summaries[0] == ((3, 2), {0: 1, 1: 2, 2: 3})
+    (tmp_path / "mask.png").unlink()
+    with pytest.raises(ValueError, match=r"y must have masks of integers(.|\n)*  y\[1\] cannot be"):
+        masks.read(0)
+
+
+@pytest.mark.parametrize("shift", [-3, 0, 2**16])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_all_values_are_counted(shift, dtype):
+    mask = MASK.astype(dtype) + shift
+    expected = {shift: 1, shift + 1: 2, shift + 2: 3}
+    assert check_masks([mask], "y").summaries[0][1] == expected
+    assert check_masks([MASK > 1], "y").summaries[0][1] == {0: 3, 1: 3}
+
+
+def test_parts_share_the_summaries(tmp_path):
+    paths = [CountedPath(tmp_path / f"{at}.png") for at in range(3)]
+    for path in paths:
+        Image.fromarray(MASK).save(path.path)
+    masks = check_masks(paths, "y")
+    _ = masks.summaries, masks[np.array([2, 0])].followed_by(masks[:2]).summaries
+    assert [path.n_reads for path in paths] == [1, 1, 1]

@@ -46,5 +46,9 @@ def test_wrong_sizes_and_names_are_errors():
     X, y = masked_images(1)
     with pytest.raises(ValueError, match=r"y_true\[0\] is of shape \(5, 5\)"):
         MasksDisplay.from_predictions([np.zeros((5, 5), int)], None, X, classes=[0, 1])
+    with pytest.raises(ValueError, match="y_pred must have a mask for each of the 2 images; got 1"):
+        MasksDisplay.from_predictions(None, y, [*X, *X], classes=[0, 1])
+    with pytest.raises(ValueError, match=r"y_true\[0\] holds float64, not integers"):
+        MasksDisplay.from_predictions([y[0] / 2], None, X, classes=[0, 1])
     with pytest.raises(ValueError, match="names must have a name for each of 2 classes; got 1"):
         MasksDisplay.from_predictions(y, None, X, classes=[0, 1], names=["a"])

@@ -6,7 +6,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from helpers.masks import masked_files, masked_images
+from helpers.masks import CountedPath, masked_files, masked_images
 from helpers.tiny import tiny_backbone
 from PIL import Image
 from sklearn.base import clone
@@ -293,6 +293,13 @@ def test_both_parts_of_an_early_stop_have_rare_classes(images):
         segmenter(max_epochs=1, skorch_callbacks=[Spy()], **how).fit(X, y)
     assert all(2 in each for each in seen)
     assert len(seen) == 3
+
+
+def test_a_fit_reads_each_mask_once_and_in_each_epoch(tmp_path):
+    images, masks = masked_files(tmp_path, 8)
+    counted = [CountedPath(mask) for mask in masks]
+    segmenter(head="linear").fit(images, counted)
+    assert [mask.n_reads for mask in counted] == [3] * 8
 
 
 def test_a_wrong_y_is_named_with_its_items(images, tmp_path):

@@ -1,5 +1,7 @@
 """Images of two textures, and masks of the places of one of them."""
 
+from os import PathLike
+
 import numpy as np
 from PIL import Image
 
@@ -28,3 +30,15 @@ def masked_files(folder, n, seed=0):
         Image.fromarray(image).save(image_path)
         Image.fromarray(mask).save(mask_path)
     return [str(image) for image, _ in paths], [mask for _, mask in paths]
+
+
+class CountedPath(PathLike):
+    """A path that counts how often its file is opened."""
+
+    def __init__(self, path):
+        self.path = path
+        self.n_reads = 0
+
+    def __fspath__(self):
+        self.n_reads += 1
+        return str(self.path)

@@ -82,7 +82,7 @@ def test_the_score_counts_the_pixels_of_all_items_together():
     found = [np.array([[3, 7, 7]]), np.array([[3, 3]])]
     np.testing.assert_allclose(task_of().score_columns(found, true), [1 / 3, 1 / 3])
     np.testing.assert_allclose(task_of().score_columns(found, true, [1, 0]), [1 / 2, 1 / 2])
-    assert task_of().score(true[:1], [np.array([[3, 3, 255]])]) == 1
+    assert task_of().score(found[:1], [np.array([[3, 255, 7]])]) == 1
     only = task_of().score_columns([np.array([[3]])], [np.array([[3]])])
     assert only[0] == 1
     assert np.isnan(only[1])
@@ -100,9 +100,48 @@ def test_a_mask_of_another_size_is_named():
         task_of().score([np.zeros((3, 2), int)], [MASK])
 
 
+def test_pixels_of_unknown_classes_count_as_wrong():
+    true, found = [np.array([[3, 3, 7, 9, 255]])], [np.array([[3, 3, 7, 7, 7]])]
+    with pytest.warns(UserWarning, match=r"does not know.*as wrong: \[9\]\. It knows \[3, 7\]"):
+        np.testing.assert_allclose(task_of().score_columns(found, true), [1, 1 / 2])
+    with pytest.warns(UserWarning, match="does not know"):
+        assert task_of().score(found, true) == 1 / 2  # the IoU of 9 is 0
+    assert task_of().score([*found, *found], [true[0] * 0 + 3, *true], [1, 0]) == 1 / 5
+    many = [np.array([[3, *range(100, 120)]])]
+    with pytest.warns(UserWarning, match=r"108, 109\] and 10 more\."):
+        task_of().score([np.full((1, 21), 3)], many)
+
+
+@pytest.mark.parametrize(
+    ("values", "got"), [([8, 255], r"got \[8\]"), ([255], "all pixels are ignored")]
+)
+def test_masks_without_a_known_class_have_no_score(values, got):
+    message = rf"y must have masks of classes that the model knows, \[3, 7\]; {got}\."
+    with pytest.raises(ValueError, match=message):
+        task_of().score([np.full((1, len(values)), 3)], [np.array([values])])
+
+
+def test_masks_of_one_class_besides_ignored_pixels_are_a_warning():
+    with pytest.warns(UserWarning, match=r"one class, 3, besides the ignored \[255\].*\[3, 7\]"):
+        task_of().score([np.array([[3, 7]])], [np.array([[3, 255]])])
+
+
 def test_masks_of_one_class_are_an_error():
-    with pytest.raises(ValueError, match=r"y must have masks of at least 2 classes; got \[3\]"):
+    with pytest.raises(ValueError, match=r"at least 2 classes; got \[3\], besides.*\[255\]\.$"):
         find_segmentation(check_masks([MASK * 0 + 3], "y"), (255,), None)
+
+
+@pytest.mark.parametrize(
+    ("ignored", "advice"),
+    [
+        ((255,), r"If pixels of 255 have a class, pass ignore_label=None\.$"),
+        ((7, 9, 255), r"If pixels of 7 and 255 have a class, pass ignore_label=\[9\]\.$"),
+    ],
+)
+def test_one_class_besides_ignored_pixels_names_the_parameter(ignored, advice):
+    mask = np.where(MASK == 3, 255, MASK) if len(ignored) == 1 else MASK
+    with pytest.raises(ValueError, match=advice):
+        find_segmentation(check_masks([mask], "y"), ignored, None)
 
 
 def test_negative_classes_name_the_parameter_that_ignores_them():
