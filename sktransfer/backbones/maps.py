@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +120,8 @@ def choose_maps(
         last_of_size = {shape.size: shape for shape in shapes}
         return sorted(last_of_size.values(), key=lambda shape: shape.cut)[-most:]
     names = [shape.name for shape in shapes]
-    if isinstance(stages, str) or not all(isinstance(stage, str) for stage in stages):
+    is_list = isinstance(stages, Collection) and not isinstance(stages, str)
+    if not is_list or not all(isinstance(stage, str) for stage in stages):
         raise TypeError(f"stages must be None or a list of names of stages; got {stages!r}.")
     unknown = [stage for stage in stages if stage not in names]
     if unknown or not stages:

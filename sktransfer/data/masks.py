@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from io import BytesIO
 from typing import Any
@@ -18,12 +18,16 @@ from .._support.geometry import Place
 from .._support.hashing import hash_parts
 from .._support.threads import map_ahead
 from .._support.validation import first_ten
+from .._support.warn import warn_user
 
 # Modes of images with one number for each pixel; of a palette, the number is the index.
 MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 # The value of a pixel that is ignored, in a mask in pixels of a row
 IGNORED = -1
+
+# Formats that change the values of pixels
+LOSSY = ("JPEG", "MPO")
 
 # Values below this one are counted without sorting them.
 MOST_COUNTED = 2**16
@@ -47,6 +51,11 @@ def read_mask(source: Any) -> np.ndarray:
     ValueError
         If it is not a mask.  The message is a part of a sentence.
     """
+    return _read(source)[0]
+
+
+def _read(source: Any) -> tuple[np.ndarray, str | None]:
+    """Return a mask, and the format of its file."""
     if isinstance(source, (str, os.PathLike)):
         try:
             with Image.open(source) as image:
@@ -60,13 +69,13 @@ def read_mask(source: Any) -> np.ndarray:
         raise ValueError(f"is of shape {array.shape}, not (h, w)")
     if array.dtype.kind not in "bui":
         raise ValueError(f"holds {array.dtype}, not integers")
-    return array
+    return array, None
 
 
-def _read_image(image: Image.Image) -> np.ndarray:
+def _read_image(image: Image.Image) -> tuple[np.ndarray, str | None]:
     if image.mode not in MODES:
         raise ValueError(f"has the mode {image.mode}, not one number for each pixel")
-    return np.asarray(image)
+    return np.asarray(image), image.format
 
 
 def check_masks(y: Any, name: str) -> Masks:
@@ -115,13 +124,15 @@ class Mask:
 
     source: Any
     name: str
+    file_format: str | None = field(default=None, init=False)
 
     def read(self) -> np.ndarray:
         """Return the mask, (h, w)."""
         try:
-            return read_mask(self.source)
+            mask, self.file_format = _read(self.source)
         except ValueError as error:
             raise ValueError(f"{self.name} {error}") from error
+        return mask
 
     @cached_property
     def summary(self) -> Summary:
@@ -183,7 +194,7 @@ class Masks:
         return [mask.summary for mask in self.masks]
 
     def check(self) -> None:
-        """Read the masks that were not read yet.
+        """Read the masks that were not read yet; a warning lists files of lossy formats.
 
         Raises
         ------
@@ -202,6 +213,13 @@ class Masks:
         bad = [each for each in map_ahead(find_error, unread, None, ahead=64) if each is not None]
         if bad:
             raise ValueError(self._refusal(bad))
+        lossy = [f"{mask.name}: {mask.file_format}" for mask in unread if mask.file_format in LOSSY]
+        if lossy:
+            warn_user(
+                f"{self.name} has masks of a format that changes the values of pixels, which look "
+                f"like further classes; write PNG files. They are {len(lossy)}:\n"
+                f"{first_ten(lossy)}"
+            )
 
     def _refusal(self, bad: Sequence[str]) -> str:
         """Return the message about masks that cannot be used."""
@@ -285,7 +303,18 @@ def encode_mask(mask: np.ndarray) -> bytes:
     Parameters
     ----------
     mask : ndarray of shape (h, w)
+
+    Raises
+    ------
+    ValueError
+        If a value is not in this range.
     """
+    low, high = int(mask.min()), int(mask.max())
+    if low < 0 or high >= 2**16:
+        raise ValueError(
+            f"mask must have integers from 0 to 65535, as PNG files have; got {low} to {high}. "
+            "Give the classes other numbers, or write the arrays of predict in another format."
+        )
     buffer = BytesIO()
     if mask.max() > MOST_COLOURS:
         Image.fromarray(mask.astype(np.uint16)).save(buffer, format="PNG")

@@ -356,6 +356,11 @@ def decode_or_error(preset: Any, item: Any) -> Any:
         return DecodeError(str(error))
 
 
+def decoder(preset: Any, items: Sequence[Any]) -> Callable[[int], tuple[int, Any]]:
+    """Return a function that returns a position, and the decoded item there or its error."""
+    return lambda at: (at, decode_or_error(preset, items[at]))
+
+
 def _stamp(item: Any) -> tuple[int, ...] | None:
     """Return size, times and number of a file, which change with its content; else None."""
     item = getattr(item, "item", item) if isinstance(getattr(item, "digest", None), bytes) else item

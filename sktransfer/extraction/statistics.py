@@ -28,7 +28,7 @@ from ..data import digest_or_none, has_lengths
 from ..exceptions import DecodeError
 from .prefix import Prefix
 from .run import LEFT_OUT, Progress, first_failed, report_failed, run_frozen
-from .sinks import decode_or_error
+from .sinks import decoder
 from .taps import LOGITS, Tap
 
 # Number of items in a batch; the last one has from half of it to one and a half times as many.
@@ -95,7 +95,7 @@ def estimate_statistics(
         statistics = _average(own, _blocks(good.of(rows)), partial(_collate, own))
     failed = good.failed
     if failed and good.raising:
-        decode = partial(_decode, prefix.preset, items)
+        decode = decoder(prefix.preset, items)
         failed = first_failed(decode, range(len(items)), failed, n_jobs)
     report_failed(dict(sorted(failed.items())), decode_error, name, LEFT_OUT)
     if statistics is None:
@@ -163,7 +163,7 @@ def _rows(
     Items that cannot be decoded are yielded with their errors.
     """
     if frozen is None:
-        yield from map_ahead(partial(_decode, prefix.preset, items), order, n_jobs, 2 * BATCH)
+        yield from map_ahead(decoder(prefix.preset, items), order, n_jobs, 2 * BATCH)
         return
     for start in range(0, len(order), BATCH):
         part = order[start : start + BATCH]
@@ -176,10 +176,6 @@ def _rows(
             yield from zip(
                 (part[at] for at in found.kept), map(torch.from_numpy, rows), strict=True
             )
-
-
-def _decode(preset: Any, items: Sequence[Any], index: int) -> tuple[int, Any]:
-    return index, decode_or_error(preset, items[index])
 
 
 @dataclass

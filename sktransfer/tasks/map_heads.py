@@ -186,15 +186,16 @@ def build_map_head(
     maps = [torch.zeros(2, n, *size) for n, size in zip(n_channels, sizes, strict=True)]
     try:
         with torch.no_grad():
-            shape = tuple(module.eval()(maps).shape)
-    except (RuntimeError, TypeError) as error:
+            output = module.eval()(maps)
+    except Exception as error:  # the head of a user raises nearly anything
         raise ValueError(
             f"head must return a Module of a list of maps with {list(n_channels)} channels; that "
             f"of {head!r} failed: {error}"
         ) from error
-    if len(shape) != 4 or shape[1] != n_outputs:
+    got = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[1] != n_outputs:
         raise ValueError(
-            f"head must return a Module with outputs of shape (b, {n_outputs}, h, w); got {shape} "
+            f"head must return a Module with outputs of shape (b, {n_outputs}, h, w); got {got} "
             f"from {head!r}."
         )
     return module

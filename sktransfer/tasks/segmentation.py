@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -181,9 +181,17 @@ class Segmentation:
         """Return the targets unchanged, because the weights of classes count for pixels."""
         return targets
 
-    def narrow(self, targets: Targets, name: str = "y") -> tuple[Task, Targets]:  # noqa: ARG002 - no class is removed
-        """Return the task and the targets unchanged."""
-        return self, targets
+    def narrow(self, targets: Targets, name: str = "y") -> tuple[Task, Targets]:
+        """Remove classes that only masks of weight 0 have; their pixels are ignored."""
+        weighted = targets.values[targets.weight > 0]
+        present = weighted.counts(self.classes.tolist()).any(axis=0)
+        classes = self.classes[present]
+        if len(classes) < 2:
+            raise ValueError(
+                f"{name} must have masks of at least 2 classes, of items with a positive weight; "
+                f"got {classes.tolist()}."
+            )
+        return replace(self, classes=classes, weights=self.weights[present]), targets
 
     def scaled(self, targets: Targets, train: np.ndarray) -> tuple[Task, Targets]:  # noqa: ARG002 - masks have no units
         """Return the task and the targets unchanged."""

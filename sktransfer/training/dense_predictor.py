@@ -14,7 +14,18 @@ from .._support.device import resolve_or_replace
 from .._support.geometry import Place
 from ..backbones import running
 from ..cache import ActivationCache
-from ..extraction import Prefix, Tap, run_frozen, run_rows, spare_taps
+from ..exceptions import DecodeError
+from ..extraction import (
+    ROWS_NAN,
+    Prefix,
+    Tap,
+    decoder,
+    first_failed,
+    report_failed,
+    run_frozen,
+    run_rows,
+    spare_taps,
+)
 from ..tasks import Task
 from .data import locate_items
 from .dense_tail import DenseTail
@@ -80,22 +91,29 @@ class DensePredictor(Predictor):
         batch_size, engine, cache, n_jobs, decode_error, progress
             As for :meth:`features`.
         """
-        size = self._maps.sized(batch_size).batch_size
-        how = {"n_jobs": n_jobs, "decode_error": decode_error, "progress": progress}
+        size, preset = self._maps.sized(batch_size).batch_size, self.tail.backbone.preset
+        how = {"n_jobs": n_jobs, "decode_error": "ignore", "progress": progress}
+        broken: dict[int, DecodeError] = {}
         for start in range(0, len(items), size):
             part = (
                 items[start : start + size]
                 if isinstance(items, list)
                 else [items[at] for at in range(start, min(start + size, len(items)))]
             )
-            kept, maps = self._run(part, batch_size, engine, cache, start, how)
+            kept, maps, failed = self._run(part, batch_size, engine, cache, how)
+            broken |= {start + at: error for at, error in failed.items()}
+            if broken and decode_error == "raise":
+                later = range(start + len(part), len(items))
+                broken = first_failed(decoder(preset, items), later, broken, n_jobs)
+                break
             found: list[tuple[Tensor, Place] | None] = [None] * len(part)
             if len(kept):
-                places = locate_items(self.tail.backbone.preset, [part[at] for at in kept], n_jobs)
+                places = locate_items(preset, [part[at] for at in kept], n_jobs)
                 outputs = self._head_maps(maps, size)
                 for at, output, place in zip(kept, outputs, places, strict=True):
                     found[at] = (output, place)
             yield from found
+        report_failed(broken, decode_error, "X[{}]".format, ROWS_NAN)
 
     def _run(
         self,
@@ -103,10 +121,12 @@ class DensePredictor(Predictor):
         batch_size: int | str,
         engine: str,
         cache: ActivationCache | None,
-        first: int,
         how: dict[str, Any],
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return the positions of items that can be decoded, and their maps, in stage order."""
+    ) -> tuple[np.ndarray, list[np.ndarray], dict[int, DecodeError]]:
+        """Return the positions of items that can be decoded, their maps, and the other errors.
+
+        The maps are in stage order.
+        """
         cut, n_stages = self.tail.cut, len(self.tail.backbone.names)
         divided = cut > 0 and cache is not None
         prefix = (self._early if divided else self._maps).sized(batch_size)
@@ -116,7 +136,6 @@ class DensePredictor(Predictor):
             items,
             cache=cache if divided else None,
             spare=spare_taps(n_stages, prefix.taps, cache),
-            name=lambda at: f"X[{first + at}]",
             **how,
         )
         rows = {tap.cut: each for tap, each in zip(prefix.taps, found.rows, strict=True)}
@@ -125,7 +144,8 @@ class DensePredictor(Predictor):
             later = run_rows(late, rows[cut])
             rows |= {tap.cut: each for tap, each in zip(self._late.taps, later, strict=True)}
         positions = np.arange(len(found.kept))
-        return found.kept, [rows[each.cut][positions] for each in self.tail.layout.maps]
+        maps = [rows[each.cut][positions] for each in self.tail.layout.maps]
+        return found.kept, maps, found.failed
 
     @torch.inference_mode()
     def _head_maps(self, maps: list[np.ndarray], size: int) -> list[Tensor]:

@@ -6,7 +6,7 @@ import torch
 from helpers.masks import CountedPath
 from PIL import Image
 
-from sktransfer.data import check_masks
+from sktransfer.data import check_masks, encode_mask
 from sktransfer.data.masks import read_mask
 
 MASK = np.array([[0, 1, 2], [2, 2, 1]], np.uint8)
@@ -92,3 +92,18 @@ def test_parts_share_the_summaries(tmp_path):
     masks = check_masks(paths, "y")
     _ = masks.summaries, masks[np.array([2, 0])].followed_by(masks[:2]).summaries
     assert [path.n_reads for path in paths] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("value", [-1, 2**16])
+def test_a_value_that_no_png_file_holds_is_an_error(value):
+    with pytest.raises(ValueError, match=r"mask must have integers from 0 to 65535.*other numbers"):
+        encode_mask(np.array([[0, value]]))
+
+
+def test_masks_of_a_lossy_format_are_a_warning(tmp_path):
+    Image.fromarray(MASK).save(tmp_path / "mask.jpg")
+    with Image.open(tmp_path / "mask.jpg") as image:
+        masks = check_masks([MASK, tmp_path / "mask.jpg", image], "y")
+        with pytest.warns(UserWarning, match=r"write PNG files. They are 2:\n  y\[1\]: JPEG\n  y"):
+            masks.check()
+    masks.check()

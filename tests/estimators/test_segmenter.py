@@ -254,6 +254,7 @@ def test_the_module_is_the_whole_network(model):
     [
         ({"head": "mlp"}, ValueError, "head must be one of 'linear', 'fpn', or a callable"),
         ({"head": lambda n, k: None}, TypeError, "head must return a Module; got NoneType"),
+        ({"stages": iter(["layer1"])}, TypeError, "stages must be None or a list of names"),
         ({"stages": ["layer9"]}, ValueError, "stages must be names of stages"),
         ({"ignore_label": "void"}, ValueError, "ignore_label must be an integer, several, or None"),
         (

@@ -62,6 +62,16 @@ class Narrow(nn.Module):
             ValueError,
             "head must return a Module of a list of maps",
         ),
+        (
+            lambda n, k: nn.Sequential(nn.Flatten()),
+            ValueError,
+            "head must return a Module of a list of maps.*failed: 'list' object",
+        ),
+        (
+            lambda n, k: nn.Identity(),
+            ValueError,
+            r"outputs of shape \(b, 3, h, w\); got a list from",
+        ),
         (lambda n, k: Narrow(), ValueError, r"outputs of shape \(b, 3, h, w\); got \(2, 1, 8, 6\)"),
     ],
 )
