@@ -88,6 +88,8 @@ class Labels(Kind):
 class Numbers(Kind):
     """One or several columns of numbers."""
 
+    wanted = "a number for each item, by a column"
+
     def estimator(
         self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
     ) -> Any:
@@ -129,6 +131,7 @@ class MixedColumns(Kind):
     """Columns of numbers and classes, in which labels may be missing."""
 
     sparse = True
+    wanted = "the labels of the items, by columns such as"
 
     def estimator(
         self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters

@@ -1,6 +1,7 @@
 """Targets in the pixels of images: points and masks."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import partial
 from math import isnan
 from pathlib import Path
@@ -12,13 +13,17 @@ from .options import class_weight_of
 from .output import print_table, write_output
 from .plots import plot_masks, plot_points
 from .reports import Row, print_rows
-from .sources import Known
+from .sources import LABEL, Known
+
+# The number of masks that are in memory at the same time
+AT_ONCE = 64
 
 
 class Points(Kind):
     """Pairs of columns, the positions x and y of points."""
 
     sparse = True
+    wanted = "the position of each point, by columns such as"
 
     def estimator(
         self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
@@ -66,26 +71,42 @@ class Points(Kind):
 class PixelMasks(Kind):
     """A column of paths of masks, in a CSV file relative to its folder."""
 
+    wanted = "the mask of each item, by masks=DIR or a column"
+
     def estimator(
         self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
     ) -> Any:
         from ..estimators import FineTuneSegmenter
 
         given = {key: value for key, value in parameters.items() if key != "max_length"}
-        weights = class_weight_of(class_weight, range(256))
+        ignored = parameters.get("ignore_label", [FineTuneSegmenter().ignore_label])
+        weights = class_weight_of(class_weight, self._classes(table, ignored))
         return FineTuneSegmenter(class_weight=weights, **given)
+
+    def _classes(self, table: Any, ignored: Sequence[int]) -> Iterator[int]:
+        """Yield the values of the pixels; the masks are read when the first one is needed."""
+        from ..data import check_masks
+
+        masks = check_masks(self.targets(table), "y")
+        found = {value for _, counts in masks.summaries for value in counts}
+        yield from sorted(found - set(ignored))
 
     def ignored(self, labels: Sequence[int] | None) -> Parameters:
         return {"ignore_label": labels} if labels else {}
 
     def prepare(self, source: Path, items: Sequence[str], table: Any) -> Any:
+        if source.is_dir() and LABEL in table:
+            raise ValueError(
+                f"source must give the mask of each item, by masks=DIR; {str(source)!r} has only "
+                "the names of class folders."
+            )
         table = super().prepare(source, items, table)
         return table.map(lambda path: str(source.parent / path))
 
     def known_by(self, model: Any) -> Known:
         return [None]
 
-    def match(self, name: str, table: Any, known: Known) -> Any:
+    def match(self, name: str, source: Path, table: Any, known: Known) -> Any:
         if table.shape[1] > 1:
             raise ValueError(
                 "label_column must name one column, of masks; got "
@@ -95,6 +116,10 @@ class PixelMasks(Kind):
 
     def targets(self, table: Any) -> Any:
         return table.iloc[:, 0].tolist()
+
+    def rows(self, items: Sequence[str], table: Any) -> Sequence[str]:
+        masks: Sequence[str] = self.targets(table)
+        return masks
 
     def columns(self, model: Any, predicted: Any) -> Parameters:
         """Return the share of each class among the pixels."""
@@ -119,7 +144,8 @@ class PixelMasks(Kind):
         from ..data import check_masks
 
         rows = np.flatnonzero(read)
-        masks = check_masks(self.targets(table), "y")[rows]
+        targets = self.targets(table)
+        masks = check_masks([targets[at] for at in rows], "y")
         scores = model.task_.score_columns([predicted[at] for at in rows], masks)
         measures = [("mean", np.nanmean(scores)), *zip(model.classes_, scores, strict=True)]
         print_table(
@@ -132,24 +158,32 @@ class PixelMasks(Kind):
         plot_masks(folder, model, items, y, predicted)
 
 
-def write_masks(folder: Path, items: Sequence[str], masks: Sequence[Any]) -> None:
-    """Write each mask to a PNG file in a folder, with the name of its image."""
+def write_masks(folder: Path, model: Any, items: Sequence[str], names: Sequence[Path]) -> int:
+    """Predict masks, write each to a PNG file in a folder, and return their number.
+
+    A few masks are predicted at a time, so that they need little memory, and those before an error
+    stay.  ``names`` are the paths of the files in the folder, without suffix.
+    """
     import numpy as np
 
     from ..data import encode_mask
 
-    names = [Path(item).stem for item in items]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = [str(name) for name, count in sorted(Counter(names).items()) if count > 1]
     if twice:
         raise ValueError(
             "files must have different names, which those of their masks are; these occur more "
             f"than once:\n{first_ten(twice)}"
         )
-    folder.mkdir(exist_ok=True)
-    for name, mask in zip(names, masks, strict=True):
-        if np.ndim(mask):
-            content = encode_mask(mask)
-            write_output("output", folder / f"{name}.png", partial(_write, content))
+    n_written = 0
+    for start in range(0, len(items), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        for name, mask in zip(names[part], model.predict(items[part]), strict=True):
+            if np.ndim(mask):
+                file = folder / f"{name}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_output("output", file, partial(_write, encode_mask(mask)))
+                n_written += 1
+    return n_written
 
 
 def _write(content: bytes, file: BinaryIO) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .sources import Known, as_labels, check_complete, match_columns
+from .sources import WANTED, Known, as_labels, check_complete, match_columns
 
 Parameters = dict[str, Any]
 
@@ -15,6 +15,9 @@ class Kind(ABC):
 
     # True if labels may be missing
     sparse = False
+
+    # The targets, and how a source gives them, in messages; the name of a column follows
+    wanted = WANTED
 
     @abstractmethod
     def estimator(
@@ -49,13 +52,17 @@ class Kind(ABC):
             check_complete(source, items, table)
         return table
 
-    def match(self, name: str, table: Any, known: Known) -> Any:
+    def match(self, name: str, source: Path, table: Any, known: Known) -> Any:
         """Return targets as ``known`` has them; ``name`` is that of their source in messages."""
-        return match_columns(name, table, known)
+        return match_columns(name, source, table, known)
 
     def targets(self, table: Any) -> Any:
         """Return the targets in a table as the estimator takes them."""
         return as_labels(table.iloc[:, 0]) if table.shape[1] == 1 else table
+
+    def rows(self, items: Sequence[str], table: Any) -> Sequence[str]:  # noqa: ARG002 - masks have it
+        """Return the names of the rows of targets in messages."""
+        return items
 
     def predict(self, model: Any, items: Sequence[str]) -> Any:
         """Return the predictions from which all tables, scores and plots are made."""

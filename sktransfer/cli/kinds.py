@@ -19,19 +19,44 @@ KINDS: dict[str, Kind] = {
 TASKS = ("auto", *KINDS)
 
 
-def find_kind(task: str, table: Any) -> Kind:
-    """Return the kind of the targets in a table.
-
-    "auto" is regression if all columns hold numbers with fractions, classification if none does and
-    no label is missing, and mixed otherwise.
-    """
+def named_kind(task: str, columns: Columns) -> Kind | None:
+    """Return the kind of the targets that options name; None stands for that of their values."""
     check_choice("task", task, TASKS)
-    if task != "auto":
-        return KINDS[task]
+    if columns.masks is None:
+        return KINDS.get(task)
+    if task not in ("auto", "segmentation"):
+        raise ValueError(
+            f"task must be segmentation, or left out, if masks are in a folder; got {task!r}."
+        )
+    return KINDS["segmentation"]
+
+
+def find_kind(table: Any) -> Kind:
+    """Return the kind of the targets in a table by their values.
+
+    It is regression if all columns hold numbers with fractions, classification if none does and no
+    label is missing, and mixed otherwise.
+    """
+    for name in table:
+        if _holds_files(table[name]):
+            raise ValueError(
+                f"task must be given for the column {name!r}, which holds names of image files: "
+                "segmentation if they are masks, or classification if they are labels."
+            )
     numbers = [is_number(table[name]) for name in table]
     if table.shape[1] > 1 and (table.isna().any(axis=None) or len(set(numbers)) > 1):
         return KINDS["mixed"]
     return KINDS["regression" if all(numbers) else "classification"]
+
+
+def _holds_files(column: Any) -> bool:
+    """Return True if all values of a column are names of image files."""
+    from ..data import EXTENSIONS
+
+    values = column.dropna()
+    return len(values) > 0 and all(
+        isinstance(value, str) and Path(value).suffix.lower() in EXTENSIONS for value in values
+    )
 
 
 def kind_of(model: Any, name: str) -> Kind:
@@ -73,6 +98,10 @@ def read_known(
     known : sequence of array or None
         The classes of each column, or None for numbers.
     """
+    if columns.masks is not None and kind is not KINDS["segmentation"]:
+        raise ValueError(
+            f"masks must be left out if the targets are not masks; got {str(columns.masks)!r}."
+        )
     classes = None if len(known) > 1 or known[0] is None else list(map(str, known[0]))
-    items, table = columns.targets(source, classes)
-    return items, kind.match(name, kind.prepare(source, items, table), known)
+    items, table = columns.targets(source, classes, kind.wanted)
+    return items, kind.match(name, source, kind.prepare(source, items, table), known)

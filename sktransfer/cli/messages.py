@@ -3,8 +3,9 @@
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ OTHERS = {
     "validation_fraction": ("validation",),
     "X": ("source", "files"),
     "y": ("source",),
+    "masks": ("masks", "validation_masks"),
 }
+
+# The names of the rows of parameters such as X and y, of the command that runs
+_rows: ContextVar[dict[str, Sequence[str]]] = ContextVar("_rows")
+ROW = re.compile(r"(?<![\w./\-'])(X_val|y_val|X|y)\[(\d+)((?:, [^\]]*)?)\]")
 
 # Phrases about Python, and what they are on the command line.
 PHRASES: list[tuple[re.Pattern[str], str]] = [
@@ -57,8 +63,10 @@ class Command(TyperCommand):
         """Run the command."""
 
         def translate(message: object) -> str:
-            return with_options(str(message), *_spellings(self.params, ctx.params))
+            named = with_rows(str(message), _rows.get())
+            return with_options(named, *_spellings(self.params, ctx.params))
 
+        _rows.set({})
         try:
             with _printed_warnings(translate):
                 return super().invoke(ctx)
@@ -92,6 +100,32 @@ def _spellings(
         several = value if isinstance(value, (list, tuple)) else [value]
         paths[parameter.name] = [str(each) for each in several if isinstance(each, (str, Path))]
     return spelled, paths
+
+
+def name_rows(**names: Sequence[str]) -> None:
+    """Set the names of the rows of X, y, X_val or y_val in messages of the command that runs."""
+    _rows.get().update(names)
+
+
+def with_rows(message: str, names: Mapping[str, Sequence[str]]) -> str:
+    """Replace rows such as ``y[3]`` in a message by their names.
+
+    Parameters
+    ----------
+    message : str
+    names : mapping of str to sequence of str
+        The names of the rows of each parameter.
+    """
+
+    def name(found: re.Match[str]) -> str:
+        rows, at = names.get(found[1], ()), int(found[2])
+        if at >= len(rows):
+            return found[0]
+        named = repr(rows[at][:200])
+        # A message may have the name already, as that of a path.
+        return found[0] if message.startswith(f": {named}", found.end()) else f"{named}{found[3]}"
+
+    return ROW.sub(name, message)
 
 
 def with_options(message: str, spelled: Mapping[str, str], paths: Mapping[str, list[str]]) -> str:

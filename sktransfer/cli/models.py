@@ -1,5 +1,6 @@
 """The commands that fit models and test learning rates."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,8 +8,9 @@ from typing import Annotated, Any
 from typer import Option
 
 from .._support.validation import require
-from .kind import Kind
-from .kinds import find_kind, read_known
+from .kind import Kind, Parameters
+from .kinds import KINDS, find_kind, named_kind, read_known
+from .messages import name_rows
 from .options import (
     Augment,
     Backbone,
@@ -36,6 +38,7 @@ from .options import (
     Task,
     TextColumn,
     Unfreeze,
+    ValidationMasks,
     Weights,
     columns_of,
     parameters_of,
@@ -64,6 +67,7 @@ def fit(
     validation: Annotated[
         str | None, Option(help="Stop early on these images: FOLDER_OR_CSV, or a part such as 0.1.")
     ] = None,
+    validation_masks: ValidationMasks = None,
     checkpoint: Annotated[
         Path | None, Option(help="Folder of saved epochs, to resume a killed run.")
     ] = None,
@@ -115,17 +119,7 @@ def fit(
         **kind.ignored(ignore_label),
     )
     model = kind.estimator(table, class_weight, parameters)
-    held_out: dict[str, Any] = {}
-    if validation is not None:
-        model.set_params(early_stopping=True)
-        share = share_of(validation)
-        if share is None:
-            X_val, found = read_known(
-                "validation", Path(validation), columns, kind, kind.known(table)
-            )
-            held_out = {"X_val": X_val, "y_val": kind.targets(found)}
-        else:
-            model.set_params(validation_fraction=share)
+    held_out = _hold_out(model, validation, validation_masks, columns, kind, table)
     model.fit(items, kind.targets(table), **held_out)
     print_skipped([items[index] for index in model.skipped_])
     print_fit(model)
@@ -202,10 +196,41 @@ def find_lr(
     print(f"suggestion: {curve.suggestion:.3g}")
 
 
+def _hold_out(
+    model: Any,
+    validation: str | None,
+    masks: Path | None,
+    columns: Columns,
+    kind: Kind,
+    table: Any,
+) -> Parameters:
+    """Set early stopping, and return the validation data as parameters of ``fit``."""
+    share = None if validation is None else share_of(validation)
+    if masks is not None and (validation is None or share is not None):
+        raise ValueError(
+            "validation_masks must be left out without a folder or a CSV file of validation data; "
+            f"got {str(masks)!r}."
+        )
+    if validation is None:
+        return {}
+    model.set_params(early_stopping=True)
+    if share is not None:
+        model.set_params(validation_fraction=share)
+        return {}
+    if masks is not None:
+        columns = replace(columns, masks=masks)
+    source = Path(validation)
+    items, found = read_known("validation", source, columns, kind, kind.known(table))
+    name_rows(X_val=items, y_val=kind.rows(items, found))
+    return {"X_val": items, "y_val": kind.targets(found)}
+
+
 def _read(task: str, source: Path, columns: Columns) -> tuple[Kind, list[str], Any]:
     """Return the kind of the targets, the items, and the table of their targets."""
-    if columns.masks is not None:
-        task = "segmentation"
-    items, table = columns.targets(source)
-    kind = find_kind(task, table)
-    return kind, items, kind.prepare(source, items, table)
+    named = named_kind(task, columns)
+    wanted = KINDS["classification"].wanted if named is None else named.wanted
+    items, table = columns.targets(source, wanted=wanted)
+    kind = find_kind(table) if named is None else named
+    table = kind.prepare(source, items, table)
+    name_rows(X=items, y=kind.rows(items, table))
+    return kind, items, table

@@ -62,7 +62,15 @@ MaskFolder = Annotated[
     Option(
         "--masks",
         metavar="DIR",
-        help="A folder with a mask for each image, of the same name, for segmentation.",
+        help="A folder with a mask for each image, of the same name and with the suffix of an "
+        "image, for segmentation.",
+    ),
+]
+ValidationMasks = Annotated[
+    Path | None,
+    Option(
+        metavar="DIR",
+        help="A folder with a mask for each image of --validation; default: that of --masks.",
     ),
 ]
 IgnoreLabels = Annotated[
@@ -174,6 +182,13 @@ def columns_of(
     masks: Path | None = None,
 ) -> Columns:
     """Return the columns that options name."""
+    for name, columns in (
+        ("label_column", labels),
+        ("number_column", numbers),
+        ("text_column", text),
+    ):
+        if masks is not None and columns:
+            raise ValueError(f"{name} must be left out if masks are in a folder; got {columns!r}.")
     return Columns(path, text, tuple(labels or ()), tuple(numbers or ()), masks)
 
 
@@ -233,7 +248,7 @@ def class_weight_of(values: Sequence[str] | None, labels: Iterable[Any]) -> Any:
         if name not in known or isinstance(_number(number), str):
             raise ValueError(
                 "class_weight must be balanced, none, or a label and a number such as "
-                f"{next(iter(known))}=2; got {value!r}. The labels are {', '.join(known)}."
+                f"{next(iter(known), 'LABEL')}=2; got {value!r}. The labels are {', '.join(known)}."
                 f"{did_you_mean(name, known)}"
             )
         weights[known[name]] = _number(number)

@@ -11,6 +11,7 @@ from .._support.validation import require
 from .image_kinds import PixelMasks, write_masks
 from .kind import Kind
 from .kinds import kind_of, read_known
+from .messages import name_rows
 from .options import (
     DecodeError,
     Jobs,
@@ -35,6 +36,7 @@ from .output import (
 )
 from .plots import check_plots
 from .reports import print_skipped, shown
+from .sources import names_below
 
 Files = Annotated[
     list[Path],
@@ -63,7 +65,8 @@ def predict(
     _check_predictions(output)
     require("pandas", "cli")
     columns = columns_of(path_column, text_column)
-    items = [item for each in files for item in columns.items(each)]
+    found = [(each, columns.items(each)) for each in files]
+    items = [item for _, part in found for item in part]
     loaded, kind = _loaded(model, n_jobs, decode_error)
     is_folder = output is not None and _is_folder(output)
     if is_folder and not isinstance(kind, PixelMasks):
@@ -71,11 +74,11 @@ def predict(
             f"output must be a .csv file, or -, because {str(model)!r} predicts no masks; got "
             f"{str(output)!r}."
         )
-    predicted = kind.predict(loaded, items)
     if output is not None and is_folder:
-        write_masks(output, items, predicted)
-        print_line(f"{output}: {kind.find_read(predicted).sum()} masks")
+        names = [name for each, part in found for name in names_below(each, part)]
+        print_line(f"{output}: {write_masks(output, loaded, items, names)} masks")
         return
+    predicted = kind.predict(loaded, items)
     name = "path" if text_column is None else "text"
     _print_predictions(output, name, items, kind.columns(loaded, predicted))
 
@@ -107,6 +110,9 @@ def evaluate(
         raise ValueError(
             f"source must contain images that can be read; {str(source)!r} has no such image."
         )
+    name_rows(
+        y=[row for row, is_read in zip(kind.rows(items, table), read, strict=True) if is_read]
+    )
     kind.report(loaded, table, predicted, read, columns.things)
     if plots is not None:
         kind.plot(plots, loaded, items, kind.targets(table), predicted)

@@ -1,6 +1,8 @@
 """Items and targets of folders and CSV files, as arguments and options name them."""
 
-from collections.abc import Sequence
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,9 @@ from .._support.validation import did_you_mean, first_ten
 
 # The column of labels in the table of class folders, and the default one in a CSV file
 LABEL = "label"
+
+# The usual targets, in the message about a source that lacks them
+WANTED = "the label of each item, by class folders or a column"
 
 # For each column of targets its classes, or None for numbers
 Known = Sequence[Any]
@@ -66,10 +71,13 @@ class Columns:
         table = self.read(source)
         return list(table[table.columns[0]])
 
-    def targets(self, source: Path, classes: Sequence[str] | None = None) -> tuple[list[str], Any]:
+    def targets(
+        self, source: Path, classes: Sequence[str] | None = None, wanted: str = WANTED
+    ) -> tuple[list[str], Any]:
         """Return the items, and a table of their targets, in which some may be missing.
 
-        ``classes`` are the names of class folders, which may then be empty.
+        ``classes`` are the names of class folders, which may then be empty.  ``wanted`` describes
+        the targets in messages.
         """
         table = self.read(source, classes)
         items = table[table.columns[0]].tolist()
@@ -77,27 +85,27 @@ class Columns:
             return items, _find_masks(source, items, self.masks)
         names = (LABEL,) if source.is_dir() else (*self.labels, *self.numbers) or (LABEL,)
         for name in names:
-            _check_column(source, table, name)
-        found = {name: self._convert(table[name]) for name in names}
+            _check_column(source, table, name, wanted)
+        found = {name: self._convert(source, table[name]) for name in names}
         return items, type(table)(found, index=table.index)
 
-    def _convert(self, column: Any) -> Any:
+    def _convert(self, source: Path, column: Any) -> Any:
         """Return numbers as floats, and whole numbers that are labels as integers."""
         if column.name in self.numbers:
-            return _as_numbers("source", column).astype(float)
+            return _as_numbers("source", source, column).astype(float)
         is_whole = column.dtype.kind == "f" and (column.dropna() % 1 == 0).all()
         return column.astype("Int64" if column.isna().any() else int) if is_whole else column
 
 
-def _check_column(source: Path, table: Any, column: str) -> None:
+def _check_column(source: Path, table: Any, column: str, wanted: str) -> None:
     """Raise an error if a table lacks a column of targets."""
     if column in table:
         return
     items, *others = table.columns
     has = f"the columns {', '.join(map(repr, others))}" if others else f"only {items}s"
     raise ValueError(
-        f"source must give the label of each item, by class folders or a column {column!r}; "
-        f"{str(source)!r} has {has}.{did_you_mean(column, others)}"
+        f"source must give {wanted} {column!r}; {str(source)!r} has {has}."
+        f"{did_you_mean(column, others)}"
     )
 
 
@@ -118,7 +126,7 @@ def as_labels(column: Any) -> Any:
     return values.astype(object) if values.dtype.kind == "T" else values
 
 
-def match_columns(name: str, table: Any, known: Known) -> Any:
+def match_columns(name: str, source: Path, table: Any, known: Known) -> Any:
     """Return a table whose labels are those of a model.
 
     A label is compared as text: a CSV file may hold numbers that are names of folders.  Any number
@@ -127,7 +135,9 @@ def match_columns(name: str, table: Any, known: Known) -> Any:
     Parameters
     ----------
     name : str
-        The name of the argument that the table comes from, in messages.
+        The name of ``source`` in messages.
+    source : Path
+        The folder or file that the table comes from.
     table : DataFrame
     known : sequence of array or None
         The classes of each column, or None for numbers.
@@ -138,25 +148,25 @@ def match_columns(name: str, table: Any, known: Known) -> Any:
             f"{', '.join(map(repr, table.columns))}."
         )
     found = {
-        column: _as_numbers(name, table[column])
+        column: _as_numbers(name, source, table[column])
         if classes is None
-        else _as_known(name, table[column], classes)
+        else _as_known(name, source, table[column], classes)
         for column, classes in zip(table.columns, known, strict=True)
     }
     return type(table)(found, index=table.index)
 
 
-def _as_numbers(name: str, column: Any) -> Any:
+def _as_numbers(name: str, source: Path, column: Any) -> Any:
     values = as_labels(column.dropna())
     if values.dtype.kind not in "biuf":
         raise ValueError(
-            f"{name} must contain numbers, which the model predicts; it contains\n"
+            f"{name} must have numbers in the column {column.name!r}; {str(source)!r} has\n"
             f"{first_ten(sorted(set(map(str, values))))}"
         )
     return column
 
 
-def _as_known(name: str, column: Any, classes: Any) -> Any:
+def _as_known(name: str, source: Path, column: Any, classes: Any) -> Any:
     known = {str(label): label for label in classes}
     texts = [
         None if missing else str(label)
@@ -165,27 +175,93 @@ def _as_known(name: str, column: Any, classes: Any) -> Any:
     unknown = sorted({text for text in texts if text is not None} - set(known))
     if unknown:
         raise ValueError(
-            f"{name} must contain only labels that the model knows, {', '.join(known)}; it also "
-            f"contains\n{first_ten(unknown)}"
+            f"{name} must have only labels that the model knows in the column {column.name!r}; "
+            f"{str(source)!r} also has\n{first_ten(unknown)}\nThe model knows {', '.join(known)}."
         )
     found = [None if text is None else known[text] for text in texts]
     labels = type(column)(found, index=column.index, dtype=object)
     return labels if labels.isna().any() else labels.astype(classes.dtype)
 
 
+def names_below(source: Path, images: Sequence[str]) -> list[Path]:
+    """Return the names of images without suffix, relative to their folder ``source``.
+
+    Names of other images are relative to the folder that all of them share.
+    """
+    top = source if source.is_dir() else _shared_folder(images)
+    return [Path(os.path.relpath(image, top)).with_suffix("") for image in images]
+
+
+def _shared_folder(images: Sequence[str]) -> Path:
+    """Return the folder that contains all of the images, of which there may be none."""
+    if not images:
+        return Path()
+    return Path(os.path.commonpath([_absolute(image).parent for image in images]))
+
+
+def _absolute(path: str | Path) -> Path:
+    """Return an absolute path without "..", through links."""
+    return Path(os.path.normpath(Path(path).absolute()))
+
+
 def _find_masks(source: Path, images: Sequence[str], folder: Path) -> Any:
-    """Return a table of the masks in a folder, whose names are those of the images."""
+    """Return a table of the masks in a folder, whose names are those of the images.
+
+    Names are relative to the folder of the images.  For a CSV file, it is that of the file, or the
+    one that all images share.
+    """
     import pandas as pd
+
+    from ..data import list_images
 
     if not folder.is_dir():
         raise ValueError(f"masks must be a folder; got {str(folder)!r}.")
-    top = source if source.is_dir() else source.parent
-    files = {path.relative_to(folder).with_suffix(""): path for path in folder.rglob("*.*")}
-    names = [Path(image).relative_to(top).with_suffix("") for image in images]
-    missing = [image for image, name in zip(images, names, strict=True) if name not in files]
+    files: dict[Path, list[Path]] = defaultdict(list)
+    for path in list_images(folder):
+        files[path.relative_to(folder).with_suffix("")].append(_absolute(path))
+    tops = [source] if source.is_dir() else [source.parent, _shared_folder(images)]
+    # the first of the folders for which most images have a mask
+    found = max(
+        ([_other_files(files, image, top) for image in images] for top in tops),
+        key=lambda each: sum(map(bool, each)),
+    )
+    _check_masks_found(folder, images, found)
+    return pd.DataFrame({"mask": [str(path) for (path,) in found]}, dtype=object)
+
+
+def _other_files(files: Mapping[Path, Sequence[Path]], image: str, top: Path) -> list[Path]:
+    """Return the files that have the name of an image relative to ``top``, but not itself."""
+    name = Path(os.path.relpath(image, top)).with_suffix("")
+    own = _absolute(image)
+    return [path for path in files.get(name, ()) if path != own]
+
+
+def _check_masks_found(
+    folder: Path, images: Sequence[str], found: Sequence[Sequence[Path]]
+) -> None:
+    """Raise an error unless each image has exactly one file, which is no image itself."""
+    pairs = list(zip(images, found, strict=True))
+    missing = [image for image, paths in pairs if not paths]
     if missing:
         raise ValueError(
-            f"masks must hold a file with the name of each image, with any suffix; {str(folder)!r} "
-            f"lacks {len(missing)} of them, for\n{first_ten(missing)}"
+            "masks must hold an image file with the name of each image, with any suffix, in the "
+            f"same subfolders; {str(folder)!r} lacks {len(missing)} of them, for\n"
+            f"{first_ten(missing)}"
         )
-    return pd.DataFrame({"mask": [str(files[name].absolute()) for name in names]}, dtype=object)
+    several = [
+        f"{image}: {', '.join(path.name for path in paths)}"
+        for image, paths in pairs
+        if len(paths) > 1
+    ]
+    if several:
+        raise ValueError(
+            f"masks must hold one image file with the name of each image; {str(folder)!r} holds "
+            f"several for\n{first_ten(several)}\nMove the others to another folder."
+        )
+    own = set(map(_absolute, images))
+    both = [str(path) for _, (path,) in pairs if path in own]
+    if both:
+        raise ValueError(
+            f"masks must not be images of the data, too; {len(both)} are:\n{first_ten(both)}\n"
+            "Move the masks to a folder of their own, or list the images alone in a CSV file."
+        )

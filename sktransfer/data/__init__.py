@@ -4,7 +4,7 @@ from .adaptation import adapt, smallest_preset, warn_of_lost_parts
 from .augmentation import Augmentation, Views, check_augment, default_augment, resolve_augment
 from .digests import digest, digest_or_none, file_key
 from .docstrings import load_docstrings
-from .folders import TEST, TRAIN, image_table, load_image_folder
+from .folders import EXTENSIONS, TEST, TRAIN, image_table, list_images, load_image_folder
 from .image_check import check_images
 from .image_sizes import ImageSizes
 from .items import Items
@@ -21,6 +21,7 @@ from .tokenizers import JsonTokenizer, Tokenizer, WordPiece
 from .word_tokenizer import WordTokenizer
 
 __all__ = [
+    "EXTENSIONS",
     "TEST",
     "TRAIN",
     "Augmentation",
@@ -52,6 +53,7 @@ __all__ = [
     "image_table",
     "input_info",
     "lengths_of",
+    "list_images",
     "load_docstrings",
     "load_image_folder",
     "load_text_folder",

@@ -281,6 +281,11 @@ def endings_of(extensions: Collection[str] | None, default: Collection[str]) -> 
     return {"." + extension.lower().lstrip(".") for extension in extensions}
 
 
+def list_images(folder: Path) -> list[Path]:
+    """Return the paths of the images in a folder and in its subfolders, sorted by name."""
+    return look_deep(folder, EXTENSIONS, set(), ()).images
+
+
 def image_table(
     source: str | os.PathLike[str],
     path_column: str = "path",

@@ -30,14 +30,15 @@ def test_validation_labels_are_compared_as_text(run, coloured, tmp_path):
     assert load(tmp_path / "m").classes_.tolist() == ["0", "1"]
     code, _, err = run(*asked, csv(tmp_path / "val.csv", frame.replace(1, 2)))
     assert code == 1
-    assert "validation must contain only labels that the model knows, 0, 1; it also " in err
+    assert "--validation must have only labels that the model knows in the column 'label'; " in err
 
 
 def test_a_label_that_the_model_does_not_know_is_an_error(run, coloured, model, tmp_path):
     frame = load_image_folder(coloured).frame.replace("bees", "wasps")
     code, _, err = run("evaluate", model, csv(tmp_path / "list.csv", frame))
     assert code == 1
-    assert "only labels that the model knows, ants, bees; it also contains\n  wasps\n" in err
+    assert "only labels that the model knows in the column 'label'; " in err
+    assert "also has\n  wasps\nThe model knows ants, bees." in err
     (coloured / "bees").rename(coloured / "wasps")
     code, _, err = run("evaluate", model, coloured)
     assert code == 1

@@ -94,7 +94,7 @@ def test_an_image_without_a_mask_is_an_error(run, street):
     asked = ("fit", street / "images", "--masks", street / "masks", "-o", street / "m")
     code, _, err = run(*asked)
     assert code == 1
-    assert "--masks must hold a file with the name of each image" in err
+    assert "--masks must hold an image file with the name of each image" in err
     assert err.splitlines()[-1] == f"  {street / 'images/3.png'}"
     code, _, err = run(*asked[:3], street / "nowhere", *asked[4:])
     assert code == 1

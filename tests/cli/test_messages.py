@@ -5,7 +5,7 @@ import warnings
 import pytest
 from helpers.command_line import SMALL
 
-from sktransfer.cli.messages import with_options
+from sktransfer.cli.messages import with_options, with_rows
 from sktransfer.estimators import FineTuneClassifier
 
 SPELLED = {
@@ -43,6 +43,24 @@ SPELLED = {
 )
 def test_names_of_parameters_become_those_of_options(message, expected):
     assert with_options(message, SPELLED, {name: [] for name in SPELLED}) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("y must be numbers;\n  y[1]: 'old'", "y must be numbers;\n  'b.png': 'old'"),
+        ("column 'v' of y[0]: inf", "column 'v' of 'a.png': inf"),
+        ("y[1, 'v']: nan", "'b.png', 'v': nan"),
+        # The name is there already, there is no such row, or the words are part of a path.
+        ("X[0]: 'c.png' is no image", "X[0]: 'c.png' is no image"),
+        ("y[9] has none", "y[9] has none"),
+        ("y_val[0] has none", "y_val[0] has none"),
+        ("'photos/y[1].png' is no image", "'photos/y[1].png' is no image"),
+    ],
+)
+def test_rows_are_named_by_their_items(message, expected):
+    names = {"X": ["c.png"], "y": ["a.png", "b.png"]}
+    assert with_rows(message, names) == expected
 
 
 @pytest.mark.parametrize(

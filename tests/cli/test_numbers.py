@@ -126,7 +126,7 @@ def test_a_number_column_must_hold_numbers(run, table, tmp_path):
     csv(table, pd.read_csv(table).assign(name=list("ab") * 6))
     code, _, err = run("fit", table, "-o", tmp_path / "m", *SMALL, "--number-column", "name")
     assert code == 1
-    assert "must contain numbers, which the model predicts; it contains\n  a" in err
+    assert f"must have numbers in the column 'name'; {str(table)!r} has\n  a\n  b" in err
 
 
 def test_a_model_is_compared_with_numbers(run, table, fitted, tmp_path):
@@ -164,4 +164,4 @@ def test_names_cannot_be_compared_with_numbers(run, table, fitted):
     csv(table, pd.read_csv(table).assign(label=list("ab") * 6))
     code, _, err = run("evaluate", fitted, table)
     assert code == 1
-    assert "FOLDER_OR_CSV must contain numbers, which the model predicts; it contains\n  a" in err
+    assert f"FOLDER_OR_CSV must have numbers in the column 'label'; {str(table)!r} has\n  a" in err
