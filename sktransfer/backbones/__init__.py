@@ -15,7 +15,7 @@ from .filling import fill
 from .fusion import fast_training, fuse_conv_bn, unpatched
 from .language_head import LanguageHead, check_language_head
 from .maps import MapShape, as_map, choose_maps, map_shapes
-from .network_lock import running
+from .network_lock import running, tracing_alone
 from .pooling import POOLINGS, check_pooling, pool, positions, resolve_pooling
 from .pyramid import FeaturePyramid, feature_pyramid
 from .registry import Provider, get_backbone, list_backbones, register_provider
@@ -56,6 +56,7 @@ __all__ = [
     "save_weights",
     "set_statistics",
     "split",
+    "tracing_alone",
     "unpatched",
     "with_statistics",
 ]

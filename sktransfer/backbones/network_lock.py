@@ -1,8 +1,9 @@
 """A lock between running networks, tracing a network, and forking the process.
 
-While torch.fx traces, it replaces ``nn.Module.__call__`` in the whole process: a network that ran
-in another thread meanwhile would become part of the trace.  Any number of threads may run networks
-at once, or a single thread may trace.  A fork waits for both.
+While torch.fx or torch.export traces, it replaces ``nn.Module.__call__`` in the whole process: a
+network that ran in another thread meanwhile would become part of the trace, or compute other bits.
+Any number of threads may run networks at once, or a single thread may trace.  A fork waits for
+both.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def running(device: torch.device | None = None, n_threads: int | None = None) ->
 
 
 @contextmanager
-def tracing() -> Iterator[None]:
+def tracing_alone() -> Iterator[None]:
     """Keep other threads from tracing, and from running networks within :func:`running`."""
     with networks.alone():
         yield

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from ..exceptions import NotAChainError
-from .network_lock import tracing
+from .network_lock import tracing_alone
 
 # Number of images in a run on the meta device.  It is a large prime, so that no side of a feature
 # map has the same value.
@@ -147,7 +147,7 @@ class Trace:
         _, *others = inspect.signature(getattr(net, method)).parameters.values()
         fixed = {p.name: p.default for p in others if p.default is not p.empty}
         try:
-            with tracing():
+            with tracing_alone():
                 graph = _Tracer(method, whole).trace(net, fixed)
         except Exception as error:
             cause = str(error).partition("\n")[0].partition(". ")[0].rstrip(".,")

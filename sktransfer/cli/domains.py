@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from .._support.validation import require
+from .._support.validation import first_ten, require
 from .options import (
     Backbone,
     Cache,
@@ -81,6 +81,9 @@ def rank(
         cache=cache,
         random_state=random_state,
     )
+    failed = [f"{row['backbone']}: {row['error']}" for row in ranking if row["error"]]
+    if len(failed) == sum(not row["is_baseline"] for row in ranking):
+        raise ValueError(f"candidates must hold a backbone that has a score:\n{first_ten(failed)}")
     if output is not None:
         write_csv(ranking.to_frame(), output)
     names = ("backbone", "weights", "image_size", "score", "seconds_per_item", "error")

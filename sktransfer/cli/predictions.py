@@ -154,9 +154,11 @@ def export(
     ],
 ) -> None:
     """Write a model as a graph of ONNX or torch.export, which runs without this package."""
+    from ..persistence import GRAPH_SUFFIXES, load
     from ..persistence import export as write_graph
-    from ..persistence import load
 
+    if output.suffix.lower() not in GRAPH_SUFFIXES:
+        raise ValueError(f"output must be a .onnx or .pt2 file; got {str(output)!r}.")
     check_output("output", output)
     write_graph(load(model), output)
     print_line(f"{output}: {output.stat().st_size:,} bytes")

@@ -14,17 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from .._support.locks import SharedLock
-
 # A compiled module: it takes and returns tensors of one shape and type.
 Graph = Callable[[Tensor], Tensor]
 
 # Returns content that is kept; if nothing is, it calls the function that makes the content.
 Keep = Callable[[Callable[[], bytes]], bytes]
-
-
-# torch changes the state of the process while it traces a module, so one thread traces at a time.
-TRACING = SharedLock()
 
 
 class EngineError(ValueError):
@@ -53,6 +47,8 @@ class Engine(ABC):
         self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep, any_length: bool
     ) -> Graph:
         """Return a function that computes what ``module`` does.
+
+        Meanwhile no other thread runs or traces a network; see ``backbones.network_lock``.
 
         Parameters
         ----------
@@ -122,7 +118,7 @@ def exported(module: nn.Module, x: Tensor, any_length: bool) -> Any:
     The parameters are those of :meth:`Engine.compile`.
     """
     shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},) if any_length else None
-    with TRACING.alone(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of its own code
         return torch.export.export(
             ChannelsLast(module).eval(), (to_rows(x),), dynamic_shapes=shapes

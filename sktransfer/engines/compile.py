@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .base import TRACING, Engine, Graph, Keep
+from .base import Engine, Graph, Keep
 
 # Many graphs share the function for which torch counts compilations.  Beyond the limit, it would
 # run the modules without compiling them.
@@ -50,6 +50,5 @@ class Compile(Engine):
                 y: Tensor = compiled(batch.clone() if batch.is_inference() else batch)
             return y
 
-        with TRACING.alone():
-            run(x.to(dtype) if x.is_floating_point() else x)  # the first run compiles
+        run(x.to(dtype) if x.is_floating_point() else x)  # the first run compiles
         return run

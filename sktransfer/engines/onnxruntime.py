@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._support.threads import n_threads
-from .base import TRACING, Engine, Graph, Keep, exported, to_rows
+from .base import Engine, Graph, Keep, exported, to_rows
 
 
 class OnnxRuntime(Engine):
@@ -56,7 +56,7 @@ def to_onnx(program: Any, input_name: str, output_name: str) -> Any:
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of optimisations that it does not make
     try:
-        with TRACING.alone(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own code
             names: Any = {"input_names": [input_name], "output_names": [output_name]}
             return torch.onnx.export(program, (), dynamo=True, verbose=False, **names)

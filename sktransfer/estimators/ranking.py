@@ -11,10 +11,11 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
-from .._support.validation import check_choice, check_int, check_present, require
+from .._support.validation import check_choice, check_int, check_present, first_ten, require
 from ..backbones import is_pretrained
 from ..data import input_info
 from ..display import RankingDisplay
+from ..exceptions import DecodeError
 from ..extraction import DECODE_ERRORS
 from ._transferability import SCORERS
 from .feature_extractor import PretrainedFeatureExtractor
@@ -139,7 +140,10 @@ def rank_backbones(
         If there are fewer than two candidates, a class has fewer than two items, or numbers are
         all equal.
     TypeError
-        If a candidate is something else, such as a fitted network.
+        If a candidate is something else, such as a network.
+    DecodeError
+        If an item cannot be decoded, unless ``decode_error`` says otherwise.  The message counts
+        the items that were drawn.
 
     See Also
     --------
@@ -176,6 +180,8 @@ def rank_backbones(
     extractors = [_as_extractor(candidate, settings) for candidate in candidates]
     if len(extractors) < 2:
         raise ValueError(f"candidates must hold at least two backbones; got {len(extractors)}.")
+    if y is None:
+        raise ValueError("y must have a label or a number for each item; got None.")
     check_present(y, "y")
     X = X if hasattr(X, "__getitem__") else list(X)
     targets = np.asarray(y)
@@ -247,10 +253,16 @@ def _draw(
         n = len(y) if n_per_class is None else min(len(y), CLASSES * n_per_class)
         return np.sort(rng.permutation(len(y))[:n])
     classes, counts = np.unique(y, return_counts=True)
-    if y.ndim > 1 or len(classes) < 2 or counts.min() < 2:
+    if y.ndim > 1:
         raise ValueError(
-            "y must have one label for each item, of at least two classes with at least two items "
-            f"each; got {dict(zip(classes.tolist(), counts.tolist(), strict=True))}."
+            f"y must have one label for each item, or columns of numbers with fractions; got "
+            f"{y.dtype} of shape {y.shape}. Rank each column of labels alone."
+        )
+    if len(classes) < 2 or counts.min() < 2:
+        rare = [f"{label!r}: {n}" for label, n in zip(classes.tolist(), counts, strict=True)]
+        raise ValueError(
+            "y must have at least two classes with at least two items each; got the numbers of "
+            f"items\n{first_ten(rare)}\nIf y are numbers, pass floats with fractions."
         )
     parts = [rng.permutation(np.flatnonzero(y == label))[:n_per_class] for label in classes]
     return np.sort(np.concatenate(parts))
@@ -283,6 +295,8 @@ def _rank_one(
         features = extractor.fit_transform(X)
         kept = ~np.isnan(features).any(axis=1)
         row["score"] = float(score(features[kept], y[kept]))
+    except DecodeError:  # of an item, so other networks fail, too
+        raise
     except Exception as error:  # noqa: BLE001 - one network that fails must not end the others
         return row | {"error": f"{type(error).__name__}: {error}"}
     if not is_pretrained(extractor.backbone_):

@@ -26,7 +26,7 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
     the features of each domain are standardised by their own mean and standard deviation.  Second,
     a classifier is fitted to the source.  Third, as in scikit-learn's ``SelfTrainingClassifier``,
     its most confident predictions for the target become labels, and it is fitted again: to more
-    and more of the target, and to the classes in proportion to their shares in the source [1]_.
+    and more of the target, of each class at most its share in the source [1]_.
 
     This assumes that the target holds the classes in about the same shares as the source.  If it
     holds few of them, this gains little, or makes predictions worse.  ``fit`` warns if that seems
@@ -39,8 +39,8 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         ``LogisticRegression(C=0.01, max_iter=1000)``.
     max_iter : int, default=10
         Number of times that the classifier is fitted to the source and to a part of the target.
-        The part grows in equal steps, up to all target items.  With 0, the features of each domain
-        are only standardised.
+        The part of each class grows in equal steps, up to its share in the source; less confident
+        items stay without a label.  With 0, the features of each domain are only standardised.
     max_share_distance : float in [0, 1], default=0.2
         ``fit`` warns if the shares of the classes that the source model predicts for the target,
         before adaptation, differ by more than this from those of the source, as total variation
@@ -80,8 +80,9 @@ class DomainSelfTrainingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
     to :class:`PretrainedFeatureExtractor`, if ``sklearn.set_config(enable_metadata_routing=True)``
     is called.  Without it, labelled items are the source and unlabelled items the target.
 
-    The splitters of a search stratify by y, so labels that are strings need another ``cv``, such as
-    ``KFold(5, shuffle=True)``, or integers in their place.
+    Score a search on labelled items of the target, because an item with the label -1 counts as
+    wrong.  The splitters of a search stratify by y, so labels that are strings need another ``cv``,
+    such as ``KFold(5, shuffle=True)``, or integers in their place.
 
     References
     ----------
@@ -295,12 +296,14 @@ def _as_labels(y):
         labels = np.empty(len(y), dtype=object)
         labels[:] = y
         y = labels
-    if getattr(y, "dtype", np.dtype(object)).kind == "U" and (y == str(UNLABELLED)).any():
+    values = np.asarray([] if y is None else y, dtype=object).ravel()
+    if any(isinstance(label, str) and label == str(UNLABELLED) for label in values):
         raise ValueError(
-            "y must have dtype object if labels are strings, because -1 stands for an item without "
-            f"a label; got {y.dtype}, in which it is the string '-1'. Pass a list, or "
-            "y.astype(object) before -1 is set."
+            "y must have the number -1 for an item without a label; got the string '-1'. If labels "
+            "are strings, pass a list, or an array of dtype object before -1 is set."
         )
+    if any(label is None for label in values):
+        raise ValueError("y must have -1 for an item without a label; got None.")
     return y
 
 
@@ -314,6 +317,8 @@ def _find_unlabelled(y):
 
 def _check_labels(labels):
     """Return the labels as an array of one type; raise an error if they are not two classes."""
+    if len({isinstance(label, str) for label in labels.tolist()}) > 1:
+        raise ValueError("y must have labels of one kind, besides -1; got strings and numbers.")
     labels = np.array(labels.tolist()) if labels.dtype.kind == "O" else labels
     check_classification_targets(labels)
     if len(np.unique(labels)) < 2:

@@ -10,12 +10,12 @@ from scipy.sparse import issparse
 from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._support.validation import check_int
+from .._support.validation import check_int, require
 from ..display import DomainShiftDisplay
 
 
@@ -113,8 +113,9 @@ def domain_shift(
     ----------
     estimator : estimator with ``transform``, or None
         Computes the features, such as :class:`PretrainedFeatureExtractor` or a fine-tuned
-        network.  If it is not fitted, a copy is fitted to ``X_source``.  None means that
-        ``X_source`` and ``X_target`` are features.
+        network.  If it is not fitted, a copy is fitted to both sets: fitted to one, it could
+        distinguish them even if there is no shift.  None means that ``X_source`` and ``X_target``
+        are features.
     X_source, X_target : sequence of n_items items, or array-like of shape (n_items, n_features)
         The items of the two domains.
     n_permutations : int, default=199
@@ -164,7 +165,7 @@ def domain_shift(
     domains = is_target[kept]
     permuted = [rng.permutation(domains) for _ in range(n_permutations)]
     labels = np.column_stack([domains, *permuted]).astype(np.float64)  # (n, 1 + n_permutations)
-    scores = _cross_predict(both[kept], labels, KFold(cv, shuffle=True, random_state=rng))
+    scores = _cross_predict(both[kept], labels, cv, rng)
     areas = _areas(scores, labels)
     all_scores = np.full(len(both), np.nan)
     all_scores[kept] = scores[:, 0]
@@ -188,8 +189,18 @@ def _features(estimator: Any, X_source: Any, X_target: Any) -> tuple[np.ndarray,
     try:
         check_is_fitted(estimator)
     except NotFittedError:
-        estimator = clone(estimator).fit(X_source)
+        estimator = clone(estimator).fit(_join(X_source, X_target))
     return _dense(estimator.transform(X_source)), _dense(estimator.transform(X_target))
+
+
+def _join(X_source: Any, X_target: Any) -> Any:
+    """Return the items of both sets, in the form in which they were passed."""
+    if hasattr(X_source, "iloc") and hasattr(X_target, "iloc"):
+        return require("pandas", "cli").concat([X_source, X_target], ignore_index=True)
+    are_arrays = isinstance(X_source, np.ndarray) and isinstance(X_target, np.ndarray)
+    if are_arrays and X_source.shape[1:] == X_target.shape[1:]:
+        return np.concatenate([X_source, X_target])
+    return [*X_source, *X_target]
 
 
 def _dense(features: Any) -> np.ndarray:
@@ -200,17 +211,27 @@ def _dense(features: Any) -> np.ndarray:
     return dense
 
 
-def _cross_predict(F: np.ndarray, labels: np.ndarray, folds: KFold) -> np.ndarray:
+def _cross_predict(
+    F: np.ndarray, labels: np.ndarray, cv: int, rng: np.random.RandomState
+) -> np.ndarray:
     """Return cross-validated predictions of ridge regressions, one for each column of labels.
 
-    All columns have the same folds.  The penalty is the mean squared length of a row of features.
+    All columns have the same folds.  Equal rows are in one fold, because a row that is in both
+    domains would otherwise be trained with the other label.  The penalty is the mean squared length
+    of a row of features.
     """
+    groups = np.unique(F, axis=0, return_inverse=True)[1].ravel()
+    if cv <= groups.max() + 1 < len(F):
+        folds = GroupKFold(cv, shuffle=True, random_state=rng).split(F, groups=groups)
+    else:
+        folds = KFold(cv, shuffle=True, random_state=rng).split(F)
     F = StandardScaler().fit_transform(F.astype(np.float64))
     penalty = max(float((F**2).sum()) / len(F), np.finfo(float).tiny)
     scores = np.empty_like(labels)
-    for train, test in folds.split(F):
-        mean = labels[train].mean(axis=0)
-        scores[test] = F[test] @ _ridge(F[train], labels[train] - mean, penalty) + mean
+    for train, test in folds:
+        centred = labels[train] - labels[train].mean(axis=0)
+        scores[test] = F[test] @ _ridge(F[train], centred, penalty)
+    scores += labels.mean(axis=0)  # one mean, because those of folds tell their labels
     return scores
 
 

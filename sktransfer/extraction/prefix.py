@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from .._support.hashing import hash_parts
 from .._support.threads import computing_threads
-from ..backbones import Backbone, running
+from ..backbones import Backbone, running, tracing_alone
 from ..cache import ActivationCache, Blobs
 from ..data import by_length, example_batch, has_lengths, input_info, lengths_of
-from ..engines import TRACING, Engine, EngineError, described, find_engine
+from ..engines import Engine, EngineError, described, find_engine
 from .batch_sizes import POSITIONS, resolve_batch_size
 from .graphs import KIND, Compiled, Compiler
 from .stages import LITTLE, SMALL, estimate_works, fused
@@ -247,7 +247,9 @@ class Prefix:
     def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:
         """Return the rows of ``batch`` at each tap, or at ``taps``, none of them after the last."""
         if not self._fast:
-            self._fast.append(self._prepare(batch))
+            with tracing_alone():  # of several threads, one prepares
+                if not self._fast:
+                    self._fast.append(self._prepare(batch))
         fast = self._fast[0]
         works, compiled = self._work(self.cut, batch), self._compile(fast, batch)
         with running(self.device):
@@ -323,7 +325,7 @@ class Prefix:
         key = os.getpid(), blank.shape[1:], form.batch_size, self._engine
         if key not in fast.compiled:
             how = form.dtype, form.batch_size, any_length, self._blobs
-            with TRACING.alone():  # of several threads, one compiles
+            with tracing_alone():  # of several threads, one compiles
                 if key not in fast.compiled:
                     fast.compiled[key] = Compiler(engine, self.backbone, *how).compile_all(
                         blank, self.breaks, named, lambda *cuts: named or self._is_worth(*cuts)

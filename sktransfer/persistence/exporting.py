@@ -15,14 +15,14 @@ from torch import Tensor
 
 from .._support.files import explaining, temporary_folder
 from .._support.validation import require
-from ..backbones import running
+from ..backbones import tracing_alone
 from ..data import ImagePreset, TextPreset, input_info
-from ..engines import TRACING, to_onnx
+from ..engines import to_onnx
 from ..estimators import FineTuneMultiTask, PretrainedFeatureExtractor
 from . import file_format
 from .graph import OUTPUTS, Graph, make_graph
 
-SUFFIXES = (".onnx", ".pt2")
+GRAPH_SUFFIXES = (".onnx", ".pt2")
 
 KINDS = (*OUTPUTS, PretrainedFeatureExtractor)
 
@@ -81,13 +81,14 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     Notes
     -----
     Before the file gets its name, the graph runs on one, two and three random items, and its
-    values must differ from those of the estimator by less than 1e-5 of the largest value.  It
-    computes in float32.  Test-time augmentation is not part of it.
+    values must differ from those of the network in torch by less than 1e-5 of the largest value.
+    Both compute in float32, so an estimator with precision="bfloat16" predicts other last digits.
+    Test-time augmentation is not part of the graph.
 
     The metadata of the file, under the key ``sktransfer`` (``sktransfer.json`` in a ``.pt2`` file),
-    are a JSON text with the class of the estimator, the name and meaning of input and output, the
-    labels, the preprocessing, the address, origin and licence of the weights, and the versions of
-    the libraries.
+    are a JSON text with the class of the estimator, the name and meaning of input and output, a
+    list of the labels of each column of y, the preprocessing, the address, origin and licence of
+    the weights, and the versions of the libraries.
 
     Examples
     --------
@@ -109,17 +110,17 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"model must be a fitted {names}; got {type(model).__name__}.")
     check_is_fitted(model)
     path = _check_path(path)
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         require("onnx", "onnx")
         require("onnxscript", "onnx")
         require("onnxruntime", "onnx")
     graph, kind = make_graph(model)
     described = _describe(model, graph, kind)
-    write = _write_onnx if path.suffix == ".onnx" else _write_program
+    write = _write_onnx if path.suffix.lower() == ".onnx" else _write_program
     with (
         explaining("path must be a file that can be written", path),
         temporary_folder(path.parent) as folder,
-        running(),
+        tracing_alone(),
     ):
         file = folder / path.name
         run = write(graph, described, file)
@@ -209,11 +210,14 @@ def _preset_of(model: Any, kind: type, items: str) -> Any:
 
 
 def _check_path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or path-like; got {path!r}.")
     found = Path(path).expanduser()
-    if found.suffix not in SUFFIXES:
+    if found.suffix.lower() not in GRAPH_SUFFIXES:
         raise ValueError(
-            f"path must end in {' or '.join(map(repr, SUFFIXES))}, which names the format; got "
-            f"{str(path)!r}. sktransfer.save writes a file from which the estimator can be loaded."
+            f"path must end in {' or '.join(map(repr, GRAPH_SUFFIXES))}, which names the format; "
+            f"got {str(path)!r}. sktransfer.save writes a file from which the estimator can be "
+            "loaded."
         )
     file_format.check_folder_of(found)
     return found
@@ -237,7 +241,7 @@ def _describe(model: Any, graph: Graph, kind: str) -> dict[str, Any]:
     if isinstance(model, FineTuneMultiTask):
         described["columns"] = list(model.task_.names)
         columns = [classes.get(name, []) for name in model.task_.names]
-    described["labels"] = [list(map(str, column)) for column in columns]
+    described["labels"] = [np.asarray(column).tolist() for column in columns]
     return described
 
 
@@ -251,8 +255,7 @@ def _program(graph: Graph) -> Any:
     if not graph.is_image:
         axes[1] = torch.export.Dim("length", max=graph.preset.lengths[-1])
     try:
-        with TRACING.alone():
-            return torch.export.export(graph, (drawn,), dynamic_shapes=(axes,))
+        return torch.export.export(graph, (drawn,), dynamic_shapes=(axes,))
     except Exception as error:  # torch.export raises errors of many kinds
         raise ValueError(
             "model must have a network that torch.export can trace; it cannot: "

@@ -1,6 +1,7 @@
 """Backbones are ranked by their features of a few items."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from sklearn.base import clone
 from sktransfer import ImagePreset, PretrainedFeatureExtractor, rank_backbones
 from sktransfer.backbones import registry
 from sktransfer.display import RankingDisplay
+from sktransfer.exceptions import DecodeError
 
 CANDIDATES = [tiny_backbone, PretrainedFeatureExtractor(tiny_backbone, layer="stem")]
 
@@ -145,7 +147,6 @@ def test_the_features_pass_the_network_once_with_a_cache(data, tmp_path, monkeyp
 
 
 def _paths(folder):
-    from pathlib import Path
 
     folder.mkdir()
     return list(map(Path, coloured_files(folder)[0]))
@@ -160,8 +161,8 @@ def test_items_that_cannot_be_decoded_are_left_out(data, tmp_path):
             paths, y, [tiny_backbone] * 2, decode_error="warn", n_per_class=None
         )
     assert all(row["error"] == "" for row in ranking)
-    failed = rank_backbones(paths, y, [tiny_backbone] * 2, n_per_class=None)
-    assert all(row["error"].startswith("DecodeError: ") for row in failed)
+    with pytest.raises(DecodeError, match=r"broken\.png"):
+        rank_backbones(paths, y, [tiny_backbone] * 2, n_per_class=None)
 
 
 def test_texts_are_ranked():
@@ -226,6 +227,19 @@ def test_a_score_that_is_no_number_is_last(data):
     assert ranking[0]["score"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "y must have a label or a number for each item; got None"),
+        (np.eye(36, dtype=int), r"y must have one label for each item, or .* shape \(36, 36\)"),
+        (np.arange(36), "If y are numbers, pass floats"),
+    ],
+)
+def test_targets_of_another_form_are_an_error(data, y, message):
+    with pytest.raises(ValueError, match=message):
+        rank_backbones(data[0], y, CANDIDATES)
+
+
 def test_items_of_a_generator_are_ranked(data):
     X, y = data
     how = {"n_per_class": 3, "random_state": 0, "baseline": False}
@@ -247,5 +261,5 @@ def test_equal_numbers_are_an_error(data):
 
 @pytest.mark.parametrize("y", [["a"] * 36, ["a"] * 35 + ["b"]])
 def test_a_class_with_one_item_is_an_error(data, y):
-    with pytest.raises(ValueError, match="at least two classes with at least two items each; got"):
+    with pytest.raises(ValueError, match="at least two classes with at least two items each"):
         rank_backbones(data[0], y, CANDIDATES)

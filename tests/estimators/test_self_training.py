@@ -178,7 +178,25 @@ def test_minus_one_as_a_string_is_an_error(domains):
     X, y, source = domains
     labels = np.array([*"abc"]).astype("U2")[y]
     labels[~source] = -1
-    with pytest.raises(ValueError, match="y must have dtype object if labels are strings, because"):
+    for given in (labels, pd.Series(labels, dtype="string"), labels.tolist()):
+        with pytest.raises(
+            ValueError, match=r"y must have the number -1 for .* got the string '-1'"
+        ):
+            quiet().fit(X, given)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (None, "y must have -1 for an item without a label; got None"),
+        (7, "y must have labels of one kind, besides -1; got strings and numbers"),
+    ],
+)
+def test_another_label_among_strings_is_an_error(domains, label, message):
+    X, y, _ = domains
+    labels = np.array([*"abc"], dtype=object)[y]
+    labels[3] = label
+    with pytest.raises(ValueError, match=message):
         quiet().fit(X, labels)
 
 

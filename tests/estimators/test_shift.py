@@ -1,9 +1,11 @@
 """A shift between two domains is detected, and is not where there is none."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.text_nets import text_backbone
 from helpers.tiny import coloured_photos, tiny_backbone
+from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
@@ -110,7 +112,7 @@ def test_a_shift_is_plotted(rng):
 def test_sparse_features_can_shift(rng):
     texts = [["a good film", "a film of the year"] * 10, ["stocks fell", "the market rose"] * 10]
     sparse = domain_shift(TfidfVectorizer(), *texts, random_state=0)
-    vectors = TfidfVectorizer().fit(texts[0])
+    vectors = TfidfVectorizer().fit(texts[0] + texts[1])
     dense = [vectors.transform(part).toarray() for part in texts]
     assert sparse.auc == domain_shift(None, *dense, random_state=0).auc > 0.9
 
@@ -127,9 +129,38 @@ def test_the_scores_are_those_of_ridge_regressions(rng, d):
     expected = np.empty(40)
     for train, test in KFold(2, shuffle=True, random_state=state).split(F):
         model.set_params(fit_intercept=False).fit(F[train], y[train] - y[train].mean())
-        expected[test] = model.predict(F[test]) + y[train].mean()
+        expected[test] = model.predict(F[test]) + 0.5
     found = np.concatenate([shift.source_scores, shift.target_scores])
     np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_items_in_both_sets_hide_no_shift(rng):
+    shared, own = rng.normal(size=(60, 20)), rng.normal(size=(40, 20)) + 1.5
+    source = np.concatenate([shared, rng.normal(size=(40, 20))])
+    shift = domain_shift(None, source, np.concatenate([shared, own]), random_state=0)
+    assert shift.p_value < 0.01
+    same = domain_shift(None, source, source, random_state=0)
+    assert same.auc == pytest.approx(0.5)
+
+
+def test_constant_features_have_no_shift():
+    shift = domain_shift(None, np.ones((20, 3)), np.ones((20, 3)), random_state=0)
+    assert shift.auc == 0.5
+    assert shift.p_value == 1
+
+
+@pytest.mark.parametrize("form", [list, np.array, pd.DataFrame])
+def test_an_estimator_is_fitted_to_both_sets(rng, form):
+    source, target = (rng.normal(size=(60, 30)) for _ in range(2))
+    values = [
+        domain_shift(
+            PCA(20, whiten=True), form(source), form(target), random_state=0, n_permutations=49
+        ).p_value
+    ]
+    F = PCA(20, whiten=True).fit(np.concatenate([source, target]))
+    features = F.transform(source), F.transform(target)
+    expected = domain_shift(None, *features, random_state=0, n_permutations=49).p_value
+    assert values == [expected]
 
 
 def test_a_negative_number_of_items_is_an_error(rng):

@@ -332,6 +332,19 @@ def test_threads_compile_one_after_the_other(name, backbone, images):
     assert distance(found[0], rows(made(backbone), images)[0]) < 1e-5
 
 
+def test_other_threads_compute_the_same_bits_while_an_engine_compiles(name, backbone, images):
+    plain = made(backbone)
+    (expected,) = rows(plain, images)
+    with ThreadPoolExecutor(1) as pool:
+        other = tiny_backbone().freeze_to(3).eval()
+        compiling = pool.submit(lambda: rows(made(other, engine=name), images))
+        found = []
+        while not compiling.done():
+            found += rows(plain, images)
+    assert compiling.result()
+    assert all(np.array_equal(each, expected) for each in found)
+
+
 @pytest.mark.parametrize("content", [b"no graph", b""])
 def test_what_is_kept_is_made_again_if_the_engine_cannot_read_it(
     name, backbone, images, tmp_path, monkeypatch, content
