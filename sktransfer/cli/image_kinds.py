@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from .._support.validation import first_ten
 from .kind import Kind, Parameters, check_no_class_weight
-from .options import class_weight_of
+from .options import class_weight_of, ignore_label_of
 from .output import print_table, write_output
 from .plots import plot_masks, plot_points
 from .reports import Row, print_rows
@@ -80,7 +80,7 @@ class PixelMasks(Kind):
 
         given = {key: value for key, value in parameters.items() if key != "max_length"}
         ignored = parameters.get("ignore_label", [FineTuneSegmenter().ignore_label])
-        weights = class_weight_of(class_weight, self._classes(table, ignored))
+        weights = class_weight_of(class_weight, self._classes(table, ignored or ()))
         return FineTuneSegmenter(class_weight=weights, **given)
 
     def _classes(self, table: Any, ignored: Sequence[int]) -> Iterator[int]:
@@ -91,8 +91,8 @@ class PixelMasks(Kind):
         found = {value for _, counts in masks.summaries for value in counts}
         yield from sorted(found - set(ignored))
 
-    def ignored(self, labels: Sequence[int] | None) -> Parameters:
-        return {"ignore_label": labels} if labels else {}
+    def ignored(self, labels: Sequence[str] | None) -> Parameters:
+        return {"ignore_label": ignore_label_of(labels)} if labels else {}
 
     def prepare(self, source: Path, items: Sequence[str], table: Any) -> Any:
         if source.is_dir() and LABEL in table:
@@ -121,6 +121,11 @@ class PixelMasks(Kind):
         masks: Sequence[str] = self.targets(table)
         return masks
 
+    def check(self, table: Any) -> None:
+        from ..data import check_masks
+
+        check_masks(self.targets(table), "y").check()
+
     def columns(self, model: Any, predicted: Any) -> Parameters:
         """Return the share of each class among the pixels."""
         import numpy as np
@@ -147,7 +152,11 @@ class PixelMasks(Kind):
         targets = self.targets(table)
         masks = check_masks([targets[at] for at in rows], "y")
         scores = model.task_.score_columns([predicted[at] for at in rows], masks)
-        measures = [("mean", np.nanmean(scores)), *zip(model.classes_, scores, strict=True)]
+        values = {value for _, counts in masks.summaries for value in counts}
+        unknown = sorted(values - set(model.classes_.tolist()) - set(model.task_.ignored))
+        shares = [*scores, *([0.0] * len(unknown))]
+        rows_of = zip([*model.classes_, *unknown], shares, strict=True)
+        measures = [("mean", np.nanmean(shares)), *rows_of]
         print_table(
             ("class", "IoU"),
             [(str(name), "" if isnan(value) else f"{value:.3f}") for name, value in measures],

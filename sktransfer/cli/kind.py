@@ -25,7 +25,7 @@ class Kind(ABC):
     ) -> Any:
         """Return an unfitted estimator with some parameters, for the targets in a table."""
 
-    def ignored(self, labels: Sequence[int] | None) -> Parameters:
+    def ignored(self, labels: Sequence[str] | None) -> Parameters:
         """Return the parameter that has the values of pixels without a class."""
         if labels:
             raise ValueError(
@@ -63,6 +63,9 @@ class Kind(ABC):
     def rows(self, items: Sequence[str], table: Any) -> Sequence[str]:  # noqa: ARG002 - masks have it
         """Return the names of the rows of targets in messages."""
         return items
+
+    def check(self, table: Any) -> None:  # noqa: B027 - only files can be wrong
+        """Raise an error if targets cannot be read, before long computations."""
 
     def predict(self, model: Any, items: Sequence[str]) -> Any:
         """Return the predictions from which all tables, scores and plots are made."""

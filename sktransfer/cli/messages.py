@@ -43,6 +43,8 @@ PHRASES: list[tuple[re.Pattern[str], str]] = [
         (r"pass it as weights= of an estimator", "pass it as --weights of `sktransfer fit`"),
         (r"(?<=\.pt file, or )None\b", "none"),
         (r"(?<='auto', )None\b", "none"),
+        (r"ignore_label=None\b", "--ignore-label none"),
+        (r"ignore_label=\[([\d, ]+)\]", r"--ignore-label \1"),
         (r"offline=True, or (?=SKTRANSFER_OFFLINE)", ""),
         (r"list_backbones\(pattern=('[^']*')\)", r"`sktransfer backbones \1`"),
         (r"list_backbones\('([^']*)'\)", r"`sktransfer backbones --provider \1`"),

@@ -228,6 +228,13 @@ def _hold_out(
 def _read(task: str, source: Path, columns: Columns) -> tuple[Kind, list[str], Any]:
     """Return the kind of the targets, the items, and the table of their targets."""
     named = named_kind(task, columns)
+    chosen = [*columns.labels, *columns.numbers]
+    if chosen and source.is_dir():
+        name = "label_column" if columns.labels else "number_column"
+        raise ValueError(
+            f"{name} must be left out for a folder, which has no columns; got {chosen[0]!r}. Pass "
+            "a CSV file."
+        )
     wanted = KINDS["classification"].wanted if named is None else named.wanted
     items, table = columns.targets(source, wanted=wanted)
     kind = find_kind(table) if named is None else named

@@ -74,10 +74,13 @@ ValidationMasks = Annotated[
     ),
 ]
 IgnoreLabels = Annotated[
-    list[int] | None,
+    list[str] | None,
     Option(
         "--ignore-label",
-        help="The value of pixels of masks without a class, 255 by default; can be repeated.",
+        metavar="VALUE",
+        help="The value of pixels of masks without a class, 255 by default, or none; can be "
+        "repeated.",
+        autocompletion=_complete("none"),
     ),
 ]
 Backbone = Annotated[str, Option(help="An address; `sktransfer backbones` lists them.")]
@@ -225,6 +228,16 @@ def _number(value: str) -> float | str:
         return float(value)
     except ValueError:
         return value  # "auto", or an error of the estimator
+
+
+def ignore_label_of(values: Sequence[str]) -> list[int] | None:
+    """Return the parameter ``ignore_label`` for the values of the option."""
+    if [value.lower() for value in values] == ["none"]:
+        return None
+    for value in values:
+        if not value.removeprefix("-").isdecimal():
+            raise ValueError(f"ignore_label must be integers, or none; got {value!r}.")
+    return [int(value) for value in values]
 
 
 def class_weight_of(values: Sequence[str] | None, labels: Iterable[Any]) -> Any:

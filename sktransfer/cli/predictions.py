@@ -103,6 +103,8 @@ def evaluate(
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     columns = columns.naming(kind.names(loaded))
     items, table = read_known("source", source, columns, kind, known)
+    name_rows(X=items, y=kind.rows(items, table))
+    kind.check(table)
     predicted = kind.predict(loaded, items)
     read = kind.find_read(predicted)
     print_skipped([item for item, is_read in zip(items, read, strict=True) if not is_read])

@@ -5,10 +5,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.command_line import SMALL, csv
+from helpers.command_line import SMALL, csv, rows
 from helpers.masks import masked_files
 from PIL import Image
 
+from sktransfer import FineTuneSegmenter
 from sktransfer.cli import image_kinds
 from sktransfer.persistence import load
 
@@ -101,6 +102,33 @@ def test_a_mask_that_cannot_be_compared_is_named_by_its_path(run, fit, street):
     assert repr(str(street / "masks/a/2.png")) in err
 
 
+def test_masks_are_read_before_a_prediction(run, fit, street, monkeypatch):
+    assert fit()[0] == 0
+    (street / "masks/b/1.png").write_text("no image")
+    monkeypatch.setattr(FineTuneSegmenter, "predict", lambda *_: 1 / 0)
+    asked = ("evaluate", street / "m", street / "images", "--masks", street / "masks")
+    code, _, err = run(*asked)
+    assert code == 1
+    assert f"\n  {str(street / 'masks/b/1.png')!r} cannot be read: " in err
+
+
+@pytest.mark.filterwarnings("default:y has classes that the model does not know")
+def test_unknown_classes_are_part_of_the_mean(run, fit, street):
+    assert fit()[0] == 0
+    pixels = np.asarray(Image.open(street / "masks/a/0.png")).copy()
+    pixels[:5] = 9
+    Image.fromarray(pixels).save(street / "masks/a/0.png")
+    asked = ("evaluate", street / "m", street / "images", "--masks", street / "masks")
+    code, out, err = run(*asked)
+    images, masks = ([str(street / top / name) for name in NAMES] for top in ("images", "masks"))
+    with pytest.warns(UserWarning, match="does not know"):
+        score = load(street / "m").score(images, masks)
+    assert code == 0
+    assert rows(out)[1] == ["mean", f"{score:.3f}"]
+    assert rows(out)[4] == ["9", "0.000"]
+    assert "has classes that the model does not know" in err
+
+
 @pytest.mark.parametrize(
     ("folder", "column"), [("images", ""), ("images/a", " or a column 'label'")]
 )
@@ -181,6 +209,23 @@ def test_masks_before_an_error_stay(run, fit, street, monkeypatch):
     assert names_of(street / "out") == NAMES[:2]
     code, out, _ = run(*asked, "--decode-error", "ignore")
     assert (code, out) == (0, f"{street / 'out'}: 5 masks\n")
+
+
+def test_no_value_is_ignored_on_request(fit, street):
+    for path in (street / "masks").rglob("*.png"):
+        Image.fromarray(np.asarray(Image.open(path)) * np.uint8(255)).save(path)
+    code, err = fit()
+    assert code == 1
+    assert "If pixels of 255 have a class, pass --ignore-label none." in err
+    assert fit("--ignore-label", "none") == (0, "")
+    assert load(street / "m").classes_.tolist() == [0, 255]
+    code, err = fit("--ignore-label", "255", "--ignore-label", "7")
+    assert code == 1
+    assert "If pixels of 255 have a class, pass --ignore-label 7." in err
+    code, err = fit("--ignore-label", "void")
+    assert code == 1
+    assert "--ignore-label must be integers, or none; got 'void'." in err
+    assert fit("--ignore-label", "none", "--class-weight", "255=2") == (0, "")
 
 
 def test_weights_name_the_classes_of_masks(fit):

@@ -34,6 +34,13 @@ def test_options_that_contradict_a_folder_of_masks_are_errors(
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize("option", ["--label-column", "--number-column"])
+def test_a_folder_has_no_columns(run, coloured, tmp_path, option):
+    code, _, err = run("fit", coloured, option, "x", "-o", tmp_path / "m", *SMALL)
+    assert code == 1
+    assert f"{option} must be left out for a folder, which has no columns; got 'x'." in err
+
+
 def test_a_model_without_masks_is_not_compared_with_masks(run, coloured, model):
     code, _, err = run("evaluate", model, coloured, "--masks", coloured)
     assert code == 1
