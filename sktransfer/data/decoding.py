@@ -43,6 +43,10 @@ SWITCHES = (
     (BmpImagePlugin, "USE_RAW_ALPHA"),
 )
 
+# Formats of which the header alone has the size and the orientation.  Pillow turns TIFF files when
+# it loads them, and PNG files may have their metadata after the pixels.
+HEADERS = ("JPEG", "MPO", "WEBP")
+
 # Bytes of a pixel of a converted image or float plane
 PLANE_BYTES = 4
 
@@ -61,7 +65,9 @@ _loading = renewed_in_children(SharedLock())
 
 
 @contextmanager
-def decoded(item: Any, draft: int | None = None) -> Iterator[StoredImage | PixelArray]:
+def decoded(
+    item: Any, draft: int | None = None, *, pixels: bool = True
+) -> Iterator[StoredImage | PixelArray]:
     """Return a context manager that decodes ``item`` and yields its upright pixels.
 
     Large images wait until other threads have left theirs.
@@ -74,6 +80,9 @@ def decoded(item: Any, draft: int | None = None) -> Iterator[StoredImage | Pixel
     draft : int or None, default=None
         Minimum length of both sides in pixels, down to which a JPEG file may be decoded at 1/2,
         1/4 or 1/8 of its size, which is faster.  None decodes the full size.
+    pixels : bool, default=True
+        False if only the size and the place are needed, for which the header of some formats is
+        enough.
 
     Yields
     ------
@@ -109,11 +118,13 @@ def decoded(item: Any, draft: int | None = None) -> Iterator[StoredImage | Pixel
             # turned by 90 degrees are distorted then, and a file that shrinks ends the process.
             with _file(item) as file:
                 image, n_bytes, reduced = _opened(file, draft)
+                loads = pixels or image.format not in HEADERS
                 # The pixels are dropped before another thread may spend their bytes.
-                with _budget.spend(n_bytes), closing(image):
+                with _budget.spend(n_bytes * loads), closing(image):
                     # The header can be read only until load(), which drops the file.
                     depth = n_bits(image), black_and_white(image)
-                    image.load()
+                    if loads:
+                        image.load()
                     yield _checked(StoredImage(image, _orientation(image), *depth, reduced))
     except Exception as error:  # a broken file makes Pillow raise nearly anything
         raise DecodeError(f"{named(item)} {_cause(item, error)}") from error

@@ -210,8 +210,8 @@ class ImagePreset:
         return Placed(row, whole.place and whole.place.then(shifted(-left, -top)))
 
     def locate(self, item: Any) -> Place:
-        """Return the place of an item in its row, without computing the row."""
-        with decoded(item, self._draft) as picture:
+        """Return the place of an item in its row; of a JPEG file, only the header is read."""
+        with decoded(item, self._draft, pixels=False) as picture:
             window = fit(picture.size, self.short_side, self.crop is not None)
             place = window.place(picture.place)
         width, height = window.size

@@ -89,6 +89,10 @@ class FineTuneSegmenter(FineTuneEstimator):
     it, before an EXIF orientation is applied, and so has a prediction.  Masks are read whenever
     they are needed.
 
+    **The validation score** of an epoch, ``valid_score`` in ``history_``, is the weighted mean of
+    the shares of right pixels of the items, at the size that the network sees.  ``score`` is the
+    mean IoU of the classes, at the size of the items.
+
     The estimator is not a classifier for scikit-learn, whose metrics take targets of at most two
     axes.  ``clone``, pipelines and searches work, with lists of masks as y.
 

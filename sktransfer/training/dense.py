@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import BatchScoring, EpochScoring
 
 from .._support.random import seeded_globals
 from ..backbones import Backbone, choose_maps, find_cut, map_shapes
@@ -26,6 +27,7 @@ from .plan import FeatureFit, load_backbone
 from .settings import FitSettings, starts_pretrained
 from .standardisation import LEAST
 from .tail import Pooled
+from .user_callbacks import contains
 
 # The values of the parameters of other fits that a fit of maps does not have.
 FIXED = {
@@ -55,6 +57,12 @@ class MapFit(FeatureFit):
         By default, the network sees the whole of an image, so that each pixel gets a class.
         """
         given = self.given
+        for kind in (BatchScoring, EpochScoring):
+            if contains(given["skorch_callbacks"], kind):
+                raise ValueError(
+                    f"skorch_callbacks must not contain {kind.__name__}: y has masks, which "
+                    "scorers do not take. The share of right pixels is in history_, as valid_score."
+                )
         backbone = load_backbone(given, seed)
         if given["preset"] is None and isinstance(backbone.preset, ImagePreset):
             backbone.preset = replace(backbone.preset, crop=None, resize=None)

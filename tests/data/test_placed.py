@@ -13,6 +13,7 @@ from PIL import Image
 from sktransfer._support.geometry import mirrored, move, scaled, shifted, swapped
 from sktransfer.data import ImagePreset, Views, resolve_augment
 from sktransfer.data.variants import NAMED
+from sktransfer.exceptions import DecodeError
 
 ORIENTATION = 0x0112  # the EXIF tag
 
@@ -92,12 +93,26 @@ def test_a_point_drawn_into_a_picture_is_found_again_within_a_pixel(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("crop", [None, 0.5, 1.0])
-def test_a_place_needs_no_pixels(crop, orientation, rng):
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_a_place_is_that_of_the_row(crop, orientation, file_format, rng):
     preset = ImagePreset(size=20, crop=crop)
-    item = as_file(soft_photo(rng), "PNG", orientation)
+    item = as_file(soft_photo(rng), file_format, orientation)
     located, placed = preset.locate(item), preset.placed(item).place
     assert np.array_equal(located.matrix, placed.matrix)
-    assert located.item_size == placed.item_size == (64, 48)
+    assert located.item_size == placed.item_size
+    assert sorted(located.item_size) == [48, 64]
+
+
+@pytest.mark.parametrize("size", [8, 20])
+def test_the_place_of_a_jpeg_file_needs_only_its_header(size, rng):
+    preset = ImagePreset(size=size, crop=None)
+    item = as_file(rng.integers(0, 256, (96, 128, 3), dtype=np.uint8), "JPEG", 6)
+    placed = preset.placed(item).place
+    located = preset.locate(item[: len(item) // 2])
+    assert np.array_equal(located.matrix, placed.matrix)
+    assert located.item_size == placed.item_size
+    with pytest.raises(DecodeError):
+        preset.locate(item[:20])
 
 
 def test_placed_pixels_are_those_of_the_row(rng):

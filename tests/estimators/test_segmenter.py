@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from skorch.callbacks import Callback
+from skorch.callbacks import BatchScoring, Callback, EpochScoring
 
 from sktransfer import (
     FineTuneSegmenter,
@@ -270,6 +270,8 @@ def test_the_module_is_the_whole_network(model):
             "augment must be None, a name",
         ),
         ({"skorch_callbacks": [MixUp()]}, ValueError, "skorch_callbacks must not contain MixUp"),
+        ({"skorch_callbacks": [EpochScoring(None)]}, ValueError, "not contain EpochScoring: y has"),
+        ({"skorch_callbacks": [BatchScoring(None)]}, ValueError, "not contain BatchScoring: y has"),
         ({"ignore_label": (0, 1)}, ValueError, "y must have masks of at least 2 classes"),
     ],
 )
