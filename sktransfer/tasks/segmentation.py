@@ -16,7 +16,7 @@ from .._support.geometry import Place
 from .._support.validation import check_choice, check_range, first_ten
 from .._support.warn import warn_user
 from .base import Task
-from .targets import Targets
+from .targets import Targets, make_targets
 
 
 def find_segmentation(masks: Any, ignored: tuple[int, ...], class_weight: Any) -> Segmentation:
@@ -289,10 +289,11 @@ class Segmentation:
         Raises
         ------
         ValueError
-            If a prediction has another size than its mask, or no pixel has a known class.
+            If a prediction has another size than its mask, no pixel has a known class, or a weight
+            is missing, negative or not finite.
         """
         k = self.n_outputs
-        weight = np.ones(len(predicted)) if sample_weight is None else np.asarray(sample_weight)
+        weight = make_targets(predicted, sample_weight).weight
         total, occurs = np.zeros((k + 1, k)), np.zeros(k, bool)
         unknown: set[int] = set()
         skipped: set[int] = set()

@@ -121,6 +121,20 @@ def test_masks_without_a_known_class_have_no_score(values, got):
         task_of().score([np.full((1, len(values)), 3)], [np.array([values])])
 
 
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1, 1], r"sample_weight.shape == \(2,\), expected \(1,\)"),
+        ([np.nan], "contains NaN"),
+        ([-1], "Negative values"),
+        ([0], "at least one non-zero number"),
+    ],
+)
+def test_weights_of_a_score_are_checked(weight, message):
+    with pytest.raises(ValueError, match=message):
+        task_of().score([np.array([[3, 7]])], [np.array([[3, 7]])], weight)
+
+
 def test_masks_of_one_class_besides_ignored_pixels_are_a_warning():
     with pytest.warns(UserWarning, match=r"one class, 3, besides the ignored \[255\].*\[3, 7\]"):
         task_of().score([np.array([[3, 7]])], [np.array([[3, 255]])])
