@@ -12,12 +12,12 @@ means over five draws.
 
 import json
 import sys
-import zipfile
 from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
 from _common import QUICK, SHARED, at_least, median_ratio, seconds
+from _texts import has_texts, read_texts
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -40,15 +40,6 @@ FIRST = {"sst2": 4_000, "ag_news": 2_000}  # of the training texts; of other set
 POINT, N_DRAWS, N_TIMED = 0.01, 5, 1_000
 
 
-def read(name):
-    """Texts and labels of one file."""
-    archive, member = name.split("/")
-    with zipfile.ZipFile(given.data / f"text_{archive}.zip") as opened:
-        rows = map(json.loads, opened.read(f"{member}.jsonl").decode().strip().split("\n"))
-        texts, labels = zip(*((row["text"], row["label"]) for row in rows), strict=True)
-    return list(texts), np.array(labels)
-
-
 def text_sets():
     """Name -> training texts and labels, and those of the test, of each set that is there."""
     if QUICK:
@@ -56,11 +47,10 @@ def text_sets():
         return {"generated": (texts, np.arange(40) % 2, texts, np.arange(40) % 2)}
     found = {}
     for name, (train, test) in FILES.items():
-        archives = [given.data / f"text_{part.split('/')[0]}.zip" for part in (train, test)]
-        if all(path.exists() for path in archives):
-            texts, labels = read(train)
+        if has_texts(given.data, train) and has_texts(given.data, test):
+            texts, labels = read_texts(given.data, train)
             n_first = FIRST.get(name, len(texts))
-            found[name] = (texts[:n_first], labels[:n_first], *read(test))
+            found[name] = (texts[:n_first], labels[:n_first], *read_texts(given.data, test))
     return found
 
 

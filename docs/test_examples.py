@@ -20,6 +20,7 @@ PRINTED = {
     "prune.py": r"(.|\n)*PRUNED +0\.\d\d(.|\n)*best learning rate 0\.\d{5}, score (0\.[89]|1)",
     "segmentation.py": r"linear: mean IoU 0\.[789]\d+\nfpn: mean IoU 0\.[89]\d+",
     "transfer_or_scratch.py": r"200 photos\n(.|\n)*from scratch +0\.\d{3} 0\.\d{3} 0\.\d{3}",
+    "ulmfit.py": r"100 texts with labels, \d{3} for .*\nperplexity .* 1\d{3}\n(.|\n)*tuned, then",
     "tutorial.py": r"1\. from scratch +0\.\d{3}\n(.|\n)*best depth: \d",
 }
 

@@ -26,6 +26,7 @@ from text_teacher import Teacher, load_targets
 from text_vocabulary import SPECIAL, learn_pieces
 
 from sktransfer.backbones.providers import _text
+from sktransfer.backbones.providers._packed import unpack
 from sktransfer.data import read_tokenizer
 
 TINY = Recipe(epochs=2, n_tokens=60, mixed=40, taps=(0, 1), positions=256)
@@ -91,7 +92,7 @@ def places(tmp_path, data, teacher):
 def test_a_run_leaves_weights_that_load_into_the_stages(places):
     weights = load_file(train(TINY, places))
     network = nn.Sequential(OrderedDict(_text.text_stages(60, width=16, hidden=8)))
-    network.load_state_dict(_text.unpack(weights))
+    network.load_state_dict(unpack(weights))
     assert network(torch.tensor([[3, 4, -1]])).isfinite().all()
     assert weights.pop("embed.words.weight").dtype == torch.int8
     assert weights.pop("embed.words.scale").shape == (60, 1)

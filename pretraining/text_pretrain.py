@@ -35,7 +35,8 @@ from text_vocabulary import count_words, load_tokenizer, zipf_counts
 from torch import Tensor, nn
 
 # the one definition of the architecture
-from sktransfer.backbones.providers._text import pack, text_stages, unpack
+from sktransfer.backbones.providers._packed import pack, unpack
+from sktransfer.backbones.providers._text import TABLE, text_stages
 from sktransfer.data import WordPiece
 
 LICENCE = (
@@ -69,7 +70,7 @@ class Places(RunFolder):
 
 def file_tensors(state: State) -> dict[str, Tensor]:
     """The averaged weights as the file holds them."""
-    return pack({name: value.cpu() for name, value in state.average.items()})
+    return pack({name: value.cpu() for name, value in state.average.items()}, [TABLE])
 
 
 def averaged(state: State, recipe: Recipe) -> nn.Sequential:

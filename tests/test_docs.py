@@ -11,7 +11,7 @@ import sktransfer
 from sktransfer import load_textures
 
 # Its blocks continue the code of the user, or are parts of a package.
-NOT_RUN = ("README.md", "providers.md", "architecture.md", "language_models.md")
+NOT_RUN = ("README.md", "providers.md", "architecture.md")
 
 RUNNABLE = [
     name

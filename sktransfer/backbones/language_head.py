@@ -16,8 +16,8 @@ OBJECTIVES = ("causal", "masked")
 
 # The remedy if a network cannot be a language model.
 TAKE_ANOTHER = (
-    "Take a folder of transformers with one, such as that of a BertForMaskedLM, RobertaForMaskedLM,"
-    " DistilBertForMaskedLM, ElectraForMaskedLM or GPT2LMHeadModel."
+    "Take builtin/lm, or a folder of transformers with one, such as that of a BertForMaskedLM, "
+    "RobertaForMaskedLM, DistilBertForMaskedLM, ElectraForMaskedLM or GPT2LMHeadModel."
 )
 
 

@@ -29,8 +29,8 @@ class LanguageModelTuner(TunedNetwork):
     backbone : str, callable or None, default=None
         The network, which must have a language head; see ``Backbone.language_head``.  A string is
         an address, ``"provider/model"``.  A callable without arguments returns a ``Backbone``.
-        None is for a tuner that is the ``weights`` of another estimator: it tunes the network of
-        that estimator.
+        None means ``"builtin/lm"``, a small network in this package; or, for a tuner that is the
+        ``weights`` of another estimator, the network of that estimator.
     weights : str, path-like or None, default="default"
         The weights that tuning begins with: ``"default"``, a tag of the provider, or the path of a
         .safetensors, .pth or .pt file.  None means random weights.  Must be ``"default"`` if
@@ -174,11 +174,13 @@ class LanguageModelTuner(TunedNetwork):
 
     Examples
     --------
-    >>> from sktransfer import FineTuneClassifier, LanguageModelTuner
-    >>> tuner = LanguageModelTuner("transformers/distilgpt2", max_epochs=2, random_state=0)
-    >>> tuner.fit(texts).perplexity(other_texts)  # doctest: +SKIP
-    31.8
-    >>> model = FineTuneClassifier("transformers/distilgpt2", weights=LanguageModelTuner())
+    >>> from sktransfer import FineTuneClassifier, LanguageModelTuner, load_docstrings
+    >>> texts, other = (load_docstrings(part, n_per_class=20).data for part in ("train", "test"))
+    >>> before = LanguageModelTuner(max_epochs=0, verbose=0).fit(texts)
+    >>> tuner = LanguageModelTuner(max_epochs=2, random_state=0, verbose=0).fit(texts)
+    >>> bool(tuner.perplexity(other) < 0.7 * before.perplexity(other))
+    True
+    >>> model = FineTuneClassifier("builtin/lm", weights=LanguageModelTuner(), pooling="concat")
     >>> model.set_params(weights__max_epochs=2).fit(texts, labels)  # doctest: +SKIP
     """
 
@@ -278,11 +280,6 @@ class LanguageModelTuner(TunedNetwork):
         OSError
             If the folder of ``cache`` cannot be created or read, or ``checkpoint`` is not a folder.
         """
-        if self.backbone is None:
-            raise ValueError(
-                "backbone must be an address or a callable; got None, which is for a tuner that is "
-                "the weights of another estimator. Pass LanguageModelTuner('provider/model')."
-            )
         return self._fit(X if self.texts is None else self.texts, None, groups=groups, X_val=X_val)
 
     def _plan(self, request):

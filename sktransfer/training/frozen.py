@@ -175,6 +175,7 @@ def open_stages(
     items: Items,
     n_valid: int,
     taps: Sequence[Tap] = (),
+    keeps_weights: bool = False,
 ) -> Iterator[FrozenStages]:
     """Open the cache of a fit, and yield its frozen stages; a context manager.
 
@@ -194,11 +195,14 @@ def open_stages(
     taps : sequence of Tap, default=()
         The places whose activations several epochs read.  Without them, it is the cut, if stages
         train.
+    keeps_weights : bool, default=False
+        True if the user's cache also keeps tuned weights, so that it is of use in any case.
     """
     stages = FrozenStages(backbone, settings, settings.cache)
     fixed = settings.augment is None or isinstance(settings.augment, Views)
     if settings.cache is not None:
-        if settings.tunes and settings.max_epochs and not (fixed and settings.cut):
+        tunes = settings.tunes and settings.max_epochs and not keeps_weights
+        if tunes and not (fixed and settings.cut):
             _warn_of_idle_cache(settings)
         yield stages
         return

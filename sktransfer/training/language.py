@@ -35,6 +35,9 @@ from .token_rows import make_samples
 from .user_callbacks import contains
 from .validation_split import hold_out_validation
 
+# The network of a tuner without one, unless it is the weights of another estimator.
+DEFAULT = "builtin/lm"
+
 # The values of the parameters of other fits that a language model does not have.
 FIXED = {
     "augment": None,
@@ -79,13 +82,16 @@ class LanguageTail(Tail):
         super().__init__(backbone, head, **how)
 
     def features(self, x: Tensor, entry: Entry = 0) -> Tensor:
-        """Return the output of the last stage for ids (b, l): (b, l, d + 1)."""
-        maps: Tensor = self.backbone(x, start=entry)
-        return maps.to(torch.promote_types(maps.dtype, torch.float32))
+        """Return the scores of tokens for ids (b, l): (b, l, n_tokens).
+
+        They compute in the type of the stages, because their product with the table of tokens takes
+        most of the time.
+        """
+        return self.backbone.token_scores(self.backbone(x, start=entry), self.head)
 
     def outputs(self, features: Tensor) -> Tensor:
-        """Return the scores of tokens for the output of the last stage, (b, l, n_tokens)."""
-        return self.backbone.token_scores(features, self.head)
+        """Return the scores in a type of at least 32 bits."""
+        return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 @contextmanager
@@ -98,6 +104,8 @@ def plan_language_fit(request: Request) -> Iterator[Plan]:
         Its ``task`` and ``y`` are not used.
     """
     given = FIXED | dict(request.parameters)
+    if given["backbone"] is None:
+        given["backbone"] = DEFAULT
     _check_scoring(given["skorch_callbacks"])
     seed = int(check_random_state(given["random_state"]).randint(2**31))
     backbone, head = _load(given, seed)
@@ -229,7 +237,6 @@ def measure_loss(
         batch = samples.batch(order[start : start + batch_size], 0)[0]
         x, target, weight = (batch[name].to(device) for name in ("x", "target", "weight"))
         with running(), torch.autocast(device.type, numerics.precision) if low else nullcontext():
-            maps = tail.features(x)
-        with running():
-            total += float((task.loss(tail.outputs(maps), target) * weight).double().sum())
+            scores = tail.outputs(tail.features(x))
+            total += float((task.loss(scores, target) * weight).double().sum())
     return total / len(order)

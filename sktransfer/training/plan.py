@@ -158,7 +158,8 @@ class FeatureFit:
         self, backbone: Backbone, settings: FitSettings, data: Data
     ) -> AbstractContextManager[FrozenStages]:
         """Open the frozen stages, and the place of their activations."""
-        return open_stages(backbone, settings, data.items, len(data.valid))
+        tunes = find_tuner(self.given["weights"]) is not None
+        return open_stages(backbone, settings, data.items, len(data.valid), keeps_weights=tunes)
 
     def run_first_pass(self, stages: Any, data: Data) -> tuple[Data, Any, Any]:
         """Run every item through the frozen network once; see :func:`run_first_pass`."""

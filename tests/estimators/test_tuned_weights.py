@@ -183,6 +183,14 @@ def test_tuned_weights_are_not_shared_with_other_engines(texts, seen, tmp_path, 
     assert len(seen) == 2
 
 
+def test_a_cache_of_tuned_weights_is_of_use_although_all_stages_train(texts, tmp_path):
+    X, y = texts
+    how = {"unfreeze": "all", "augment": None, "cache": tmp_path}
+    classifier(random_state=0, **how).fit(X, y)  # without a warning
+    with pytest.warns(UserWarning, match="cannot make the epochs of this fit faster"):
+        classifier("default", **how).fit(X, y)
+
+
 def test_tuned_weights_from_the_cache_have_the_same_description(texts, tmp_path):
     first, second = (extractor(cache=tmp_path).fit(texts[0]) for _ in range(2))
     assert first.weights_info_ == second.weights_info_

@@ -6,16 +6,14 @@ a text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, silu
 
 from ..masks import joined, parted
 
-# The names of the table in a file of weights, and of its scales if it has 8 bits
-TABLE, SCALE = "embed.words.weight", "embed.words.scale"
+# The name of the table of tokens in a file of weights
+TABLE = "embed.words.weight"
 
 N_TOKENS, WIDTH, HIDDEN, N_BLOCKS, REACH = 16_000, 384, 256, 3, 2
 
@@ -104,24 +102,3 @@ def text_stages(
         for number in range(1, n_blocks + 1)
     }
     return {"embed": TokenTable(n_tokens, width), **blocks}
-
-
-def pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights as the file of ``builtin/text`` holds them.
-
-    The table has 8 bits and a scale for each token, the rest has 16 bits.
-    """
-    packed = {name: value.to(torch.float16) for name, value in state.items()}
-    table = state[TABLE].float()
-    scale = table.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127
-    packed[TABLE] = (table / scale).round().to(torch.int8)
-    packed[SCALE] = scale
-    return packed
-
-
-def unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights that :func:`pack` has packed; others stay as they are."""
-    found = {name: value for name, value in state.items() if name != SCALE}
-    if SCALE in state and TABLE in state:
-        found[TABLE] = state[TABLE].float() * state[SCALE]
-    return found

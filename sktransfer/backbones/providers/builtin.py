@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,18 @@ from ..._support.tensors import TensorFile
 from ...data import ImagePreset, ImageSizes, TextPreset, read_tokenizer
 from ..backbone import Backbone
 from ..filling import fill, fits
+from ..language_head import LanguageHead
 from ..tensor_files import MOST_HEADER
 from ..weights import is_path, read_weights, weights_info
+from ._causal import END, TABLE_SCALE, lm_head, lm_stages
 from ._mini import mini_stages
+from ._packed import unpack
 from ._small_cnn import PRESET, small_cnn_stages
-from ._text import text_stages, unpack
+from ._text import N_TOKENS, TABLE, WIDTH, text_stages
 
 # The weights of the text network, whose metadata hold its tokenizer.
 TEXT = Path(__file__).with_name("text.safetensors")
+HEAD = "language_head"
 
 
 def _text_preset(metadata: Mapping[str, str]) -> TextPreset:
@@ -31,6 +36,13 @@ def _text_preset(metadata: Mapping[str, str]) -> TextPreset:
         with TEXT.open("rb") as opened:
             metadata = TensorFile(opened, MOST_HEADER).metadata
     return TextPreset(read_tokenizer(metadata["tokenizer"], TEXT.name), max_length=512)
+
+
+def _lm_preset(metadata: Mapping[str, str]) -> TextPreset:
+    """Return the preset of texts, each of which begins with the end of the one before."""
+    preset = _text_preset(metadata)
+    tokenizer: Any = preset.tokenizer
+    return replace(preset, tokenizer=replace(tokenizer, prefix=(END,)))
 
 
 @dataclass(frozen=True)
@@ -42,9 +54,32 @@ class Model:
     layout: str = "NCHW"
     file: Path | None = None  # None: the default weights are random, from a fixed seed
     sha256: str | None = None  # of the file
+    language_head: Callable[[], LanguageHead] | None = None
+
+    def parts(self) -> nn.ModuleDict:
+        """Return the stages and the language head, by the names of their tensors in files."""
+        head = {} if self.language_head is None else {HEAD: self.language_head()}
+        return nn.ModuleDict(self.stages() | head)
+
+    def state(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights in a file; a language model without a table has that of the text."""
+        state = unpack(stored)
+        if self.language_head is not None and TABLE not in state:
+            text = MODELS["text"]
+            table = unpack(read_weights(TEXT, text.sha256).state)[TABLE]
+            state[TABLE] = TABLE_SCALE * table
+        return state
 
 
 MODELS = {
+    "lm": Model(
+        partial(lm_stages, N_TOKENS, WIDTH),
+        _lm_preset,
+        layout="NLM",
+        file=Path(__file__).with_name("lm.safetensors"),
+        sha256="320c2441b3b82245ee94eaadc9557d32d607537fcb801f72065b02b721cc17ef",
+        language_head=partial(lm_head, N_TOKENS, WIDTH),
+    ),
     "mini": Model(
         mini_stages,
         ImagePreset(size=80, crop=1.0, sizes=ImageSizes(minimum=32)).with_metadata,
@@ -75,13 +110,15 @@ def likely(state: Mapping[str, Tensor], path: str) -> list[str]:  # noqa: ARG001
 def matches(name: str, state: Mapping[str, Tensor]) -> bool:
     """Return True if the stages of ``name`` have the tensors in ``state``."""
     with torch.device("meta"):
-        return fits(nn.ModuleDict(MODELS[name].stages()), unpack(state))
+        parts = MODELS[name].parts()
+        return fits(parts, MODELS[name].state(state), (HEAD,) if HEAD in parts else ())
 
 
 def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone:
     """Build the network ``name``; without a file of weights, the default weights are random."""
     model = MODELS[name]
-    stages = model.stages()
+    parts = model.parts()
+    left_out: list[str] = []
     sha256 = model.sha256 if weights == "default" else None
     if weights == "default":
         weights = model.file
@@ -90,7 +127,8 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
         info = weights_info(None, "random, seeded", None, "BSD-3-Clause", preset)
     elif is_path(weights):
         file = read_weights(weights, sha256)
-        fill(nn.ModuleDict(stages), unpack(file.state), str(weights))
+        heads = (HEAD,) if HEAD in parts else ()
+        left_out = fill(parts, model.state(file.state), str(weights), heads)
         preset = model.preset(file.metadata)
         info = file.info(preset)
     else:
@@ -99,4 +137,7 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
             f"file, or None; got {weights!r}. Weights of another network need its backbone, such "
             "as backbone='torchvision/resnet18'."
         )
-    return Backbone(stages, preset, layout=model.layout, weights_info=info)
+    stages: dict[str, nn.Module] = dict(parts.items())
+    head: Any = stages.pop(HEAD, None)
+    head = None if left_out else head
+    return Backbone(stages, preset, layout=model.layout, weights_info=info, language_head=head)

@@ -84,7 +84,7 @@ def test_a_causal_network_always_has_its_tied_head(tmp_path):
 def test_a_folder_without_a_head_gives_a_backbone_without_one(kind, tmp_path):
     backbone = get_backbone(f"transformers/{write_folder(tmp_path, config_of(kind))}")
     assert backbone.language_head is None
-    with pytest.raises(ValueError, match=r"has no language head. Take a folder of transformers"):
+    with pytest.raises(ValueError, match=r"has no language head. Take builtin/lm, or a folder"):
         backbone.token_scores(torch.zeros(1, 2, 17))
 
 

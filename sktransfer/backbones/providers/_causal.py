@@ -1,0 +1,133 @@
+"""The network of ``builtin/lm``: a table of tokens, then gated convolutions over earlier tokens.
+
+The table is that of ``builtin/text``.
+
+The output of each stage is (b, l, d + 1): the last channel is 1 for a token and 0 after the end of
+a text.  The dropout is a part of that of AWD-LSTM: S. Merity, N. S. Keskar and R. Socher,
+"Regularizing and Optimizing LSTM Language Models", ICLR 2018, https://arxiv.org/abs/1708.02182
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from ..language_head import LanguageHead
+from ..masks import joined, parted
+
+HIDDEN, N_BLOCKS, REACH = 384, 4, 8
+
+# The table is that of builtin/text times this number, so that its standard deviation is 1.
+TABLE_SCALE = 0.15
+
+# The id of the token [EOS], which each text begins with.
+END = 1
+
+# The probabilities with which training drops a token, and a channel of a whole text.
+WORD_DROPOUT, DROPOUT = 0.02, 0.1
+
+
+class LockedDropout(nn.Dropout1d):
+    """Sets a channel to zero at all positions of a text, with the probability ``p``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return activations (b, l, d) of the same shape."""
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class DroppedTable(nn.Module):
+    """A vector for each token; training sets all vectors of some tokens to zero.
+
+    Parameters
+    ----------
+    n_tokens, width : int
+    word_dropout, dropout : float
+        The probability of a token, and that of a channel of a text.
+    """
+
+    def __init__(self, n_tokens: int, width: int, word_dropout: float, dropout: float):
+        super().__init__()
+        self.words = nn.Embedding(n_tokens, width)
+        self.word_dropout, self.dropout = nn.Dropout(word_dropout), LockedDropout(dropout)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the vectors of ids (b, l); -1 stands for a position without a token."""
+        known = ids.clamp(min=0)
+        x = self.words(known)  # (b, l, d)
+        if self.training:
+            kept = self.word_dropout(torch.ones_like(self.words.weight[:, :1]))  # (n_tokens, 1)
+            x = x * kept[known]
+        return joined(self.dropout(x), ids[..., None] >= 0)
+
+
+class CausalConvolution(nn.Module):
+    """Adds to each token a weighted sum of this token and those before it, with a gate.
+
+    Parameters
+    ----------
+    width : int
+        The width of a token.
+    hidden : int
+        The number of channels of the sum.
+    reach : int
+        The number of earlier tokens in the sum.
+    dropout : float
+    """
+
+    def __init__(self, width: int, hidden: int, reach: int, dropout: float):
+        super().__init__()
+        self.reach = reach
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, 2 * hidden), nn.Linear(hidden, width)
+        self.weights = nn.Parameter(torch.empty(reach + 1, hidden))
+        self.dropout = LockedDropout(dropout)
+        nn.init.normal_(self.weights, std=(reach + 1) ** -0.5)
+        nn.init.normal_(self.down.weight, std=0.1 * hidden**-0.5)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output (b, l, d + 1) for the output of the stage before."""
+        x, mask = parted(x)
+        value, gate = self.up(self.norm(x)).chunk(2, -1)
+        # Shifted copies are as fast as a depthwise convolution, and keep the order of the axes.
+        length = value.shape[1]
+        padded = F.pad(value, (0, 0, self.reach, 0))
+        weights = self.weights.to(value.dtype)
+        total = padded[:, :length] * weights[0]
+        for shift in range(1, self.reach + 1):
+            total = torch.addcmul(total, padded[:, shift : shift + length], weights[shift])
+        return joined(x + self.dropout(self.down(total * F.silu(gate))), mask)
+
+
+def lm_stages(
+    n_tokens: int,
+    width: int,
+    hidden: int = HIDDEN,
+    n_blocks: int = N_BLOCKS,
+    reach: int = REACH,
+    dropout: float = DROPOUT,
+) -> dict[str, nn.Module]:
+    """Return the stages of ``builtin/lm``, ``embed`` and ``block1`` to ``block4``.
+
+    Parameters
+    ----------
+    n_tokens, width, hidden, n_blocks, reach : int
+        The numbers of tokens and blocks, the width of a token and of the sums, and the number of
+        earlier tokens in a sum.
+    dropout : float
+        With 0, tokens are not dropped either.
+    """
+    table: nn.Module = DroppedTable(n_tokens, width, WORD_DROPOUT if dropout else 0.0, dropout)
+    return {"embed": table} | {
+        f"block{number}": CausalConvolution(width, hidden, reach, dropout)
+        for number in range(1, n_blocks + 1)
+    }
+
+
+def lm_head(n_tokens: int, width: int) -> LanguageHead:
+    """Return the language head: a linear layer before the table of the first stage."""
+    layer = nn.Linear(width, width)
+    nn.init.zeros_(layer.weight)
+    transform = nn.Sequential(nn.LayerNorm(width), layer)
+    return LanguageHead(n_tokens, width, objective="causal", transform=transform)
