@@ -88,10 +88,10 @@ for name, model in models.items():
 print(models["tuned, then classified"].report_.to_frame().to_string(index=False))
 
 # %%
-# The perplexity fell a lot, and the accuracy did not rise: which module a sentence is from is in its
-# words, and a language model this small learns most about their order.  ``builtin/text``, which was
-# trained for features, and words alone are better here.  The same lines take a larger network, such
-# as ``transformers/distilgpt2``; see :doc:`/language_models`.
+# The perplexity fell a lot, and the accuracy did not rise: which module a sentence is from is in
+# its words, and a language model this small learns most about their order.  ``builtin/text``, which
+# was trained for features, and words alone are better here.  The same lines take a larger network,
+# such as ``transformers/distilgpt2``; see :doc:`/language_models`.
 #
 # In cross-validation, pass the tuner itself, ``weights=LanguageModelTuner(max_epochs=5)``, instead
 # of a file: it is then tuned to the training texts of each fold, so no test text reaches it.
