@@ -174,11 +174,6 @@ def tune(backbone: Backbone, given: Mapping[str, Any], items: Items) -> None:
         The parameters of the feature extractor.
     items : Items
     """
-    if not given["store_weights_in_pickle"]:
-        raise ValueError(
-            "store_weights_in_pickle must be True if weights are tuned in fit, because they cannot "
-            "be loaded again; got False."
-        )
     name, cache = given["backbone"], check_cache(given["cache"])
     tune_weights(given["weights"], backbone, name, items, 0, cache)
 

@@ -25,7 +25,7 @@ from ..training import (
 from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
 from ._columns import check_items, get_columns, set_fitted
 from ._domains import Domains, names_at
-from ._extraction import BATCH_NORMS, Extraction, build_extraction, check_layers, truncate, tune
+from ._extraction import BATCH_NORMS, Extraction, build_extraction, check_layers, tune
 from ._fitted import FittedMixin
 
 
@@ -128,10 +128,6 @@ class PretrainedFeatureExtractor(
         What happens if an item cannot be decoded.  "raise" raises an error that lists the first
         ten such items.  "warn" returns rows of NaN for them, and warns.  "ignore" does the same
         without a warning.  A file that does not exist is always an error.
-    store_weights_in_pickle : bool, default=True
-        If True, a pickle of the fitted estimator contains the weights.  If False, it contains only
-        their fingerprint.  The weights are then loaded again from ``backbone`` and ``weights`` when
-        the pickle is loaded, and must have the same fingerprint.
     verbose : int, default=1
         0 shows nothing.  Otherwise a progress bar is shown, in terminals and notebooks only.
 
@@ -213,7 +209,6 @@ class PretrainedFeatureExtractor(
         device="auto",
         n_jobs=None,
         decode_error="raise",
-        store_weights_in_pickle=True,
         verbose=1,
     ):
         self.backbone = backbone
@@ -232,7 +227,6 @@ class PretrainedFeatureExtractor(
         self.device = device
         self.n_jobs = n_jobs
         self.decode_error = decode_error
-        self.store_weights_in_pickle = store_weights_in_pickle
         self.verbose = verbose
 
     @with_callbacks
@@ -453,33 +447,15 @@ class PretrainedFeatureExtractor(
         state = super().__getstate__()
         fitted = state.get("_fitted")
         if fitted is not None:
-            backbone = self.backbone_
-            if not self.store_weights_in_pickle:
-                backbone = (backbone.preset, backbone.weights_fingerprint())
-            state = state | {"_fitted": (fitted.parts(), backbone)}
+            state = state | {"_fitted": (fitted.parts(), self.backbone_)}
         return state
 
     def __setstate__(self, state):
         fitted = state.get("_fitted")
         if fitted is not None:
             parts, backbone = fitted
-            if isinstance(backbone, tuple):
-                backbone = self._reload_backbone(parts, *backbone)
             state = state | {"_fitted": Extraction.from_parts(backbone, parts)}
         super().__setstate__(state)
-
-    def _reload_backbone(self, parts, preset, fingerprint):
-        """Load the backbone of a pickle without weights from its origin, and verify it."""
-        source, weights = parts["origin"]
-        backbone = truncate(get_backbone(source, weights), parts["taps"])
-        if backbone.weights_fingerprint() != fingerprint:
-            raise ValueError(
-                f"weights must be those that this {type(self).__name__} was fitted with; got other "
-                f"weights from backbone={source!r}, weights={weights!r}. Make the original weights "
-                "available, or fit the estimator again."
-            )
-        backbone.preset = preset
-        return backbone
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

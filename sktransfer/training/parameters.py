@@ -201,7 +201,6 @@ PARAMETERS: dict[str, Parameter] = {
     "optimizer": Parameter(lambda _, optimizer: check_optimizer(optimizer)),
     "skorch_callbacks": Parameter(check_callbacks),
     "checkpoint": Parameter(_check_checkpoint),
-    "store_weights_in_pickle": Parameter(_check_choice(True, False)),
     "random_state": Parameter(_check_random_state),
     **RUNNING,
 }

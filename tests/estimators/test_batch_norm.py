@@ -196,9 +196,8 @@ def test_the_parameter_does_not_change_what_was_fitted(photos, own):
 
 
 @pytest.mark.parametrize("batch_norm", ["data", "both"])
-@pytest.mark.parametrize("slim", [False, True])
-def test_a_pickle_keeps_the_features(photos, batch_norm, slim, tmp_path):
-    model = extractor(batch_norm, store_weights_in_pickle=not slim)
+def test_a_pickle_keeps_the_features(photos, batch_norm, tmp_path):
+    model = extractor(batch_norm)
     features = model.fit_transform(photos, sample_domain=DOMAINS)
     joblib.dump(model, tmp_path / "model.joblib")
     for other in (pickle.loads(pickle.dumps(model)), joblib.load(tmp_path / "model.joblib")):

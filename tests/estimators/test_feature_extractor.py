@@ -181,7 +181,6 @@ def test_a_fit_does_not_change_the_images(extractor, images):
         ({"n_jobs": -2.5}, ValueError, "n_jobs must be an integer"),
         ({"image_size": 0}, ValueError, "image_size must be an integer of at least 1"),
         ({"decode_error": "skip"}, ValueError, "decode_error must be one of"),
-        ({"store_weights_in_pickle": 1}, ValueError, "store_weights_in_pickle must be one of"),
         ({"verbose": -1}, ValueError, "verbose must be an integer of at least 0"),
         ({"device": "tpu"}, ValueError, "device must be one of"),
         ({"preset": {"men": 0}}, ValueError, "a key of preset must be one of.*Did you mean 'mean'"),

@@ -279,8 +279,3 @@ def test_a_tuner_for_images_is_an_error():
     model = classifier(backbone=tiny_backbone)
     with pytest.raises(ValueError, match="has no language head, and its items are not texts"):
         model.fit(np.zeros((4, 32, 32, 3), np.uint8), [0, 1, 0, 1])
-
-
-def test_tuned_weights_are_a_part_of_each_pickle(texts):
-    with pytest.raises(ValueError, match="store_weights_in_pickle must be True if weights are"):
-        extractor(store_weights_in_pickle=False).fit(texts[0])

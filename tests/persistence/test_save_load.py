@@ -118,7 +118,7 @@ def test_a_network_of_vectors_is_loaded_with_its_own_preset(path, rng, monkeypat
     "layer", ["stem", "last", ["layer1", "last"], "logits", ["stem", "probabilities"]], ids=str
 )
 def test_an_extractor_gives_the_same_features_after_loading(images, path, layer):
-    model = PretrainedFeatureExtractor("tiny/net", layer=layer, store_weights_in_pickle=False)
+    model = PretrainedFeatureExtractor("tiny/net", layer=layer)
     expected = model.fit_transform(images)
     save(model, path)
     loaded = load(path)

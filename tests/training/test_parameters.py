@@ -42,7 +42,6 @@ WRONG = {
     "optimizer": "adam",
     "skorch_callbacks": 5,
     "checkpoint": "",
-    "store_weights_in_pickle": 1,
     "random_state": -1,
     "decode_error": "skip",
     "inference_batch_size": 0,
@@ -82,7 +81,7 @@ def test_the_defaults_of_an_estimator_are_right(estimator):
 def test_every_parameter_of_the_classifier_is_declared():
     names = set(FineTuneClassifier().get_params(deep=False))
     assert names - PARAMETERS.keys() == UNDECLARED
-    assert PARAMETERS.keys() - names == {"store_weights_in_pickle", "window"}
+    assert PARAMETERS.keys() - names == {"window"}
 
 
 def test_a_prediction_checks_only_what_it_reads():
