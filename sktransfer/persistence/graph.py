@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -79,7 +80,7 @@ class Features(nn.Module):
     def __init__(self, extraction: Any):
         super().__init__()
         statistics = extraction.statistics
-        stored, prefix = extraction.prefix.backbone, extraction.prefix
+        stored, prefix = deepcopy(extraction.prefix.backbone), extraction.prefix
         own = [with_statistics(stored, each) for each in statistics.values()]
         self.backbones = nn.ModuleList(
             [stored, *own] if extraction.n_runs == 2 else own or [stored]

@@ -161,6 +161,13 @@ def test_an_extractor_is_exported_with_its_features(images, program, batch_norm)
     np.testing.assert_allclose(found, model.transform(images), atol=1e-4)
 
 
+def test_an_export_does_not_change_the_extractor(images, program):
+    model = PretrainedFeatureExtractor(image_size=32, layer="stem").fit(images)
+    weights = list(model.backbone_.requires_grad_(True).parameters())
+    export(model, program)
+    assert all(weight.requires_grad for weight in weights)
+
+
 def test_an_extractor_of_texts_takes_texts_of_any_length(program, tmp_path):
     model = PretrainedFeatureExtractor(f"transformers/{write_folder(tmp_path / 'tiny')}")
     texts = ["a film", "", "good " * 8]
