@@ -81,8 +81,9 @@ def rank(
         cache=cache,
         random_state=random_state,
     )
-    failed = [f"{row['backbone']}: {row['error']}" for row in ranking if row["error"]]
-    if len(failed) == sum(not row["is_baseline"] for row in ranking):
+    given = [row for row in ranking if not row["is_baseline"]]
+    failed = [f"{row['backbone']}: {row['error']}" for row in given if row["error"]]
+    if len(failed) == len(given):
         raise ValueError(f"candidates must hold a backbone that has a score:\n{first_ten(failed)}")
     if output is not None:
         write_csv(ranking.to_frame(), output)

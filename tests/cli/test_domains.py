@@ -44,6 +44,13 @@ def test_random_weights_are_a_baseline(run, folders):
     assert len(rows(out)) == 4
 
 
+def test_a_ranking_without_a_score_is_an_error(run, folders):
+    code, _, err = run("rank", folders / "day", "builtin/minni", "builtin/nano", "--image-size", 32)
+    assert code == 1
+    assert "must hold a backbone that has a score" in err
+    assert "Did you mean 'builtin/mini'?" in err
+
+
 def test_items_without_labels_cannot_be_ranked(run, folders):
     code, _, err = run("rank", folders / "day" / "ants", "builtin/mini", "builtin/mini")
     assert code == 1
