@@ -94,9 +94,9 @@ def table(sets):
     for name, model in contenders().items():
         for count in COUNTS if not QUICK else (20,):
             scores = []
-            for seed in range(given.seeds):
-                rows_ = np.random.default_rng(seed).permutation(len(labels))[:count]
-                model.fit([texts[at] for at in rows_], labels[rows_])
+            for seed in range(given.seeds if count < len(labels) else 1):
+                chosen = np.random.default_rng(seed).permutation(len(labels))[:count]
+                model.fit([texts[at] for at in chosen], labels[chosen])
                 scores.append(round(float(model.score(test, test_labels)), 4))
             rows.setdefault(name, {})[count] = scores
             print(name, count, scores, file=sys.stderr, flush=True)

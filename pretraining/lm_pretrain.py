@@ -19,17 +19,16 @@ import torch
 from numerics import Pace, autocast
 from report import log_row
 from safetensors.torch import save_file
-from state import RunFolder, State, copy_weights, descend, warmed_cosine
+from state import RunFolder, State, copy_weights, descend, take_fields, warmed_cosine
 from text_source import read_books, read_glosses
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.nn.functional import cross_entropy, linear
 
 from sktransfer import get_backbone
 
 # the one definition of the architecture
-from sktransfer.backbones.providers._causal import END, TABLE_SCALE, lm_head, lm_stages
 from sktransfer.backbones.providers._packed import pack, unpack
-from sktransfer.backbones.providers._text import TABLE
+from sktransfer.backbones.providers._text import END, TABLE, TABLE_SCALE, lm_head, lm_stages
 from sktransfer.data import WordPiece
 
 LICENCE = "BSD-3-Clause; trained on books in the public domain and on the definitions of WordNet"
@@ -121,11 +120,11 @@ class LanguageModel(nn.Module):
         hidden, target = self.hidden(ids), ids[:, 1:].flatten()
         bias = self.language_head.bias
         if chosen is None or log_odds is None:
-            return F.cross_entropy(F.linear(hidden, self.table, bias).float(), target)
-        scores = F.linear(hidden, self.table[chosen], bias[chosen] - log_odds[chosen])
+            return cross_entropy(linear(hidden, self.table, bias).float(), target)
+        scores = linear(hidden, self.table[chosen], bias[chosen] - log_odds[chosen])
         place = torch.full((len(self.table),), -1)
         place[chosen] = torch.arange(len(chosen))
-        return F.cross_entropy(scores.float(), place[target])
+        return cross_entropy(scores.float(), place[target])
 
 
 def file_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -315,9 +314,7 @@ def parse(arguments: list[str] | None) -> tuple[Recipe, Places]:
         add(f"--{name.replace('_', '-')}", type=type(value), default=value)
     given = vars(parser.parse_args(arguments))
     torch.set_num_threads(given["threads"])
-    recipe = Recipe(**{k: v for k, v in given.items() if k in Recipe.__dataclass_fields__})
-    places = Places(**{k: v for k, v in given.items() if k in Places.__dataclass_fields__})
-    return recipe, places
+    return take_fields(Recipe, given), take_fields(Places, given)
 
 
 if __name__ == "__main__":

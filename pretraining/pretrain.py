@@ -21,7 +21,7 @@ from probe import probe_photos
 from report import draw_curves, log_row, trunk_weights, write_weights
 from safetensors.torch import load_file
 from source import WHOLE, Source, load_source, render
-from state import RunFolder, State
+from state import RunFolder, State, take_fields
 from teacher import Teacher
 from torch import Tensor, nn
 
@@ -167,9 +167,7 @@ def parse(arguments: list[str] | None) -> tuple[Recipe, Places]:
     pairs = (pair.split(":") for pair in given.pop("sizes").split(","))
     given["sizes"] = tuple((float(start), int(size)) for start, size in pairs)
     given["device"] = torch.device(given["device"])
-    recipe = Recipe(**{k: v for k, v in given.items() if k in Recipe.__dataclass_fields__})
-    places = Places(**{k: v for k, v in given.items() if k in Places.__dataclass_fields__})
-    return recipe, places
+    return take_fields(Recipe, given), take_fields(Places, given)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 class RunFolder:
@@ -77,6 +80,12 @@ class State:
     def load(self, path: Path, device: torch.device) -> None:
         """Continue from the checkpoint at ``path``."""
         self.restore(torch.load(path, map_location=device, weights_only=True))
+
+
+def take_fields(kind: type[T], given: Mapping[str, Any]) -> T:
+    """An object of a dataclass, of the given values that are its fields."""
+    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    return kind(**{name: value for name, value in given.items() if name in names})
 
 
 def warmed_cosine(progress: float, warmup: float) -> float:

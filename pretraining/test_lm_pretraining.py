@@ -33,7 +33,7 @@ from lm_pretrain import (
 )
 
 from sktransfer import Backbone, LanguageModelTuner, get_backbone
-from sktransfer.backbones.providers import _causal
+from sktransfer.backbones.providers import _text
 from sktransfer.backbones.providers.builtin import MODELS
 
 TINY = Recipe(
@@ -114,7 +114,7 @@ def test_the_file_is_a_language_model_that_the_package_reads(places, monkeypatch
     path = train(TINY, places, **SIZES)
     model = replace(
         MODELS["lm"],
-        stages=lambda: _causal.lm_stages(N_TOKENS, 384, **SIZES),
+        stages=lambda: _text.lm_stages(**SIZES),
         file=path,
         sha256=None,
     )
@@ -136,7 +136,7 @@ def test_the_file_is_a_language_model_that_the_package_reads(places, monkeypatch
 
 def _table():
     """The table that does not learn."""
-    return _causal.TABLE_SCALE * get_backbone("builtin/text").stages["embed"].words.weight.detach()
+    return _text.TABLE_SCALE * get_backbone("builtin/text").stages["embed"].words.weight.detach()
 
 
 def test_the_table_does_not_learn(places):

@@ -18,7 +18,7 @@ import torch
 from numerics import Pace
 from report import log_row
 from safetensors.torch import save_file
-from state import RunFolder, State
+from state import RunFolder, State, take_fields
 from text_learning import (
     Goal,
     Passages,
@@ -213,9 +213,7 @@ def parse(arguments: list[str] | None) -> tuple[Recipe, Places]:
     torch.set_num_threads(given["threads"])
     given["taps"] = tuple(int(tap) for tap in given["taps"].split(","))
     given["device"] = torch.device(given["device"])
-    recipe = Recipe(**{k: v for k, v in given.items() if k in Recipe.__dataclass_fields__})
-    places = Places(**{k: v for k, v in given.items() if k in Places.__dataclass_fields__})
-    return recipe, places
+    return take_fields(Recipe, given), take_fields(Places, given)
 
 
 if __name__ == "__main__":

@@ -177,10 +177,11 @@ class Kept:
         self.was_found = False
 
     def __call__(self, make: Callable[[], bytes]) -> bytes:
-        """Return the content that is kept; if there is none, keep what ``make`` returns."""
-        blobs, key = self._compiler.blobs, self._key()
+        """Return the content that is kept, or else what ``make`` returns, and keep that."""
+        blobs = self._compiler.blobs
         if blobs is None:
             return make()
+        key = self._key()
         content = None if self._again else blobs.get(key)
         self.was_found = content is not None
         if content is None:

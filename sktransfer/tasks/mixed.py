@@ -308,9 +308,7 @@ class Mixed(Columns):
                 raise ValueError(f"{self._name(index, 'y')} must have labels to compute a score.")
             filled, found = _filled(task, column), predicted[:, index]
             self._check_scored(index, filled, found, rows)
-            true: Any = [filled[row] for row in rows]
-            if isinstance(task, Classification):
-                true = as_classes(true)
+            true = [filled[row] for row in rows]
             weight = None if weights is None else weights[rows]
             scores.append(task.score(_of_one_kind(task, found[rows]), true, weight))
         return np.array(scores)

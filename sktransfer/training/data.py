@@ -20,7 +20,7 @@ from ..tasks import Placing, Targets, Task
 from .frozen import FrozenStages
 from .sources import DecodedItems, DrawnViews, FixedRows, Source
 from .tail import Pooled
-from .user_callbacks import contains
+from .user_callbacks import refuse
 
 
 @dataclass(frozen=True)
@@ -215,12 +215,7 @@ def check_moves(task: Task, augment: Any, callbacks: Any) -> None:
     """Raise an error if targets with positions cannot follow an augmentation or a callback."""
     if not isinstance(task, Placing):
         return
-    for kind in (MixUp, CutMix):
-        if contains(callbacks, kind):
-            raise ValueError(
-                f"skorch_callbacks must not contain {kind.__name__} if targets have positions, "
-                "which cannot be mixed."
-            )
+    refuse(callbacks, (MixUp, CutMix), " if targets have positions, which cannot be mixed.")
     inner = augment.augment if isinstance(augment, Views) else augment
     if not (inner is None or isinstance(inner, str)):
         raise ValueError(

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import BatchScoring, EpochScoring
 
 from .._support.random import seeded_globals
 from ..backbones import Backbone, choose_maps, find_cut, map_shapes
@@ -27,7 +26,7 @@ from .plan import FeatureFit, load_backbone
 from .settings import FitSettings, starts_pretrained
 from .standardisation import LEAST
 from .tail import Pooled
-from .user_callbacks import contains
+from .user_callbacks import SCORING, refuse
 
 # The values of the parameters of other fits that a fit of maps does not have.
 FIXED = {
@@ -37,6 +36,12 @@ FIXED = {
     "pooling": "avg",
     "tta": 0,
 }
+
+# Why no callback scores the validation data, after "skorch_callbacks must not contain ..."
+NO_SCORING = (
+    ": y has masks, which scorers do not take. The share of right pixels is in history_, as "
+    "valid_score."
+)
 
 # How many resolutions a head takes by default.
 N_MAPS = 4
@@ -57,12 +62,7 @@ class MapFit(FeatureFit):
         By default, the network sees the whole of an image, so that each pixel gets a class.
         """
         given = self.given
-        for kind in (BatchScoring, EpochScoring):
-            if contains(given["skorch_callbacks"], kind):
-                raise ValueError(
-                    f"skorch_callbacks must not contain {kind.__name__}: y has masks, which "
-                    "scorers do not take. The share of right pixels is in history_, as valid_score."
-                )
+        refuse(given["skorch_callbacks"], SCORING, NO_SCORING)
         backbone = load_backbone(given, seed)
         if given["preset"] is None and isinstance(backbone.preset, ImagePreset):
             backbone.preset = replace(backbone.preset, crop=None, resize=None)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from skorch.callbacks import BatchScoring, EpochScoring
 from torch import Tensor, nn
 
 from .._support.device import resolve_or_replace
@@ -32,11 +31,17 @@ from .plan import Plan, Request, check_schedule, load_backbone, make_callbacks
 from .settings import FitSettings, Numerics, resolve, starts_pretrained
 from .tail import Entry, Tail
 from .token_rows import make_samples
-from .user_callbacks import contains
+from .user_callbacks import SCORING, refuse
 from .validation_split import hold_out_validation
 
 # The network of a tuner without one, unless it is the weights of another estimator.
 DEFAULT = "builtin/lm"
+
+# Why no callback scores the validation data, after "skorch_callbacks must not contain ..."
+NO_SCORING = (
+    ", because a language model makes no predictions to score. Monitor 'train_loss', or "
+    "'valid_loss' with early_stopping=True."
+)
 
 # The values of the parameters of other fits that a language model does not have.
 FIXED = {
@@ -106,7 +111,7 @@ def plan_language_fit(request: Request) -> Iterator[Plan]:
     given = FIXED | dict(request.parameters)
     if given["backbone"] is None:
         given["backbone"] = DEFAULT
-    _check_scoring(given["skorch_callbacks"])
+    refuse(given["skorch_callbacks"], SCORING, NO_SCORING)
     seed = int(check_random_state(given["random_state"]).randint(2**31))
     backbone, head = _load(given, seed)
     items = request.check_items(backbone.preset, request.X, reset=True)
@@ -132,16 +137,6 @@ def plan_language_fit(request: Request) -> Iterator[Plan]:
             state=state,
             shared=None,
         )
-
-
-def _check_scoring(callbacks: Any) -> None:
-    for kind in (EpochScoring, BatchScoring):
-        if contains(callbacks, kind):
-            raise ValueError(
-                f"skorch_callbacks must not contain {kind.__name__}, because a language model "
-                "makes no predictions to score. Monitor 'train_loss', or 'valid_loss' with "
-                "early_stopping=True."
-            )
 
 
 def _load(given: Mapping[str, Any], seed: int) -> tuple[Backbone, LanguageHead]:

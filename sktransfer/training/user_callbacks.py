@@ -6,7 +6,15 @@ import copy
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from skorch.callbacks import Callback, Freezer, InputShapeSetter, LoadInitState, Unfreezer
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    EpochScoring,
+    Freezer,
+    InputShapeSetter,
+    LoadInitState,
+    Unfreezer,
+)
 
 from .._support.hashing import described
 from .._support.plain import keep_plain, pack_arrays, unpack_arrays
@@ -18,6 +26,9 @@ REFUSED: dict[type[Callback], str] = {
     InputShapeSetter: "the network is built for its input before training begins",
     LoadInitState: "a fit begins with pretrained weights; checkpoint resumes one that was killed",
 }
+
+# Callbacks that predict for the validation data
+SCORING = (BatchScoring, EpochScoring)
 
 # Values in the history that are recorded only with validation data.
 VALIDATED = ("valid_loss", "valid_loss_best", "valid_score")
@@ -42,8 +53,26 @@ def check_callbacks(name: str, callbacks: Any) -> None:
     if callbacks is not None and wrong:
         raise TypeError(f"{name} must be a list of skorch callbacks, or None; got {wrong[0]!r}.")
     for kind, reason in REFUSED.items():
+        refuse(callbacks, (kind,), f": {reason}.", name)
+
+
+def refuse(
+    callbacks: Any, kinds: Iterable[type[Callback]], why: str, name: str = "skorch_callbacks"
+) -> None:
+    """Raise an error if a callback is of one of some classes.
+
+    Parameters
+    ----------
+    callbacks : list or None
+    kinds : iterable of classes
+    why : str
+        The end of the message, after the name of the class.
+    name : str, default="skorch_callbacks"
+        The name of the parameter.
+    """
+    for kind in kinds:
         if contains(callbacks, kind):
-            raise ValueError(f"{name} must not contain {kind.__name__}: {reason}.")
+            raise ValueError(f"{name} must not contain {kind.__name__}{why}")
 
 
 def contains(callbacks: Any, kind: type[Callback]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from ..filling import fill, fits
 from ..language_head import LanguageHead
 from ..tensor_files import MOST_HEADER
 from ..weights import is_path, read_weights, weights_info
-from ._causal import END, TABLE_SCALE, lm_head, lm_stages
 from ._mini import mini_stages
 from ._packed import unpack
 from ._small_cnn import PRESET, small_cnn_stages
-from ._text import N_TOKENS, TABLE, WIDTH, text_stages
+from ._text import END, TABLE, TABLE_SCALE, lm_head, lm_stages, text_stages
 
 # The weights of the text network, whose metadata hold its tokenizer.
 TEXT = Path(__file__).with_name("text.safetensors")
@@ -61,24 +59,27 @@ class Model:
         head = {} if self.language_head is None else {HEAD: self.language_head()}
         return nn.ModuleDict(self.stages() | head)
 
-    def state(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights in a file; a language model without a table has that of the text."""
-        state = unpack(stored)
-        if self.language_head is not None and TABLE not in state:
-            text = MODELS["text"]
-            table = unpack(read_weights(TEXT, text.sha256).state)[TABLE]
-            state[TABLE] = TABLE_SCALE * table
-        return state
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The beginnings of the names of tensors that a file may lack."""
+        return () if self.language_head is None else (HEAD,)
+
+    def completed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of a file; a language model without a table has that of the text."""
+        if self.language_head is None or TABLE in state:
+            return state
+        table = unpack(read_weights(TEXT, MODELS["text"].sha256).state)[TABLE]
+        return state | {TABLE: TABLE_SCALE * table}
 
 
 MODELS = {
     "lm": Model(
-        partial(lm_stages, N_TOKENS, WIDTH),
+        lm_stages,
         _lm_preset,
         layout="NLM",
         file=Path(__file__).with_name("lm.safetensors"),
         sha256="320c2441b3b82245ee94eaadc9557d32d607537fcb801f72065b02b721cc17ef",
-        language_head=partial(lm_head, N_TOKENS, WIDTH),
+        language_head=lm_head,
     ),
     "mini": Model(
         mini_stages,
@@ -108,10 +109,11 @@ def likely(state: Mapping[str, Tensor], path: str) -> list[str]:  # noqa: ARG001
 
 
 def matches(name: str, state: Mapping[str, Tensor]) -> bool:
-    """Return True if the stages of ``name`` have the tensors in ``state``."""
+    """Return True if the network ``name`` has the tensors in ``state``."""
+    heads = MODELS[name].optional
     with torch.device("meta"):
-        parts = MODELS[name].parts()
-        return fits(parts, MODELS[name].state(state), (HEAD,) if HEAD in parts else ())
+        # A language model may lack its table, too.
+        return fits(MODELS[name].parts(), unpack(state), (*heads, TABLE) if heads else ())
 
 
 def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone:
@@ -127,8 +129,8 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
         info = weights_info(None, "random, seeded", None, "BSD-3-Clause", preset)
     elif is_path(weights):
         file = read_weights(weights, sha256)
-        heads = (HEAD,) if HEAD in parts else ()
-        left_out = fill(parts, model.state(file.state), str(weights), heads)
+        state = model.completed(unpack(file.state))
+        left_out = fill(parts, state, str(weights), model.optional)
         preset = model.preset(file.metadata)
         info = file.info(preset)
     else:

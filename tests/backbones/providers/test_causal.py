@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sktransfer import Backbone
-from sktransfer.backbones.providers._causal import (
+from sktransfer.backbones.providers._text import (
     CausalConvolution,
     DroppedTable,
     lm_head,
