@@ -61,8 +61,8 @@ ORDER = {
     "self_training _transferability ranking shift",
     "persistence": "rules codec base schema file_format structure description rebuild "
     "save_load graph exporting",
-    "cli": "output messages sources options plots reports kind column_kinds image_kinds kinds "
-    "models predictions domains demo app",
+    "cli": "output messages sources pieces parts options plots reports kind column_kinds "
+    "image_kinds kinds models predictions domains features demo app",
 }
 # Providers are found by entry point, as a stranger's are.  They import from their package and the
 # private modules beside them; nothing imports them.

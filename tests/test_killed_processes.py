@@ -69,10 +69,41 @@ for number in range(30):
 print(n_left)
 """
 
+EXTRACTIONS = """
+from helpers.tiny import coloured_files
+from sktransfer.cli import main
+
+(root / "photos").mkdir()
+names, _ = coloured_files(root / "photos")
+(root / "list.csv").write_text("\\n".join(["path", *(names * 4)]))
+
+def extract(folder):
+    options = ["--rows-per-file", "6", "--image-size", "32", "--engine", "torch"]
+    try:
+        main(["extract", str(root / "list.csv"), "-o", str(root / folder), *options])
+    except SystemExit as done:
+        assert not done.code
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in (root / folder).glob("part-*")}
+
+kills, n_continued = Kills(), 0
+kills.measure("extract", lambda: extract("whole"))
+for number in range(10):
+    folder = f"again{number}"
+    kills.kill("extract", lambda: extract(folder))
+    n_continued += 0 < len(files(folder)) < 20
+    extract(folder)
+    assert files(folder) == files("whole")
+    assert not left()
+kills.check()
+sys.stdout.write(f"\\n{n_continued}")
+"""
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs forks")
-@pytest.mark.parametrize("script", [FITS, SAVES], ids=["fit", "save"])
+@pytest.mark.parametrize("script", [FITS, SAVES, EXTRACTIONS], ids=["fit", "save", "extract"])
 def test_killed_processes_leave_whole_files(tmp_path, script):
     tests = str(Path(__file__).parent)
     done = subprocess.run(
@@ -81,4 +112,4 @@ def test_killed_processes_leave_whole_files(tmp_path, script):
         text=True,
         check=True,
     )
-    assert int(done.stdout) > 0  # some kills came in the middle of the work
+    assert int(done.stdout.split()[-1]) > 0  # some kills came in the middle of the work

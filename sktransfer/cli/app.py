@@ -6,12 +6,10 @@ if the input is wrong or ``check`` finds problems, or 2 if the command line is w
 """
 
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated
 
 from .._support.files import check_folder
-from .._support.text import printable
 from .._support.validation import require
 from .._version import __version__
 
@@ -22,23 +20,12 @@ except ModuleNotFoundError as missing:  # the installed script imports this modu
 
 from typer import Argument, Exit, Option, Typer
 
-from . import domains, models, predictions
+from . import domains, features, models, predictions
 from .messages import WRONG_INPUT, Command, InputError
-from .options import (
-    Backbone,
-    Device,
-    Engine,
-    MaxLength,
-    Precision,
-    TextColumn,
-    Weights,
-    columns_of,
-    weights_of,
-)
-from .output import check_output, print_line, print_table, printable_lines, write_output
+from .options import Backbone, TextColumn, Weights, columns_of, weights_of
+from .output import check_output, print_line, print_table, printable_lines
 
 PICTURE = "sktransfer-demo.png"
-OUTPUTS = (".parquet", ".npz")
 
 app = Typer(
     help="Fine-tune pretrained networks with the scikit-learn API.",
@@ -56,6 +43,7 @@ for command in (
     models.find_lr,
     domains.rank,
     domains.shift,
+    features.extract,
 ):
     app.command(cls=Command)(command)
 
@@ -156,81 +144,6 @@ def fetch(
 
 
 @app.command(cls=Command)
-def extract(
-    source: Annotated[
-        Path,
-        Argument(metavar="FOLDER_OR_CSV", help="A folder of images or texts, or a CSV file."),
-    ],
-    *,
-    output: Annotated[
-        Path, Option("--output", "-o", help="A .parquet or .npz file; replaced if it exists.")
-    ],
-    path_column: Annotated[str, Option(help="The column of paths in a CSV file.")] = "path",
-    text_column: TextColumn = None,
-    backbone: Backbone = "builtin/mini",
-    weights: Weights = "default",
-    layer: Annotated[
-        list[str] | None, Option(help="A stage, last, logits or probabilities; can be repeated.")
-    ] = None,
-    pooling: Annotated[
-        str, Option(help="auto, avg, max, avgmax, flatten, cls, last or concat.")
-    ] = "auto",
-    batch_norm: Annotated[
-        str, Option(help="stored, data (statistics of these images), or both side by side.")
-    ] = "stored",
-    image_size: Annotated[
-        int | None, Option(help="Image size in pixels; default: that of the weights.")
-    ] = None,
-    max_length: MaxLength = None,
-    cache: Annotated[Path | None, Option(help="Folder of cached features.")] = None,
-    precision: Precision = "float32",
-    engine: Engine = "auto",
-    batch_size: Annotated[
-        int | None, Option(help="Items in a forward pass; default: depends on the device.")
-    ] = None,
-    device: Device = "auto",
-    n_jobs: Annotated[int | None, Option(help="Number of threads that decode.")] = None,
-    decode_error: Annotated[
-        str, Option(help="raise, or give unreadable images a row of NaN: warn or ignore.")
-    ] = "raise",
-) -> None:
-    """Write the features of images or texts, with their paths and labels, to a file."""
-    if output.suffix not in OUTPUTS or not output.parent.is_dir():
-        raise ValueError(
-            f"output must be a {' or '.join(OUTPUTS)} file in an existing folder; "
-            f"got {str(output)!r}."
-        )
-    check_output("output", output)
-    require("pandas", "cli")
-    require("pyarrow", "cli")
-    from ..estimators import PretrainedFeatureExtractor
-
-    table = columns_of(path_column, text_column).read(source)
-    items = table[table.columns[0]]
-    extractor = PretrainedFeatureExtractor(
-        backbone,
-        weights=weights_of(weights),
-        layer=layer or "last",
-        pooling=pooling,
-        image_size=image_size,
-        max_length=max_length,
-        batch_norm=batch_norm,
-        cache=cache,
-        precision=precision,
-        engine=engine,
-        batch_size="auto" if batch_size is None else batch_size,
-        device=device,
-        n_jobs=n_jobs,
-        decode_error=decode_error,
-    )
-    names = extractor.fit(items).get_feature_names_out()
-    _check_columns(output, table, names)
-    features = extractor.transform(items)
-    write_output("output", output, _writer(output, table, features, names))
-    print_line(f"{output}: {len(features)} rows of {features.shape[1]} features")
-
-
-@app.command(cls=Command)
 def check(
     folders: Annotated[
         list[Path],
@@ -304,41 +217,3 @@ def prune(
     from ..cache import ActivationCache
 
     print(f"{ActivationCache(folder).prune(max_bytes)} bytes freed")
-
-
-def _check_columns(output: Path, table: Any, names: Sequence[str]) -> None:
-    """Raise an error if the table has a column whose name the output file needs."""
-    taken = ("features", "feature_names", "file") if output.suffix == ".npz" else names
-    for column in table:
-        if column in taken:
-            raise ValueError(
-                f"a column must not be called {column!r}, which {output.name} needs; rename it."
-            )
-
-
-def _writer(
-    output: Path, table: Any, features: Any, names: Sequence[str]
-) -> Callable[[BinaryIO], object]:
-    """Return a function that writes features in the format that the suffix names."""
-    import numpy as np
-    import pandas as pd
-
-    if output.suffix == ".npz":
-        # Text is stored as text, not as objects, so that loading the file cannot run code.
-        columns = {name: table[name].to_numpy() for name in table}
-        columns = {k: v.astype(str) if v.dtype == object else v for k, v in columns.items()}
-        columns |= {"features": features, "feature_names": np.array(names, str)}
-        return lambda file: np.savez(file, **columns)
-    frame = pd.DataFrame(features, columns=list(names))
-    # Text in a parquet file is UTF-8, so bytes of names that are not are escaped.
-    write: Callable[[BinaryIO], object] = pd.concat([table.map(as_utf8), frame], axis=1).to_parquet
-    return write
-
-
-def as_utf8(cell: Any) -> Any:
-    """Return a cell of a table; a text that is not UTF-8 is escaped."""
-    try:
-        str(cell).encode()
-    except UnicodeEncodeError:
-        return printable(cell)
-    return cell

@@ -69,6 +69,15 @@ def safe_name(name: Any) -> Any:
     return f"'{name}" if is_formula else name
 
 
+def as_utf8(cell: Any) -> Any:
+    """Return a cell of a table; a text that is not UTF-8 is escaped."""
+    try:
+        str(cell).encode()
+    except UnicodeEncodeError:
+        return printable(cell)
+    return cell
+
+
 def as_objects(values: Iterable[Any]) -> Any:
     """Return a column of objects: one of text cannot contain names that are not UTF-8."""
     return require("pandas", "cli").Series(list(values), dtype=object)

@@ -233,7 +233,7 @@ def test_a_missing_cache_is_an_error(run, tmp_path, command):
 def test_the_output_is_checked_before_features_are_computed(run, tmp_path, output):
     code, _, err = run("extract", tmp_path / "no-photos", "-o", tmp_path / output)
     assert code == 1
-    assert "output must be a .parquet or .npz file in an existing folder; got " in err
+    assert "output must be a .parquet or .npz file in an existing folder, or a folder; got " in err
 
 
 @pytest.mark.parametrize(("decode_error", "code"), [("raise", 1), ("ignore", 0)])

@@ -11,7 +11,7 @@ import pytest
 from helpers.tokens import dead_token, temporary
 
 from sktransfer import FineTuneClassifier, cli, load
-from sktransfer.cli import app, models, predictions
+from sktransfer.cli import features, models, predictions
 from sktransfer.persistence import save
 
 SMALL = ("--weights", "none", "--image-size", 32)
@@ -92,7 +92,7 @@ def test_a_result_is_kept_elsewhere_if_its_folder_is_deleted(command, tmp_path, 
         shutil.rmtree(output.parent)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for module in (app, models, predictions):
+    for module in (features, models, predictions):
         monkeypatch.setattr(module, "check_output", delete)
     error = fail(*command)
     kept = re.search(r"\. The result was written to '(.*)' instead\.$", error)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sktransfer import FineTuneClassifier, cli
-from sktransfer.cli import app
+from sktransfer.cli import output as written
 from sktransfer.cli.output import print_table, safe_name, safe_path, write_csv
 from sktransfer.persistence import save
 
@@ -158,7 +158,7 @@ def test_features_of_images_with_strange_names_are_written(tmp_path, rng, capsys
     ("cell", "expected"), [("caf\udce9", r"caf\udce9"), ("café", "café"), (1.5, 1.5), (None, None)]
 )
 def test_text_of_a_parquet_file_is_utf8(cell, expected):
-    assert app.as_utf8(cell) == expected
+    assert written.as_utf8(cell) == expected
 
 
 @pytest.mark.parametrize("suffix", ["", ".safetensors"])

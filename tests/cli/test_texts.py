@@ -96,6 +96,18 @@ def test_features_of_texts_are_written(run, table, tmp_path):
         assert found["label"].tolist() == LABELS
 
 
+def test_features_of_texts_are_written_in_pieces(run, tmp_path):
+    texts = [*TEXTS, "", "NA", "good\nfilm"]
+    path = csv(tmp_path / "reviews.csv", pd.DataFrame({"review": texts}))
+    options = ("--text-column", "review", "--backbone", "texts/net", "--rows-per-file", 4)
+    code, out, err = run("extract", path, "-o", tmp_path / "features", *options)
+    assert (code, err, len(rows(out))) == (0, "", 5)
+    found = pd.read_parquet(tmp_path / "features")
+    assert found["text"].tolist() == texts
+    expected = PretrainedFeatureExtractor("texts/net", verbose=0).fit_transform(texts)
+    np.testing.assert_array_equal(found.iloc[:, 1:], expected)
+
+
 @pytest.mark.filterwarnings("default:.*texts are longer")
 def test_texts_that_are_cut_are_a_warning(run, table, tmp_path):
     options = ("--text-column", "review", "--max-length", "3")
