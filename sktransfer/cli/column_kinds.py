@@ -102,12 +102,13 @@ class Numbers(Kind):
         return [None] * model.task_.n_outputs
 
     def targets(self, table: Any) -> Any:
-        return as_labels(table.iloc[:, 0]) if table.shape[1] == 1 else table.to_numpy()
+        return table.iloc[:, 0] if table.shape[1] == 1 else table
 
     def columns(self, model: Any, predicted: Any) -> Parameters:
         if predicted.ndim == 1:
             return {"prediction": predicted}
-        return {f"prediction_{place}": column for place, column in enumerate(predicted.T)}
+        names = model.task_.names or range(predicted.shape[1])
+        return {f"prediction_{name}": part for name, part in zip(names, predicted.T, strict=True)}
 
     def report(self, model: Any, table: Any, predicted: Any, read: Any, things: str) -> None:
         columns = predicted.reshape(len(predicted), -1).T
@@ -124,7 +125,7 @@ class Numbers(Kind):
 
     def plot(self, folder: Path, model: Any, items: Sequence[str], y: Any, predicted: Any) -> None:
         if predicted.ndim == 1:
-            plot_numbers(folder, model, items, y, predicted)
+            plot_numbers(folder, model, items, as_labels(y), predicted)
 
 
 class MixedColumns(Kind):

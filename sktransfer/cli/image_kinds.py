@@ -44,28 +44,36 @@ class Points(Kind):
         return [None] * model.task_.n_outputs
 
     def targets(self, table: Any) -> Any:
-        return table.to_numpy(float, na_value=float("nan"))
+        return table
 
     def columns(self, model: Any, predicted: Any) -> Parameters:
-        points = predicted.reshape(len(predicted), -1)
-        return {f"{'xy'[at % 2]}_{at // 2}": column for at, column in enumerate(points.T)}
+        points = predicted.reshape(len(predicted), -1).T
+        names = [f"prediction_{name}" for name in model.task_.names] or [
+            f"{'xy'[at % 2]}_{at // 2}" for at in range(len(points))
+        ]
+        return dict(zip(names, points, strict=True))
 
     def report(self, model: Any, table: Any, predicted: Any, read: Any, things: str) -> None:
         import numpy as np
 
-        gaps = (predicted - self.targets(table).reshape(predicted.shape))[read].reshape(
-            read.sum(), -1, 2
-        )
+        true = _positions(table).reshape(predicted.shape)
+        gaps = (predicted - true)[read].reshape(read.sum(), -1, 2)
         distances = np.hypot(gaps[..., 0], gaps[..., 1])
+        names = [model.task_.name_point(at) for at in range(model.task_.n_points)]
         rows: list[Row] = [
-            (str(at), "mean distance in pixels", f"{np.nanmean(each):.4g}", np.sum(~np.isnan(each)))
-            for at, each in enumerate(distances.T)
+            (name, "mean distance in pixels", f"{np.nanmean(each):.4g}", np.sum(~np.isnan(each)))
+            for name, each in zip(names, distances.T, strict=True)
             if not np.isnan(each).all()
         ]
         print_rows(rows, things, "point")
 
     def plot(self, folder: Path, model: Any, items: Sequence[str], y: Any, predicted: Any) -> None:
-        plot_points(folder, items, y, predicted)
+        plot_points(folder, items, _positions(y), predicted)
+
+
+def _positions(table: Any) -> Any:
+    """Return the positions in a table as floats; NaN for a missing one."""
+    return table.to_numpy(float, na_value=float("nan"))
 
 
 class PixelMasks(Kind):

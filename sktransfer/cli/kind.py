@@ -44,7 +44,7 @@ class Kind(ABC):
 
     def names(self, model: Any) -> Sequence[str]:
         """Return the columns of the training targets that a model knows by name."""
-        return [str(name) for name in getattr(model.task_, "names", ())]
+        return [name for name in getattr(model.task_, "names", ()) if isinstance(name, str)]
 
     def prepare(self, source: Path, items: Sequence[str], table: Any) -> Any:
         """Return the targets of a source, after a check that none is missing that must be there."""

@@ -49,8 +49,11 @@ class Columns:
         return "images" if self.text is None else "texts"
 
     def naming(self, names: Sequence[str]) -> "Columns":
-        """Return the same with other columns of targets, unless an option named them."""
-        return self if self.labels or self.numbers else replace(self, labels=tuple(names))
+        """Return the same with the columns of a model, unless options name others."""
+        named = (*self.labels, *self.numbers)
+        if named and sorted(named) != sorted(names):
+            return self
+        return replace(self, labels=tuple(names), numbers=())
 
     def read(self, source: Path, classes: Sequence[str] | None = None) -> Any:
         """Return a table of items, which are in its first column.

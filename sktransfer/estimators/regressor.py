@@ -209,7 +209,8 @@ class FineTuneRegressor(RegressorMixin, FineTuneEstimator):
         y : array-like of shape (n_items,) or (n_items, n_outputs)
             The numbers of the items, finite and not missing.  With ``points=True``, an array of
             shape (n_items, n_points, 2) or (n_items, 2 * n_points) with the positions (x, y) of
-            points; NaN if a point is not visible.
+            points; NaN if a point is not visible.  The columns of a DataFrame are known by their
+            names (``task_.names``), in any order in later calls.
         sample_weight : array-like of shape (n_items,) or None, default=None
             Weight of each item in the loss, at least 0.  None means 1 for each.
         groups : array-like of shape (n_items,) or None, default=None

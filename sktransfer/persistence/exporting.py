@@ -238,9 +238,11 @@ def _describe(model: Any, graph: Graph, kind: str) -> dict[str, Any]:
     }
     classes: Any = getattr(model, "classes_", [])
     columns = classes if isinstance(classes, list) else [classes]
+    names = list(getattr(getattr(model, "task_", None), "names", ()))
+    if names:
+        described["columns"] = names
     if isinstance(model, FineTuneMultiTask):
-        described["columns"] = list(model.task_.names)
-        columns = [classes.get(name, []) for name in model.task_.names]
+        columns = [classes.get(name, []) for name in names]
     described["labels"] = [np.asarray(column).tolist() for column in columns]
     return described
 

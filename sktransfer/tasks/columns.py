@@ -13,7 +13,16 @@ from .._support.validation import check_present
 from .._support.warn import warn_user
 from .base import Task
 from .classification import Classification, MultiLabel
-from .labels import BINARIZE, as_array, check_labels, check_names, is_indicators, is_matrix
+from .labels import (
+    BINARIZE,
+    arrange_columns,
+    as_array,
+    check_labels,
+    check_names,
+    is_indicators,
+    is_matrix,
+    name_columns,
+)
 from .targets import Targets, weighted_mean
 
 
@@ -47,7 +56,7 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
         return Classification(np.unique(check_labels(array, n_items, "y", warn=False)))
     if is_indicators(array):
         return MultiLabel(array.shape[1])
-    names = name_columns(array)
+    names: tuple[str | int, ...] = name_columns(array) or tuple(range(array.shape[1]))
     tasks = [
         Classification(np.unique(check_labels(column, n_items, f"column {name!r} of y")))
         for name, column in zip(names, split_columns(array), strict=True)
@@ -66,12 +75,6 @@ def _warn_of_label_lists(classes: list[list[Any]]) -> None:
             f"y has {shared[0]!r} in several columns, and each column is a task of its own. "
             f"{BINARIZE}"
         )
-
-
-def name_columns(y: Any) -> tuple[str | int, ...]:
-    """Return the names of the columns of a table, or their numbers."""
-    names = getattr(y, "columns", None)
-    return tuple(range(y.shape[1])) if names is None else tuple(check_names(names, "y"))
 
 
 def split_columns(y: Any) -> list[np.ndarray]:
@@ -170,16 +173,7 @@ class Columns:
         shape = (len(array), len(self.tasks))
         if array.shape != shape:
             raise ValueError(f"{name} must be of shape {shape}, as y has; got {array.shape}.")
-        columns = split_columns(array)
-        names = name_columns(array)
-        if names == self.names or not all(isinstance(each, str) for each in names + self.names):
-            return columns
-        if sorted(map(str, names)) != sorted(map(str, self.names)):
-            raise ValueError(
-                f"{name} must have the columns {', '.join(map(repr, self.names))}; got "
-                f"{', '.join(map(repr, names))}."
-            )
-        return [columns[names.index(each)] for each in self.names]
+        return split_columns(arrange_columns(array, self.names, name))
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         """Return the labels of encoded targets."""

@@ -61,6 +61,36 @@ def check_names(columns: Any, name: str) -> dict[str, Any]:
     return found
 
 
+def name_columns(y: Any) -> tuple[str, ...]:
+    """Return the names of the columns of a table, or the name of a Series; none for an array."""
+    if hasattr(y, "columns"):
+        return tuple(check_names(y.columns, "y"))
+    name = getattr(y, "name", None)
+    return (name,) if isinstance(name, str) else ()
+
+
+def arrange_columns(y: Any, names: tuple[str | int, ...], name: str) -> Any:
+    """Return a table with its columns in the order of ``names``; an array has an order already.
+
+    Raises
+    ------
+    ValueError
+        If a table has columns of other names.
+    """
+    is_named = names and all(isinstance(each, str) for each in names)
+    if not is_named or not hasattr(y, "columns"):
+        return y
+    found = check_names(y.columns, name)
+    if tuple(found) == names:
+        return y
+    if sorted(found) != sorted(map(str, names)):
+        raise ValueError(
+            f"{name} must have the columns {', '.join(map(repr, names))}; got "
+            f"{', '.join(map(repr, found))}."
+        )
+    return y[[found[str(each)] for each in names]]
+
+
 def is_matrix(y: Any) -> bool:
     """Return True if ``y`` has several columns."""
     return len(y.shape) == 2 and y.shape[1] > 1

@@ -67,7 +67,7 @@ def find_mixed(
         if not known:
             raise ValueError(f"column {name!r} of y must have labels; all of them are missing.")
         kind = tasks.get(name) or find_kind(name, column)
-        found.append(_make_task(kind, column, f"column {name!r} of y", loss))
+        found.append(_make_task(kind, column, name, loss))
     levels = (1.0,) * len(found)
     return Mixed(tuple(found), tuple(table), tuple(map(float, weights.values())), levels)
 
@@ -75,9 +75,10 @@ def find_mixed(
 def _make_task(kind: str, column: Sequence[Any], name: str, loss: str) -> Any:
     known = [value for value in column if not is_missing(value)]
     if kind == "number":
-        return Regression(loss, np.zeros(1), np.ones(1), True)
+        return Regression(loss, np.zeros(1), np.ones(1), True, names=(name,))
     if kind == "class":
         return Classification(np.unique(as_classes(known)))
+    name = f"column {name!r} of y"
     check_collections([() if is_missing(value) else value for value in column], name)
     labels = np.unique([label for labels in known for label in labels])
     if not len(labels):

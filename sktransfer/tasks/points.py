@@ -12,10 +12,11 @@ from sklearn.metrics import r2_score
 from torch import Tensor
 
 from .._support.geometry import Place, move
-from .._support.validation import first_ten
+from .._support.validation import find_positions, first_ten, is_missing, list_cells
 from .._support.warn import warn_user
 from .base import Task
 from .heads import fit_linear_numbers
+from .labels import name_columns
 from .regression import LOSSES, ROUNDING, Regression, check_length
 from .targets import Targets, make_targets
 
@@ -51,16 +52,18 @@ def find_points(y: Any, n_items: int, estimator_name: str, loss: str, flip_pairs
     n_points = points.shape[1]
     blank = np.zeros(2 * n_points)
     pairs = _check_pairs(flip_pairs, n_points)
-    return Points(loss, blank, blank + 1, is_table, pairs)
+    return Points(loss, blank, blank + 1, is_table, pairs, names=name_columns(y))
 
 
 def check_points(y: Any, n_items: int, name: str) -> tuple[np.ndarray, bool]:
     """Check points, and return them as (n, n_points, 2), and if ``y`` is a table."""
+    given = y
     try:
         if hasattr(y, "to_numpy"):  # missing values of pandas are NaN
             y = y.to_numpy(np.float64, na_value=np.nan) if hasattr(y, "iloc") else y.to_numpy()
         array = np.array(y, dtype=np.float64)  # a copy, which is changed below
     except (TypeError, ValueError) as error:
+        _check_cells(given, name)
         raise ValueError(
             f"{name} must be numbers of shape ({n_items}, n_points, 2), the positions (x, y) of "
             f"points in pixels; got {type(y).__name__}: {error}."
@@ -74,15 +77,37 @@ def check_points(y: Any, n_items: int, name: str) -> tuple[np.ndarray, bool]:
             f"positions (x, y) of points; got {np.shape(y)}."
         )
     check_length(array, n_items, name)
-    if np.isinf(array).any():
-        rows = np.flatnonzero(np.isinf(array).any((1, 2)))
+    infinite = np.argwhere(np.isinf(array.reshape(len(array), -1) if is_table else array))
+    if len(infinite):
+        cells = list_cells(given, map(tuple, infinite.tolist()), name)
         raise ValueError(
             f"{name} must be finite positions, or NaN for points that are not visible; got "
-            f"infinite ones:\n{first_ten([f'{name}[{row}]' for row in rows])}"
+            f"infinite ones:\n{first_ten(cells)}"
         )
     # A point without one of its two numbers is not visible.
     array[np.isnan(array).any(2)] = np.nan
     return array, is_table
+
+
+def _check_cells(y: Any, name: str) -> None:
+    """Raise an error if values of a table are neither numbers nor missing."""
+    if not hasattr(y, "columns"):
+        return
+    others = find_positions(np.asarray(y, dtype=object), lambda value: not _is_position(value))
+    if others:
+        raise ValueError(
+            f"{name} must be numbers, the positions (x, y) of points in pixels; {len(others)} "
+            f"values are not:\n{first_ten(list_cells(y, others, name))}"
+        )
+
+
+def _is_position(value: Any) -> bool:
+    """Return True if a value is missing, a number, or the text of one."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return is_missing(value)
+    return True
 
 
 def _check_pairs(flip_pairs: Any, n_points: int) -> Pairs | None:
@@ -148,9 +173,13 @@ class Points(Regression):
         """True if it is known which points a flip exchanges."""
         return self.pairs is not None
 
+    def name_point(self, at: int) -> str:
+        """Return the number of a point, or the names of its two columns."""
+        return f"({', '.join(self.names[2 * at : 2 * at + 2])})" if self.names else str(at)
+
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
         """Return positions in pixels of the items, (n, n_points, 2)."""
-        points, _ = check_points(y, n_items, name)
+        points, _ = check_points(self.arrange(y, name), n_items, name)
         if points.shape[1] != self.n_points:
             raise ValueError(
                 f"{name} must have {self.n_points} points for each item, as y has; got "
@@ -167,8 +196,8 @@ class Points(Regression):
         found = np.argwhere(outside.any(2))
         if len(found):
             lines = [
-                f"{name(row)}: point {at} at {tuple(values[row, at].tolist())}, for an image of "
-                f"{sizes[row][0]} x {sizes[row][1]} pixels"
+                f"{name(row)}: point {self.name_point(at)} at {tuple(values[row, at].tolist())}, "
+                f"for an image of {sizes[row][0]} x {sizes[row][1]} pixels"
                 for row, at in found.tolist()
             ]
             raise ValueError(
@@ -208,7 +237,7 @@ class Points(Regression):
         total = seen.sum(axis=0)
         never = np.flatnonzero(total[::2] == 0)
         if len(never):
-            lines = [f"point {at}" for at in never]
+            lines = [f"point {self.name_point(at)}" for at in never.tolist()]
             raise ValueError(
                 f"y must have each point in at least one training item; these are never visible:\n"
                 f"{first_ten(lines)}"
@@ -264,7 +293,7 @@ class Points(Regression):
     def score_columns(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Return R2 of x and y of each point over the items in which it is visible."""
         n_items = len(predicted)
-        true, _ = check_points(y, n_items, "y")
+        true, _ = check_points(self.arrange(y), n_items, "y")
         true, found = true.reshape(n_items, -1), predicted.reshape(n_items, -1)
         if true.shape != found.shape:
             raise ValueError(f"y must be of shape {predicted.shape}; got {np.shape(y)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -23,6 +23,7 @@ from .._support.validation import (
 )
 from .base import Task
 from .heads import fit_linear_numbers
+from .labels import arrange_columns, name_columns
 from .targets import Targets, check_weight
 
 # The penalty of the exact head, for standardised features and numbers.  It is a constant, because
@@ -55,7 +56,8 @@ def find_regression(y: Any, n_items: int, estimator_name: str, loss: str) -> Tas
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
     numbers = check_numbers(y, n_items, "y")
     n_outputs = 1 if numbers.ndim == 1 else numbers.shape[1]
-    return Regression(loss, np.zeros(n_outputs), np.ones(n_outputs), numbers.ndim == 1)
+    blank = np.zeros(n_outputs)
+    return Regression(loss, blank, blank + 1, numbers.ndim == 1, names=name_columns(y))
 
 
 def check_numbers(y: Any, n_items: int, name: str) -> np.ndarray:
@@ -147,6 +149,8 @@ class Regression:
         An output of 0 means ``mean``, and an output of 1 means ``mean + scale``.
     is_flat : bool
         True if y has one axis.
+    names : tuple of str, default=()
+        The names of the columns of y, if they have names.
 
     Examples
     --------
@@ -164,12 +168,17 @@ class Regression:
     mean: np.ndarray
     scale: np.ndarray
     is_flat: bool
+    names: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         check_choice("criterion", self.criterion, list(LOSSES))
         for name, values in (("mean", self.mean), ("scale", self.scale)):
             if not isinstance(values, np.ndarray) or values.ndim != 1:
                 raise TypeError(f"{name} must be an array of one axis; got {values!r}.")
+        if self.names and len(self.names) != len(self.mean):
+            raise ValueError(
+                f"names must be as many as outputs, {len(self.mean)}; got {len(self.names)}."
+            )
 
     @property
     def n_outputs(self) -> int:
@@ -178,6 +187,7 @@ class Regression:
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
         """Return standardised numbers, (n, n_outputs)."""
+        y = self.arrange(y, name)
         values = check_numbers(y, n_items, name).reshape(n_items, -1)
         if values.shape[1] != self.n_outputs:
             raise ValueError(
@@ -186,6 +196,10 @@ class Regression:
             )
         standardised: np.ndarray = (values - self.mean) / self.scale
         return standardised
+
+    def arrange(self, y: Any, name: str = "y") -> Any:
+        """Return a table with its columns in the order of ``names``, which it must have."""
+        return arrange_columns(y, self.names, name)
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         """Return numbers in the units of y."""
@@ -261,6 +275,7 @@ class Regression:
 
     def score_columns(self, predicted: np.ndarray, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Return R2 of each column of y, (n_outputs,)."""
+        y = self.arrange(y)
         true = check_numbers(y, len(predicted), "y").reshape(len(predicted), -1)
         found = predicted.reshape(len(predicted), -1)
         if true.shape != found.shape:

@@ -7,8 +7,8 @@ from helpers.command_line import SMALL, csv, rows
 from helpers.masks import masked_files
 from PIL import Image
 
-from sktransfer import FineTuneSegmenter
-from sktransfer.persistence import load
+from sktransfer import FineTuneRegressor, FineTuneSegmenter
+from sktransfer.persistence import load, save
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_points_are_pairs_of_columns(run, spots, tmp_path):
     code, _, err = run(*asked)
     assert (code, err) == (0, "")
     code, out, _ = run("predict", tmp_path / "m", spots)
-    assert (code, rows(out)[0]) == (0, ["path", "x_0", "y_0"])
+    assert (code, rows(out)[0]) == (0, ["path", "prediction_x", "prediction_y"])
     frame = pd.read_csv(spots)
     paths = [str(tmp_path / name) for name in frame["path"]]
     gaps = load(tmp_path / "m").predict(paths) - frame[["x", "y"]].to_numpy()
@@ -155,9 +155,35 @@ def test_points_are_pairs_of_columns(run, spots, tmp_path):
     assert code == 0
     assert rows(out)[:2] == [
         ["point", "measure", "value", "images"],
-        ["0", "mean distance in pixels", f"{expected:.4g}", "11"],
+        ["(x, y)", "mean distance in pixels", f"{expected:.4g}", "11"],
     ]
+    assert run("evaluate", tmp_path / "m", spots)[1] == out.partition("plot: ")[0]
     assert (tmp_path / "plots/points.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("left", "1 values are not:\n  {}, 'x': 'left'"),
+        ("inf", "infinite ones:\n  {}, 'x': inf"),
+        ("400", "outside:\n  {}: point (x, y) at (400.0, "),
+    ],
+)
+def test_a_wrong_position_is_named_by_its_file_and_columns(run, spots, tmp_path, value, message):
+    frame = pd.read_csv(spots).astype({"x": object})
+    frame.loc[4, "x"] = value
+    csv(spots, frame)
+    code, _, err = run("fit", spots, "--task", "points", *COLUMNS, "-o", tmp_path / "m", *SMALL)
+    assert code == 1
+    assert message.format(repr(str(tmp_path / "4.png"))) in err
+
+
+def test_points_of_an_array_are_numbered(run, spots, tmp_path):
+    paths = [str(tmp_path / name) for name in pd.read_csv(spots)["path"]]
+    how = {"weights": None, "image_size": 32, "max_epochs": 0, "points": True}
+    save(FineTuneRegressor(**how).fit(paths, np.full((12, 2, 2), 8.0)), tmp_path / "m")
+    code, out, _ = run("predict", tmp_path / "m", spots)
+    assert (code, rows(out)[0]) == (0, ["path", "x_0", "y_0", "x_1", "y_1"])
 
 
 def test_a_point_has_two_columns(run, spots, tmp_path):

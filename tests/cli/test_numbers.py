@@ -113,13 +113,39 @@ def test_several_columns_of_numbers_are_compared(run, table, tmp_path):
     assert (code, err) == (0, "")
     model = load(tmp_path / "m")
     assert type(model).__name__ == "FineTuneRegressor"
-    code, out, _ = run("evaluate", tmp_path / "m", table, *columns)
+    assert model.task_.names == ("a", "b")
+    code, out, _ = run("predict", tmp_path / "m", table)
+    assert (code, rows(out)[0]) == (0, ["path", "prediction_a", "prediction_b"])
+    code, out, _ = run("evaluate", tmp_path / "m", table)
     y = pd.read_csv(table)[["a", "b"]].to_numpy()
     scores = r2_score(y, model.predict(paths_of(table)), multioutput="raw_values")
     assert code == 0
     assert rows(out)[0] == ["column", "measure", "value", "images"]
     assert rows(out)[1] == ["a", "R2", f"{scores[0]:.4g}", "12"]
     assert rows(out)[3] == ["b", "R2", f"{scores[1]:.4g}", "12"]
+    swapped = ("--label-column", "b", "--label-column", "a")
+    assert run("evaluate", tmp_path / "m", table, *swapped)[1] == out
+
+
+def test_the_column_of_one_number_is_known_to_its_model(run, table, tmp_path):
+    csv(table, pd.read_csv(table).rename(columns={"label": "light"}))
+    code, _, err = run("fit", table, "-o", tmp_path / "m", *SMALL, "--number-column", "light")
+    assert (code, err) == (0, "")
+    assert run("evaluate", tmp_path / "m", table)[0] == 0
+    csv(table, pd.read_csv(table).rename(columns={"light": "lihgt"}))
+    code, _, err = run("evaluate", tmp_path / "m", table)
+    assert (code, "a column 'light'; " in err) == (1, True)
+
+
+def test_an_infinite_number_is_named_by_its_file_and_column(run, table, tmp_path):
+    frame = pd.read_csv(table).assign(a=np.arange(12.0), b=np.arange(12.0))
+    frame.loc[4, "b"] = np.inf
+    csv(table, frame)
+    columns = ("--label-column", "a", "--label-column", "b", "--task", "regression")
+    code, _, err = run("fit", table, "-o", tmp_path / "m", *SMALL, *columns)
+    assert code == 1
+    assert "must be finite numbers; 1 values are not:" in err
+    assert "/4.png', 'b': inf\n" in err
 
 
 def test_a_number_column_must_hold_numbers(run, table, tmp_path):

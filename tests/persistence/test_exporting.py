@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers.masks import masked_images
@@ -106,6 +107,14 @@ def test_a_regressor_is_exported_with_numbers_in_the_units_of_y(images, program)
     export(model, program)
     found = run_program(program, pixels_of(model, images))
     np.testing.assert_allclose(found, model.predict(images), rtol=1e-5)
+
+
+def test_the_description_of_an_export_has_the_names_of_columns(images, program):
+    y = pd.DataFrame({"age": np.arange(12.0), "price": np.arange(12.0) ** 2})
+    export(FineTuneRegressor("tiny/net", max_epochs=0).fit(images, y), program)
+    extra = {"sktransfer.json": ""}
+    torch.export.load(program, extra_files=extra)
+    assert json.loads(extra["sktransfer.json"])["columns"] == ["age", "price"]
 
 
 def test_all_columns_of_several_tasks_are_exported_side_by_side(images, program):

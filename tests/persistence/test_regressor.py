@@ -1,6 +1,7 @@
 """A loaded regressor gives the same bits as the saved one, and its file is checked."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.saved import parts, replaced, write
 from sklearn.linear_model import Ridge
@@ -8,7 +9,9 @@ from sklearn.linear_model import Ridge
 from sktransfer import FineTuneRegressor
 from sktransfer.persistence import load, save
 
-REFUSED = r"must be a complete file written by sktransfer.save: .*(task|Regression|array|criterion)"
+REFUSED = (
+    r"must be a complete file written by sktransfer.save: .*(task|Regression|array|criterion|name)"
+)
 
 
 @pytest.fixture
@@ -37,6 +40,13 @@ def test_a_loaded_regressor_predicts_the_same_bits(make_regressor, images, path,
     assert loaded.task_.criterion == loss
 
 
+@pytest.mark.parametrize("points", [False, True])
+def test_a_loaded_regressor_knows_the_names_of_its_columns(make_regressor, path, points):
+    table = pd.DataFrame({"left": np.arange(12.0), "right": np.arange(12.0) ** 0.5})
+    save(make_regressor(table, points=points, max_epochs=0), path)
+    assert load(path).task_.names == ("left", "right")
+
+
 def test_a_regressor_of_scikit_learn_is_left_out_of_the_file(make_regressor, images, path):
     model = make_regressor(head_init=Ridge(1))
     with pytest.warns(UserWarning, match="head_init"):
@@ -55,6 +65,9 @@ def test_a_regressor_of_scikit_learn_is_left_out_of_the_file(make_regressor, ima
         (["scale"], 3),
         (["criterion"], "hinge"),
         (["is_flat"], 1),
+        (["names"], ["a"]),
+        (["names"], {"!": "tuple", "of": ["a", "b"]}),
+        (["names"], {"!": "tuple", "of": [1]}),
     ],
     ids=str,
 )

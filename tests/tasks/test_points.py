@@ -1,6 +1,7 @@
 """Points: their checks, their places in rows, and the points that are not visible."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
@@ -129,7 +130,7 @@ def test_the_score_is_r2_of_the_visible_points():
         (np.zeros(3), r"y must be of shape \(3, n_points, 2\) or .* got \(3,\)"),
         (np.zeros((3, 2, 3)), r"y must be of shape .* got \(3, 2, 3\)"),
         (np.zeros((2, 2, 2)), "y must have a row for each of 3 items; got 2"),
-        (np.full((3, 1, 2), np.inf), r"infinite ones:\n  y\[0\]\n  y\[1\]"),
+        (np.full((3, 1, 2), np.inf), r"infinite ones:\n  y\[0, 0, 0\]: inf"),
         ([["a", "b"]] * 3, r"y must be numbers of shape \(3, n_points, 2\)"),
         (None, "Estimator requires y to be passed"),
     ],
@@ -165,3 +166,25 @@ def test_points_outside_of_their_images_are_listed():
     ):
         task_of().check_sizes(values, [(20, 10)] * 2, "y[{}]".format)
     task_of().check_sizes(values, [(24, 10)] * 2, "y[{}]".format)  # just outside
+
+
+def test_points_of_a_table_are_known_by_the_names_of_their_columns():
+    table = pd.DataFrame({"eye_x": [1.0, 2], "eye_y": [3.0, 4], "tip_x": [NAN] * 2, "tip_y": 1.0})
+    task = find_points(table, 2, "Estimator", "huber", None)
+    assert task.names == tuple(table)
+    np.testing.assert_array_equal(task.encode(table[table.columns[::-1]], 2), task.encode(table, 2))
+    assert task.score(table.fillna(5).to_numpy(), table[table.columns[::-1]]) == 1
+    targets = make_targets(task.encode(table, 2).reshape(2, -1), None)
+    with pytest.raises(ValueError, match=r"never visible:\n  point \(tip_x, tip_y\)"):
+        task.scaled(targets, np.arange(2))
+    with pytest.raises(
+        ValueError, match=r"y_val must have the columns 'eye_x', .* got 'eye_x', 'a'"
+    ):
+        task.encode(table.set_axis(["eye_x", "a", "b", "c"], axis=1), 2, "y_val")
+
+
+@pytest.mark.parametrize(("value", "shown"), [(np.inf, "inf"), ("left", "'left'")])
+def test_a_wrong_position_in_a_table_is_named_by_its_column(value, shown):
+    table = pd.DataFrame({"x": [1.0, 2], "y": [3, value]})
+    with pytest.raises(ValueError, match=rf"\n  y\[1, 'y'\]: {shown}"):
+        find_points(table, 2, "Estimator", "huber", None)

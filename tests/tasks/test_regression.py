@@ -235,12 +235,29 @@ def test_missing_predictions_cannot_be_scored():
         ({"criterion": "hinge"}, ValueError, "criterion must be one of 'squared_error'"),
         ({"mean": [0.0]}, TypeError, "mean must be an array of one axis"),
         ({"scale": np.ones((1, 1))}, TypeError, "scale must be an array of one axis"),
+        ({"names": ("a", "b")}, ValueError, "names must be as many as outputs, 1; got 2"),
     ],
 )
 def test_a_wrong_field_of_a_task_is_an_error(fields, error, message):
     right = {"criterion": "huber", "mean": np.zeros(1), "scale": np.ones(1), "is_flat": True}
     with pytest.raises(error, match=message):
         Regression(**right | fields)
+
+
+def test_the_columns_of_a_table_are_known_by_their_names():
+    table = pd.DataFrame({"age": [1.0, 2, 4], "price": [10.0, 20, 50]})
+    task = find_regression(table, 3, "Estimator", "squared_error")
+    assert task.names == ("age", "price")
+    assert find_regression(table["age"], 3, "Estimator", "huber").names == ("age",)
+    assert find_regression(table.to_numpy(), 3, "Estimator", "huber").names == ()
+    swapped = table[["price", "age"]]
+    np.testing.assert_array_equal(task.encode(swapped, 3), table)
+    np.testing.assert_array_equal(task.encode(table.to_numpy(), 3), table)
+    assert task.score(table.to_numpy(), swapped) == 1
+    with pytest.raises(
+        ValueError, match="y_val must have the columns 'age', 'price'; got 'cost', 'age'"
+    ):
+        task.encode(swapped.rename(columns={"price": "cost"}), 3, "y_val")
 
 
 @pytest.mark.parametrize("scale", [1e160, 1e-170])
