@@ -10,13 +10,10 @@ from typing import Any, BinaryIO
 from .._support.validation import first_ten
 from .kind import Kind, Parameters, check_no_class_weight
 from .options import class_weight_of, ignore_label_of
-from .output import print_table, write_output
+from .output import as_objects, print_table, write_output
 from .plots import plot_masks, plot_points
 from .reports import Row, print_rows
 from .sources import LABEL, Known
-
-# The number of masks that are in memory at the same time
-AT_ONCE = 64
 
 
 class Points(Kind):
@@ -129,10 +126,12 @@ class PixelMasks(Kind):
         masks: Sequence[str] = self.targets(table)
         return masks
 
-    def check(self, table: Any) -> None:
+    def read(self, table: Any) -> Any:
         from ..data import check_masks
 
-        check_masks(self.targets(table), "y").check()
+        masks = check_masks(self.targets(table), "y")
+        masks.check(keep=True)
+        return as_objects(masks).to_frame(table.columns[0])
 
     def columns(self, model: Any, predicted: Any) -> Parameters:
         """Return the share of each class among the pixels."""
@@ -192,14 +191,12 @@ def write_masks(folder: Path, model: Any, items: Sequence[str], names: Sequence[
             f"than once:\n{first_ten(twice)}"
         )
     n_written = 0
-    for start in range(0, len(items), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        for name, mask in zip(names[part], model.predict(items[part]), strict=True):
-            if np.ndim(mask):
-                file = folder / f"{name}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_output("output", file, partial(_write, encode_mask(mask)))
-                n_written += 1
+    for name, mask in zip(names, model._each_mask(items), strict=True):
+        if np.ndim(mask):
+            file = folder / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_output("output", file, partial(_write, encode_mask(mask)))
+            n_written += 1
     return n_written
 
 

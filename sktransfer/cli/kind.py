@@ -64,8 +64,9 @@ class Kind(ABC):
         """Return the names of the rows of targets in messages."""
         return items
 
-    def check(self, table: Any) -> None:  # noqa: B027 - only files can be wrong
-        """Raise an error if targets cannot be read, before long computations."""
+    def read(self, table: Any) -> Any:
+        """Return a table with the content of files, which are read before long computations."""
+        return table
 
     def predict(self, model: Any, items: Sequence[str]) -> Any:
         """Return the predictions from which all tables, scores and plots are made."""

@@ -103,8 +103,9 @@ def evaluate(
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     columns = columns.naming(kind.names(loaded))
     items, table = read_known("source", source, columns, kind, known)
-    name_rows(X=items, y=kind.rows(items, table))
-    kind.check(table)
+    rows = kind.rows(items, table)
+    name_rows(X=items, y=rows)
+    table = kind.read(table)
     predicted = kind.predict(loaded, items)
     read = kind.find_read(predicted)
     print_skipped([item for item, is_read in zip(items, read, strict=True) if not is_read])
@@ -112,9 +113,7 @@ def evaluate(
         raise ValueError(
             f"source must contain images that can be read; {str(source)!r} has no such image."
         )
-    name_rows(
-        y=[row for row, is_read in zip(kind.rows(items, table), read, strict=True) if is_read]
-    )
+    name_rows(y=[row for row, is_read in zip(rows, read, strict=True) if is_read])
     kind.report(loaded, table, predicted, read, columns.things)
     if plots is not None:
         kind.plot(plots, loaded, items, kind.targets(table), predicted)

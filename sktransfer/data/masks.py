@@ -125,9 +125,12 @@ class Mask:
     source: Any
     name: str
     file_format: str | None = field(default=None, init=False)
+    kept: np.ndarray | None = field(default=None, init=False)
 
     def read(self) -> np.ndarray:
         """Return the mask, (h, w)."""
+        if self.kept is not None:
+            return self.kept
         try:
             mask, self.file_format = _read(self.source)
         except ValueError as error:
@@ -139,6 +142,10 @@ class Mask:
         """The width and height of the mask, and the number of pixels of each value."""
         mask = self.read()
         return mask.shape[::-1], _count_values(mask)
+
+    def keep(self) -> None:
+        """Read the mask, and keep it in memory."""
+        self.kept = self.read()
 
 
 def _count_values(mask: np.ndarray) -> dict[int, int]:
@@ -193,8 +200,13 @@ class Masks:
         self.check()
         return [mask.summary for mask in self.masks]
 
-    def check(self) -> None:
+    def check(self, keep: bool = False) -> None:
         """Read the masks that were not read yet; a warning lists files of lossy formats.
+
+        Parameters
+        ----------
+        keep : bool, default=False
+            If True, they stay in memory, and are not read again.
 
         Raises
         ------
@@ -204,6 +216,8 @@ class Masks:
 
         def find_error(mask: Mask) -> str | None:
             try:
+                if keep:
+                    mask.keep()
                 _ = mask.summary
             except ValueError as error:
                 return str(error)

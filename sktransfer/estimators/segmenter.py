@@ -273,9 +273,18 @@ class FineTuneSegmenter(FineTuneEstimator):
             A few items are computed at a time, because the arrays are large.  NaN for an item that
             cannot be decoded, unless ``decode_error="raise"``.
         """
+        return self._each(X, DensePredictor.probabilities)
+
+    def _each_mask(self, X):
+        """Yield the masks that ``predict`` returns, item by item."""
+        return self._each(X, DensePredictor.each_mask)
+
+    def _each(self, X, method):
+        """Check ``X``, and return the iterator of a method of the predictor over its items."""
         check_is_fitted(self)
         check_parameters(self.get_params(deep=False), RUNNING)
-        return self._fitted.predictor.probabilities(
+        return method(
+            self._fitted.predictor,
             check_items(self, self.backbone_.preset, X),
             batch_size=self.inference_batch_size,
             engine=self.engine,
@@ -331,7 +340,7 @@ class FineTuneSegmenter(FineTuneEstimator):
         """
         check_is_fitted(self)
         masks = check_masks(y, "y")
-        masks.check()
+        masks.check(keep=True)
         predicted = (predict or self.predict)(X)
         if len(masks) != len(predicted):
             raise ValueError(

@@ -8,6 +8,7 @@ from .run import (
     ROWS_NAN,
     first_failed,
     report_failed,
+    run_batches,
     run_frozen,
     run_rows,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "first_failed",
     "reduce_output",
     "report_failed",
+    "run_batches",
     "run_frozen",
     "run_rows",
     "spare_taps",

@@ -92,6 +92,41 @@ def run_frozen(
     return sink.result(failed)
 
 
+def run_batches(
+    prefix: Prefix,
+    decode: Callable[[int], tuple[int, Any]],
+    n_items: int,
+    failed: dict[int, DecodeError],
+    *,
+    n_jobs: int | None = None,
+    raising: bool = True,
+    progress: Progress = int,
+) -> Iterator[tuple[Sequence[int], list[np.ndarray]]]:
+    """Yield the positions of the items of each batch, and their activations at each tap.
+
+    Threads decode the next items meanwhile.  The rows have one length, and nothing is kept.
+
+    Parameters
+    ----------
+    prefix : Prefix
+    decode : callable
+        Returns a position and the decoded item there, or its DecodeError; see :func:`decoder`.
+    n_items : int
+    failed : dict of int to DecodeError
+        The errors of items that cannot be decoded are added, by position.
+    n_jobs, progress
+        As for :func:`run_frozen`.
+    raising : bool, default=True
+        If True, no further batch is computed after the first error.
+    """
+    ahead = 2 * prefix.batch_size
+    with closing(map_ahead(decode, range(n_items), n_jobs, ahead)) as decoded:
+        batches = _collate(prefix, decoded, failed, progress, raising)
+        for indices, outputs in _compute(prefix, batches, prefix.taps):
+            yield indices, [output[: len(indices)] for output in outputs]
+            progress(len(indices))
+
+
 def report_failed(
     failed: dict[int, DecodeError],
     decode_error: str,

@@ -22,6 +22,7 @@ from ..extraction import (
     decoder,
     first_failed,
     report_failed,
+    run_batches,
     run_frozen,
     run_rows,
     spare_taps,
@@ -36,6 +37,9 @@ from .tail import Pooled, Tail
 
 # About how many pixels of an item are computed at a time.
 STRIP = 2**18
+
+# The positions of the items of a batch, their maps in stage order, and their places
+Batch = tuple[Sequence[int], list[np.ndarray], list[Place]]
 
 
 class DensePredictor(Predictor):
@@ -91,61 +95,85 @@ class DensePredictor(Predictor):
         batch_size, engine, cache, n_jobs, decode_error, progress
             As for :meth:`features`.
         """
-        size, preset = self._maps.sized(batch_size).batch_size, self.tail.backbone.preset
-        how = {"n_jobs": n_jobs, "decode_error": "ignore", "progress": progress}
-        broken: dict[int, DecodeError] = {}
-        for start in range(0, len(items), size):
-            part = (
-                items[start : start + size]
-                if isinstance(items, list)
-                else [items[at] for at in range(start, min(start + size, len(items)))]
-            )
-            kept, maps, failed = self._run(part, batch_size, engine, cache, how)
-            broken |= {start + at: error for at, error in failed.items()}
-            if broken and decode_error == "raise":
-                later = range(start + len(part), len(items))
-                broken = first_failed(decoder(preset, items), later, broken, n_jobs)
-                break
-            found: list[tuple[Tensor, Place] | None] = [None] * len(part)
-            if len(kept):
-                places = locate_items(preset, [part[at] for at in kept], n_jobs)
-                outputs = self._head_maps(maps, size)
-                for at, output, place in zip(kept, outputs, places, strict=True):
-                    found[at] = (output, place)
-            yield from found
-        report_failed(broken, decode_error, "X[{}]".format, ROWS_NAN)
+        how = {"n_jobs": n_jobs, "decode_error": decode_error, "progress": progress}
+        is_stored = self.tail.cut > 0 and cache is not None
+        run = self._each_stored if is_stored else self._each_computed
+        size, done = self._maps.sized(batch_size).batch_size, 0
+        for indices, maps, places in run(items, batch_size, engine, cache, how):
+            for at, output, place in zip(indices, self._head_maps(maps, size), places, strict=True):
+                yield from [None] * (at - done)  # items that cannot be decoded
+                yield output, place
+                done = at + 1
+        yield from [None] * (len(items) - done)
 
-    def _run(
+    def _each_computed(
         self,
         items: Sequence[Any],
         batch_size: int | str,
         engine: str,
         cache: ActivationCache | None,
         how: dict[str, Any],
-    ) -> tuple[np.ndarray, list[np.ndarray], dict[int, DecodeError]]:
-        """Return the positions of items that can be decoded, their maps, and the other errors.
+    ) -> Iterator[Batch]:
+        """Yield the positions, maps and places of batches, which the whole network computes."""
+        n_jobs, decode_error = how["n_jobs"], how["decode_error"]
+        preset = self.tail.backbone.preset
+        decoded = decoder(preset, items)
+        prefix = self._maps.sized(batch_size).run_by(engine, cache)
+        places: dict[int, Place] = {}
+        failed: dict[int, DecodeError] = {}
 
-        The maps are in stage order.
+        def decode(at: int) -> tuple[int, Any]:
+            at, row = decoded(at)
+            if not isinstance(row, DecodeError):
+                places[at] = preset.locate(items[at])
+            return at, row
+
+        raising = decode_error == "raise"
+        options = {"n_jobs": n_jobs, "raising": raising, "progress": how["progress"]}
+        for indices, rows in run_batches(prefix, decode, len(items), failed, **options):
+            yield indices, self._in_order(prefix, rows), [places.pop(at) for at in indices]
+        if failed and raising:
+            later = range(max(failed) + 1, len(items))
+            failed = first_failed(decoded, later, failed, n_jobs)
+        report_failed(failed, decode_error, "X[{}]".format, ROWS_NAN)
+
+    def _each_stored(
+        self,
+        items: Sequence[Any],
+        batch_size: int | str,
+        engine: str,
+        cache: ActivationCache | None,
+        how: dict[str, Any],
+    ) -> Iterator[Batch]:
+        """Yield the positions, maps and places of batches, from rows of the cache.
+
+        The rows of all items are computed first, and stay in files.
         """
-        cut, n_stages = self.tail.cut, len(self.tail.backbone.names)
-        divided = cut > 0 and cache is not None
-        prefix = (self._early if divided else self._maps).sized(batch_size)
-        prefix = prefix.run_by(engine, cache)
-        found = run_frozen(
-            prefix,
-            items,
-            cache=cache if divided else None,
-            spare=spare_taps(n_stages, prefix.taps, cache),
-            **how,
-        )
-        rows = {tap.cut: each for tap, each in zip(prefix.taps, found.rows, strict=True)}
-        if divided and self._late.taps and len(found.kept):
-            late = self._late.sized(batch_size).run_by(engine, cache)
-            later = run_rows(late, rows[cut])
-            rows |= {tap.cut: each for tap, each in zip(self._late.taps, later, strict=True)}
-        positions = np.arange(len(found.kept))
-        maps = [rows[each.cut][positions] for each in self.tail.layout.maps]
-        return found.kept, maps, found.failed
+        n_stages = len(self.tail.backbone.names)
+        prefix = self._early.sized(batch_size).run_by(engine, cache)
+        spare = spare_taps(n_stages, prefix.taps, cache)
+        found = run_frozen(prefix, items, cache=cache, spare=spare, **how)
+        late = self._late.sized(batch_size).run_by(engine, cache) if self._late.taps else None
+        for start in range(0, len(found.kept), prefix.batch_size):
+            part = slice(start, start + prefix.batch_size)
+            indices = found.kept[part].tolist()
+            rows = [each[np.arange(len(found.kept))[part]] for each in found.rows]
+            maps = self._in_order(prefix, rows, late)
+            preset = self.tail.backbone.preset
+            yield indices, maps, locate_items(preset, [items[at] for at in indices], how["n_jobs"])
+
+    def _in_order(
+        self, prefix: Prefix, rows: list[np.ndarray], late: Prefix | None = None
+    ) -> list[np.ndarray]:
+        """Return the maps that the head takes, in stage order.
+
+        ``late`` computes those of stages after the cut from the rows at the cut.
+        """
+        found = {tap.cut: each for tap, each in zip(prefix.taps, rows, strict=True)}
+        if late is not None:
+            later = run_rows(late, found[self.tail.cut])
+            found |= {tap.cut: each for tap, each in zip(late.taps, later, strict=True)}
+        return [found[each.cut] for each in self.tail.layout.maps]
 
     @torch.inference_mode()
     def _head_maps(self, maps: list[np.ndarray], size: int) -> list[Tensor]:
@@ -163,12 +191,14 @@ class DensePredictor(Predictor):
 
     def masks(self, items: Sequence[Any], **how: Any) -> list[Any]:
         """Return the class of each pixel of each item; NaN for an item that cannot be decoded."""
+        return list(self.each_mask(items, **how))
+
+    def each_mask(self, items: Sequence[Any], **how: Any) -> Iterator[Any]:
+        """Yield the class of each pixel by item; NaN for an item that cannot be decoded."""
         kinds = self.task.pixel_values  # type: ignore[attr-defined]  # only a task of masks has it
-        found: list[Any] = []
         for each in self.each_map(items, **how):
             strips = [] if each is None else [kinds[s.argmax(0)] for s in self._strips(*each)]
-            found.append(np.concatenate(strips) if strips else np.nan)
-        return found
+            yield np.concatenate(strips) if strips else np.nan
 
     def probabilities(self, items: Sequence[Any], **how: Any) -> Iterator[Any]:
         """Yield the probabilities of the classes at each pixel, (h, w, n_classes), by item."""

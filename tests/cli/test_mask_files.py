@@ -10,8 +10,7 @@ from helpers.masks import masked_files
 from PIL import Image
 
 from sktransfer import FineTuneSegmenter
-from sktransfer.cli import image_kinds
-from sktransfer.persistence import load
+from sktransfer.persistence import load, save
 
 
 @pytest.fixture
@@ -188,9 +187,9 @@ def test_masks_are_written_to_the_subfolders_of_their_images(run, fit, street):
     assert fit(masks="out") == (0, "")
 
 
-def test_the_names_of_files_are_checked_before_masks_are_predicted(run, fit, street, monkeypatch):
+def test_the_names_of_files_are_checked_before_masks_are_predicted(run, fit, street):
     assert fit()[0] == 0
-    monkeypatch.setattr(image_kinds, "AT_ONCE", 0)  # a prediction would be another error
+    (street / "images/a/0.png").write_text("no image")  # a prediction would be another error
     sources = (street / "images/a", street / "images/b")
     code, _, err = run("predict", street / "m", *sources, "-o", street / "out")
     assert code == 1
@@ -198,10 +197,10 @@ def test_the_names_of_files_are_checked_before_masks_are_predicted(run, fit, str
     assert err.splitlines()[-3:] == ["  0", "  1", "  2"]
 
 
-def test_masks_before_an_error_stay(run, fit, street, monkeypatch):
+def test_masks_before_an_error_stay(run, fit, street):
     assert fit()[0] == 0
+    save(load(street / "m").set_params(inference_batch_size=2), street / "m")
     (street / "images/b/0.png").write_text("no image")
-    monkeypatch.setattr(image_kinds, "AT_ONCE", 2)
     asked = ("predict", street / "m", street / "images", "-o", street / "out")
     code, _, err = run(*asked)
     assert code == 1
@@ -209,6 +208,36 @@ def test_masks_before_an_error_stay(run, fit, street, monkeypatch):
     assert names_of(street / "out") == NAMES[:2]
     code, out, _ = run(*asked, "--decode-error", "ignore")
     assert (code, out) == (0, f"{street / 'out'}: 5 masks\n")
+
+
+@pytest.mark.filterwarnings("default:X must hold images that can be decoded")
+def test_images_that_cannot_be_read_are_one_warning(run, fit, street):
+    assert fit()[0] == 0
+    save(load(street / "m").set_params(inference_batch_size=1), street / "m")
+    broken = [street / "images" / name for name in ("a/1.png", "b/2.png")]
+    for path in broken:
+        path.write_text("no image")
+    asked = ("predict", street / "m", street / "images", "-o", street / "out")
+    code, out, err = run(*asked, "--decode-error", "warn")
+    assert (code, out) == (0, f"{street / 'out'}: 4 masks\n")
+    assert err.count("warning: ") == 1
+    assert all(repr(str(path)) in err for path in broken)
+
+
+def test_evaluate_reads_each_mask_once(run, fit, street, monkeypatch):
+    assert fit()[0] == 0
+    opened, real = [], Image.open
+
+    def spy(file, *args, **kwargs):
+        opened.append(str(file))
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", spy)
+    asked = ("evaluate", street / "m", street / "images", "--masks", street / "masks")
+    code, out, _ = run(*asked, "--plots", street / "plots")
+    assert (code, rows(out)[0]) == (0, ["class", "IoU"])
+    masks = [str(street / "masks" / name) for name in NAMES]
+    assert sorted(path for path in opened if path in masks) == masks
 
 
 def test_no_value_is_ignored_on_request(fit, street):

@@ -1,6 +1,7 @@
 """FineTuneSegmenter: masks of images of any size."""
 
 from io import BytesIO
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -303,6 +304,41 @@ def test_a_fit_reads_each_mask_once_and_in_each_epoch(tmp_path):
     counted = [CountedPath(mask) for mask in masks]
     segmenter(head="linear").fit(images, counted)
     assert [mask.n_reads for mask in counted] == [3] * 8
+
+
+def test_a_score_reads_each_mask_once(tmp_path):
+    images, masks = masked_files(tmp_path, 8)
+    model = segmenter(head="linear").fit(images, masks)
+    counted = [CountedPath(mask) for mask in masks]
+    assert model.score(images, counted) == model.score(images, masks)
+    assert [mask.n_reads for mask in counted] == [1] * 8
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_masks_do_not_depend_on_batches_or_the_cache(images, tmp_path, is_broken):
+    X = [np.array(image) for image in images[0]]
+    files = []
+    for at, image in enumerate(X):
+        Image.fromarray(image).save(tmp_path / f"{at}.png")
+        files.append(str(tmp_path / f"{at}.png"))
+    how = {"decode_error": "ignore", "inference_batch_size": 4}
+    model = segmenter(head="linear", **how).fit(files, images[1])
+    if is_broken:
+        for at in (0, 3, len(files) - 1):
+            Path(files[at]).write_text("no image")
+    expected = model.predict(files)
+    assert [np.ndim(mask) for mask in expected].count(0) == 3 * is_broken
+    model.set_params(cache=tmp_path / "cache")
+    for _ in range(2):
+        np.testing.assert_equal(model.predict(files), expected)
+
+
+def test_the_batches_of_a_prediction_share_files_of_the_cache(images, tmp_path):
+    X, y = images
+    model = segmenter(head="linear", inference_batch_size=1).fit(X, y)
+    drawn = [np.roll(X[at % len(X)], at, axis=1) for at in range(40)]
+    model.set_params(cache=tmp_path).predict(drawn)
+    assert len(list(tmp_path.rglob("*.safetensors"))) < 40
 
 
 def test_a_wrong_y_is_named_with_its_items(images, tmp_path):
