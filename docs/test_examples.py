@@ -14,6 +14,7 @@ PRINTED = {
     "embeddings.py": r"\(150, 1024\) float32\n.*same material: (0\.9|1)",
     "few_labels.py": r"linear probe +0\.\d{3}(.|\n)*12 epochs +0\.\d{3}",
     "fine_tune.py": r"(.|\n)*raw pixels +0\.[2-6]\d+\n.* +0\.9\d+\nfine-tuned network +0\.9\d+",
+    "grad_cam.py": r"accuracy: (0\.9\d|1\.00)\n(\w+ +0\.[6-9]\d of the heat in its quarter\n?){4}$",
     "imbalance.py": r"(.|\n)*None +0\.\d{3}\nbalanced +0\.9\d+",
     "linear_probe.py": r"stem +0\.\d{3}(.|\n)*layer4 +(0\.9|1)",
     "photos.py": r"100 photos of brick(.|\n)*test/brick/0000\.png -> brick",
