@@ -11,7 +11,8 @@ import sktransfer
 from sktransfer import load_textures
 
 # Its blocks continue the code of the user, or are parts of a package.
-NOT_RUN = ("README.md", "providers.md", "architecture.md")
+# That of many_machines.md runs in tests/interoperability.
+NOT_RUN = ("README.md", "providers.md", "architecture.md", "many_machines.md")
 
 RUNNABLE = [
     name

@@ -4,7 +4,9 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.counted import STAGES, counts, once
 from helpers.tiny import coloured_photos
+from helpers.workers import Work, extract_part, transform
 from numpy.testing import assert_array_equal
 from sklearn.model_selection import GridSearchCV
 
@@ -74,3 +76,35 @@ def test_an_array_of_dask_is_read_into_memory(fitted):
     photos, _ = coloured_photos(n_each=3)
     lazy = array.from_array(photos, chunks=(2, *photos.shape[1:]))
     assert_array_equal(fitted.predict_proba(lazy), fitted.predict_proba(photos))
+
+
+def test_workers_share_a_cache_in_an_extraction_by_joblib(client, tmp_path):
+    work = Work(tmp_path)
+    parts = [work.paths[start : start + 3] for start in range(0, len(work.paths), 3)]
+    for _ in range(2):
+        with joblib.parallel_config("dask"):
+            found = joblib.Parallel()(
+                joblib.delayed(transform)(work.extractor, part) for part in parts
+            )
+        assert_array_equal(np.concatenate(found), work.expected)
+    assert counts(work.log) == once(["decode", *STAGES], work.pixels)
+
+
+def test_a_killed_worker_loses_nothing(client, tmp_path):
+    dataframe = pytest.importorskip("dask.dataframe", reason="dask's dataframe is not installed")
+    work = Work(tmp_path)
+
+    class Load(distributed.WorkerPlugin):
+        name = "load"
+
+        def setup(self, worker):
+            worker.extractor = work.load()
+
+    client.register_plugin(Load())
+    frame = dataframe.from_pandas(pd.DataFrame({"path": work.paths}), npartitions=6)
+    meta = pd.DataFrame(columns=range(work.expected.shape[1]), dtype="float32")
+    found = frame.map_partitions(extract_part, work, distributed.get_worker, meta=meta).compute()
+    assert work.was_killed
+    assert_array_equal(found.to_numpy(), work.expected)
+    assert counts(work.log) == once(["decode", *STAGES], work.pixels)
+    assert work.n_loads <= 3  # two workers, one of which began again
