@@ -19,7 +19,7 @@ def is_number(column: Any) -> bool:
 
 
 class Labels(Kind):
-    """One or several columns of labels."""
+    """One or several columns of labels; columns of 0 and 1 are several labels."""
 
     def estimator(
         self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
@@ -35,13 +35,12 @@ class Labels(Kind):
         return [np.unique(as_labels(table[name])) for name in table]
 
     def known_by(self, model: Any) -> Known:
+        import numpy as np
+
         from ..tasks import MultiLabel
 
         if isinstance(model.task_, MultiLabel):
-            raise ValueError(  # noqa: TRY004 - it is the value of an argument
-                "model must predict one label for each item, in one or several columns; it "
-                "predicts several labels as 0 and 1."
-            )
+            return [np.arange(2)] * model.task_.n_outputs
         return model.classes_ if isinstance(model.classes_, list) else [model.classes_]
 
     def predict(self, model: Any, items: Sequence[str]) -> Any:
@@ -50,11 +49,13 @@ class Labels(Kind):
     def columns(self, model: Any, predicted: Any) -> Parameters:
         if isinstance(predicted, list):
             return self._columns(model.task_, predicted)
+        names = self.names(model) or list(map(str, model.classes_))
+        known = dict(zip(model.classes_.tolist(), names, strict=True))
         labels = [
-            None if isnan(row[0]) else " ".join(map(str, model.task_.likely(row)))
+            None if isnan(row[0]) else " ".join(known[each] for each in model.task_.likely(row))
             for row in predicted
         ]
-        shares = {f"p_{name}": part for name, part in zip(model.classes_, predicted.T, strict=True)}
+        shares = {f"p_{name}": part for name, part in zip(names, predicted.T, strict=True)}
         return {"label": as_objects(labels), **shares}
 
     def _columns(self, task: Any, probabilities: list[Any]) -> Parameters:
@@ -70,18 +71,22 @@ class Labels(Kind):
         return super().find_read(predicted[0] if isinstance(predicted, list) else predicted)
 
     def report(self, model: Any, table: Any, predicted: Any, read: Any, things: str) -> None:
-        if not isinstance(predicted, list):
+        if table.shape[1] == 1:
             decided = model.task_.decide_probabilities(predicted[read])
             print_quality(as_labels(table.iloc[:, 0])[read], decided, model.classes_, things)
             return
+        if isinstance(predicted, list):
+            pairs = zip(model.task_.tasks, predicted, strict=True)
+            columns = [task.decide_probabilities(found[read]) for task, found in pairs]
+        else:
+            columns = model.task_.decide_probabilities(predicted[read]).T
         rows: list[Row] = []
-        for name, each, found in zip(table, model.task_.tasks, predicted, strict=True):
-            labels = as_labels(table[name])[read]
-            rows += measure_classes(name, labels, each.decide_probabilities(found[read]))
+        for name, decided in zip(table, columns, strict=True):
+            rows += measure_classes(name, as_labels(table[name])[read], decided)
         print_rows(rows, things)
 
     def plot(self, folder: Path, model: Any, items: Sequence[str], y: Any, predicted: Any) -> None:
-        if not isinstance(predicted, list):
+        if not isinstance(predicted, list) and y.ndim == 1:
             plot_predictions(folder, model, items, y, predicted)
 
 

@@ -365,7 +365,7 @@ class FineTuneMultiTask(FineTuneEstimator):
         head = take_outputs(tail.head, start, start + task.n_outputs)
         tail._modules = {**tail._modules, "head": head}
         if isinstance(task, LabelSets):
-            task = MultiLabel(task.n_outputs)
+            task = MultiLabel(task.n_outputs, names=tuple(map(str, task.labels)))
         kind = FineTuneRegressor if isinstance(task, Regression) else FineTuneClassifier
         parameters = {
             key: value

@@ -337,7 +337,7 @@ FORMS: dict[str, Form] = {
         ImageSizes, minimum=integer(1), multiple=integer(1), only=list_of(integer(1), tuple)
     ),
     "MLPHead": _of_fields(MLPHead, hidden_sizes=list_of(integer(1), tuple, MOST_LAYERS)),
-    "MultiLabel": _of_fields(MultiLabel, n_outputs=integer(1)),
+    "MultiLabel": _of_fields(MultiLabel, n_outputs=integer(1), names=list_of(is_a(str), tuple)),
     "LabelSets": _of_fields(LabelSets, n_outputs=integer(1), labels=array("biufUO")),
     "Mixed": _of_fields(
         Mixed,

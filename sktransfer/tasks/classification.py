@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 from .._support.validation import check_choice, check_present, check_range
 from .base import Task
 from .heads import fit_linear
-from .labels import as_array, check_known, check_labels, check_scored, is_matrix
+from .labels import (
+    arrange_columns,
+    as_array,
+    check_known,
+    check_labels,
+    check_scored,
+    is_matrix,
+)
 from .targets import Targets, weighted_mean
 
 # The parameter C of the exact head.  It is low, because there are often fewer items than features,
@@ -55,7 +62,7 @@ class _LabelTask:
     def compare(self, predicted: np.ndarray, y: Any, name: str = "y") -> np.ndarray:
         """Return True for each label that is predicted correctly, (n, n_columns)."""
         check_present(y, name)
-        y = self._as_predicted(np.asarray(y))
+        y = self._as_predicted(y)
         if y.shape != predicted.shape:
             shape = predicted.shape
             raise ValueError(
@@ -65,9 +72,9 @@ class _LabelTask:
         correct: np.ndarray = np.asarray(predicted == y).reshape(len(y), -1)
         return correct
 
-    def _as_predicted(self, y: np.ndarray) -> np.ndarray:
+    def _as_predicted(self, y: Any) -> np.ndarray:
         """Return ``y`` in the form of predictions."""
-        return y
+        return np.asarray(y)
 
     def _check_scored(self, y: np.ndarray, name: str) -> None:
         """Raise an error if ``y`` cannot be compared with predictions."""
@@ -242,8 +249,8 @@ class Classification(_LabelTask):
         """Return the most probable label of one item, as an array with one element."""
         return self.decide(probabilities[None])
 
-    def _as_predicted(self, y: np.ndarray) -> np.ndarray:
-        labels: np.ndarray = column_or_1d(y)
+    def _as_predicted(self, y: Any) -> np.ndarray:
+        labels: np.ndarray = column_or_1d(np.asarray(y))
         return labels
 
     def _check_scored(self, y: np.ndarray, name: str) -> None:
@@ -258,14 +265,26 @@ class MultiLabel(_LabelTask):
     ----------
     n_outputs : int
         The number of labels.
+    names : tuple of str, default=()
+        The names of the columns of y, if they have names.
     """
 
     n_outputs: int
+    names: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.names and len(self.names) != self.n_outputs:
+            raise ValueError(
+                f"names must be as many as labels, {self.n_outputs}; got {len(self.names)}."
+            )
 
     @property
     def classes(self) -> np.ndarray:
         """The labels, which are the integers from 0 to n_outputs - 1."""
         return np.arange(self.n_outputs)
+
+    def _as_predicted(self, y: Any) -> np.ndarray:
+        return np.asarray(arrange_columns(y, self.names, "y"))
 
     def encode(self, y: Any, n_items: int, name: str = "y") -> np.ndarray:
         """Return the indicators as floats, (n, n_outputs)."""
@@ -275,6 +294,7 @@ class MultiLabel(_LabelTask):
             raise ValueError(
                 f"{name} must have columns of 0 and 1 for each item, as y has; got one label."
             )
+        y = arrange_columns(y, self.names, name)
         table = check_array(y, accept_sparse=False, dtype="numeric", input_name=name)
         if type_of_target(table) != "multilabel-indicator":
             raise ValueError(

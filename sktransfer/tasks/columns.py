@@ -55,7 +55,7 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
     if not is_matrix(array):
         return Classification(np.unique(check_labels(array, n_items, "y", warn=False)))
     if is_indicators(array):
-        return MultiLabel(array.shape[1])
+        return MultiLabel(array.shape[1], names=name_columns(array))
     names: tuple[str | int, ...] = name_columns(array) or tuple(range(array.shape[1]))
     tasks = [
         Classification(np.unique(check_labels(column, n_items, f"column {name!r} of y")))

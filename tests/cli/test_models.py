@@ -209,7 +209,7 @@ def test_all_likely_labels_of_a_multilabel_model_are_printed(run, coloured, tmp_
     assert rows(out)[1][1] == "0 2"
     code, _, err = run("evaluate", tmp_path / "m", coloured)
     assert code == 1
-    assert "MODEL must predict one label for each item, in one or several columns; " in err
+    assert "--label-column must name 4 columns, as many as the model predicts; got 'label'" in err
 
 
 @pytest.mark.parametrize("output", ["out.parquet", "nowhere/out.csv"])

@@ -110,6 +110,7 @@ def test_the_estimator_of_a_task_predicts_the_same(images, y, head):
     np.testing.assert_allclose(kind.predict_proba(images), model.predict_proba(images)["kind"])
     indicators = [[name in labels for name in model.classes_["tags"]] for labels in table["tags"]]
     assert np.array_equal(tags.predict(images), indicators)
+    assert (light.task_.names, tags.task_.names) == (("light",), tuple(model.classes_["tags"]))
     assert light.backbone_ is model.backbone_
 
 

@@ -254,3 +254,17 @@ def test_weights_of_a_score_must_fit_the_items():
             task.score(y, y, weight)
         with pytest.raises(ValueError, match=r"(?i)sample.weight"):
             task.score_columns(y, y, weight)
+
+
+def test_the_columns_of_indicators_are_known_by_their_names():
+    table = pd.DataFrame({"red": [0, 1, 1], "round": [1, 1, 0]})
+    task = find_classification(table, 3, "Estimator")
+    assert task.names == ("red", "round")
+    assert find_classification(table.to_numpy(), 3, "Estimator").names == ()
+    swapped = table[["round", "red"]]
+    np.testing.assert_array_equal(task.encode(swapped, 3), table)
+    assert task.score(table.to_numpy(), swapped) == 1
+    with pytest.raises(ValueError, match="y must have the columns 'red', 'round'; got 'a', 'red'"):
+        task.score(table.to_numpy(), swapped.rename(columns={"round": "a"}))
+    with pytest.raises(ValueError, match="names must be as many as labels, 3; got 1"):
+        MultiLabel(3, names=("a",))
