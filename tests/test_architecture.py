@@ -45,15 +45,16 @@ ORDER = {
     "map_heads segmentation label_sets tables mixed",
     "engines": "base openvino onnxruntime compile choice",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
-    "tensor_files weights filling registry pyramid fusion batch_norm tracing export",
+    "tensor_files weights filling registry pyramid fusion batch_norm tracing export "
+    "original",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation "
     "points masks domain_shift ranking",
     "extraction": "ragged batch_sizes stages taps graphs prefix sinks run statistics",
     "training": "user_callbacks optim tail standardisation parameters tuned_weights settings "
-    "sources batches frozen data validation_split scorable net early_stopping checkpoint records "
-    "phase lr_range head_cache head_init predictor interpolation plan token_rows language "
+    "sources batches frozen data validation_split scorable net early_stopping states checkpoint "
+    "records phase lr_range head_cache head_init predictor interpolation plan token_rows language "
     "dense_tail dense dense_predictor fit",
     "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
     "feature_extractor classifier regressor segmenter multi_task language_tuner snapshots "

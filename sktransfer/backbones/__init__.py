@@ -16,6 +16,7 @@ from .fusion import fast_training, fuse_conv_bn, unpatched
 from .language_head import LanguageHead, check_language_head
 from .maps import MapShape, as_map, choose_maps, map_shapes
 from .network_lock import running, tracing_alone
+from .original import Original
 from .pooling import POOLINGS, check_pooling, pool, positions, resolve_pooling
 from .pyramid import FeaturePyramid, feature_pyramid
 from .registry import Provider, get_backbone, list_backbones, register_provider
@@ -27,6 +28,7 @@ __all__ = [
     "FeaturePyramid",
     "LanguageHead",
     "MapShape",
+    "Original",
     "Provider",
     "Statistics",
     "as_map",

@@ -8,12 +8,9 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from .._support.hashing import hash_parts
 from .._support.plain import NotPlainError
-from ..backbones import Backbone, get_backbone, is_path
+from ..backbones import Backbone, Original, get_backbone, is_path
 from ..training import Tail
 from .codec import pack, parts_of
 
@@ -88,18 +85,6 @@ def load_base(described: Mapping[str, Any], weights: str | os.PathLike[str] | No
     return base
 
 
-def tensors_of(base: Backbone, module: Any) -> dict[str, Tensor]:
+def original_of(base: Backbone, module: Any) -> Original:
     """Return the tensors of the original network by their names in the module of an estimator."""
-    prefix = "backbone." if isinstance(module, Tail) else ""
-    return {f"{prefix}{name}": tensor for name, tensor in base.state_dict().items()}
-
-
-def leave_out(tensors: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors without those that are equal to known ones."""
-    return {
-        name: tensor
-        for name, tensor in tensors.items()
-        if name not in known
-        or tensor.dtype != known[name].dtype
-        or not torch.equal(tensor, known[name])
-    }
+    return Original.of(base.state_dict(), "backbone." if isinstance(module, Tail) else "")

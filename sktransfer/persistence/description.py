@@ -15,7 +15,7 @@ from .._support.plain import NotPlainError
 from ..backbones import Backbone
 from ..training import DenseTail, History, LanguageTail, MapLayout, Tail
 from . import file_format
-from .base import find_base, leave_out, tensors_of
+from .base import find_base, original_of
 from .codec import NOT_SAVED, pack, parts_of
 from .schema import CLASSES
 from .structure import backbone_of, describe_head, structure
@@ -73,7 +73,7 @@ def describe(
     tensors = _tensors(module)
     base, origin = find_base(model) if frozen == "fingerprint" else (None, None)
     if base is not None:
-        tensors = leave_out(tensors, tensors_of(base, module))
+        tensors = original_of(base, module).leave_out(tensors)
     described = {
         "format": file_format.FORMAT,
         "class": type(model).__name__,

@@ -20,7 +20,7 @@ from ..data import ImagePreset, TextPreset
 from ..extraction import LOGITS, Prefix, Tap
 from ..tasks import LanguageModel, Segmentation, build_head
 from ..training import DenseTail, LanguageTail, MapLayout, Tail, measure_layout
-from .base import digest_of_preset, tensors_of
+from .base import digest_of_preset, original_of
 from .codec import FORMS
 from .schema import CLASSES
 from .structure import backbone_of, compare, forms, structure
@@ -127,10 +127,7 @@ def _network(
         )
     module = _blank_tail(described, tensors, backbone, head) if described["tail"] else backbone
     if base is not None:
-        known = tensors_of(base, module)
-        tensors = {name: known[name] for name in module.state_dict() if name in known} | dict(
-            tensors
-        )
+        tensors = original_of(base, module).complete(tensors, module.state_dict())
     compare(forms(tensors), forms(module.state_dict()))
     module.load_state_dict(dict(tensors), assign=True)
     backbone.freeze_to(len(backbone.names))

@@ -13,7 +13,7 @@ import pickle
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,12 @@ from .._support.plain import keep_plain, to_plain
 from .._support.processes import TOKEN, is_alive, token
 from .._support.warn import warn_user
 from .._version import __version__
-from ..backbones import Backbone
+from ..backbones import Backbone, Original
 from ..cache import check_cache
 from ..engines import describe_choice
 from .data import Data, compute_digests
 from .settings import is_seeded, starts_pretrained
+from .states import PREFIX, complete, shorten
 from .tuned_weights import describe_weights
 from .user_callbacks import describe_callbacks
 
@@ -78,6 +79,7 @@ class Checkpoint:
         self._key = key
         self._seeded = seeded
         self._warned = False
+        self._original: Original | None = None
         try:
             self._dir.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -105,11 +107,44 @@ class Checkpoint:
             )
             return None
 
+    def leave_out(self, backbone: Backbone, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Leave the tensors of a network out of all files, as long as they do not change.
+
+        Parameters
+        ----------
+        backbone : Backbone
+            The network before anything in it is changed.
+        state : dict or None
+            The state that was loaded.
+
+        Returns
+        -------
+        dict or None
+            The state; None, with a warning, if it lacks the tensors of another network.
+        """
+        tensors = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+        self._original = Original.of(tensors, PREFIX)
+        fingerprint = self._original.fingerprint
+        if state is None or state["original"] == fingerprint:
+            return state
+        warn_user(
+            "backbone must give the same weights in each call; those of the fit that was saved in "
+            f"{str(self.folder)!r} had the fingerprint {state['original']}, and these have "
+            f"{fingerprint}. The fit starts from the beginning."
+        )
+        return None
+
+    def complete(self, state: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+        """Return a state with the tensors that its file lacks; ``names`` are those of the tail."""
+        return state if self._original is None else complete(state, self._original, names)
+
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state by that of a later epoch, atomically.
 
         If the disk does not take it, this warns once.
         """
+        if self._original is not None:
+            state = shorten(state, self._original) | {"original": self._original.fingerprint}
         callbacks = state.get("callbacks", {})
         parts = {name: part for name, part in state.items() if name != "callbacks"} | callbacks
         for name in parts.keys() - keep_plain(parts).keys():

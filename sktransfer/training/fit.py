@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .._support.plain import unpack_arrays
 from .._support.warn import warn_user
-from ..backbones import unpatched
+from ..backbones import Original, unpatched
 from ..tasks import Task
 from .dense_predictor import make_predictor
 from .early_stopping import KeepBest
@@ -25,6 +25,7 @@ from .phase import Phase, Run, run_phase
 from .plan import Plan
 from .predictor import Predictor
 from .records import Audit, History, Report, list_epochs, make_report
+from .states import PREFIX
 from .tail import Tail
 
 
@@ -133,7 +134,8 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool], advance: Callable[..., 
     patience = settings.n_iter_no_change if settings.early_stopping else None
     best = KeepBest(patience, settings.tol) if len(plan.data.valid) else None
     audit = Audit()
-    net, history = _run_phases(plan, run, audit, best)
+    original = Original.of(before, PREFIX)
+    net, history = _run_phases(plan, run, audit, best, original)
     if best is not None and best.weights_:
         tail.load_state_dict(best.weights_)
     tail.to("cpu").to(memory_format=torch.contiguous_format).eval()
@@ -167,7 +169,7 @@ def remove_checkpoint(plan: Plan, fitted: Fitted) -> None:
 
 
 def _run_phases(
-    plan: Plan, run: Run, audit: Audit, best: KeepBest | None
+    plan: Plan, run: Run, audit: Audit, best: KeepBest | None, original: Original
 ) -> tuple[TailNet | None, History]:
     """Train the phases, except those that are complete in the checkpoint.
 
@@ -182,7 +184,8 @@ def _run_phases(
     for phase in plan.phases[n_complete:]:
         if phase.note:
             _warn_of_few_steps(phase)
-        net = _train_phase(plan, phase, run, state, audit=audit, best=best, earlier=history)
+        how = {"audit": audit, "best": best, "earlier": history}
+        net = _train_phase(plan, phase, run, state, original, **how)
         state = None  # only the first of these phases is resumed
         history = History([*history, *list_epochs(net)])
         if net.interrupted_:
@@ -206,7 +209,12 @@ def _warn_of_few_steps(phase: Phase) -> None:
 
 
 def _train_phase(
-    plan: Plan, phase: Phase, run: Run, state: dict[str, Any] | None, **how: Any
+    plan: Plan,
+    phase: Phase,
+    run: Run,
+    state: dict[str, Any] | None,
+    original: Original,
+    **how: Any,
 ) -> TailNet:
     """Train a phase and return its net.
 
@@ -214,10 +222,16 @@ def _train_phase(
     another fit; or from the beginning.
     """
     shared = plan.shared if phase.name == "head" and state is None else None
-    resumed = state if shared is None else shared.load(plan.tail)
+    names = plan.tail.state_dict().keys()
+    if shared is not None:
+        resumed = shared.load(original, names)
+    elif state is not None and plan.checkpoint is not None:
+        resumed = plan.checkpoint.complete(state, names)
+    else:
+        resumed = None
     # The optimiser of a state contains the learning rates, so they need not be found.
     phase = replace(phase, lr=1.0) if resumed else resolve_learning_rate(phase, plan.tail, run)
     net = run_phase(plan.tail, phase, run, checkpoint=plan.checkpoint, resumed=resumed, **how)
     if shared is not None and resumed is None and not (net.interrupted_ or net.asked_to_stop_):
-        shared.save(net)
+        shared.save(net, original)
     return net

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import numpy as np
@@ -12,18 +12,18 @@ import scipy
 import sklearn
 import skorch
 import torch
-from torch import Tensor
 
 from .._support.hashing import described, hash_parts
 from .._support.plain import NotPlainError, to_plain
 from .._support.threads import n_threads
 from .._version import __version__
+from ..backbones import Original
 from ..cache import ActivationCache, Blobs
 from ..tasks import Targets, Task
-from .net import TailNet, copy_weights
+from .net import TailNet
 from .phase import collect_state
 from .settings import FitSettings
-from .tail import Tail
+from .states import complete, shorten
 
 # The settings that the result of a head phase depends on, besides its rows and its initial head.
 HEAD_PHASE_SETTINGS = (
@@ -100,31 +100,25 @@ class SharedHeads:
             self._save(self._exact, found)
         return found["weight"].numpy(), found["bias"].numpy()
 
-    def load(self, tail: Tail) -> dict[str, Any] | None:
-        """Return the state after the same head phase of another fit; None if it is not cached."""
+    def load(self, original: Original, names: Iterable[str]) -> dict[str, Any] | None:
+        """Return the state after the same head phase of another fit; None if it is not cached.
+
+        Parameters
+        ----------
+        original : Original
+            The network, which the head phase does not change.
+        names : iterable of str
+            The names of the state of the tail.
+        """
         if self._cache is None or self._watched:
             return None
         state: dict[str, Any] | None = self._load(self._phase)
-        if state is None:
-            return None
-        # Copies, because training must not change the best weights.
-        frozen = _select_backbone(copy_weights(tail))
-        best = state["callbacks"].get("best")
-        if best is not None:
-            best["weights_"] = frozen | best["weights_"]
-        return state | {"tail": frozen | state["tail"]}
+        return None if state is None else complete(state, original, names)
 
-    def save(self, net: TailNet) -> None:
+    def save(self, net: TailNet, original: Original) -> None:
         """Save the state after a head phase for other fits, without the frozen network."""
-        if self._cache is None or self._watched:
-            return
-        state = collect_state(net)
-        callbacks = dict(state["callbacks"])
-        if "best" in callbacks:
-            best = callbacks["best"]
-            callbacks["best"] = best | {"weights_": _select_head(best["weights_"])}
-        head = _select_head(state["tail"])
-        self._save(self._phase, state | {"tail": head, "callbacks": callbacks})
+        if self._cache is not None and not self._watched:
+            self._save(self._phase, shorten(collect_state(net), original))
 
     def _load(self, name: str) -> Any:
         data = self._blobs().get(name.encode())
@@ -150,13 +144,3 @@ def _hash_rows(rows: list[tuple[np.ndarray, Targets]]) -> str:
         for part in (features, targets.values, targets.weight, targets.sample_weight)
     ]
     return hash_parts("rows of a head", *parts).hex()
-
-
-def _select_head(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the part of the state of a tail that does not belong to the backbone."""
-    return {name: value for name, value in state.items() if not name.startswith("backbone.")}
-
-
-def _select_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the part of the state of a tail that belongs to the backbone."""
-    return {name: value for name, value in state.items() if name.startswith("backbone.")}

@@ -124,6 +124,8 @@ def plan_language_fit(request: Request) -> Iterator[Plan]:
             seed = state["seed"]
             if not starts_pretrained(given, backbone):
                 backbone, head = _load(given, seed)
+        if checkpoint is not None:
+            state = checkpoint.leave_out(backbone, state)
         _check_trainable(backbone, head, settings)
         if settings.early_stopping and not len(data.valid):
             data = hold_out_validation(data, settings, request.groups, seed)

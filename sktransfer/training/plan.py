@@ -208,6 +208,8 @@ def plan_fit(request: Request, kind: type[FeatureFit] = FeatureFit) -> Iterator[
         state = None if checkpoint is None else checkpoint.load()
         if state is not None and state["seed"] != seed:
             seed, backbone = state["seed"], _continue_with_seed(fit, backbone, state["seed"])
+        if checkpoint is not None:
+            state = checkpoint.leave_out(backbone, state)
         if settings.early_stopping and not len(data.valid):
             data = hold_out_validation(data, settings, request.groups, seed)
         _tune(given, backbone, data, seed, settings)

@@ -15,6 +15,7 @@ from sklearn.base import clone
 from skorch.callbacks import Callback, EarlyStopping
 
 from sktransfer import FineTuneClassifier
+from sktransfer.backbones import registry
 from sktransfer.callbacks import MixUp, ModelEMA, Scheduled, Snapshots
 from sktransfer.engines import choice
 from sktransfer.schedules import Cosine
@@ -57,6 +58,54 @@ def test_a_killed_fit_ends_with_the_weights_of_one_that_was_not(photos, tmp_path
     assert len(list(tmp_path.iterdir())) == 1
     assert_same_fit(model.fit(*photos), whole)
     assert list(tmp_path.iterdir()) == []  # the checkpoint of a finished fit is removed
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [(1, set()), (3, {"layer2"})],
+    ids=["head phase", "one stage"],
+)
+def test_a_checkpoint_has_no_tensor_that_did_not_move(photos, tmp_path, epoch, expected):
+    model = classifier(unfreeze=1, early_stopping=True, checkpoint=tmp_path)
+    with killed_after(epoch):
+        model.fit(*photos)
+    state = read_state(tmp_path)
+    for weights in (state["tail"], state["callbacks"]["best"]["weights_"]):
+        stages = {name.split(".")[2] for name in weights if name.startswith("backbone.")}
+        assert stages <= expected
+        assert {"head.weight", "head.bias"} <= weights.keys()
+    assert {name.split(".")[2] for name in state["tail"] if name.startswith("back")} == expected
+
+
+class Changing:
+    """A provider whose random weights are not a function of the seed."""
+
+    scale = 1.0
+
+    def names(self):
+        return ["net"]
+
+    def load(self, name, weights):
+        backbone = tiny_backbone()
+        with torch.no_grad():
+            backbone.stages["stem"][0].weight.mul_(self.scale)
+        return backbone
+
+
+def test_a_fit_does_not_continue_with_other_weights(photos, tmp_path, monkeypatch):
+    provider = Changing()
+    monkeypatch.setitem(registry._registered, "changing", provider)
+
+    def fit(**parameters):
+        given = {"backbone": "changing/net", "weights": None} | parameters
+        return classifier().set_params(**given).fit(*photos)
+
+    with killed_after(3):
+        fit(checkpoint=tmp_path)
+    provider.scale = 2.0
+    with pytest.warns(UserWarning, match=r"backbone must give the same weights in each call; "):
+        resumed = fit(checkpoint=tmp_path)
+    assert_same_fit(resumed, fit())
 
 
 @pytest.mark.parametrize(
