@@ -202,8 +202,8 @@ class ActivationCache:
         -------
         dict of str to dict
             For each fingerprint, the numbers of ``"rows"``, ``"bytes"`` and files (``"shards"``).
-            Activations also have ``"about"``, a dict with the network, the weights, the layer and
-            the image size.
+            Activations also have ``"about"``, a dict with the network, the weights, the layer, and
+            the image size, or the maximum number of tokens of a text.
 
         Raises
         ------

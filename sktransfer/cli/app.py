@@ -84,25 +84,36 @@ def demo(
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
 ) -> None:
-    """Compare raw pixels, pretrained features and fine-tuning, on textures or your own images."""
-    from .demo import draw_demo, run_demo
+    """Compare raw pixels, pretrained features and fine-tuning, on textures or your own images.
+
+    Without --images, also compare words and pretrained features on texts.
+    """
+    from .demo import draw_demo, run_demo, run_text_demo
 
     picture = out if out.suffix and not out.is_dir() else out / PICTURE
     check_folder("out", picture.parent)
     picture.parent.mkdir(parents=True, exist_ok=True)
     check_output("out", picture)
     comparison = run_demo(images, backbone=backbone, weights=weights_of(weights))
-    split = comparison.split
-    counts = f"{len(split.y_train)} training images, {len(split.y_test)} test images"
-    print_line(f"{split.title}: {counts}")
-    rows = [(r.name, f"{r.accuracy:.3f}", f"{r.seconds:.1f}") for r in comparison.results]
-    print_table(("method", "accuracy", "seconds"), rows)
+    _print_results(comparison.split, "images", comparison.results)
+    if images is None:
+        print_line("")
+        split, results = run_text_demo()
+        _print_results(split, "texts", results)
     try:
         draw_demo(comparison, picture)
     except ModuleNotFoundError as error:
         print_line(f"no picture: {error}", error=True)
     else:
         print_line(f"picture: {picture}")
+
+
+def _print_results(split: Any, things: str, results: Any) -> None:
+    """Print the table of a comparison."""
+    counts = f"{len(split.y_train)} training {things}, {len(split.y_test)} test {things}"
+    print_line(f"{split.title}: {counts}")
+    rows = [(r.name, f"{r.accuracy:.3f}", f"{r.seconds:.1f}") for r in results]
+    print_table(("method", "accuracy", "seconds"), rows)
 
 
 @app.command(cls=Command)
@@ -188,11 +199,12 @@ def check(
 
 @cache_app.command(cls=Command)
 def info(folder: CacheDir) -> None:
-    """Show what a cache contains: networks, layers and image sizes, with rows, bytes and files."""
+    """Show what a cache contains: networks, layers and sizes, with rows, bytes and files."""
     from ..cache import ActivationCache
 
     tables = ActivationCache(folder).info()
-    names, counts = ("network", "weights", "layer", "image size"), ("rows", "bytes", "shards")
+    names = ("network", "weights", "layer", "image size", "max length")
+    counts = ("rows", "bytes", "shards")
     rows = []
     for content, stored in tables.items():
         about = stored.get("about", {})

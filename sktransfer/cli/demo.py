@@ -1,4 +1,4 @@
-"""Compare five methods on real images, from raw pixels to a fine-tuned network, and plot them."""
+"""Compare methods on real images, from raw pixels to a fine-tuned network, and on texts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -18,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from .._support.text import printable
 from .._support.validation import first_ten, require
 from ..backbones import get_backbone, is_pretrained
-from ..data import TEST, TRAIN, ImagePreset, load_image_folder, load_textures
+from ..data import TEST, TRAIN, ImagePreset, load_docstrings, load_image_folder, load_textures
 from ..estimators import FineTuneClassifier, PretrainedFeatureExtractor
 from ..tasks import MLPHead
 from .output import save_figure
@@ -28,8 +29,8 @@ PIXELS = 16
 
 TEST_SHARE = 0.25
 
-# Number of test photos of each texture.
-N_TESTED = 40
+# Number of test photos of each texture, and of test texts of each field.
+N_TESTED, N_TESTED_TEXTS = 40, 40
 
 # Parameters of fine-tuning on a hundred textures.  So few photos make few steps in an epoch.
 TEXTURE_PARAMETERS = {"fine_tune_lr": 0.001, "max_epochs": 20}
@@ -46,7 +47,7 @@ RIGHT, WRONG = "#2a7f62", "#c8375b"
 
 @dataclass(frozen=True)
 class Split:
-    """Training images and test images, with names as labels.
+    """Training items and test items, with names as labels.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ class Result:
     ----------
     name : str
     predicted : ndarray of str objects
-        The prediction for each test image.
+        The prediction for each test item.
     accuracy : float in [0, 1]
     seconds : float
         Wall-clock time of fitting and predicting.
@@ -150,6 +151,41 @@ def run_demo(
     return Comparison(split, backbone, [_result(name, m, split) for name, m in methods.items()])
 
 
+def run_text_demo(labels_per_class: int = 10) -> tuple[Split, list[Result]]:
+    """Measure words and features of ``builtin/text`` on :func:`~sktransfer.load_docstrings`.
+
+    Both are the input of a logistic regression that names the field of a sentence.
+
+    Parameters
+    ----------
+    labels_per_class : int, default=10
+        Number of training texts of each field.
+
+    Returns
+    -------
+    split : Split
+    results : list of Result
+
+    Examples
+    --------
+    >>> from sktransfer.cli.demo import run_text_demo
+    >>> split, results = run_text_demo()
+    >>> [result.name for result in results]
+    ['words', 'pretrained features']
+    """
+    train = load_docstrings("train", source="python", n_per_class=labels_per_class)
+    test = load_docstrings("test", source="python", n_per_class=N_TESTED_TEXTS)
+    title = f"Five fields of Python's library, {labels_per_class} labels per class"
+    split = Split(title, train.data, test.data, train.labels, test.labels)
+    methods = {
+        "words": make_pipeline(
+            TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
+        ),
+        "pretrained features": _linear_on_features("builtin/text", "default"),
+    }
+    return split, [_result(name, method, split) for name, method in methods.items()]
+
+
 # Data
 
 
@@ -222,14 +258,21 @@ def _methods(
             fine_tune_lr=0.003,
             random_state=0,
         ),
-        "pretrained features" if pretrained else "features of random weights": make_pipeline(
-            PretrainedFeatureExtractor(backbone, weights=weights),
-            StandardScaler(),
-            LogisticRegression(C=0.01, max_iter=1000),
+        "pretrained features" if pretrained else "features of random weights": _linear_on_features(
+            backbone, weights
         ),
         "new head on a frozen network": tuned(unfreeze=0),
         "fine-tuned network": tuned(**how),
     }
+
+
+def _linear_on_features(backbone: str, weights: str | os.PathLike[str] | None) -> Any:
+    """Return a logistic regression on the features of a frozen network."""
+    return make_pipeline(
+        PretrainedFeatureExtractor(backbone, weights=weights),
+        StandardScaler(),
+        LogisticRegression(C=0.01, max_iter=1000),
+    )
 
 
 def _pixels(X: Any) -> np.ndarray:

@@ -232,7 +232,10 @@ class Prefix:
         yield f"torch {torch.__version__}"
 
     def describe(self, tap: Tap) -> dict[str, Any]:
-        """Return the network, weights, layer and image size of the rows at ``tap``, as text."""
+        """Return the network, weights, layer and size of the input of the rows at ``tap``, as text.
+
+        The size is that of images, or the maximum number of tokens of a text.
+        """
         info = self.backbone.weights_info
         layer = tap.reduce if tap.reduce in LOGITS else self.backbone.names[tap.cut - 1]
         pooling = "" if tap.reduce in LOGITS else f", {tap.reduce or 'not pooled'}"
@@ -242,6 +245,7 @@ class Prefix:
             "weights": str(info.get("tag") or info.get("source") or "not stated"),
             "layer": f"{layer}{pooling}",
             "image size": "" if size is None else str(size),
+            "max length": str(getattr(self.preset, "max_length", "")),
         }
 
     def __call__(self, batch: Any, taps: Sequence[Tap] | None = None) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ from helpers.command_line import rows
 
 import sktransfer
 from sktransfer import ActivationCache, PretrainedFeatureExtractor, cli, load_image_folder
+from sktransfer.cli.demo import run_demo
 
 
 @pytest.fixture
@@ -208,14 +209,14 @@ def test_the_cache_of_extract_can_be_shown_and_pruned(run, folder, tmp_path):
     head, *table = rows(out)
     n_bytes = sum(stored["bytes"] for stored in tables.values())
     assert error == f"{len(tables)} kinds of content, {n_bytes} bytes\n"
-    names = ["network", "weights", "layer", "image size", "rows", "bytes", "shards", "content"]
-    assert (code, head) == (0, names)
+    names = ["network", "weights", "layer", "image size", "max length", "rows", "bytes", "shards"]
+    assert (code, head) == (0, [*names, "content"])
     counts = [tuple(map(str, (v["rows"], v["bytes"], v["shards"]))) for v in tables.values()]
-    assert sorted(tuple(row[4:7]) for row in table) == sorted(counts)
+    assert sorted(tuple(row[5:8]) for row in table) == sorted(counts)
     features, heads = sorted(table, reverse=True)
-    assert features[:4] == ["builtin/mini", "seed 0", "layer4, avg", "80"]
+    assert features[:5] == ["builtin/mini", "seed 0", "layer4, avg", "80", ""]
     assert next(name for name in tables if name.startswith(features[-1])) != features[-1]
-    assert (heads[:4], heads[-1]) == ([""] * 4, "heads")
+    assert (heads[:5], heads[-1]) == ([""] * 5, "heads")
     code, out, _ = run("cache", "prune", cache, "--max-bytes", 0)
     assert code == 0
     assert int(out.removesuffix(" bytes freed\n")) > 0
@@ -315,6 +316,19 @@ def test_the_demo_prints_a_table_and_draws_a_picture(run, folder, tmp_path, out)
     ]
     assert last == [f"picture: {picture}"]
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demo_of_textures_has_a_second_table_of_texts(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("sktransfer.cli.demo.run_demo", lambda _, **how: run_demo(folder, **how))
+    code, printed, _ = run("demo", "--out", tmp_path, "--weights", "none")
+    assert code == 0
+    empty, title, head, words, features, last = rows(printed)[7:]
+    assert title == [
+        "Five fields of Python's library, 10 labels per class: 50 training texts, 200 test texts"
+    ]
+    assert (empty, head) == ([""], ["method", "accuracy", "seconds"])
+    assert (words[0], features[0]) == ("words", "pretrained features")
+    assert last[0].startswith("picture: ")
 
 
 def test_the_demo_runs_without_matplotlib(run, folder, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from sktransfer.cli import main
-from sktransfer.cli.demo import Comparison, Result, Split, draw_demo, run_demo
+from sktransfer.cli.demo import Comparison, Result, Split, draw_demo, run_demo, run_text_demo
 
 
 def write(folder, rng, n=4, names=("dark", "light")):
@@ -64,6 +64,16 @@ def test_the_demo_trains_on_ten_photos_of_each_texture():
     assert demo.split.title == "Ten textures, 10 labels per class"
     assert np.unique(demo.split.y_train, return_counts=True)[1].tolist() == [10] * 10
     assert len(demo.split.y_test) == 400
+
+
+def test_pretrained_features_of_texts_are_better_than_words():
+    split, (words, features) = run_text_demo()
+    assert split.title == "Five fields of Python's library, 10 labels per class"
+    assert np.unique(split.y_train, return_counts=True)[1].tolist() == [10] * 5
+    assert len(split.y_test) == 200
+    assert not set(split.X_train) & set(split.X_test)
+    assert (words.name, features.name) == ("words", "pretrained features")
+    assert features.accuracy > words.accuracy + 0.05
 
 
 def test_the_accuracy_is_that_of_the_predictions(folder):

@@ -108,6 +108,17 @@ def test_features_of_texts_are_written_in_pieces(run, tmp_path):
     np.testing.assert_array_equal(found.iloc[:, 1:], expected)
 
 
+def test_the_cache_names_the_maximum_length_of_texts(run, table, tmp_path):
+    cache = tmp_path / "cache"
+    options = ("--text-column", "review", "--max-length", "8", "--cache", cache)
+    run("extract", table, "-o", tmp_path / "f.npz", "--backbone", "texts/net", *options)
+    head, stored = rows(run("cache", "info", cache)[1])
+    found = dict(zip(head, stored, strict=True))
+    assert found["network"] == "texts/net"
+    assert found["layer"] == "block2, avg"
+    assert (found["image size"], found["max length"], found["rows"]) == ("", "8", "12")
+
+
 @pytest.mark.filterwarnings("default:.*texts are longer")
 def test_texts_that_are_cut_are_a_warning(run, table, tmp_path):
     options = ("--text-column", "review", "--max-length", "3")
