@@ -7,7 +7,7 @@ if the input is wrong or ``check`` finds problems, or 2 if the command line is w
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from .._support.files import check_folder
 from .._support.validation import require
