@@ -49,8 +49,9 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
     check_present(y, "y")
     array = as_array(y)
     if len(array.shape) not in (1, 2):
+        advice = " For masks, use FineTuneSegmenter." if len(array.shape) == 3 else ""
         raise ValueError(
-            f"y must be of shape ({n_items},) or ({n_items}, n_columns); got {array.shape}."
+            f"y must be of shape ({n_items},) or ({n_items}, n_columns); got {array.shape}.{advice}"
         )
     if not is_matrix(array):
         return Classification(np.unique(check_labels(array, n_items, "y", warn=False)))

@@ -74,8 +74,10 @@ def check_numbers(y: Any, n_items: int, name: str) -> np.ndarray:
             f"{name} must have as many numbers for each item; got lists of several lengths."
         ) from error
     if array.ndim not in (1, 2) or array.shape[-1] == 0:
+        advice = " For points, pass points=True." if array.shape[2:] == (2,) else ""
         raise ValueError(
             f"{name} must be of shape ({n_items},) or ({n_items}, n_outputs); got {array.shape}."
+            f"{advice}"
         )
     check_length(array, n_items, name)
     if array.dtype.kind not in "biuf":

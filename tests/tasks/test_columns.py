@@ -186,7 +186,8 @@ def test_errors_name_the_column(name):
 
 def test_labels_of_three_axes_are_an_error():
     with pytest.raises(
-        ValueError, match=r"y must be of shape \(2,\) or \(2, n_columns\); got \(2, 2"
+        ValueError,
+        match=r"\(2,\) or \(2, n_columns\); got \(2, 2, 2\)\. For masks, use Fine",
     ):
         find(np.zeros((2, 2, 2), int))
 

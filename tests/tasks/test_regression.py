@@ -91,7 +91,10 @@ WRONG = {
         "y must have a number for each item; 1 of 2 have none:\n  y[1, 'age']: nan\nGive these",
     ),
     "ragged": ([[1], [2, 3]], "y must have as many numbers for each item; got lists of several"),
-    "three axes": (np.zeros((2, 2, 2)), "y must be of shape (2,) or (2, n_outputs); got (2, 2, 2)"),
+    "three axes": (
+        np.zeros((2, 2, 2)),
+        "y must be of shape (2,) or (2, n_outputs); got (2, 2, 2). For points, pass points=True.",
+    ),
     "no columns": (np.zeros((2, 0)), "y must be of shape (2,) or (2, n_outputs); got (2, 0)"),
 }
 
