@@ -10,6 +10,7 @@ from helpers.killed import assert_same_fit, killed_after
 from helpers.text_nets import text_backbone
 from helpers.tiny import tiny_backbone
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -211,6 +212,35 @@ def test_a_pipeline_learns_from_texts(texts, tmp_path):
     X, y = texts
     model = make_pipeline(extractor(cache=tmp_path), LogisticRegression(C=100))
     assert clone(model).fit(X, y).score(X, y) > 0.8
+
+
+@pytest.mark.parametrize("make", [extractor, classifier])
+def test_a_fit_changes_no_text_and_no_parameter_and_forgets_the_one_before(texts, make):
+    X, y = texts
+    model, before = make(), list(X)
+    parameters = model.get_params()
+    assert model.fit(X[:40], y[:40]).fit(X, y) is model
+    assert (model.get_params(), X) == (parameters, before)
+    assert np.array_equal(model.transform(X), make().fit(X, y).transform(X))
+
+
+@pytest.mark.parametrize("make", [extractor, classifier])
+def test_features_of_texts_can_be_a_frame_with_named_columns(texts, make):
+    model = make().fit(*texts).set_output(transform="pandas")
+    frame = model.transform(texts[0])
+    assert frame.columns.tolist() == model.get_feature_names_out().tolist()
+    assert np.array_equal(frame, model.set_output(transform="default").transform(texts[0]))
+
+
+@pytest.mark.parametrize("make", [extractor, classifier])
+def test_texts_before_a_fit_are_an_error(texts, make):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        make().transform(texts[0])
+
+
+def test_another_number_of_labels_than_of_texts_is_an_error(texts):
+    with pytest.raises(ValueError, match="one label for each of 80 items; got 79"):
+        classifier().fit(texts[0], texts[1][:79])
 
 
 @pytest.mark.parametrize("make", [extractor, classifier])
