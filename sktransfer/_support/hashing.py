@@ -63,6 +63,8 @@ def hash_int(text: str) -> int:
 
 def _form_and_content(part: Any) -> tuple[str, Any]:
     """Return the form of a part as text, and its content as a buffer of bytes."""
+    if type(part) is bytes:  # as below, but this is called for each path
+        return "bytes", part
     if isinstance(part, str):
         return "str", part.encode(errors="surrogatepass")
     if isinstance(part, Tensor):

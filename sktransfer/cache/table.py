@@ -86,6 +86,7 @@ class Table:
                 if not spare:
                     make_folder(self._folder)
             self._refresh()
+            self._seen = self._index
         except OSError as error:
             sentence = "cache must be a folder that can be written"
             raise explained(error, sentence, cache.root) from error
@@ -105,6 +106,21 @@ class Table:
         first = _first(digests)
         self._look_up(first)
         return [position for digest, position in first.items() if digest not in self._positions]
+
+    def added(self) -> list[bytes]:
+        """Return the digests in files that any process has written since the last call.
+
+        The first call counts from the time at which this table was made.  Thus to watch for rows
+        of other processes takes no longer the more rows there are.
+        """
+        self._refresh()
+        seen, self._seen = set(self._seen.shards.values()), self._index
+        found: list[bytes] = []
+        for shard in self._index.shards.values():
+            if shard not in seen:
+                with suppress(OSError, TornShardError):  # its rows count as missing
+                    found += shard.digests
+        return found
 
     def append(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
         """Keep a row for each digest; digests that have a row are skipped.

@@ -8,12 +8,11 @@ the cache again which rows are missing.  As in guided self-scheduling (Polychron
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,7 +150,7 @@ class Cached:
         self._spare = [
             tap for tap in spare if tap not in prefix.taps and prefix.divides_at(tap.cut)
         ]
-        self._stamps = [_stamp(item) for item in items]  # before the files are read
+        self._stamps = np.array([_stamp(item) for item in items])  # before the files are read
         self._digests = cache.digests(items)
         self._opened: dict[tuple[Tap, int | None, bool], Table] = {}
         # The first of equal items.
@@ -220,15 +219,23 @@ class Cached:
         """Return the number of different items whose rows are missing."""
         return len(self._missing)
 
-    def digests(self, indices: Sequence[int]) -> list[bytes]:
+    def digests(self, indices: Iterable[int]) -> list[bytes]:
         """Return the digests of the items at ``indices``."""
         return [self._digests[index] for index in indices]
 
-    def look_up_again(self) -> None:
-        """Ask the tables which rows are still missing; other processes may have written some."""
-        indices = [self._first[digest] for digest in self._missing]
+    def look_up_again(self, written: Sequence[int]) -> None:
+        """Note which rows are no longer missing: ``written`` ones, and those of other processes.
+
+        Only rows that are new are looked up.  All others would take longer the more there are.
+        """
+        new = set(self.digests(written))
+        for (tap, _, spare), table in self._opened.items():
+            if tap in self.taps and not spare:
+                new.update(table.added())
+        new &= self._missing
+        indices = [self._first[digest] for digest in new]
         missing = set().union(*(self._missing_at(tap, indices) for tap in self.taps))
-        self._missing = {self._digests[index] for index in missing}
+        self._missing -= new.difference(self.digests(missing))
 
     def all_failed(self, failed: dict[int, DecodeError]) -> dict[int, DecodeError]:
         """Return the errors of all items that cannot be decoded, by position.
@@ -315,8 +322,8 @@ class CacheWriter:
         digests = self._sink.digests(self._indices)
         for table, blocks in zip(self._tables, zip(*self._outputs, strict=True), strict=True):
             table.append(digests, np.concatenate(blocks))
-        self._outputs, self._indices = [], []
-        self._sink.look_up_again()
+        written, self._outputs, self._indices = self._indices, [], []
+        self._sink.look_up_again(written)
 
 
 NO_ROWS = np.empty((0, 0), np.float32)
@@ -361,13 +368,16 @@ def decoder(preset: Any, items: Sequence[Any]) -> Callable[[int], tuple[int, Any
     return lambda at: (at, decode_or_error(preset, items[at]))
 
 
-def _stamp(item: Any) -> tuple[int, ...] | None:
-    """Return size, times and number of a file, which change with its content; else None."""
+def _stamp(item: Any) -> int:
+    """Return a hash of size, times and number of a file, which changes with its content.
+
+    It is 0 for other items.  Eight bytes for each item are a tenth of the numbers themselves.
+    """
     item = getattr(item, "item", item) if isinstance(getattr(item, "digest", None), bytes) else item
-    if not isinstance(item, (str, PathLike)):
-        return None
+    if not isinstance(item, (str, os.PathLike)):
+        return 0
     try:
-        stat = Path(item).stat()
-    except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+        stat = os.stat(item)  # noqa: PTH116 - making a Path takes longer than the call
+    except (OSError, ValueError):
+        return 0
+    return hash((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))

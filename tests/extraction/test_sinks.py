@@ -7,7 +7,9 @@ from helpers.tiny import tiny_backbone
 from PIL import Image
 
 from sktransfer import ActivationCache
+from sktransfer.cache import Table
 from sktransfer.exceptions import DecodeError
+from sktransfer.extraction import sinks
 from sktransfer.extraction.prefix import Prefix
 from sktransfer.extraction.run import run_frozen
 from sktransfer.extraction.taps import Tap
@@ -86,6 +88,22 @@ def test_rows_that_another_process_computes_meanwhile_are_not_computed_again(
     assert other.n_batches == 5  # of 6: our first batch was cached
     assert sum(done) == len(images)
     assert np.array_equal(found, rows(made(backbone), images))
+
+
+def test_the_rows_that_are_looked_up_grow_as_the_items_do(backbone, images, tmp_path, monkeypatch):
+    n_asked = 0
+    missing = Table.missing
+
+    def counted(table, digests):
+        nonlocal n_asked
+        n_asked += len(digests)
+        return missing(table, digests)
+
+    monkeypatch.setattr(Table, "missing", counted)
+    monkeypatch.setattr(sinks, "SHARD_ROWS", 4)
+    rows(made(backbone, Tap(1, "avg")), images * 2, cache=ActivationCache(tmp_path))
+    # at the start, and as a row that was written
+    assert n_asked == 2 * len(images)
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_cached(backbone, images, tmp_path):
