@@ -34,11 +34,13 @@ PACKAGES = (
 
 
 def rows_of(folder):
-    """Name of the benchmark -> its rows; none of one that did not end."""
+    """Name of the benchmark -> its rows; none of one that did not end.  Skipped ones are absent."""
     rows = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            rows[path.stem] = json.loads(path.read_text())["rows"]
+            content = json.loads(path.read_text())
+            if "skipped" not in content:
+                rows[path.stem] = content["rows"]
         except (json.JSONDecodeError, KeyError):
             rows[path.stem] = []
     return rows
