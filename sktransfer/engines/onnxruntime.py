@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -50,8 +51,18 @@ def _convert(module: nn.Module, x: Tensor, any_length: bool) -> bytes:
     return content
 
 
-def to_onnx(program: Any, input_name: str, output_name: str) -> Any:
-    """Return a program of torch.export as an ONNX program, without messages of the converters."""
+def to_onnx(
+    program: Any, input_name: str, output_name: str, axes: Mapping[int, str] | None = None
+) -> Any:
+    """Return a program of torch.export as an ONNX program, without messages of the converters.
+
+    Parameters
+    ----------
+    program : ExportedProgram
+    input_name, output_name : str
+    axes : mapping of int to str or None, default=None
+        The names of the axes of the input that may have any length.  None lets torch name them.
+    """
     logger = logging.getLogger("onnxscript")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of optimisations that it does not make
@@ -59,6 +70,8 @@ def to_onnx(program: Any, input_name: str, output_name: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own code
             names: Any = {"input_names": [input_name], "output_names": [output_name]}
+            if axes is not None:
+                names["dynamic_shapes"] = (dict(axes),)
             return torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
     finally:
         logger.setLevel(level)

@@ -276,7 +276,8 @@ def _write_onnx(graph: Graph, described: dict[str, Any], path: Path) -> Callable
     """Write an .onnx file, and return a function that runs it."""
     from onnxruntime import InferenceSession
 
-    made = to_onnx(_program(graph), described["input"], described["output"])
+    axes = {0: "n"} if graph.is_image else {0: "n", 1: "length"}
+    made = to_onnx(_program(graph), described["input"], described["output"], axes)
     made.model.metadata_props[KEY] = json.dumps(described)
     made.save(path)
     session = InferenceSession(path, providers=["CPUExecutionProvider"])

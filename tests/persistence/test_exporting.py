@@ -66,7 +66,11 @@ def test_an_onnx_file_has_the_same_probabilities_and_describes_itself(images, tm
     for n in (1, 12):
         expected = model.predict_proba(images[:n])
         np.testing.assert_allclose(run_onnx(path, pixels[:n]), expected, atol=1e-5)
-    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    loaded = onnx.load(path)
+    for values, shape in ((loaded.graph.input, ["n", 32, 32, 3]), (loaded.graph.output, ["n", 3])):
+        axes = values[0].type.tensor_type.shape.dim
+        assert [axis.dim_param or axis.dim_value for axis in axes] == shape
+    metadata = {entry.key: entry.value for entry in loaded.metadata_props}
     described = json.loads(metadata["sktransfer"])
     assert described["labels"] == [["a", "b", "c"]]
     assert described["address"] == "builtin/mini"
