@@ -66,7 +66,8 @@ def name_columns(y: Any) -> tuple[str, ...]:
     if hasattr(y, "columns"):
         return tuple(check_names(y.columns, "y"))
     name = getattr(y, "name", None)
-    return (name,) if isinstance(name, str) else ()
+    is_series = hasattr(y, "to_numpy") and np.ndim(y) == 1  # arrays of dask and HDF5 have names
+    return (name,) if is_series and name and isinstance(name, str) else ()
 
 
 def arrange_columns(y: Any, names: tuple[str | int, ...], name: str) -> Any:

@@ -247,12 +247,22 @@ def test_a_wrong_field_of_a_task_is_an_error(fields, error, message):
         Regression(**right | fields)
 
 
+class NamedArray(np.ndarray):
+    """An array with a name, which is not that of a column."""
+
+    name = "array-1f"
+
+
 def test_the_columns_of_a_table_are_known_by_their_names():
     table = pd.DataFrame({"age": [1.0, 2, 4], "price": [10.0, 20, 50]})
     task = find_regression(table, 3, "Estimator", "squared_error")
     assert task.names == ("age", "price")
     assert find_regression(table["age"], 3, "Estimator", "huber").names == ("age",)
     assert find_regression(table.to_numpy(), 3, "Estimator", "huber").names == ()
+    assert find_regression(table["age"].rename(""), 3, "Estimator", "huber").names == ()
+    named = table.to_numpy().view(NamedArray)
+    assert find_regression(named, 3, "Estimator", "huber").names == ()
+    assert find_regression(named[:, 0], 3, "Estimator", "huber").names == ()
     swapped = table[["price", "age"]]
     np.testing.assert_array_equal(task.encode(swapped, 3), table)
     np.testing.assert_array_equal(task.encode(table.to_numpy(), 3), table)
