@@ -85,7 +85,7 @@ MODELS = {
         mini_stages,
         ImagePreset(size=80, crop=1.0, sizes=ImageSizes(minimum=32)).with_metadata,
         file=Path(__file__).with_name("mini.safetensors"),
-        sha256="6fe9c043417cc3690ab2bc46c20f5062b1f9f8c7124832571cff7405f1d2481d",
+        sha256="f3a155d43a9d63499ea4e0f2a6ae28ce1377c41476727a431bab0431ad2cf9a3",
     ),
     "small_cnn": Model(small_cnn_stages, PRESET.with_metadata),
     "text": Model(
