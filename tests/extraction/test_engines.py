@@ -113,6 +113,16 @@ def test_an_engine_computes_batches_of_one_item(name, backbone, images, runs):
     assert distance(found, rows(made(backbone), images[:2])[0]) < 1e-5
 
 
+@pytest.mark.skipif(not find_spec("openvino_telemetry"), reason="it comes with OpenVINO")
+def test_openvino_reports_nothing_to_a_server(backbone, images, monkeypatch):
+    from openvino_telemetry import Telemetry
+
+    sent = []
+    monkeypatch.setattr(Telemetry, "send_event", lambda *event, **_: sent.append(event))
+    rows(made(backbone, engine="openvino"), images)
+    assert sent == []
+
+
 def test_features_do_not_depend_on_the_other_items(name, backbone, images):
     prefix = made(backbone, engine=name)
     (found,) = rows(prefix, images)
