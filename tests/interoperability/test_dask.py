@@ -107,4 +107,4 @@ def test_a_killed_worker_loses_nothing(client, tmp_path):
     assert work.was_killed
     assert_array_equal(found.to_numpy(), work.expected)
     assert counts(work.log) == once(["decode", *STAGES], work.pixels)
-    assert work.n_loads <= 3  # two workers, one of which began again
+    assert work.n_loads in (2, 3)  # two workers, and one that began again if work was left

@@ -78,4 +78,4 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     assert work.was_killed
     assert_array_equal([features[path] for path in work.paths], work.expected)
     assert counts(work.log) == once(["decode", *STAGES], work.pixels)
-    assert work.n_loads <= 3  # two workers, one of which began again
+    assert work.n_loads in (2, 3)  # two workers, and one that began again if work was left
