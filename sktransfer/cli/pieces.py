@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._support.hashing import hash_parts
 from .._support.validation import did_you_mean, first_ten, require
 from .output import as_utf8
 from .sources import Columns
@@ -43,6 +42,8 @@ class Piece:
 
     def digest(self) -> str:
         """Return a hash of the rows."""
+        from .._support.hashing import hash_parts
+
         columns = [repr([name, self.others[name].to_pylist()]) for name in self.others.column_names]
         return hash_parts("rows", *self.items, *columns).hex()
 

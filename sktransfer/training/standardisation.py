@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# A standard deviation below this part of the median counts as 0.
+# A standard deviation below this part of the median of those that are not 0 counts as 0.
 LEAST = 1e-4
 
 
@@ -21,5 +21,7 @@ def compute_moments(
         return np.zeros_like(features[0]), np.ones_like(features[0])
     mean = np.average(features, axis=0, weights=weight)
     scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
-    scale[scale <= 1e-6 * np.abs(mean) + LEAST * np.median(scale) + 1e-12] = 1
+    varied = scale[scale > 0]  # many features of few items are 0
+    least = LEAST * np.median(varied) if len(varied) else 0.0
+    scale[scale <= 1e-6 * np.abs(mean) + least + 1e-12] = 1
     return mean.astype(features.dtype), scale.astype(features.dtype)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import EpochScoring
 from torch import nn
 
@@ -146,9 +146,12 @@ def test_two_data_sets_with_one_label_each_are_fitted_as_one(images, y):
     }
 
 
-def test_a_search_over_a_parameter_works_with_a_table(images, y):
+def test_a_search_over_a_parameter_works_with_a_table(images):
+    light = images.mean(axis=(1, 2, 3))
+    y = pd.DataFrame({"light": light, "kind": np.where(light < np.median(light), "dark", "light")})
     model = FineTuneMultiTask(image_size=32, unfreeze=0, max_epochs=0, verbose=0)
-    search = GridSearchCV(model, {"head_init": ["exact", "prior"]}, cv=2, error_score="raise")
+    folds = KFold(2, shuffle=True, random_state=0)
+    search = GridSearchCV(model, {"head_init": ["exact", "prior"]}, cv=folds, error_score="raise")
     search.fit(images, y)
     assert search.best_params_ == {"head_init": "exact"}
 

@@ -21,6 +21,7 @@ from sktransfer import (
     export,
     ids_of,
     load,
+    load_textures,
     pixels_of,
     save,
 )
@@ -41,6 +42,15 @@ def run_onnx(path, x):
     return session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
+@pytest.fixture(scope="module")
+def photos():
+    """Twelve photos of three materials; the features of noise hardly differ from item to item."""
+    found = load_textures("train", n_per_class=4)
+    return [
+        x for x, y in zip(found.data, found.labels, strict=True) if y in {"brick", "fur", "grass"}
+    ]
+
+
 @pytest.fixture
 def program(tmp_path):
     return tmp_path / "model.pt2"
@@ -56,15 +66,15 @@ def test_a_classifier_is_exported_with_its_probabilities(make, images, program):
         np.testing.assert_allclose(found, model.predict_proba(images[:n]), atol=1e-5)
 
 
-def test_an_onnx_file_has_the_same_probabilities_and_describes_itself(images, tmp_path):
+def test_an_onnx_file_has_the_same_probabilities_and_describes_itself(photos, tmp_path):
     onnx = pytest.importorskip("onnx", reason="needs the extra 'onnx'")
-    model = FineTuneClassifier(image_size=32, max_epochs=0, random_state=0).fit(images, LABELS)
+    model = FineTuneClassifier(image_size=32, max_epochs=0, random_state=0).fit(photos, LABELS)
     path = tmp_path / "model.onnx"
     export(model, path)
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
-    pixels = pixels_of(model, images)
+    pixels = pixels_of(model, photos)
     for n in (1, 12):
-        expected = model.predict_proba(images[:n])
+        expected = model.predict_proba(photos[:n])
         np.testing.assert_allclose(run_onnx(path, pixels[:n]), expected, atol=1e-5)
     loaded = onnx.load(path)
     for values, shape in ((loaded.graph.input, ["n", 32, 32, 3]), (loaded.graph.output, ["n", 3])):
@@ -121,15 +131,15 @@ def test_the_description_of_an_export_has_the_names_of_columns(images, program):
     assert json.loads(extra["sktransfer.json"])["columns"] == ["age", "price"]
 
 
-def test_all_columns_of_several_tasks_are_exported_side_by_side(images, program):
-    light = images.mean((1, 2, 3)) if isinstance(images, np.ndarray) else np.arange(12.0)
+def test_all_columns_of_several_tasks_are_exported_side_by_side(photos, program):
+    light = np.array([photo.mean() for photo in photos])
     y = {"light": [*light[:-1].tolist(), None], "label": LABELS.tolist(), "tags": [["x"], []] * 6}
-    model = FineTuneMultiTask(image_size=32, max_epochs=0).fit(images, y)
+    model = FineTuneMultiTask(image_size=32, max_epochs=0).fit(photos, y)
     export(model, program)
-    found = run_program(program, pixels_of(model, images))
-    probabilities = model.predict_proba(images)
+    found = run_program(program, pixels_of(model, photos))
+    probabilities = model.predict_proba(photos)
     assert found.shape == (12, 1 + 3 + 1)
-    np.testing.assert_allclose(found[:, 0], model.predict(images)["light"], rtol=1e-5)
+    np.testing.assert_allclose(found[:, 0], model.predict(photos)["light"], rtol=1e-5)
     np.testing.assert_allclose(found[:, 1:4], probabilities["label"], atol=1e-5)
     np.testing.assert_allclose(found[:, 4:], probabilities["tags"], atol=1e-5)
     extra = {"sktransfer.json": ""}

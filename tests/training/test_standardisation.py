@@ -29,6 +29,14 @@ def test_a_feature_that_hardly_varies_is_not_amplified(features, rng, spread):
     np.testing.assert_allclose(scale[[0, 2, 3]], features[:, [0, 2, 3]].std(0))
 
 
+def test_a_feature_that_hardly_varies_is_not_amplified_among_constant_ones(features, rng):
+    small = 1e-6 * rng.normal(size=(50, 1))
+    constant = np.zeros((50, 2 * features.shape[1]))
+    features = np.hstack([constant, features, small])
+    _, scale = compute_moments(features, np.ones(50), standardise=True)
+    assert scale[-1] == 1
+
+
 def test_a_feature_of_small_values_is_standardised(features):
     features[:, 1] *= 1e-3
     _, scale = compute_moments(features, np.ones(50), standardise=True)
