@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._support.validation import did_you_mean, first_ten, require
+from .._support.validation import first_ten, require
 from .output import as_utf8
 from .sources import Columns
 
@@ -152,21 +152,15 @@ def _regroup(batches: Iterator[Any], n_rows: int) -> Iterator[Any]:
 
 def _check_names(source: Path, names: list[str], column: str, name: str) -> None:
     """Raise an error unless a table has the column of items, and different names."""
+    from ..data import check_column
+
     twice = [each for each, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(
             f"{str(source)!r} must have columns with different names; several are called "
             f"{', '.join(map(repr, twice))}."
         )
-    if column not in names:
-        raise ValueError(
-            f"{str(source)!r} must have a column {column!r}; it has "
-            f"{', '.join(map(repr, names))}.{did_you_mean(column, names)}"
-        )
-    if column != name and name in names:
-        raise ValueError(
-            f"{str(source)!r} must not have a column {name!r} in addition to {column!r}. Rename it."
-        )
+    check_column(source, names, column, name)
 
 
 def _as_items(source: Path, column: Any, name: str, start: int) -> list[str]:

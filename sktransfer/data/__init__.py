@@ -4,7 +4,15 @@ from .adaptation import adapt, smallest_preset, warn_of_lost_parts
 from .augmentation import Augmentation, Views, check_augment, default_augment, resolve_augment
 from .digests import digest, digest_or_none, file_key
 from .docstrings import load_docstrings
-from .folders import EXTENSIONS, TEST, TRAIN, image_table, list_images, load_image_folder
+from .folders import (
+    EXTENSIONS,
+    TEST,
+    TRAIN,
+    check_column,
+    image_table,
+    list_images,
+    load_image_folder,
+)
 from .image_check import check_images
 from .image_sizes import ImageSizes
 from .items import Items
@@ -40,6 +48,7 @@ __all__ = [
     "adapt",
     "by_length",
     "check_augment",
+    "check_column",
     "check_images",
     "check_masks",
     "check_texts",

@@ -327,7 +327,7 @@ def image_table(
     if source.suffix.lower() != ".csv":
         raise ValueError(f"source must be a folder or a .csv file; got {str(source)!r}.")
     table = _read_csv(source, path_column)
-    check_column(source, table, path_column, "path")
+    check_column(source, list(table.columns), path_column, "path")
     missing = np.flatnonzero(table[path_column].isna())
     if len(missing):
         raise ValueError(
@@ -339,14 +339,14 @@ def image_table(
     return table
 
 
-def check_column(source: Path, table: pd.DataFrame, column: str, name: str) -> None:
+def check_column(source: Path, names: list[str], column: str, name: str) -> None:
     """Raise an error if a table lacks a column, or has another one that has its new name."""
-    if column not in table:
+    if column not in names:
         raise ValueError(
             f"{str(source)!r} must have a column {column!r}; it has "
-            f"{', '.join(map(repr, table.columns))}.{did_you_mean(column, table.columns)}"
+            f"{', '.join(map(repr, names))}.{did_you_mean(column, names)}"
         )
-    if column != name and name in table:
+    if column != name and name in names:
         raise ValueError(
             f"{str(source)!r} must not have a column {name!r} in addition to {column!r}. Rename it."
         )

@@ -142,7 +142,7 @@ def text_table(
         raise ValueError(
             f"{str(source)!r} must be encoded in UTF-8: {error}. Save it as UTF-8."
         ) from error
-    check_column(source, table, text_column, "text")
+    check_column(source, list(table.columns), text_column, "text")
     del table[text_column]
     table.insert(0, "text", strings[text_column].astype(object))
     return table
