@@ -53,10 +53,10 @@ def heat(photo, label):
     """Return the heat map of a class for one photo."""
     kept = {}
     stage = module.backbone.stages["layer4"]
-    hook = stage.register_forward_hook(lambda _stage, _inputs, maps: kept.update(maps=maps))
+    hook = stage.register_forward_hook(lambda *args: kept.update(maps=args[-1]))
     score = module(preset.collate([preset(photo)], 1))[0, classes.index(label)]
     hook.remove()
-    maps = kept["maps"]  # (1, 256, 10, 10)
+    maps = kept["maps"]  # (1, 1024, 10, 10)
     (slopes,) = torch.autograd.grad(score, maps)
     weights = slopes.mean((2, 3), keepdim=True)
     return (weights * maps).sum(1)[0].relu().detach().numpy()
