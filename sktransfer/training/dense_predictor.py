@@ -154,12 +154,11 @@ class DensePredictor(Predictor):
         spare = spare_taps(n_stages, prefix.taps, cache)
         found = run_frozen(prefix, items, cache=cache, spare=spare, **how)
         late = self._late.sized(batch_size).run_by(engine, cache) if self._late.taps else None
-        for start in range(0, len(found.kept), prefix.batch_size):
-            part = slice(start, start + prefix.batch_size)
-            indices = found.kept[part].tolist()
-            rows = [each[np.arange(len(found.kept))[part]] for each in found.rows]
+        preset, size = self.tail.backbone.preset, prefix.batch_size
+        for start in range(0, len(found.kept), size):
+            indices = found.kept[start : start + size].tolist()
+            rows = [each[np.arange(start, start + len(indices))] for each in found.rows]
             maps = self._in_order(prefix, rows, late)
-            preset = self.tail.backbone.preset
             yield indices, maps, locate_items(preset, [items[at] for at in indices], how["n_jobs"])
 
     def _in_order(
