@@ -112,8 +112,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
     lr : float or "auto", default=0.001
         Base learning rate of the head in the first phase, and in the second phase if no stage
         trains (``unfreeze=0``).  If stages train and the first phase has no epochs, as by default
-        with a pretrained network, it is not used: set ``fine_tune_lr``.  "auto" uses the
-        suggestion of the learning-rate range test; see :func:`find_lr`.
+        with a pretrained network, it is not used: set ``fine_tune_lr``.  A head with n inputs, more
+        than 1280, has ``1280 / n`` times this rate.  "auto" uses the suggestion of the
+        learning-rate range test; see :func:`find_lr`.
     fine_tune_lr : float or "auto", default=0.0003
         Base learning rate of the head in the second phase if stages train.  "auto" is as for
         ``lr``.

@@ -21,7 +21,7 @@ class LRCurve:
     Parameters
     ----------
     rates : ndarray of shape (n_steps,)
-        Learning rate of the head in each step, in ascending order.  The learning rates of the
+        Base learning rate of each step, in ascending order.  The learning rates of the
         stages are lower, by ``layer_decay``.
     losses : ndarray of shape (n_steps,)
         Training loss in each step, without the differences among batches: the change of the loss
@@ -69,8 +69,8 @@ def find_lr(
     """Run the learning-rate range test: train while the learning rate grows from step to step.
 
     The test [1]_ trains a clone of the estimator, which stays unchanged.  The head of the clone
-    starts as in ``fit``; its ``skorch_callbacks`` are left out.  The learning rate is that of the
-    head in the last phase: ``fine_tune_lr``, or ``lr`` if ``unfreeze=0``.
+    starts as in ``fit``; its ``skorch_callbacks`` are left out.  The learning rate is the
+    base rate of the last phase: ``fine_tune_lr``, or ``lr`` if ``unfreeze=0``.
 
     Each step also computes the loss of the initial weights on the same batch.  So the curve shows
     the effect of training, and not that one batch is easier than another.

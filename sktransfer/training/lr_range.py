@@ -75,7 +75,7 @@ class _GrowingLearningRate(Callback):
         if training:
             progress = len(self.losses_) / (self.n_steps - 1)
             factor = self.low * (self.high / self.low) ** progress
-            # The initial learning rate of the head is 1, so its learning rate is the factor.
+            # The base learning rate of the phase is 1, so the factor is the base rate of the step.
             for group in net.optimizer_.param_groups:
                 group["lr"] = group["initial_lr"] * factor
             self.rates_.append(factor)
@@ -95,7 +95,7 @@ class _GrowingLearningRate(Callback):
 def run_range_test(
     tail: Tail, phase: Phase, run: Run, low: float, high: float, n_steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Train a copy of ``tail``; return the learning rate of the head and the loss of each step.
+    """Train a copy of ``tail``; return the base learning rate and the loss of each step.
 
     Parameters
     ----------

@@ -17,6 +17,9 @@ from ..backbones import Backbone
 
 HEAD = "head"
 NO_DECAY = "/no_decay"
+# The default learning rates were chosen with the head of torchvision/mobilenet_v2, of so many
+# inputs.  Wider heads learn more slowly.
+N_INPUTS = 1280
 
 # The keys are names, the values a class and its arguments apart from the groups.
 OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
@@ -33,7 +36,6 @@ def stage_groups(
     layer_decay: float = 1.0,
     *,
     weight_decay: float = 0.0,
-    head_lr: float | None = None,
 ) -> list[dict[str, Any]]:
     """Make parameter groups for an optimiser, with one learning rate for each stage.
 
@@ -42,6 +44,10 @@ def stage_groups(
     one axis) have no weight decay.  They are in a second group, ``"<stage>/no_decay"``, with the
     same learning rate.
 
+    A step of AdamW moves each weight by about the learning rate, so it moves the output of a head
+    by this rate times the number of its inputs.  The rate of a head with n inputs, more than 1280,
+    is therefore multiplied by ``1280 / n`` [2]_.
+
     Parameters
     ----------
     backbone : Backbone
@@ -49,14 +55,12 @@ def stage_groups(
     head : Module
         The layers after the last stage.
     lr : float
-        The base learning rate, above 0.
+        The base learning rate, above 0: that of a head with at most 1280 inputs.
     layer_decay : float, default=1.0
         The learning rate of a stage divided by that of the next stage, in (0, 1].  The last stage
         has ``lr * layer_decay``, the one before it ``lr * layer_decay**2``, and so on.
     weight_decay : float, default=0.0
         The weight decay of parameters with at least two axes, at least 0.
-    head_lr : float or None, default=None
-        The learning rate of the head, above 0.  None means ``lr``.
 
     Returns
     -------
@@ -69,6 +73,8 @@ def stage_groups(
     ----------
     .. [1] J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification",
        ACL 2018, https://arxiv.org/abs/1801.06146 (discriminative fine-tuning)
+    .. [2] G. Yang, E. J. Hu, I. Babuschkin et al., "Tensor Programs V: Tuning Large Neural Networks
+       via Zero-Shot Hyperparameter Transfer", NeurIPS 2021, https://arxiv.org/abs/2203.03466
 
     Examples
     --------
@@ -81,17 +87,21 @@ def stage_groups(
     >>> {group["name"]: group["lr"] for group in groups}
     {'stem': 0.025, 'stem/no_decay': 0.025, 'layer1': 0.05, 'head': 0.1, 'head/no_decay': 0.1}
     """
-    head_lr = lr if head_lr is None else head_lr
     check_range("lr", lr, "(0, inf)")
     check_range("layer_decay", layer_decay, "(0, 1]")
     check_range("weight_decay", weight_decay, "[0, inf)")
-    check_range("head_lr", head_lr, "(0, inf)")
     n_stages = len(backbone.stages)
     groups = []
     for index, (name, stage) in enumerate(backbone.stages.items()):
         stage_lr = lr * layer_decay ** (n_stages - index)
         groups += _make_groups(name, stage, stage_lr, weight_decay)
-    return groups + _make_groups(HEAD, head, head_lr, weight_decay)
+    return groups + _make_groups(HEAD, head, lr * _head_factor(head), weight_decay)
+
+
+def _head_factor(head: nn.Module) -> float:
+    """Return the learning rate of ``head`` divided by the base learning rate."""
+    widths = [parameter.shape[1] for parameter in head.parameters() if parameter.ndim > 1]
+    return N_INPUTS / max([N_INPUTS, *widths])
 
 
 def _make_groups(

@@ -47,6 +47,14 @@ def test_points_are_predicted_in_pixels_of_items_of_any_size(model, images):
     assert model.score(X, y) > 0.5
 
 
+def test_training_keeps_a_head_of_many_inputs_near_its_exact_start(images):
+    how = {"image_size": 96, "unfreeze": 0}
+    start, trained = (regressor(max_epochs=n, **how).fit(*images) for n in (0, 2))
+    assert trained.head_.in_features > 10_000
+    X, y = square_images(30, seed=1)
+    assert distance(trained.predict(X), y) < 1.1 * distance(start.predict(X), y)
+
+
 @pytest.mark.parametrize("orientation", [3, 6, 7])
 def test_the_orientation_of_a_file_does_not_matter(model, images, orientation):
     image, point = images[0][0], images[1][0]

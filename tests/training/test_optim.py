@@ -35,11 +35,22 @@ def test_the_learning_rate_decays_by_one_factor_from_stage_to_stage(backbone, he
         assert group["lr"] == group["initial_lr"] == pytest.approx(expected)
 
 
-def test_the_head_may_have_a_learning_rate_of_its_own(backbone, head):
-    rates = read_learning_rates(
-        make_optimizer("sgd", stage_groups(backbone, head, 0.1, 0.5, head_lr=1))
-    )
-    assert rates == pytest.approx({"stem": 0.0125, "layer1": 0.025, "layer2": 0.05, "head": 1})
+@pytest.mark.parametrize(
+    ("n_inputs", "factor"), [(16, 1), (1280, 1), (2560, 1 / 2), (40960, 1 / 32)]
+)
+def test_the_learning_rate_of_the_head_alone_falls_with_the_number_of_its_inputs(
+    backbone, n_inputs, factor
+):
+    groups = stage_groups(backbone, nn.Linear(n_inputs, 4), 0.1, 0.5)
+    rates = read_learning_rates(make_optimizer("sgd", groups))
+    stages = {"stem": 0.0125, "layer1": 0.025, "layer2": 0.05}
+    assert rates == pytest.approx(stages | {"head": 0.1 * factor})
+
+
+@pytest.mark.parametrize("head", [nn.Identity(), nn.BatchNorm1d(4)])
+def test_a_head_without_weight_matrices_has_the_base_learning_rate(backbone, head):
+    groups = stage_groups(backbone, head, 0.1)
+    assert all(group["lr"] == 0.1 for group in groups if group["name"].startswith("head"))
 
 
 @pytest.mark.parametrize("cut", [0, 2, 3])
@@ -81,7 +92,6 @@ def test_a_stage_without_parameters_has_no_group_and_still_counts_as_a_stage():
         ({"layer_decay": 0}, r"layer_decay must be a number in \(0, 1\]; got 0\."),
         ({"layer_decay": 2}, r"layer_decay must be a number in \(0, 1\]; got 2\."),
         ({"weight_decay": -1}, r"weight_decay must be a number in \[0, inf\); got -1\."),
-        ({"head_lr": -1}, r"head_lr must be a number in \(0, inf\); got -1\."),
     ],
 )
 def test_a_setting_out_of_range_is_named(backbone, head, change, message):
