@@ -11,7 +11,7 @@ import dis
 import pickle
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -48,12 +48,30 @@ def hash_parts(kind: str, *parts: Any) -> bytes:
     >>> hash_parts("example", "a", b"b").hex()
     '0e02f44f215f09a9156bc9d3755ae381'
     """
+    (digest,) = hash_steps(kind, [parts])
+    return digest
+
+
+def hash_steps(kind: str, steps: Iterable[Iterable[Any]]) -> Iterator[bytes]:
+    """Yield, after each step, the hash of the parts of all steps so far; see :func:`hash_parts`.
+
+    Each part is read once.
+
+    Examples
+    --------
+    >>> from sktransfer._support.hashing import hash_parts, hash_steps
+    >>> list(hash_steps("example", [["a"], ["b"]])) == [
+    ...     hash_parts("example", "a"), hash_parts("example", "a", "b")
+    ... ]
+    True
+    """
     state = blake2b(digest_size=16, person=kind.encode())
-    for part in parts:
-        form, content = _form_and_content(part)
-        state.update(f"{form} {len(content)}\n".encode())
-        state.update(content)
-    return state.digest()
+    for parts in steps:
+        for part in parts:
+            form, content = _form_and_content(part)
+            state.update(f"{form} {len(content)}\n".encode())
+            state.update(content)
+        yield state.digest()
 
 
 def hash_int(text: str) -> int:

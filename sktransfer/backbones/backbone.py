@@ -7,11 +7,12 @@ therefore a pure function of the item, so its output can be cached and shared.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
 
-from .._support.hashing import hash_parts
+from .._support.hashing import hash_parts, hash_steps
 from .._support.plain import PLAIN
 from .language_head import TAKE_ANOTHER, LanguageHead
 from .summary import as_html, as_text
@@ -165,12 +166,25 @@ class Backbone(nn.Module):
 
         The stages before ``start`` do not count.
         """
+        return self._hash_along(stop, start)[-1]
+
+    def weights_fingerprints(self, stop: int | None = None) -> dict[int | None, str]:
+        """Return ``weights_fingerprint`` of ``stop``, and of each cut before it.
+
+        Each weight is read once.
+        """
+        hashes = self._hash_along(stop)
+        n_stages = len(self.stages) if stop is None else stop
+        return {**dict(enumerate(hashes[1 : n_stages + 1], start=1)), stop: hashes[-1]}
+
+    def _hash_along(self, stop: int | None, start: int = 0) -> list[str]:
+        """Return a hash of the layout alone, of the layout and the first stage, and so on."""
         modules = list(self.stages.values())[start:stop]
         if stop is None:
             modules += filter(None, (self.classifier, self.language_head))
         layout = f"{self.layout} {self.n_prefix_tokens}"
-        parts = (part for module in modules for part in _fingerprint_parts(module))
-        return hash_parts("weights", layout, *parts).hex()
+        steps = chain([[layout]], map(_fingerprint_parts, modules))
+        return [digest.hex() for digest in hash_steps("weights", steps)]
 
 
 def _fingerprint_parts(module: nn.Module) -> Iterator[str | Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from . import word_tokenizer
@@ -64,19 +65,25 @@ def read_tokenizer(content: bytes | str, source: str = "tokenizer.json") -> Toke
     True
     """
     try:
-        described = json.loads(content)
-        if described.get("type") == word_tokenizer.KIND:
-            return word_tokenizer.WordTokenizer(tuple(map(str, described["vocabulary"])))
-        check_limits(described)
-        added = described.get("added_tokens") or []
-        make = _wordpiece if _is_wordpiece(described, added) else _json_tokenizer
-        return make(described, added)
+        return _read(content)
     except _UNEXPECTED as error:
         cause = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise ValueError(
             f"{source} must describe a tokenizer; it does not: {cause.rstrip('.')}. Use another "
             "copy of the file, or let transformers write it: tokenizer.save_pretrained('FOLDER')."
         ) from error
+
+
+@lru_cache(maxsize=4)
+def _read(content: bytes | str) -> Tokenizer:
+    """Make a tokenizer; the fits of a search share it, with the words that it has kept."""
+    described = json.loads(content)
+    if described.get("type") == word_tokenizer.KIND:
+        return word_tokenizer.WordTokenizer(tuple(map(str, described["vocabulary"])))
+    check_limits(described)
+    added = described.get("added_tokens") or []
+    make = _wordpiece if _is_wordpiece(described, added) else _json_tokenizer
+    return make(described, added)
 
 
 def read_vocabulary(content: bytes | str, settings: Mapping[str, Any]) -> WordPiece:

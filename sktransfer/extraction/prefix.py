@@ -206,7 +206,7 @@ class Prefix:
         """
         stop = None if tap.reduce in LOGITS else tap.cut
         if stop not in self._weights:  # computed once, as it reads every weight
-            self._weights[stop] = self.backbone.weights_fingerprint(stop)
+            self._weights |= self.backbone.weights_fingerprints(stop)
         # Switches of Pillow may change the preset's fingerprint while the prefix lives.
         function = hash_parts("prefix", self.preset.fingerprint(), self._weights[stop]).hex()
         length = f"length {self.length}" if self.length and tap.reduce is None else ""

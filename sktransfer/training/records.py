@@ -131,7 +131,7 @@ def make_report(
                 f"Stage {name!r} is frozen and must not change, but its {changed[0]!r} changed. A "
                 "callback, or the network itself, modifies it in training."
             )
-        moved = _measure_change(old, stage)
+        moved = _measure_change(old, stage) if changed else 0.0
         low, high = rates.get(name, (nan, nan))
         was_reset = not frozen and high > 0 and moved == 0
         report.append(

@@ -64,6 +64,13 @@ def test_equal_backbones_have_one_fingerprint(backbone):
     assert backbone.fingerprint(2) == tiny_backbone().fingerprint(2)
 
 
+def test_the_fingerprints_of_all_cuts_are_those_of_each(backbone):
+    every = {stop: backbone.weights_fingerprint(stop) for stop in (1, 2, 3, None)}
+    assert len(set(every.values())) == 4  # the last one covers the classifier
+    assert backbone.weights_fingerprints() == every
+    assert backbone.weights_fingerprints(2) == {1: every[1], 2: every[2]}
+
+
 def change_weight(backbone):
     backbone.stages["stem"][0].weight.data[0, 0, 0, 0] += 1e-6
 

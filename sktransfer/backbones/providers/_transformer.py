@@ -73,9 +73,9 @@ class Embed(nn.Module):
     ):
         super().__init__()
         self.first = first
-        self.words = nn.Embedding(n_tokens, width)
-        self.positions = nn.Embedding(n_positions, width)
-        self.types = nn.Embedding(n_types, width) if n_types else None
+        self.words = _empty_embedding(n_tokens, width)
+        self.positions = _empty_embedding(n_positions, width)
+        self.types = _empty_embedding(n_types, width) if n_types else None
         self.norm = nn.Identity() if eps is None else nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Identity() if out_width is None else nn.Linear(width, out_width)
@@ -88,6 +88,14 @@ class Embed(nn.Module):
         x = x + self.positions(torch.arange(ids.shape[1], device=ids.device) + self.first)
         x = self.project(self.dropout(self.norm(x)))
         return joined(x, ids[..., None] >= 0)
+
+
+def _empty_embedding(n_rows: int, width: int) -> nn.Embedding:
+    """Return an embedding whose weights are not drawn, because they are read or drawn later.
+
+    To draw them on the meta device, torch would import its compiler, which takes seconds.
+    """
+    return nn.Embedding(n_rows, width, _weight=torch.empty(n_rows, width))
 
 
 class EncoderBlock(nn.Module):

@@ -362,13 +362,20 @@ def _filled(
     left_out: list[str] = []
     for has_memory in (False, True):
         if has_memory:
-            net.to_empty(device="cpu")
+            _allocate(net)
         own = {names[name]: tensor for name, tensor in net.state_dict().items()}
         try:
             left_out = fill_tensors(own, given, source, f"the config.json of {label}", heads)
         except MisfitError as error:  # no other network would fit the folder
             raise ValueError(str(error)) from None
     return net, left_out
+
+
+def _allocate(net: nn.ModuleDict) -> None:
+    """Give a network on the meta device memory; ``to_empty`` would import sympy for a second."""
+    forms = net.state_dict().items()
+    empty = {name: torch.empty(form.shape, dtype=form.dtype) for name, form in forms}
+    net.load_state_dict(empty, assign=True)
 
 
 def _current(in_file: str, prefix: str) -> str:

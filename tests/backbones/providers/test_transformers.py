@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,22 @@ def test_a_folder_is_a_valid_backbone(folder):
     assert backbone.layout == "NLM"
     assert backbone.address == f"transformers/{folder}"
     check_backbone(backbone, torch.tensor([[2, 5, 6, 3], [2, 7, 3, -1]]))
+
+
+def test_loading_a_network_does_not_import_the_compiler_of_torch(folder):
+    code = (
+        f"import sys, sktransfer; sktransfer.get_backbone('transformers/{folder.as_posix()}'); "
+        "print([m for m in ('torch._dynamo', 'sympy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_networks_of_one_folder_share_their_tokenizer(folder):
+    tokenizer = load(folder).preset.tokenizer
+    assert load(folder).preset.tokenizer is tokenizer
+    (folder / "tokenizer.json").write_bytes(word_piece(lowercase=False).to_bytes())
+    assert load(folder).preset.tokenizer == word_piece(lowercase=False)
 
 
 @pytest.mark.parametrize(
