@@ -49,6 +49,13 @@ def acme(tmp_path, monkeypatch):
     sys.modules.pop("acme_backbones", None)
 
 
+def list_providers():
+    """The providers that an error lists."""
+    with pytest.raises(ValueError, match="providers") as error:
+        get_backbone("no_such_provider/net")
+    return str(error.value)
+
+
 @pytest.fixture
 def registered(monkeypatch):
     """The providers that are registered in this process, which a test can change."""
@@ -67,6 +74,13 @@ def test_a_provider_takes_at_most_twelve_lines():
 def test_an_installed_provider_is_listed(acme):
     assert list_backbones("acme") == ["acme/net_s"]
     assert "acme/net_s" in list_backbones()
+
+
+def test_a_provider_that_is_installed_later_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "later" not in list_providers()
+    distribution(tmp_path, "later", "later = acme_backbones")
+    assert "later" in list_providers()
 
 
 def test_a_provider_is_not_imported_before_an_address_names_it(acme):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
+from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
@@ -244,13 +246,28 @@ def _providers() -> dict[str, Callable[[], Provider]]:
     return dict(sorted((known | registered).items()))
 
 
-def _announced() -> dict[str, EntryPoint]:
+def _announced() -> Mapping[str, EntryPoint]:
+    """Return the entry points of providers by prefix; they are read again if a folder changes."""
+    return _read_entry_points(entry_points, tuple(map(_time_of_change, sys.path)))
+
+
+def _time_of_change(folder: str) -> tuple[str, int]:
+    with suppress(OSError):
+        return folder, Path(folder).stat().st_mtime_ns  # "" is the working directory
+    return folder, 0
+
+
+@lru_cache(maxsize=1)
+def _read_entry_points(
+    read: Callable[..., Iterable[EntryPoint]],
+    folders: tuple[tuple[str, int], ...],  # noqa: ARG001 - what the result depends on
+) -> Mapping[str, EntryPoint]:
     """Return the entry points of providers by prefix.
 
     Their class is not looked at: the backport ``importlib_metadata`` serves its own.
     """
     found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
+    for entry in read(group=GROUP):
         other = found.setdefault(entry.name, entry)
         if other.value != entry.value:
             raise ValueError(

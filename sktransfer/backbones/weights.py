@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,12 @@ DIGEST = "sktransfer_digest"
 
 # The key of the description of a model, in the metadata of files that sktransfer.save wrote.
 SAVED_MODEL = "sktransfer"
+
+# A file whose last change is so many seconds ago will not change again with the same time stamp.
+SETTLED = 2.0
+
+# The sha256 of files by device, inode, size and times of change.
+_hashes: dict[tuple[int, ...], str] = {}
 
 _recorded: ContextVar[list[WeightsFile] | None] = ContextVar("recorded", default=None)
 
@@ -158,7 +166,7 @@ def read_weights(path: str | os.PathLike[str], sha256_prefix: str | None = None)
     path = Path(path).expanduser()
     _check_file(path)
     with path.open("rb") as opened:  # once, so that the hash is that of the tensors
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = _hash_file(opened, is_compared=bool(sha256_prefix))
         if not digest.startswith((sha256_prefix or "").lower()):
             cause = f"its sha256 must begin with {sha256_prefix}; got {digest}"
             raise DamagedWeightsError(_damaged(path, cause))
@@ -231,6 +239,23 @@ def recorded() -> Iterator[list[WeightsFile]]:
         yield files
     finally:
         _recorded.reset(token)
+
+
+def _hash_file(file: BufferedReader, is_compared: bool) -> str:
+    """Return the sha256 of an open file, which is kept as long as the file does not change.
+
+    It is computed again if it is to be compared.  That of a file which has just been written is not
+    kept, because the file could change without another time stamp.
+    """
+    stat = os.fstat(file.fileno())
+    changed = stat.st_mtime_ns, stat.st_ctime_ns
+    key = stat.st_dev, stat.st_ino, stat.st_size, *changed
+    if is_compared or key not in _hashes:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time_ns() - max(changed) < SETTLED * 10**9:
+            return digest
+        _hashes[key] = digest
+    return _hashes[key]
 
 
 def _check_file(path: Path) -> None:

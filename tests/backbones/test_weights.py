@@ -77,6 +77,44 @@ def write(path, content, **options):
     return path
 
 
+@pytest.fixture
+def hashed(monkeypatch):
+    """The files whose bytes are hashed, of which none counts as just written."""
+    files = []
+    digest = hashlib.file_digest
+
+    def record(file, name):
+        files.append(file.name)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", record)
+    monkeypatch.setattr(weights, "SETTLED", -60)
+    return files
+
+
+def test_a_file_that_has_not_changed_is_hashed_once(tmp_path, hashed):
+    path = write(tmp_path / "net.safetensors", {"weight": torch.zeros(2)})
+    digests = {read_weights(path).sha256 for _ in range(3)}
+    assert digests == {sha256(path.read_bytes()).hexdigest()}
+    assert len(hashed) == 1
+    write(path, {"weight": torch.zeros(3)})
+    assert read_weights(path).sha256 == sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_hash_that_is_compared_is_always_computed(tmp_path, hashed):
+    path = write(tmp_path / "net.safetensors", {"weight": torch.zeros(2)})
+    prefix = read_weights(path).sha256[:8]
+    read_weights(path, prefix), read_weights(path, prefix)
+    assert len(hashed) == 3
+
+
+def test_a_file_that_has_just_been_written_is_hashed_again(tmp_path, hashed, monkeypatch):
+    monkeypatch.setattr(weights, "SETTLED", 3600)
+    path = write(tmp_path / "net.safetensors", {"weight": torch.zeros(2)})
+    read_weights(path), read_weights(path)
+    assert len(hashed) == 2
+
+
 WRAPPED = {
     "alone": lambda state: state,
     "parameters": lambda state: {
