@@ -38,8 +38,8 @@ ORDER = {
     "threads memory device tensors geometry",
     "schedules": "base cycles named",
     "data": "depths naming pictures decoding tables advice words tokenizers "
-    "word_tokenizer tokenizer_limits tokenizer_files items texts lengths image_sizes resizing "
-    "masks presets text_preset adaptation variants augmentation digests walk labelled "
+    "word_tokenizer tokenizer_limits tokenizer_files walk items texts lengths image_sizes resizing "
+    "masks presets text_preset adaptation variants augmentation digests labelled "
     "folders image_check text_folders text_check textures docstrings",
     "tasks": "targets base heads labels classification columns language_model regression points "
     "map_heads segmentation label_sets tables mixed",

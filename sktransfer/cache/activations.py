@@ -6,13 +6,13 @@ A row is identified by the fingerprint of the prefix that computed it and by the
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .._support.files import check_folder
 from .._support.validation import check_choice, check_int
-from ..data import digest_or_none, file_key
+from ..data import digest_or_none, file_key, file_state
 from .blobs import Blobs
 from .digest_memo import DigestMemo
 from .folder import CacheFolder
@@ -116,12 +116,17 @@ class ActivationCache:
     def __hash__(self) -> int:
         return hash(tuple(vars(self).values()))
 
-    def digests(self, items: Iterable[Any]) -> list[bytes]:
+    def digests(
+        self, items: Iterable[Any], keys: Sequence[bytes | None] | None = None
+    ) -> list[bytes]:
         """Return the digest of each item; a file that has not changed is not read again.
 
         Parameters
         ----------
-        items : iterable of str, path-like, bytes, PIL image or array
+        items : iterable of n str, path-like, bytes, PIL image or array
+        keys : sequence of n bytes or None, default=None
+            The key of each file, which is None for other items.  If it is not given, it is computed
+            from path, size and times.
 
         Returns
         -------
@@ -130,7 +135,8 @@ class ActivationCache:
             is reported when it is decoded.
         """
         items = list(items)
-        keys = [file_key(item) for item in items]
+        if keys is None:
+            keys = [file_key(item, file_state(item)) for item in items]
         known: dict[bytes, bytes] = {}
         if wanted := list(filter(None, keys)):
             memo = DigestMemo(self._folder())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Collection
 from io import FileIO
 from math import prod
 from pathlib import Path
@@ -184,6 +185,11 @@ def column_of(content: bytes | ShardFile, shape: tuple[int, ...], dtype: Any, st
     if isinstance(content, bytes):
         return np.ndarray(shape, dtype, content, start)
     return FileColumn(shape, dtype, content, start)
+
+
+def as_array(digests: Collection[bytes]) -> np.ndarray:
+    """Return digests as an array of shape (n, 16) and type uint8."""
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
 
 
 def _n_files() -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import pairwise
+from itertools import filterfalse, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from .._support.files import FULL, explained
 from .._support.hashing import hash_parts
 from .._support.warn import warn_user
-from .columns import TornShardError
+from .columns import TornShardError, as_array
 from .folder import CacheFolder, make_folder, write_in
 from .index import Index, list_again, read_index
 from .joining import join_small
@@ -163,10 +163,10 @@ class Table:
         KeyError
             If a digest has no whole row here.
         """
-        if any(digest not in self._positions for digest in digests):
+        if not all(map(self._positions.__contains__, digests)):
             self._look_up(digests)
         try:
-            positions = np.array([self._positions[digest] for digest in digests], dtype=np.int64)
+            positions = self._positions_of(digests)
         except KeyError as error:
             raise KeyError(
                 f"digests must have rows in the table; {error.args[0].hex()} has none. "
@@ -176,14 +176,21 @@ class Table:
         return Rows(self._shards, self._starts, positions, as_array(digests), like)
 
     def find(self, digests: Iterable[bytes]) -> tuple[list[bytes], np.ndarray]:
-        """Return the digests that have a row, each once, and these rows as they are on disk."""
+        """Return the digests that have a row in a file, each once, and these rows, read once."""
         wanted = list(dict.fromkeys(digests))
-        for _ in range(3):  # again if a row was damaged after it was found
-            self._look_up(wanted)
-            found = [digest for digest in wanted if digest in self._positions]
-            with suppress(OSError):
-                return found, self.rows(found).stored(slice(None))
-        return [], self.rows([]).stored(slice(None))
+        names = as_array(wanted)
+        while True:  # each turn leaves out shards for good
+            bad, found = BadShards(), list[int]()
+            shape, dtype = self._index.like or NOTHING
+            rows = np.empty((len(wanted), *shape), dtype)
+            for each, at, places in self._index.find(wanted):
+                shard = each.unopened()
+                with bad.noting(shard):
+                    shard.copy(places, rows, at, names[at])
+                    found += at.tolist()
+            if not bad.torn and not bad.lost:
+                return [wanted[position] for position in found], rows[found]
+            self._leave_out(bad)
 
     def store(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
         """Keep rows as :meth:`append` does, but raise the errors of the disk."""
@@ -294,10 +301,9 @@ class Table:
         """
         while True:  # each turn leaves out shards for good
             bad = BadShards()
-            self._search(
-                [name for name in digests if name not in self._positions and len(name) == 16]
-            )
-            found = [digest for digest in digests if digest in self._positions]
+            unknown = filterfalse(self._positions.__contains__, digests)
+            self._search([name for name in unknown if len(name) == 16])
+            found = list(filter(self._positions.__contains__, digests))
             for shard, rows, names in self._by_shard(found):
                 with bad.noting(shard):
                     if not shard.is_whole(rows, names):
@@ -311,7 +317,12 @@ class Table:
         for shard, at, rows in self._index.find(digests):
             start = self._start_of.get(shard.path)
             positions = rows + (self._add(shard.unopened()) if start is None else start)
-            self._positions |= zip([digests[i] for i in at], positions.tolist(), strict=True)
+            names = map(digests.__getitem__, at.tolist())
+            self._positions |= zip(names, positions.tolist(), strict=True)
+
+    def _positions_of(self, digests: Sequence[bytes]) -> np.ndarray:
+        """Return the positions of rows in use; a KeyError names a digest without one."""
+        return np.fromiter(map(self._positions.__getitem__, digests), np.int64, len(digests))
 
     def _leave_out(self, bad: BadShards) -> None:
         """Do without some shards, but keep the whole rows of those that are damaged."""
@@ -344,7 +355,7 @@ class Table:
 
     def _by_shard(self, digests: Sequence[bytes]) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
         """Yield the shards in use that have ``digests``, which of their rows, and the digests."""
-        positions = np.array([self._positions[digest] for digest in digests], dtype=np.int64)
+        positions = self._positions_of(digests)
         order = np.argsort(positions, kind="stable")
         positions, names = positions[order], as_array(digests)[order]
         bounds = pairwise(np.searchsorted(positions, self._starts))
@@ -367,16 +378,11 @@ class Table:
         return start
 
 
-def as_array(digests: Collection[bytes]) -> np.ndarray:
-    """Return digests as an array of shape (n, 16) and type uint8."""
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
-
-
 def _first(digests: Sequence[bytes]) -> dict[bytes, int]:
     """Return the first position of each digest."""
-    first: dict[bytes, int] = {}
-    for position, name in enumerate(digests):
-        first.setdefault(name, position)
+    first = dict(zip(digests, range(len(digests)), strict=True))
+    if len(first) < len(digests):  # the positions are those of the last
+        first.update(zip(reversed(digests), reversed(range(len(digests))), strict=True))
     return first
 
 

@@ -2,7 +2,7 @@
 
 from .adaptation import adapt, smallest_preset, warn_of_lost_parts
 from .augmentation import Augmentation, Views, check_augment, default_augment, resolve_augment
-from .digests import digest, digest_or_none, file_key
+from .digests import digest, digest_or_none, file_key, file_state
 from .docstrings import load_docstrings
 from .folders import (
     EXTENSIONS,
@@ -58,6 +58,7 @@ __all__ = [
     "encode_mask",
     "example_batch",
     "file_key",
+    "file_state",
     "has_lengths",
     "image_table",
     "input_info",

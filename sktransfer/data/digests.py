@@ -89,10 +89,10 @@ def digest_or_none(item: Any) -> bytes | None:
         return None
 
 
-def file_key(item: Any) -> bytes | None:
-    """Return a key of a file's path, size and time stamps, without reading its content.
+def file_state(item: Any) -> tuple[int, ...] | None:
+    """Return size, times and number of a file, which change with its content.
 
-    Return None if the item is not the path of a file, or if the file changed a moment ago.
+    Return None if the item is not the path of a file.
     """
     if not isinstance(item, (str, os.PathLike)):
         return None
@@ -100,7 +100,18 @@ def file_key(item: Any) -> bytes | None:
         stat = os.stat(item)  # noqa: PTH116 - making a Path takes longer than the call
     except (OSError, ValueError):
         return None
-    if abs(time.time() - stat.st_mtime) < RACY_SECONDS:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def file_key(item: Any, state: tuple[int, ...] | None) -> bytes | None:
+    """Return a key of a file's path and of the state that it has now.
+
+    Return None if the item is not the path of a file, or if the file changed a moment ago.
+    """
+    if state is None or not isinstance(item, (str, os.PathLike)):
+        return None
+    size, modified, changed, _ = state
+    if abs(time.time_ns() - modified) < RACY_SECONDS * 10**9:
         return None
     path = os.fsencode(os.path.abspath(item))  # noqa: PTH100 - resolve() would read the disk again
-    return hash_parts("file", path, repr((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)))
+    return hash_parts("file", b"%d %d %d %b" % (size, modified, changed, path))

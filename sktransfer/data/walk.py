@@ -1,15 +1,20 @@
-"""List the files of a folder and of its subfolders, following links."""
+"""List the files of folders, following links."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Collection
+from collections import Counter, deque
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 # macOS adds this folder to archives, with a file for each image that is not an image itself.
 HIDDEN = "__MACOSX"
+
+# A folder is listed to find this many paths of files or more.
+MANY = 100
 
 # The device and the number of a folder
 Identity = tuple[int, int]
@@ -77,6 +82,20 @@ def look_deep(
         total.images.sort(key=_position)
         total.foreign.sort(key=_position)
     return total
+
+
+def listed_files(paths: Sequence[str]) -> set[str]:
+    """Return those of many paths that are files, if they were found without asking for each.
+
+    To list a folder takes half the time of asking the system for the state of each of its files,
+    and less on a disk in a network.  A folder that holds many other files is not read to the end.
+    """
+    found: set[str] = set()
+    for folder, n in Counter(path.rpartition(os.sep)[0] for path in paths).items():
+        if folder and n >= MANY:
+            with suppress(OSError, ValueError), os.scandir(folder) as entries:
+                found.update(entry.path for entry in islice(entries, 2 * n) if entry.is_file())
+    return found
 
 
 def identity(folder: Path) -> Identity:

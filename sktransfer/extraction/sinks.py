@@ -8,7 +8,6 @@ the cache again which rows are missing.  As in guided self-scheduling (Polychron
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..cache import SHARD_BYTES, ActivationCache, Table
+from ..data import file_key, file_state
 from ..exceptions import DecodeError
 from .prefix import Prefix
 from .ragged import RowsByLength
@@ -150,11 +150,16 @@ class Cached:
         self._spare = [
             tap for tap in spare if tap not in prefix.taps and prefix.divides_at(tap.cut)
         ]
-        self._stamps = np.array([_stamp(item) for item in items])  # before the files are read
-        self._digests = cache.digests(items)
+        keys, stamps = [], []  # before the files are read
+        for item in items:
+            state = _state(item)
+            keys.append(file_key(item, state))
+            stamps.append(hash(state))
+        self._stamps = np.array(stamps)
+        self._digests = cache.digests(items, keys)
         self._opened: dict[tuple[Tap, int | None, bool], Table] = {}
         # The first of equal items.
-        self._first = {self._digests[index]: index for index in reversed(range(len(items)))}
+        self._first = dict(zip(reversed(self._digests), reversed(range(len(items))), strict=True))
         firsts = sorted(self._first.values())
         missing = {tap: self._missing_at(tap, firsts) for tap in prefix.taps}
         self.taps = [tap for tap, indices in missing.items() if indices]
@@ -186,7 +191,7 @@ class Cached:
             return None
         item = self._items[index]
         decoded = decode_or_error(self._prefix.preset, item)
-        if _stamp(item) != self._stamps[index]:
+        if hash(_state(item)) != self._stamps[index]:
             return DecodeError(f"{str(item)!r} changed while it was read; run again.")
         return decoded
 
@@ -343,14 +348,14 @@ def _join(groups: Groups, kept: Sequence[int], rows_of: Callable[[Prefix, list[i
 
     ``rows_of`` returns the rows of some items of a group.
     """
+    if len(groups) == 1 and groups[0][0].length is None:
+        return rows_of(groups[0][0], list(kept))
     position = dict(zip(kept, range(len(kept)), strict=True))
     parts = []
     for prefix, indices in groups:
         here = [index for index in indices if index in position]
         at = np.array([position[index] for index in here], int)
         parts.append((prefix.length, at, rows_of(prefix, here)))
-    if len(parts) == 1 and parts[0][0] is None:
-        return parts[0][2]
     return RowsByLength([part for part in parts if len(part[1])])
 
 
@@ -368,16 +373,10 @@ def decoder(preset: Any, items: Sequence[Any]) -> Callable[[int], tuple[int, Any
     return lambda at: (at, decode_or_error(preset, items[at]))
 
 
-def _stamp(item: Any) -> int:
-    """Return a hash of size, times and number of a file, which changes with its content.
+def _state(item: Any) -> tuple[int, ...] | None:
+    """Return the state of the file of an item, which may be a view of it.
 
-    It is 0 for other items.  Eight bytes for each item are a tenth of the numbers themselves.
+    Its hash is kept: eight bytes for each item are a tenth of the numbers themselves.
     """
-    item = getattr(item, "item", item) if isinstance(getattr(item, "digest", None), bytes) else item
-    if not isinstance(item, (str, os.PathLike)):
-        return 0
-    try:
-        stat = os.stat(item)  # noqa: PTH116 - making a Path takes longer than the call
-    except (OSError, ValueError):
-        return 0
-    return hash((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
+    is_named = isinstance(getattr(item, "digest", None), bytes)
+    return file_state(getattr(item, "item", item) if is_named else item)

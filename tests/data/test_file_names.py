@@ -15,7 +15,7 @@ from sktransfer import (
     load_image_folder,
 )
 from sktransfer._support.hashing import hash_int, hash_parts
-from sktransfer.data.digests import digest, file_key
+from sktransfer.data.digests import digest, file_key, file_state
 from sktransfer.data.folders import image_table
 from sktransfer.exceptions import DecodeError
 
@@ -105,7 +105,7 @@ def test_a_file_with_an_odd_name_has_a_digest_and_a_key(photos):
     odd = photos.data[1]
     os.utime(odd, (1, 1))
     assert digest(odd) == digest(Path(odd).read_bytes())
-    assert len(file_key(odd)) == 16
+    assert len(file_key(odd, file_state(odd))) == 16
 
 
 @pytest.mark.parametrize("form", [list, np.array, lambda paths: pd.Series(paths, dtype=object)])

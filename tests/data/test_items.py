@@ -64,6 +64,29 @@ def test_an_estimator_that_was_fitted_to_arrays_transforms_files(pixels, images,
     assert np.array_equal(pixels.transform(PATHS[form](paths)), expected)
 
 
+@pytest.mark.parametrize("n_others", [0, 500])
+def test_of_many_paths_in_a_folder_those_of_no_file_are_named(tmp_path, n_others):
+    for i in range(120 + n_others):
+        (tmp_path / f"{i}.png").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "0.png")
+    (tmp_path / "broken").symlink_to(tmp_path / "missing")
+    files = [f"{tmp_path}/{i}.png" for i in range(120)] + [f"{tmp_path}/link"]
+    assert list(ImagePreset().check(files)) == files
+    others = [f"{tmp_path}/{name}" for name in ("folder", "missing", "broken")]
+    with pytest.raises(
+        ValueError, match=r"(?s)3 do not:\n +X\[121\]: .* is a folder\n +X\[122\]: "
+    ):
+        ImagePreset().check(files + others)
+
+
+def test_a_folder_of_many_files_is_listed_in_place_of_questions_for_each(tmp_path, monkeypatch):
+    for i in range(120):
+        (tmp_path / f"{i}.png").touch()
+    monkeypatch.setattr("os.path.isfile", lambda path: pytest.fail(f"{path} is asked for"))
+    assert len(ImagePreset().check([f"{tmp_path}/{i}.png" for i in range(120)])) == 120
+
+
 def test_images_may_differ_in_size_and_channels(pixels, rng):
     ragged = [
         rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((6, 8), (9, 5, 3), (7, 7, 4))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sktransfer import ImagePreset
-from sktransfer.data import Text, digest, file_key
+from sktransfer.data import Text, digest, file_state
 from sktransfer.data.texts import check_items_are_texts
 
 TEXTS = ["a fine film", "", "très  beau \U0001f600\n", "with\0NUL", "a.png"]
@@ -157,7 +157,7 @@ def test_a_text_is_never_taken_for_a_path(tmp_path, monkeypatch):
     Path("film").write_text("content")
     text = Text("film")
     assert digest(text) == text.digest != digest("film")
-    assert file_key(text) is None
+    assert file_state(text) is None
     assert digest(text) not in {digest(b"film"), digest(b"content")}
 
 

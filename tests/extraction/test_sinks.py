@@ -112,8 +112,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_cached(backbone, images, tm
         Image.fromarray(image).save(path)
 
     class Changing(ActivationCache):
-        def digests(self, items):
-            names = super().digests(items)
+        def digests(self, items, keys):
+            names = super().digests(items, keys)
             Image.fromarray(images[9]).save(paths[3])
             return names
 
