@@ -45,8 +45,8 @@ ORDER = {
     "map_heads segmentation label_sets tables mixed",
     "engines": "base openvino onnxruntime compile choice",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
-    "tensor_files weights filling registry pyramid fusion batch_norm tracing export "
-    "original",
+    "tensor_files weights filling registry pyramid patching depthwise fusion batch_norm "
+    "tracing export original",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation "

@@ -10,13 +10,15 @@ from .batch_norm import (
     with_statistics,
 )
 from .cut import find_cut, is_pretrained
+from .depthwise import sum_shifts
 from .export import fetch, save_weights
 from .filling import fill
-from .fusion import fast_training, fuse_conv_bn, unpatched
+from .fusion import fast_training, fuse_conv_bn
 from .language_head import LanguageHead, check_language_head
 from .maps import MapShape, as_map, choose_maps, map_shapes
 from .network_lock import running, tracing_alone
 from .original import Original
+from .patching import unpatched
 from .pooling import POOLINGS, check_pooling, pool, positions, resolve_pooling
 from .pyramid import FeaturePyramid, feature_pyramid
 from .registry import Provider, get_backbone, list_backbones, register_provider
@@ -58,6 +60,7 @@ __all__ = [
     "save_weights",
     "set_statistics",
     "split",
+    "sum_shifts",
     "tracing_alone",
     "unpatched",
     "with_statistics",

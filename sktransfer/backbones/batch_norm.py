@@ -15,7 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .._support.threads import computing_threads
 from .._support.validation import first_ten
 from .backbone import Backbone
-from .fusion import PatchedForward, find_pairs, is_near, patched
+from .fusion import find_pairs, is_near
+from .patching import PatchedForward, patched
 
 # The mean and the variance of each batch-norm layer, by their names in the state dict.
 Statistics = Mapping[str, np.ndarray]

@@ -11,20 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .depthwise import depthwise_by_shifts, depthwise_in_float32
+from .patching import PatchedForward, patched
+
 # Training uses fusion only if each row of the whole network's output changes by no more than this
 # share of its norm.  Rounding errors add up over the layers; a wrong function is far off.
 TOLERANCE = 1e-3
-
-
-class PatchedForward(partial[Any]):
-    """A ``forward`` that temporarily replaces a module's own."""
 
 
 @contextmanager
@@ -48,6 +47,8 @@ def fast_training(
                 stack.enter_context(fused_conv_bn(module, run))
             if precision == torch.bfloat16:
                 stack.enter_context(depthwise_in_float32(module))
+            if precision == torch.float64:
+                stack.enter_context(depthwise_by_shifts(module))
         yield
 
 
@@ -123,49 +124,6 @@ def _activate(conv: Any, norm: Any, input: Tensor) -> Tensor:  # noqa: A002 - ca
         return type(norm).forward(norm, input)  # type: ignore[no-any-return]  # a layer returns tensors
     # timm's batch norms end with an activation; others have no children
     return reduce(lambda x, child: child(x), norm.children(), input)
-
-
-@contextmanager
-def depthwise_in_float32(module: nn.Module) -> Iterator[None]:
-    """Compute strided depthwise convolutions in float32 under autocast.
-
-    On a CPU, their gradients in bfloat16 were measured to take 4 to 60 times as long.
-    """
-    slow = [
-        conv
-        for conv in module.modules()
-        if isinstance(conv, nn.Conv2d) and conv.groups > 1 and conv.stride != (1, 1)
-    ]
-    with patched({conv: PatchedForward(_in_float32, conv.forward) for conv in slow}):
-        yield
-
-
-def _in_float32(forward: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:  # noqa: A002 - callers of a layer may pass it by this name
-    with torch.autocast(input.device.type, enabled=False):
-        return forward(input.float()).to(input.dtype)
-
-
-@contextmanager
-def patched(forwards: dict[nn.Module, PatchedForward]) -> Iterator[None]:
-    """Replace the ``forward`` of modules, and restore it at the end."""
-    before: dict[nn.Module, Any] = {module: vars(module).get("forward") for module in forwards}
-    for module, forward in forwards.items():
-        module.forward = forward
-    try:
-        yield
-    finally:
-        for module, forward in before.items():
-            del module.forward
-            if forward is not None:
-                module.forward = forward
-
-
-def unpatched(module: nn.Module) -> nn.Module:
-    """Remove patched forwards from ``module``, a copy that was made within :func:`patched`."""
-    for part in module.modules():
-        if isinstance(vars(part).get("forward"), PatchedForward):
-            del part.forward
-    return module
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._support.random import example_rows
-from ..backbones import fuse_conv_bn, positions, running
+from ..backbones import fuse_conv_bn, positions, running, sum_shifts
 
 # Batch norm is fused only if each row of a stage's output changes by less than this share of its
 # norm.
@@ -41,6 +41,8 @@ def fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
             stages.append(fuse_conv_bn(stage, x, TOLERANCE))
         else:
             stages.append(deepcopy(stage).eval())
+        if x.dtype == torch.float64:
+            sum_shifts(stages[-1])
         x = stage(x)
     return stages
 

@@ -8,12 +8,8 @@ import torch
 from helpers.tiny import tiny_backbone
 from torch import nn
 
-from sktransfer.backbones.fusion import (
-    depthwise_in_float32,
-    fast_training,
-    fused_conv_bn,
-    unpatched,
-)
+from sktransfer.backbones.fusion import fast_training, fused_conv_bn
+from sktransfer.backbones.patching import unpatched
 
 CPU = torch.device("cpu")
 
@@ -179,20 +175,6 @@ def test_an_error_while_watching_restores_modes_and_hooks(x):
     with pytest.raises(ZeroDivisionError), fused_conv_bn(chain, lambda: 1 / 0):
         pass  # pragma: no cover
     assert all(part.training and not part._forward_hooks for part in chain.modules())
-
-
-def test_strided_depthwise_convolutions_compute_in_float32():
-    chain = nn.Sequential(nn.Conv2d(4, 4, 3, 2, groups=4), nn.Conv2d(4, 4, 1))
-    seen = []
-    for conv in chain:
-        conv.register_forward_hook(lambda conv, args, out: seen.append(out))
-    x = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0))
-    expected = chain[0](x)
-    seen.clear()
-    with depthwise_in_float32(chain), torch.autocast("cpu", torch.bfloat16):
-        chain(x)
-    assert seen[0].equal(expected)
-    assert seen[1].dtype == torch.bfloat16
 
 
 def test_fusion_and_float32_convolutions_work_together():

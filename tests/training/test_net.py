@@ -14,6 +14,7 @@ from helpers.tiny import tiny_backbone
 from sklearn.base import clone
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
+from torch.nn import functional
 
 from sktransfer import Backbone, FineTuneClassifier, ImagePreset
 from sktransfer._support import random as _random
@@ -83,6 +84,23 @@ def test_strided_depthwise_gradients_are_computed_in_float32_on_a_cpu(
     ).fit(*photos)
     assert set(Seen.dtypes) == {dtype}
     assert "forward" not in vars(model.backbone_.stages["layer2"][0])
+
+
+def test_a_float64_table_meets_no_slow_convolution(rng, monkeypatch):
+    convolve, seen = functional.conv2d, []
+
+    def watch(rows, weight, *args):
+        seen.append((rows.dtype, weight.shape[1], len(rows) > 2))  # examples are of two rows
+        return convolve(rows, weight, *args)
+
+    monkeypatch.setattr(functional, "conv2d", watch)
+    X = rng.random((20, 3 * 16 * 16)) * 255
+    model = FineTuneClassifier(
+        partial(depthwise, 1), unfreeze=1, max_epochs=1, random_state=0, device="cpu"
+    )
+    model.fit(X, np.arange(20) % 2).predict(X)
+    assert (torch.float64, 12, True) in seen  # not depthwise
+    assert (torch.float64, 1, True) not in seen
 
 
 def test_the_error_of_a_loss_that_is_not_finite_names_epoch_and_learning_rates(photos):
