@@ -73,11 +73,17 @@ def test_the_classifiers_list_the_supported_versions_of_python():
     assert "Typing :: Typed" in classifiers
 
 
+@pytest.fixture(scope="module")
+def distributions():
+    """The names of the installed distributions that each module comes from."""
+    return packages_distributions()
+
+
 @pytest.mark.parametrize("name", sorted(imported()))
-def test_each_library_that_is_imported_is_a_requirement(name):
+def test_each_library_that_is_imported_is_a_requirement(name, distributions):
     required = {normalised(each.name) for each in USED}
     pytest.importorskip(name)
-    assert required & set(map(normalised, packages_distributions()[name]))
+    assert required & set(map(normalised, distributions[name]))
 
 
 @pytest.mark.parametrize("requirement", USED, ids=lambda each: each.name)
