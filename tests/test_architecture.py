@@ -42,8 +42,8 @@ ORDER = {
     "word_tokenizer tokenizer_limits tokenizer_files walk items texts lengths image_sizes resizing "
     "masks presets text_preset adaptation variants augmentation digests labelled "
     "folders image_check text_folders text_check textures docstrings",
-    "tasks": "targets base heads labels classification columns language_model regression points "
-    "map_heads segmentation label_sets tables mixed",
+    "tasks": "targets base heads labels classification multi_label columns language_model "
+    "regression points map_heads segmentation label_sets tables mixed",
     "engines": "base openvino onnxruntime compile choice",
     "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
     "tensor_files weights filling registry pyramid patching depthwise fusion batch_norm "

@@ -131,6 +131,13 @@ def list_cells(values: Any, positions: Iterable[tuple[int, ...]], name: str) -> 
     return cells
 
 
+def find_name(y: Any) -> str | None:
+    """Return the name of a Series; None without one, and for arrays."""
+    name = getattr(y, "name", None)
+    is_series = hasattr(y, "to_numpy") and np.ndim(y) == 1  # arrays of dask and HDF5 have names
+    return name if is_series and name and isinstance(name, str) else None
+
+
 def is_missing(value: Any) -> bool:
     """Return True for None, NaN and the missing values of pandas."""
     if isinstance(value, (float, np.floating)):
@@ -140,9 +147,21 @@ def is_missing(value: Any) -> bool:
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:
     """Suggest the nearest of ``choices`` in a sentence with a leading space, if one is near."""
-    texts = {str(choice).lower(): choice for choice in choices}
-    near = get_close_matches(str(value).lower(), texts, n=1)
-    return f" Did you mean {texts[near[0]]!r}?" if near else ""
+    texts = {str(choice): choice for choice in choices}
+    near = find_nearest(str(value), texts)
+    return "" if near is None else f" Did you mean {texts[near]!r}?"
+
+
+def find_nearest(text: str, choices: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the choice that a text most likely means, without regard to case; None without one.
+
+    It is the only choice that begins with the text.  If there are none or several, it is the most
+    similar choice, at least as similar as ``cutoff``, which is in [0, 1].
+    """
+    lower = {choice.lower(): choice for choice in choices}
+    begun = [each for each in lower if text and each.startswith(text.lower())]
+    near = begun if len(begun) == 1 else get_close_matches(text.lower(), lower, 1, cutoff)
+    return lower[near[0]] if near else None
 
 
 def first_ten(lines: Collection[str]) -> str:

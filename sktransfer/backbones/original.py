@@ -35,6 +35,14 @@ class Original:
         parts = (part for item in self.tensors.items() for part in item)
         return hash_parts("original", *parts).hex()
 
+    def copy(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return copies of tensors; those that have the original bits are the original ones."""
+        changed = self.leave_out(state)
+        return {
+            name: tensor.detach().cpu().clone() if name in changed else self.tensors[name]
+            for name, tensor in state.items()
+        }
+
     def leave_out(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state without the tensors that have the original bits."""
         return {

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from .._support.forks import check_process, importing
 from .._support.random import seeded_globals
-from .._support.validation import no_choice
+from .._support.validation import find_nearest, no_choice
 from .backbone import Backbone
 from .download import offline_mode
 from .filling import REMEDY, MisfitError
@@ -206,13 +205,13 @@ def _suggest(model: str, prefix: str | None) -> str:
     ]
     if found:
         return f" Did you mean {' or '.join(found)}?"
-    nearest = get_close_matches(prefix or "", dict(catalogues), n=1)
+    nearest = find_nearest(prefix or "", dict(catalogues))
     near = {name: f"{p}/{name}" for p, names in reversed(catalogues) for name in names}
     if nearest:
-        near = {name: f"{nearest[0]}/{name}" for name in dict(catalogues)[nearest[0]]}
-    close = get_close_matches(model.lower(), near, n=1, cutoff=0.7)
+        near = {name: f"{nearest}/{name}" for name in dict(catalogues)[nearest]}
+    close = find_nearest(model, near, cutoff=0.7)
     if close:
-        return f" Did you mean {near[close[0]]!r}?"
+        return f" Did you mean {near[close]!r}?"
     n_similar = sum(model.lower() in name.lower() for name in near)
     return f" list_backbones(pattern='*{model}*') names {n_similar} of them." if n_similar else ""
 

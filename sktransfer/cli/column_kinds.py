@@ -5,8 +5,8 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from .kind import Kind, Parameters, check_no_class_weight
-from .options import class_weight_of
+from .kind import Kind, Parameters
+from .options import class_weight_of, weights_by_name
 from .output import as_objects, print_table
 from .plots import plot_numbers, plot_predictions
 from .reports import Row, measure_classes, measure_numbers, print_quality, print_rows
@@ -21,13 +21,14 @@ def is_number(column: Any) -> bool:
 class Labels(Kind):
     """One or several columns of labels; columns of 0 and 1 are several labels."""
 
-    def estimator(
-        self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
-    ) -> Any:
+    options = frozenset({"class_weight", "pooling", "max_length"})
+
+    def estimator(self, table: Any, parameters: Parameters) -> Any:
         from ..estimators import FineTuneClassifier
 
-        labels = self.known(table)[0].tolist() if class_weight else []
-        return FineTuneClassifier(class_weight=class_weight_of(class_weight, labels), **parameters)
+        weights = parameters.get("class_weight")
+        labels = self.known(table)[0].tolist() if weights else []
+        return FineTuneClassifier(**parameters | {"class_weight": class_weight_of(weights, labels)})
 
     def known(self, table: Any) -> Known:
         import numpy as np
@@ -46,10 +47,20 @@ class Labels(Kind):
     def predict(self, model: Any, items: Sequence[str]) -> Any:
         return model.predict_proba(items)
 
+    def targets(self, table: Any) -> Any:
+        if table.shape[1] > 1:
+            return table
+        column = table.iloc[:, 0]
+        labels = as_labels(column)
+        return type(column)(labels, name=column.name, dtype=labels.dtype)
+
     def columns(self, model: Any, predicted: Any) -> Parameters:
+        from ..tasks import MultiLabel
+
         if isinstance(predicted, list):
             return self._columns(model.task_, predicted)
-        names = self.names(model) or list(map(str, model.classes_))
+        is_several = isinstance(model.task_, MultiLabel)
+        names = (self.names(model) if is_several else ()) or list(map(str, model.classes_))
         known = dict(zip(model.classes_.tolist(), names, strict=True))
         labels = [
             None if isnan(row[0]) else " ".join(known[each] for each in model.task_.likely(row))
@@ -87,20 +98,18 @@ class Labels(Kind):
 
     def plot(self, folder: Path, model: Any, items: Sequence[str], y: Any, predicted: Any) -> None:
         if not isinstance(predicted, list) and y.ndim == 1:
-            plot_predictions(folder, model, items, y, predicted)
+            plot_predictions(folder, model, items, as_labels(y), predicted)
 
 
 class Numbers(Kind):
     """One or several columns of numbers."""
 
     wanted = "a number for each item, by a column"
+    options = frozenset({"loss", "pooling", "max_length"})
 
-    def estimator(
-        self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
-    ) -> Any:
+    def estimator(self, table: Any, parameters: Parameters) -> Any:
         from ..estimators import FineTuneRegressor
 
-        check_no_class_weight(class_weight, "numbers")
         return FineTuneRegressor(**parameters)
 
     def known_by(self, model: Any) -> Known:
@@ -138,15 +147,18 @@ class MixedColumns(Kind):
 
     sparse = True
     wanted = "the labels of the items, by columns such as"
+    options = frozenset({"loss", "task_weights", "pooling", "max_length"})
 
-    def estimator(
-        self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
-    ) -> Any:
+    def estimator(self, table: Any, parameters: Parameters) -> Any:
         from ..estimators import FineTuneMultiTask
 
-        check_no_class_weight(class_weight, "mixed columns")
+        given = dict(parameters)
+        weights = given.pop("task_weights", ())
+        if weights:
+            how = "task_weights", weights, table, "the name of a column", "columns"
+            given["task_weights"] = weights_by_name(*how)
         kinds = {name: "number" if is_number(table[name]) else "class" for name in table}
-        return FineTuneMultiTask(tasks=kinds, **parameters)
+        return FineTuneMultiTask(tasks=kinds, **given)
 
     def known(self, table: Any) -> Known:
         import numpy as np

@@ -14,6 +14,7 @@ from .options import (
     Device,
     Engine,
     MaxLength,
+    Pooling,
     Precision,
     TextColumn,
     Weights,
@@ -22,7 +23,7 @@ from .options import (
 )
 from .output import as_utf8, check_output, print_line, write_output
 from .parts import Parts
-from .pieces import read_pieces, read_whole
+from .pieces import check_source, read_pieces, read_whole
 from .sources import Columns
 
 SUFFIXES = (".parquet", ".npz")
@@ -63,9 +64,7 @@ def extract(
     layer: Annotated[
         list[str] | None, Option(help="A stage, last, logits or probabilities; can be repeated.")
     ] = None,
-    pooling: Annotated[
-        str, Option(help="auto, avg, max, avgmax, flatten, cls, last or concat.")
-    ] = "auto",
+    pooling: Pooling = "auto",
     batch_norm: Annotated[
         str, Option(help="stored, data (statistics of these images), or both side by side.")
     ] = "stored",
@@ -86,6 +85,7 @@ def extract(
     ] = "raise",
 ) -> None:
     """Write the features of images or texts, with their paths and labels, to a file or a folder."""
+    check_source(source)
     in_parts = output.is_dir() or not output.suffix
     _check(output, in_parts, rows_per_file, batch_norm)
     require("pandas", "cli")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .._support.validation import first_ten
-from .kind import Kind, Parameters, check_no_class_weight
-from .options import class_weight_of, ignore_label_of
+from .kind import Kind, Parameters
+from .options import class_weight_of
 from .output import as_objects, print_table, write_output
 from .plots import plot_masks, plot_points
 from .reports import Row, print_rows
@@ -21,13 +21,11 @@ class Points(Kind):
 
     sparse = True
     wanted = "the position of each point, by columns such as"
+    options = frozenset({"loss", "flip_pairs", "pooling"})
 
-    def estimator(
-        self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
-    ) -> Any:
+    def estimator(self, table: Any, parameters: Parameters) -> Any:
         from ..estimators import FineTuneRegressor
 
-        check_no_class_weight(class_weight, "points")
         if table.shape[1] % 2:
             raise ValueError(
                 "label_column must name two columns for each point, x and y; got "
@@ -35,7 +33,7 @@ class Points(Kind):
             )
         # A head needs the positions of the features, of the whole image.
         how = {"pooling": "flatten", "preset": {"crop": None}}
-        return FineTuneRegressor(points=True, **how, **parameters)
+        return FineTuneRegressor(points=True, **how | parameters)
 
     def known_by(self, model: Any) -> Known:
         return [None] * model.task_.n_outputs
@@ -77,16 +75,15 @@ class PixelMasks(Kind):
     """A column of paths of masks, in a CSV file relative to its folder."""
 
     wanted = "the mask of each item, by masks=DIR or a column"
+    options = frozenset({"class_weight", "ignore_label"})
 
-    def estimator(
-        self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
-    ) -> Any:
+    def estimator(self, table: Any, parameters: Parameters) -> Any:
         from ..estimators import FineTuneSegmenter
 
-        given = {key: value for key, value in parameters.items() if key != "max_length"}
         ignored = parameters.get("ignore_label", [FineTuneSegmenter().ignore_label])
-        weights = class_weight_of(class_weight, self._classes(table, ignored or ()))
-        return FineTuneSegmenter(class_weight=weights, **given)
+        classes = self._classes(table, ignored or ())
+        weights = class_weight_of(parameters.get("class_weight"), classes)
+        return FineTuneSegmenter(**parameters | {"class_weight": weights})
 
     def _classes(self, table: Any, ignored: Sequence[int]) -> Iterator[int]:
         """Yield the values of the pixels; the masks are read when the first one is needed."""
@@ -95,9 +92,6 @@ class PixelMasks(Kind):
         masks = check_masks(self.targets(table), "y")
         found = {value for _, counts in masks.summaries for value in counts}
         yield from sorted(found - set(ignored))
-
-    def ignored(self, labels: Sequence[str] | None) -> Parameters:
-        return {"ignore_label": ignore_label_of(labels)} if labels else {}
 
     def prepare(self, source: Path, items: Sequence[str], table: Any) -> Any:
         if source.is_dir() and LABEL in table:
@@ -120,10 +114,10 @@ class PixelMasks(Kind):
         return table
 
     def targets(self, table: Any) -> Any:
-        return table.iloc[:, 0].tolist()
+        return table.iloc[:, 0]
 
     def rows(self, items: Sequence[str], table: Any) -> Sequence[str]:
-        masks: Sequence[str] = self.targets(table)
+        masks: Sequence[str] = self.targets(table).tolist()
         return masks
 
     def read(self, table: Any) -> Any:
@@ -156,8 +150,7 @@ class PixelMasks(Kind):
         from ..data import check_masks
 
         rows = np.flatnonzero(read)
-        targets = self.targets(table)
-        masks = check_masks([targets[at] for at in rows], "y")
+        masks = check_masks(self.targets(table).iloc[rows], "y")
         scores = model.task_.score_columns([predicted[at] for at in rows], masks)
         values = {value for _, counts in masks.summaries for value in counts}
         unknown = sorted(values - set(model.classes_.tolist()) - set(model.task_.ignored))
@@ -171,7 +164,7 @@ class PixelMasks(Kind):
         print(f"{things}: {len(rows)}")
 
     def plot(self, folder: Path, model: Any, items: Sequence[str], y: Any, predicted: Any) -> None:
-        plot_masks(folder, model, items, y, predicted)
+        plot_masks(folder, model, items, y.tolist(), predicted)
 
 
 def write_masks(folder: Path, model: Any, items: Sequence[str], names: Sequence[Path]) -> int:

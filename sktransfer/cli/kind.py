@@ -19,20 +19,15 @@ class Kind(ABC):
     # The targets, and how a source gives them, in messages; the name of a column follows
     wanted = WANTED
 
-    @abstractmethod
-    def estimator(
-        self, table: Any, class_weight: Sequence[str] | None, parameters: Parameters
-    ) -> Any:
-        """Return an unfitted estimator with some parameters, for the targets in a table."""
+    # The options that other kinds lack
+    options: frozenset[str] = frozenset()
 
-    def ignored(self, labels: Sequence[str] | None) -> Parameters:
-        """Return the parameter that has the values of pixels without a class."""
-        if labels:
-            raise ValueError(
-                f"ignore_label must be left out for targets that are not masks; got {labels[0]}. "
-                "Pass masks, or task segmentation."
-            )
-        return {}
+    @abstractmethod
+    def estimator(self, table: Any, parameters: Parameters) -> Any:
+        """Return an unfitted estimator with some parameters, for the targets in a table.
+
+        The parameters are those of ``parameters_of``.
+        """
 
     def known(self, table: Any) -> Known:
         """Return the classes of each column of training targets, or None for numbers."""
@@ -91,11 +86,3 @@ class Kind(ABC):
         self, folder: Path, model: Any, items: Sequence[str], y: Any, predicted: Any
     ) -> None:
         """Write plots of the predictions to a folder."""
-
-
-def check_no_class_weight(class_weight: Sequence[str] | None, kind: str) -> None:
-    """Raise an error if targets without classes have class weights."""
-    if class_weight and [each.lower() for each in class_weight] != ["none"]:
-        raise ValueError(
-            f"class_weight must be none for {kind}, which have no classes; got {class_weight[0]!r}."
-        )

@@ -1,5 +1,6 @@
 """The kinds of targets by their names, and that of a table or of a model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,23 @@ def named_kind(task: str, columns: Columns) -> Kind | None:
             f"task must be segmentation, or left out, if masks are in a folder; got {task!r}."
         )
     return KINDS["segmentation"]
+
+
+def check_options(kind: Kind, given: Mapping[str, Any]) -> None:
+    """Raise an error if an option is given that only other kinds of targets have.
+
+    ``given`` has the values of the options that some kind has; None for one that is not given.
+    """
+    for name, value in given.items():
+        if not value or value == ["none"] or name in kind.options:
+            continue
+        shown = value[0] if isinstance(value, list) else value
+        tasks = [f"task={task}" for task, each in KINDS.items() if name in each.options]
+        own = next(task for task, each in KINDS.items() if each is kind)
+        raise ValueError(
+            f"{name} must be left out for task={own}; got {shown!r}. It is an option of "
+            f"{' and '.join(tasks)}."
+        )
 
 
 def find_kind(table: Any) -> Kind:

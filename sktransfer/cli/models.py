@@ -9,22 +9,27 @@ from typer import Option
 
 from .._support.validation import require
 from .kind import Kind, Parameters
-from .kinds import KINDS, find_kind, named_kind, read_known
+from .kinds import KINDS, check_options, find_kind, named_kind, read_known
 from .messages import name_rows
 from .options import (
     Augment,
     Backbone,
+    BatchSize,
     Cache,
     ClassWeights,
+    Crop,
     DecodeError,
     Device,
     Engine,
     FineTuneLr,
+    FlipPairs,
     FreezeBn,
+    Head,
     IgnoreLabels,
     ImageSize,
     Jobs,
     LabelColumns,
+    Loss,
     Lr,
     MaskFolder,
     MaxEpochs,
@@ -32,10 +37,12 @@ from .options import (
     NumberColumns,
     PathColumn,
     Plots,
+    Pooling,
     Precision,
     RandomState,
     Source,
     Task,
+    TaskWeights,
     TextColumn,
     Unfreeze,
     ValidationMasks,
@@ -74,13 +81,20 @@ def fit(
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
     unfreeze: Unfreeze = "auto",
+    head: Head = None,
+    pooling: Pooling = "auto",
     freeze_bn: FreezeBn = "auto",
     lr: Lr = None,
     fine_tune_lr: FineTuneLr = None,
+    loss: Loss = None,
     class_weight: ClassWeights = None,
+    task_weights: TaskWeights = None,
     augment: Augment = "auto",
+    flip_pairs: FlipPairs = None,
+    batch_size: BatchSize = None,
     max_epochs: MaxEpochs = 6,
     image_size: ImageSize = None,
+    crop: Crop = None,
     max_length: MaxLength = None,
     cache: Cache = None,
     precision: Precision = "float32",
@@ -98,16 +112,29 @@ def fit(
     check_plots(plots)
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     kind, items, table = _read(task, source, columns)
+    own: Parameters = {
+        "class_weight": class_weight,
+        "flip_pairs": flip_pairs,
+        "ignore_label": ignore_label,
+        "loss": loss,
+        "max_length": max_length,
+        "pooling": None if pooling == "auto" else pooling,
+        "task_weights": task_weights,
+    }
+    check_options(kind, own)
     parameters = parameters_of(
+        **own,
+        **rates_of(lr=lr, fine_tune_lr=fine_tune_lr),
         backbone=backbone,
         weights=weights,
         unfreeze=unfreeze,
+        head=head,
         freeze_bn=freeze_bn,
-        **rates_of(lr=lr, fine_tune_lr=fine_tune_lr),
         augment=augment,
+        batch_size=batch_size,
         max_epochs=max_epochs,
         image_size=image_size,
-        max_length=max_length,
+        crop=crop,
         cache=cache,
         checkpoint=checkpoint,
         precision=precision,
@@ -116,9 +143,8 @@ def fit(
         n_jobs=n_jobs,
         decode_error=decode_error,
         random_state=random_state,
-        **kind.ignored(ignore_label),
     )
-    model = kind.estimator(table, class_weight, parameters)
+    model = kind.estimator(table, parameters)
     held_out = _hold_out(model, validation, validation_masks, columns, kind, table)
     model.fit(items, kind.targets(table), **held_out)
     print_skipped([items[index] for index in model.skipped_])
@@ -149,9 +175,17 @@ def find_lr(
     backbone: Backbone = "builtin/mini",
     weights: Weights = "default",
     unfreeze: Unfreeze = "auto",
+    head: Head = None,
+    pooling: Pooling = "auto",
+    freeze_bn: FreezeBn = "auto",
+    loss: Loss = None,
     class_weight: ClassWeights = None,
+    task_weights: TaskWeights = None,
     augment: Augment = "auto",
+    flip_pairs: FlipPairs = None,
+    batch_size: BatchSize = None,
     image_size: ImageSize = None,
+    crop: Crop = None,
     max_length: MaxLength = None,
     cache: Cache = None,
     precision: Precision = "float32",
@@ -171,13 +205,27 @@ def find_lr(
 
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     kind, items, table = _read(task, source, columns)
+    own: Parameters = {
+        "class_weight": class_weight,
+        "flip_pairs": flip_pairs,
+        "ignore_label": ignore_label,
+        "loss": loss,
+        "max_length": max_length,
+        "pooling": None if pooling == "auto" else pooling,
+        "task_weights": task_weights,
+    }
+    check_options(kind, own)
     parameters = parameters_of(
+        **own,
         backbone=backbone,
         weights=weights,
         unfreeze=unfreeze,
+        head=head,
+        freeze_bn=freeze_bn,
         augment=augment,
+        batch_size=batch_size,
         image_size=image_size,
-        max_length=max_length,
+        crop=crop,
         cache=cache,
         precision=precision,
         engine=engine,
@@ -185,9 +233,8 @@ def find_lr(
         n_jobs=n_jobs,
         decode_error=decode_error,
         random_state=random_state,
-        **kind.ignored(ignore_label),
     )
-    model = kind.estimator(table, class_weight, parameters)
+    model = kind.estimator(table, parameters)
     curve = tested(model, items, kind.targets(table))
     if plot is not None:
         save_figure("plot", plot, curve.plot().figure_)

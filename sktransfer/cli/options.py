@@ -1,12 +1,13 @@
 """The arguments and options that commands share, and the values that they stand for."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from .._support.validation import did_you_mean
+from .._support.validation import check_range, did_you_mean
 from .sources import Columns
 
 
@@ -97,6 +98,59 @@ Unfreeze = Annotated[
         help="Trainable stages: a number, a stage's name, all or auto.",
         autocompletion=_complete("all", "auto"),
     ),
+]
+Pooling = Annotated[
+    str,
+    Option(
+        help="auto (flatten for points), avg, max, avgmax, flatten, cls, last or concat.",
+        autocompletion=_complete(
+            "auto", "avg", "max", "avgmax", "flatten", "cls", "last", "concat"
+        ),
+    ),
+]
+Head = Annotated[
+    str | None,
+    Option(
+        help="linear or mlp, linear by default; for masks linear or fpn, fpn by default.",
+        autocompletion=_complete("linear", "mlp", "fpn"),
+    ),
+]
+Loss = Annotated[
+    str | None,
+    Option(
+        help="The loss of numbers and points: squared_error (default), absolute_error or huber.",
+        autocompletion=_complete("squared_error", "absolute_error", "huber"),
+    ),
+]
+FlipPairs = Annotated[
+    list[str] | None,
+    Option(
+        "--flip-pair",
+        metavar="PAIR",
+        help="Two points that a flip exchanges, such as 0,1 for the first and the second; can be "
+        "repeated; none if it exchanges no points. Without it, no image is flipped.",
+        autocompletion=_complete("none"),
+    ),
+]
+TaskWeights = Annotated[
+    list[str] | None,
+    Option(
+        "--task-weight",
+        metavar="WEIGHT",
+        help="The weight of a column of mixed columns, such as age=2; can be repeated.",
+    ),
+]
+Crop = Annotated[
+    str | None,
+    Option(
+        metavar="SHARE",
+        help="The share of the short side that the network sees, such as 0.9, or none for the "
+        "whole image; default: that of the weights, and none for points and masks.",
+        autocompletion=_complete("none"),
+    ),
+]
+BatchSize = Annotated[
+    int | None, Option(help="Items in a training step; default: 32, and 4 for masks.")
 ]
 FreezeBn = Annotated[
     str,
@@ -195,19 +249,58 @@ def columns_of(
     return Columns(path, text, tuple(labels or ()), tuple(numbers or ()), masks)
 
 
-def parameters_of(*, weights: str, unfreeze: str, augment: str, **others: Any) -> dict[str, Any]:
-    """Return the parameters of an estimator for the values of options."""
+def parameters_of(
+    *,
+    weights: str,
+    unfreeze: str,
+    augment: str,
+    crop: str | None,
+    flip_pairs: Sequence[str] | None,
+    ignore_label: Sequence[str] | None,
+    **others: Any,
+) -> dict[str, Any]:
+    """Return the parameters of an estimator for the values of options.
+
+    Those that are not given are left out.  Weights of classes and columns stay as they are, because
+    their names are those of the targets.
+    """
+    given = {"preset": crop_of(crop), "flip_pairs": flip_pairs_of(flip_pairs), **others}
+    parameters = {name: value for name, value in given.items() if value is not None}
+    if ignore_label:
+        parameters["ignore_label"] = ignore_label_of(ignore_label)
     return {
         "weights": weights_of(weights),
         "unfreeze": int(unfreeze) if unfreeze.isdecimal() else unfreeze,
         "augment": None if augment.lower() == "none" else augment,
-        **others,
+        **parameters,
     }
 
 
 def weights_of(weights: str) -> str | None:
     """Return the parameter ``weights`` of an estimator for the value of the option."""
     return None if weights.lower() == "none" else weights
+
+
+def crop_of(crop: str | None) -> dict[str, Any] | None:
+    """Return the parameter ``preset`` for the value of ``--crop``."""
+    if crop is None:
+        return None
+    share = None if crop.lower() == "none" else _number(crop)
+    if share is not None:
+        check_range("crop", share, "(0, 1]", also=("none",))
+    return {"crop": share}
+
+
+def flip_pairs_of(values: Sequence[str] | None) -> list[tuple[int, ...]] | None:
+    """Return the parameter ``flip_pairs`` for the values of the option."""
+    if not values or [value.lower() for value in values] == ["none"]:
+        return [] if values else None
+    for value in values:
+        if not re.fullmatch(r"\d+,\d+", value):
+            raise ValueError(
+                f"flip_pairs must be two numbers of points such as 0,1, or none; got {value!r}."
+            )
+    return [tuple(map(int, value.split(","))) for value in values]
 
 
 def share_of(validation: str) -> float | None:
@@ -254,15 +347,33 @@ def class_weight_of(values: Sequence[str] | None, labels: Iterable[Any]) -> Any:
         return None
     if list(values) == ["balanced"]:
         return "balanced"
-    known = {str(label): label for label in labels}
+    return weights_by_name("class_weight", values, labels, "balanced, none, or a label", "labels")
+
+
+def weights_by_name(
+    parameter: str, values: Sequence[str], names: Iterable[Any], wanted: str, things: str
+) -> dict[Any, Any]:
+    """Return the weights of some names, for values such as "NAME=NUMBER".
+
+    Parameters
+    ----------
+    parameter : str
+        The name of the parameter in messages.
+    values : sequence of str
+    names : iterable
+        All names.  A name in ``values`` is compared with their text.
+    wanted, things : str
+        The form of a value, and the names, in messages.
+    """
+    known = {str(name): name for name in names}
     weights = {}
     for value in values:
         name, _, number = value.rpartition("=")
         if name not in known or isinstance(_number(number), str):
             raise ValueError(
-                "class_weight must be balanced, none, or a label and a number such as "
-                f"{next(iter(known), 'LABEL')}=2; got {value!r}. The labels are {', '.join(known)}."
-                f"{did_you_mean(name, known)}"
+                f"{parameter} must be {wanted} and a number such as "
+                f"{next(iter(known), 'NAME')}=2; got {value!r}. The {things} are "
+                f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
         weights[known[name]] = _number(number)
     return weights

@@ -35,6 +35,9 @@ class Columns:
         The columns of targets that hold numbers, also if all of them are whole numbers.
     masks : Path or None, default=None
         A folder with a mask for each image.
+    fitted : tuple of str, default=()
+        The columns of targets of a model, if options name none.  A single one that a table lacks
+        may be the column "label".
     """
 
     path: str = "path"
@@ -42,6 +45,7 @@ class Columns:
     labels: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     masks: Path | None = None
+    fitted: tuple[str, ...] = ()
 
     @property
     def things(self) -> str:
@@ -53,7 +57,7 @@ class Columns:
         named = (*self.labels, *self.numbers)
         if named and sorted(named) != sorted(names):
             return self
-        return replace(self, labels=tuple(names), numbers=())
+        return replace(self, labels=(), numbers=(), fitted=tuple(names))
 
     def read(self, source: Path, classes: Sequence[str] | None = None) -> Any:
         """Return a table of items, which are in its first column.
@@ -86,11 +90,17 @@ class Columns:
         items = table[table.columns[0]].tolist()
         if self.masks is not None:
             return items, _find_masks(source, items, self.masks)
-        names = (LABEL,) if source.is_dir() else (*self.labels, *self.numbers) or (LABEL,)
+        names = (LABEL,) if source.is_dir() else self._find_names(table)
         for name in names:
             _check_column(source, table, name, wanted)
         found = {name: self._convert(source, table[name]) for name in names}
         return items, type(table)(found, index=table.index)
+
+    def _find_names(self, table: Any) -> tuple[str, ...]:
+        """Return the columns of targets of a table."""
+        named = (*self.labels, *self.numbers) or self.fitted or (LABEL,)
+        is_other = named == self.fitted and len(named) == 1 and named[0] not in table
+        return (LABEL,) if is_other and LABEL in table else named
 
     def _convert(self, source: Path, column: Any) -> Any:
         """Return numbers as floats, and whole numbers that are labels as integers."""

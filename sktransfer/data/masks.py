@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from io import BytesIO
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor
 from .._support.geometry import Place
 from .._support.hashing import hash_parts
 from .._support.threads import map_ahead
-from .._support.validation import first_ten
+from .._support.validation import find_name, first_ten
 from .._support.warn import warn_user
 
 # Modes of images with one number for each pixel; of a palette, the number is the index.
@@ -108,7 +108,8 @@ def check_masks(y: Any, name: str) -> Masks:
             f"{name} must have a mask of shape (h, w), or the path of one, for each item; "
             f"{len(bad)} entries are something else:\n{first_ten(bad)}"
         )
-    return Masks(tuple(Mask(each, f"{name}[{at}]") for at, each in enumerate(sources)), name)
+    masks = tuple(Mask(each, f"{name}[{at}]") for at, each in enumerate(sources))
+    return Masks(masks, name, find_name(y))
 
 
 @dataclass(eq=False)
@@ -170,10 +171,13 @@ class Masks:
     masks : tuple of n Mask
     name : str, default="y"
         Their name in messages.
+    column : str or None, default=None
+        The column of a table that they come from, if it has a name.
     """
 
     masks: tuple[Mask, ...]
     name: str = "y"
+    column: str | None = None
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -181,7 +185,7 @@ class Masks:
     def __getitem__(self, rows: np.ndarray) -> Masks:
         """Return some of the masks."""
         chosen = np.atleast_1d(np.arange(len(self))[rows])
-        return Masks(tuple(self.masks[at] for at in chosen), self.name)
+        return replace(self, masks=tuple(self.masks[at] for at in chosen))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Read the masks one by one."""
@@ -253,7 +257,7 @@ class Masks:
 
     def followed_by(self, other: Masks) -> Masks:
         """Append other masks."""
-        return Masks(self.masks + other.masks, self.name)
+        return replace(self, masks=self.masks + other.masks)
 
     def placed(self, places: Sequence[Place], size: int, classes: np.ndarray) -> PlacedMasks:
         """Return the masks in pixels of the rows of their items; see :class:`PlacedMasks`."""

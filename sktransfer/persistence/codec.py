@@ -319,10 +319,7 @@ FORMS: dict[str, Form] = {
         kind.__name__: _of_fields(kind)
         for kind in (Constant, Cosine, Cyclic, OneCycle, OneCycleMomentum, SGDR)
     },
-    **{
-        kind.__name__: _of_fields(kind)
-        for kind in (SlantedTriangular, Warmup, LinearHead, Views, Classification)
-    },
+    **{kind.__name__: _of_fields(kind) for kind in (SlantedTriangular, Warmup, LinearHead, Views)},
     "ImagePreset": _of_fields(
         ImagePreset,
         short_side=integer(1, MOST_PIXELS),
@@ -337,6 +334,7 @@ FORMS: dict[str, Form] = {
         ImageSizes, minimum=integer(1), multiple=integer(1), only=list_of(integer(1), tuple)
     ),
     "MLPHead": _of_fields(MLPHead, hidden_sizes=list_of(integer(1), tuple, MOST_LAYERS)),
+    "Classification": _of_fields(Classification, names=list_of(is_a(str), tuple)),
     "MultiLabel": _of_fields(MultiLabel, n_outputs=integer(1), names=list_of(is_a(str), tuple)),
     "LabelSets": _of_fields(LabelSets, n_outputs=integer(1), labels=array("biufUO")),
     "Mixed": _of_fields(
@@ -360,7 +358,7 @@ FORMS: dict[str, Form] = {
     ),
     "Points": _of_fields(Points, is_flat=is_a(bool), names=list_of(is_a(str), tuple)),
     "LanguageModelTuner": Form(LanguageModelTuner, _tuner_parts, _tuner),
-    "Segmentation": _of_fields(Segmentation),
+    "Segmentation": _of_fields(Segmentation, names=list_of(is_a(str), tuple)),
     "FPNHead": _of_fields(FPNHead, width=integer(1, MOST_PIXELS)),
     "LinearMapHead": _of_fields(LinearMapHead),
     "Tap": _of_fields(Tap, cut=integer(1), reduce=any_of(one_of(*LOGITS), pooling)),

@@ -1,7 +1,7 @@
 """Tasks: kinds of targets, with their loss, their decision and their heads."""
 
 from .base import Placing, Task
-from .classification import Classification, MultiLabel
+from .classification import Classification
 from .columns import Columns, find_classification
 from .heads import HEADS, LinearHead, MLPHead, build_head, check_head, set_linear, take_outputs
 from .label_sets import LabelSets
@@ -17,6 +17,7 @@ from .map_heads import (
     set_map_bias,
 )
 from .mixed import Mixed, find_mixed
+from .multi_label import MultiLabel
 from .points import Points, find_points
 from .regression import LOSSES, Regression, find_regression
 from .segmentation import Segmentation, find_segmentation

@@ -12,7 +12,7 @@ from torch import Tensor
 from .._support.validation import check_present
 from .._support.warn import warn_user
 from .base import Task
-from .classification import Classification, MultiLabel
+from .classification import Classification
 from .labels import (
     BINARIZE,
     arrange_columns,
@@ -23,6 +23,7 @@ from .labels import (
     is_matrix,
     name_columns,
 )
+from .multi_label import MultiLabel
 from .targets import Targets, weighted_mean
 
 
@@ -54,7 +55,8 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
             f"y must be of shape ({n_items},) or ({n_items}, n_columns); got {array.shape}.{advice}"
         )
     if not is_matrix(array):
-        return Classification(np.unique(check_labels(array, n_items, "y", warn=False)))
+        labels = check_labels(array, n_items, "y", warn=False)
+        return Classification(np.unique(labels), names=name_columns(y))
     if is_indicators(array):
         return MultiLabel(array.shape[1], names=name_columns(array))
     names: tuple[str | int, ...] = name_columns(array) or tuple(range(array.shape[1]))

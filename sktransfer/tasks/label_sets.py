@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import first_ten, list_cells
-from .classification import MultiLabel
 from .labels import check_known
+from .multi_label import MultiLabel
 from .targets import weighted_mean
 
 # The forms of the labels of one item, of which there may be any number.

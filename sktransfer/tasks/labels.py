@@ -10,7 +10,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
-from .._support.validation import did_you_mean, first_ten, list_cells
+from .._support.validation import did_you_mean, find_name, first_ten, list_cells
 from .._support.warn import warn_user
 
 # Values of y that hold several labels
@@ -65,9 +65,8 @@ def name_columns(y: Any) -> tuple[str, ...]:
     """Return the names of the columns of a table, or the name of a Series; none for an array."""
     if hasattr(y, "columns"):
         return tuple(check_names(y.columns, "y"))
-    name = getattr(y, "name", None)
-    is_series = hasattr(y, "to_numpy") and np.ndim(y) == 1  # arrays of dask and HDF5 have names
-    return (name,) if is_series and name and isinstance(name, str) else ()
+    name = find_name(y)
+    return () if name is None else (name,)
 
 
 def arrange_columns(y: Any, names: tuple[str | int, ...], name: str) -> Any:

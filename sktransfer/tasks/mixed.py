@@ -77,7 +77,7 @@ def _make_task(kind: str, column: Sequence[Any], name: str, loss: str) -> Any:
     if kind == "number":
         return Regression(loss, np.zeros(1), np.ones(1), True, names=(name,))
     if kind == "class":
-        return Classification(np.unique(as_classes(known)))
+        return Classification(np.unique(as_classes(known)), names=(name,))
     name = f"column {name!r} of y"
     check_collections([() if is_missing(value) else value for value in column], name)
     labels = np.unique([label for labels in known for label in labels])

@@ -69,7 +69,13 @@ def check_points(y: Any, n_items: int, name: str) -> tuple[np.ndarray, bool]:
             f"points in pixels; got {type(y).__name__}: {error}."
         ) from error
     is_table = array.ndim == 2
-    if is_table and array.shape[1] % 2 == 0:
+    if is_table and array.shape[1] % 2:
+        names = [repr(str(column)) for column in getattr(given, "columns", ())]
+        raise ValueError(
+            f"{name} must have two columns for each point, x and y; got {array.shape[1]}"
+            f"{', ' * bool(names)}{', '.join(names)}."
+        )
+    if is_table:
         array = array.reshape(len(array), -1, 2)
     if array.ndim != 3 or array.shape[2] != 2 or array.shape[1] == 0:
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,21 +42,24 @@ def find_segmentation(masks: Any, ignored: tuple[int, ...], class_weight: Any) -
             f"value have no class, pass ignore_label={[*sorted(ignored), int(classes[0])]}."
         )
     if len(classes) < 2:
+        lines = [f"y[{at}]: {sorted(counts)}" for at, (_, counts) in enumerate(masks.summaries)]
         raise ValueError(
             f"y must have masks of at least 2 classes; got {classes.tolist()}, besides the ignored "
-            f"{sorted(ignored)}.{_advise(values & set(ignored), ignored)}"
+            f"{sorted(ignored)}. The masks have pixels of these values:\n{first_ten(lines)}"
+            f"{_advise(values & set(ignored), ignored)}"
         )
     weights = _find_weights(class_weight, classes, masks.counts(classes.tolist()).sum(axis=0))
-    return Segmentation(classes, ignored, weights)
+    names = () if masks.column is None else (masks.column,)
+    return Segmentation(classes, ignored, weights, names=names)
 
 
 def _advise(found: set[int], ignored: tuple[int, ...]) -> str:
-    """Suggest another ``ignore_label``, in a sentence with a leading space, if it may help."""
+    """Suggest another ``ignore_label``, in a line, if it may help."""
     if not found:
         return ""
     others = sorted(set(ignored) - found) or None
     values = " and ".join(map(str, sorted(found)))
-    return f" If pixels of {values} have a class, pass ignore_label={others}."
+    return f"\nIf pixels of {values} have a class, pass ignore_label={others}."
 
 
 def _find_weights(class_weight: Any, classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -111,6 +114,8 @@ class Segmentation:
         The values of pixels that have no class.
     weights : ndarray of shape (n_classes,)
         The weights of the classes in the loss.
+    names : tuple of str, default=()
+        The name of y, if it has one.
 
     Examples
     --------
@@ -125,6 +130,7 @@ class Segmentation:
     classes: np.ndarray
     ignored: tuple[int, ...]
     weights: np.ndarray
+    names: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def n_outputs(self) -> int:
@@ -189,7 +195,8 @@ class Segmentation:
         if len(classes) < 2:
             raise ValueError(
                 f"{name} must have masks of at least 2 classes, of items with a positive weight; "
-                f"got {classes.tolist()}."
+                f"got {classes.tolist()}. The items with a positive weight are\n"
+                f"{first_ten([f'{name}[{at}]' for at in np.flatnonzero(targets.weight > 0)])}"
             )
         return replace(self, classes=classes, weights=self.weights[present]), targets
 

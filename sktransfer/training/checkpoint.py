@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .._support.files import (
     STALE_SECONDS,
@@ -133,6 +134,12 @@ class Checkpoint:
             f"{fingerprint}. The fit starts from the beginning."
         )
         return None
+
+    def copy_weights(self, backbone: Backbone) -> dict[str, Tensor]:
+        """Return a copy of the state of a network, with the tensors that files leave out."""
+        original = Original({}) if self._original is None else self._original
+        state = {f"{PREFIX}{name}": tensor for name, tensor in backbone.state_dict().items()}
+        return {name.removeprefix(PREFIX): each for name, each in original.copy(state).items()}
 
     def complete(self, state: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
         """Return a state with the tensors that its file lacks; ``names`` are those of the tail."""

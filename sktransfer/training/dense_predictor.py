@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,31 @@ STRIP = 2**18
 Batch = tuple[Sequence[int], list[np.ndarray], list[Place]]
 
 
+@dataclass(frozen=True)
+class Order:
+    """Items, and how their maps are computed.
+
+    Parameters
+    ----------
+    items : sequence of n items
+    batch_size, engine, cache, n_jobs, decode_error, progress
+        As for :meth:`Predictor.features`.
+    """
+
+    items: Sequence[Any]
+    _: KW_ONLY
+    batch_size: int | str = "auto"
+    engine: str = "torch"
+    cache: ActivationCache | None = None
+    n_jobs: int | None = None
+    decode_error: str = "raise"
+    progress: Callable[[int], object] = int
+
+    def sized(self, prefix: Prefix) -> Prefix:
+        """Return a prefix with the batch size and the engine of this order."""
+        return prefix.sized(self.batch_size).run_by(self.engine, self.cache)
+
+
 class DensePredictor(Predictor):
     """Computes maps of outputs with a trained network; see :class:`Predictor`.
 
@@ -74,17 +100,7 @@ class DensePredictor(Predictor):
         """The number of features that ``transform`` returns: the channels of the last map."""
         return self.tail.layout.n_channels[-1]
 
-    def each_map(
-        self,
-        items: Sequence[Any],
-        *,
-        batch_size: int | str = "auto",
-        engine: str = "torch",
-        cache: ActivationCache | None = None,
-        n_jobs: int | None = None,
-        decode_error: str = "raise",
-        progress: Callable[[int], object] = int,
-    ) -> Iterator[tuple[Tensor, Place] | None]:
+    def each_map(self, items: Sequence[Any], **how: Any) -> Iterator[tuple[Tensor, Place] | None]:
         """Yield the outputs for each item, (n_outputs, h, w), and the place of the item.
 
         None stands for an item that cannot be decoded.
@@ -92,33 +108,26 @@ class DensePredictor(Predictor):
         Parameters
         ----------
         items : sequence of n items
-        batch_size, engine, cache, n_jobs, decode_error, progress
-            As for :meth:`features`.
+        **how : dict
+            The other parameters of :class:`Order`.
         """
-        how = {"n_jobs": n_jobs, "decode_error": decode_error, "progress": progress}
-        is_stored = self.tail.cut > 0 and cache is not None
+        order = Order(items, **how)
+        is_stored = self.tail.cut > 0 and order.cache is not None
         run = self._each_stored if is_stored else self._each_computed
-        size, done = self._maps.sized(batch_size).batch_size, 0
-        for indices, maps, places in run(items, batch_size, engine, cache, how):
+        size, done = self._maps.sized(order.batch_size).batch_size, 0
+        for indices, maps, places in run(order):
             for at, output, place in zip(indices, self._head_maps(maps, size), places, strict=True):
                 yield from [None] * (at - done)  # items that cannot be decoded
                 yield output, place
                 done = at + 1
         yield from [None] * (len(items) - done)
 
-    def _each_computed(
-        self,
-        items: Sequence[Any],
-        batch_size: int | str,
-        engine: str,
-        cache: ActivationCache | None,
-        how: dict[str, Any],
-    ) -> Iterator[Batch]:
+    def _each_computed(self, order: Order) -> Iterator[Batch]:
         """Yield the positions, maps and places of batches, which the whole network computes."""
-        n_jobs, decode_error = how["n_jobs"], how["decode_error"]
+        items, n_jobs = order.items, order.n_jobs
         preset = self.tail.backbone.preset
         decoded = decoder(preset, items)
-        prefix = self._maps.sized(batch_size).run_by(engine, cache)
+        prefix = order.sized(self._maps)
         places: dict[int, Place] = {}
         failed: dict[int, DecodeError] = {}
 
@@ -128,38 +137,46 @@ class DensePredictor(Predictor):
                 places[at] = preset.locate(items[at])
             return at, row
 
-        raising = decode_error == "raise"
-        options = {"n_jobs": n_jobs, "raising": raising, "progress": how["progress"]}
-        for indices, rows in run_batches(prefix, decode, len(items), failed, **options):
+        raising = order.decode_error == "raise"
+        batches = run_batches(
+            prefix,
+            decode,
+            len(items),
+            failed,
+            n_jobs=n_jobs,
+            raising=raising,
+            progress=order.progress,
+        )
+        for indices, rows in batches:
             yield indices, self._in_order(prefix, rows), [places.pop(at) for at in indices]
         if failed and raising:
             later = range(max(failed) + 1, len(items))
             failed = first_failed(decoded, later, failed, n_jobs)
-        report_failed(failed, decode_error, "X[{}]".format, ROWS_NAN)
+        report_failed(failed, order.decode_error, "X[{}]".format, ROWS_NAN)
 
-    def _each_stored(
-        self,
-        items: Sequence[Any],
-        batch_size: int | str,
-        engine: str,
-        cache: ActivationCache | None,
-        how: dict[str, Any],
-    ) -> Iterator[Batch]:
+    def _each_stored(self, order: Order) -> Iterator[Batch]:
         """Yield the positions, maps and places of batches, from rows of the cache.
 
         The rows of all items are computed first, and stay in files.
         """
-        n_stages = len(self.tail.backbone.names)
-        prefix = self._early.sized(batch_size).run_by(engine, cache)
-        spare = spare_taps(n_stages, prefix.taps, cache)
-        found = run_frozen(prefix, items, cache=cache, spare=spare, **how)
-        late = self._late.sized(batch_size).run_by(engine, cache) if self._late.taps else None
+        items, n_jobs = order.items, order.n_jobs
+        prefix = order.sized(self._early)
+        found = run_frozen(
+            prefix,
+            items,
+            cache=order.cache,
+            spare=spare_taps(len(self.tail.backbone.names), prefix.taps, order.cache),
+            n_jobs=n_jobs,
+            decode_error=order.decode_error,
+            progress=order.progress,
+        )
+        late = order.sized(self._late) if self._late.taps else None
         preset, size = self.tail.backbone.preset, prefix.batch_size
         for start in range(0, len(found.kept), size):
             indices = found.kept[start : start + size].tolist()
             rows = [each[np.arange(start, start + len(indices))] for each in found.rows]
             maps = self._in_order(prefix, rows, late)
-            yield indices, maps, locate_items(preset, [items[at] for at in indices], how["n_jobs"])
+            yield indices, maps, locate_items(preset, [items[at] for at in indices], n_jobs)
 
     def _in_order(
         self, prefix: Prefix, rows: list[np.ndarray], late: Prefix | None = None

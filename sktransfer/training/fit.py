@@ -129,7 +129,8 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool], advance: Callable[..., 
     """
     tail, run = plan.tail, replace(plan.run, step=step, advance=advance)
     settings = run.settings
-    before = copy_weights(tail.backbone)
+    copied = copy_weights if plan.checkpoint is None else plan.checkpoint.copy_weights
+    before = copied(tail.backbone)
     weights_info = tail.backbone.weights_info
     patience = settings.n_iter_no_change if settings.early_stopping else None
     best = KeepBest(patience, settings.tol) if len(plan.data.valid) else None

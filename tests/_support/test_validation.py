@@ -5,7 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from sktransfer._support.validation import check_choice, check_int, check_range, first_ten, require
+from sktransfer._support.validation import (
+    check_choice,
+    check_int,
+    check_range,
+    find_nearest,
+    first_ten,
+    require,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +26,22 @@ from sktransfer._support.validation import check_choice, check_int, check_range,
 def test_a_wrong_choice_is_an_error_that_lists_all_and_suggests_the_nearest(value, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_choice("pooling", value, ("avg", "max"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("flat", "flatten"),  # "last" is more similar
+        ("FLAT", "flatten"),
+        ("avg", "avg"),  # of two choices that begin so, the more similar one
+        ("avgmx", "avgmax"),
+        ("lsat", "last"),
+        ("xyz", None),
+        ("", None),
+    ],
+)
+def test_the_nearest_choice_begins_with_the_text_or_is_the_most_similar(text, expected):
+    assert find_nearest(text, ["avg", "avgmax", "flatten", "last"]) == expected
 
 
 def test_a_string_of_numpy_is_accepted():

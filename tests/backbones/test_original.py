@@ -42,6 +42,15 @@ def test_a_tensor_with_other_bits_stays(changed):
     assert original().complete(rest, state())["net.weight"] is rest["net.weight"]
 
 
+def test_a_copy_shares_the_tensors_that_did_not_change():
+    known, changed = original(), state(weight=torch.zeros(3))
+    copied = known.copy(changed)
+    torch.testing.assert_close(copied, changed)
+    assert copied["net.count"] is known.tensors["net.count"]
+    changed["net.weight"] += 1
+    assert copied["net.weight"].tolist() == [0, 0, 0]
+
+
 def test_the_fingerprint_is_that_of_the_tensors_and_their_names():
     assert original().fingerprint == original().fingerprint
     other = Original.of(KNOWN | {"count": torch.tensor(4)}, "net.")

@@ -373,7 +373,7 @@ def test_another_kind_of_file_is_an_error(extract, tmp_path):
     (tmp_path / "list.txt").write_text("a")
     code, _, err = extract(tmp_path / "list.txt")
     assert code == 1
-    assert "must be a folder or a .csv file; got" in err
+    assert "must be a folder, or a .csv or .parquet file; got" in err
 
 
 def test_names_need_not_be_utf8(extract, source, photos, tmp_path):

@@ -103,7 +103,7 @@ def test_mixed_columns_have_no_class_weights(run, mixed, tmp_path):
     asked = ("fit", mixed, "-o", tmp_path / "m", *SMALL, *MIXED, "--class-weight", "balanced")
     code, _, err = run(*asked)
     assert code == 1
-    assert "--class-weight must be none for mixed columns, which have no classes; " in err
+    assert "--class-weight must be left out for --task mixed; got 'balanced'. It is an" in err
 
 
 def test_whole_numbers_are_numbers_on_request(run, mixed, tmp_path):

@@ -213,4 +213,4 @@ def test_targets_without_pixels_have_no_ignored_values(run, street):
         "fit", street / "labels.csv", "-o", street / "n", "--ignore-label", 3, *SMALL
     )
     assert code == 1
-    assert "--ignore-label must be left out for targets that are not masks; got 3" in err
+    assert "--ignore-label must be left out for --task classification; got '3'. It is" in err

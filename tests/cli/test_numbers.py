@@ -60,7 +60,7 @@ def test_names_are_not_numbers_and_numbers_are_not_classes(run, table, tmp_path)
     assert "To predict numbers, use" in err
     code, _, err = run("fit", table, *output, "--class-weight", "balanced")
     assert code == 1
-    assert "--class-weight must be none for numbers, which have no classes; got 'balanced'" in err
+    assert "--class-weight must be left out for --task regression; got 'balanced'. It is an" in err
     assert run("fit", table, *output, "--class-weight", "none")[0] == 0
     csv(table, pd.read_csv(table).assign(label=list("abcd") * 3))
     code, _, err = run("fit", table, *output, "--task", "regression")

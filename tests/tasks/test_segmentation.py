@@ -141,8 +141,19 @@ def test_masks_of_one_class_besides_ignored_pixels_are_a_warning():
 
 
 def test_masks_of_one_class_are_an_error():
-    with pytest.raises(ValueError, match=r"at least 2 classes; got \[3\], besides.*\[255\]\.$"):
-        find_segmentation(check_masks([MASK * 0 + 3], "y"), (255,), None)
+    masks = [MASK * 0 + 3] * 12
+    with pytest.raises(ValueError, match=r"at least 2 classes; got \[3\], besides") as caught:
+        find_segmentation(check_masks(masks, "y"), (255,), None)
+    lines = str(caught.value).splitlines()[1:]
+    assert lines == [*(f"  y[{at}]: [3]" for at in range(10)), "  ... and 2 more"]
+
+
+def test_items_whose_masks_have_one_class_are_named_if_those_of_others_have_no_weight():
+    masks = check_masks([MASK, MASK * 0 + 3, MASK * 0 + 3], "y")
+    task = find_segmentation(masks, (), None)
+    targets = make_targets(masks, [0, 1, 1])
+    with pytest.raises(ValueError, match=r"got \[3\].* weight are\n  y\[1\]\n  y\[2\]$"):
+        task.narrow(targets)
 
 
 @pytest.mark.parametrize(

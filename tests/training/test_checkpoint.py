@@ -77,6 +77,18 @@ def test_a_checkpoint_has_no_tensor_that_did_not_move(photos, tmp_path, epoch, e
     assert {name.split(".")[2] for name in state["tail"] if name.startswith("back")} == expected
 
 
+def test_the_weights_before_a_fit_are_copied_once(tmp_path):
+    checkpoint, backbone = Checkpoint(tmp_path, "0" * 32), tiny_backbone()
+    checkpoint.leave_out(backbone, None)
+    first, second = (checkpoint.copy_weights(backbone) for _ in range(2))
+    torch.testing.assert_close(first, backbone.state_dict())
+    assert all(first[name] is second[name] for name in backbone.state_dict())
+    with torch.no_grad():
+        backbone.stages["stem"][0].weight.add_(1)
+    third = checkpoint.copy_weights(backbone)
+    assert {name for name in first if third[name] is not first[name]} == {"stages.stem.0.weight"}
+
+
 class Changing:
     """A provider whose random weights are not a function of the seed."""
 
