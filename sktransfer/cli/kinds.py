@@ -38,7 +38,7 @@ def check_options(kind: Kind, given: Mapping[str, Any]) -> None:
     ``given`` has the values of the options that some kind has; None for one that is not given.
     """
     for name, value in given.items():
-        if not value or value == ["none"] or name in kind.options:
+        if not value or name in kind.options:
             continue
         shown = value[0] if isinstance(value, list) else value
         tasks = [f"task={task}" for task, each in KINDS.items() if name in each.options]

@@ -51,6 +51,7 @@ from .options import (
     parameters_of,
     rates_of,
     share_of,
+    unless_none,
 )
 from .output import check_output, print_line, print_table, save_figure, save_output
 from .plots import check_plots, plot_fit
@@ -113,7 +114,7 @@ def fit(
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     kind, items, table = _read(task, source, columns)
     own: Parameters = {
-        "class_weight": class_weight,
+        "class_weight": unless_none(class_weight),
         "flip_pairs": flip_pairs,
         "ignore_label": ignore_label,
         "loss": loss,
@@ -206,7 +207,7 @@ def find_lr(
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     kind, items, table = _read(task, source, columns)
     own: Parameters = {
-        "class_weight": class_weight,
+        "class_weight": unless_none(class_weight),
         "flip_pairs": flip_pairs,
         "ignore_label": ignore_label,
         "loss": loss,

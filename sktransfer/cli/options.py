@@ -291,9 +291,19 @@ def crop_of(crop: str | None) -> dict[str, Any] | None:
     return {"crop": share}
 
 
+def _is_none(values: Sequence[str]) -> bool:
+    """Return True if the only value of an option is "none"."""
+    return [value.lower() for value in values] == ["none"]
+
+
+def unless_none(values: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the values of an option; None if the only one is "none"."""
+    return None if not values or _is_none(values) else values
+
+
 def flip_pairs_of(values: Sequence[str] | None) -> list[tuple[int, ...]] | None:
     """Return the parameter ``flip_pairs`` for the values of the option."""
-    if not values or [value.lower() for value in values] == ["none"]:
+    if not values or _is_none(values):
         return [] if values else None
     for value in values:
         if not re.fullmatch(r"\d+,\d+", value):
@@ -325,7 +335,7 @@ def _number(value: str) -> float | str:
 
 def ignore_label_of(values: Sequence[str]) -> list[int] | None:
     """Return the parameter ``ignore_label`` for the values of the option."""
-    if [value.lower() for value in values] == ["none"]:
+    if _is_none(values):
         return None
     for value in values:
         if not value.removeprefix("-").isdecimal():
@@ -339,11 +349,11 @@ def class_weight_of(values: Sequence[str] | None, labels: Iterable[Any]) -> Any:
     Parameters
     ----------
     values : sequence of str or None
-        "balanced" or "none", or the weights of some classes as "LABEL=NUMBER".
+        "balanced", or the weights of some classes as "LABEL=NUMBER".
     labels : iterable
         The different labels.  A label in ``values`` is compared with their text.
     """
-    if not values or [value.lower() for value in values] == ["none"]:
+    if not values:
         return None
     if list(values) == ["balanced"]:
         return "balanced"
