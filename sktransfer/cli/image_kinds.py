@@ -53,17 +53,25 @@ class Points(Kind):
 
         true = _positions(table).reshape(predicted.shape)
         gaps = (predicted - true)[read].reshape(read.sum(), -1, 2)
-        distances = np.hypot(gaps[..., 0], gaps[..., 1])
+        distances = np.hypot(gaps[..., 0], gaps[..., 1])  # (n, n_points)
         names = [model.task_.name_point(at) for at in range(model.task_.n_points)]
-        rows: list[Row] = [
-            (name, "mean distance in pixels", f"{np.nanmean(each):.4g}", np.sum(~np.isnan(each)))
-            for name, each in zip(names, distances.T, strict=True)
-            if not np.isnan(each).all()
-        ]
+        parts = [(name, distances[:, [at]]) for at, name in enumerate(names)]
+        if len(names) > 1:
+            parts.insert(0, ("all", distances))
+        rows = [_measure(*part) for part in parts if not np.isnan(part[1]).all()]
         print_rows(rows, things, "point")
 
     def plot(self, folder: Path, model: Any, items: Sequence[str], y: Any, predicted: Any) -> None:
         plot_points(folder, items, _positions(y), predicted)
+
+
+def _measure(name: str, distances: Any) -> Row:
+    """Return the mean of distances, (n, n_points); NaN for a point that is not visible."""
+    import numpy as np
+
+    seen = ~np.isnan(distances)
+    mean = f"{distances[seen].mean():.4g}"
+    return name, "mean distance in pixels", mean, seen.any(axis=1).sum()
 
 
 def _positions(table: Any) -> Any:

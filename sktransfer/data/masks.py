@@ -96,6 +96,12 @@ def check_masks(y: Any, name: str) -> Masks:
         return y
     if y is None or isinstance(y, (str, bytes, os.PathLike)) or not hasattr(y, "__len__"):
         raise TypeError(f"{name} must be a list of masks, one for each item; got {y!r}.")
+    if hasattr(y, "columns"):
+        raise TypeError(
+            f"{name} must be a list of masks, or a column of their paths; got a table with the "
+            f"columns {', '.join(map(repr, y.columns))}. Pass one of them, such as "
+            f"{name}[{next(iter(y.columns), 'mask')!r}]."
+        )
     sources = list(y)
     kinds = (str, os.PathLike, Image.Image, Tensor)
     bad = [

@@ -73,7 +73,7 @@ def check_points(y: Any, n_items: int, name: str) -> tuple[np.ndarray, bool]:
         names = [repr(str(column)) for column in getattr(given, "columns", ())]
         raise ValueError(
             f"{name} must have two columns for each point, x and y; got {array.shape[1]}"
-            f"{', ' * bool(names)}{', '.join(names)}."
+            f"{': ' * bool(names)}{', '.join(names)}."
         )
     if is_table:
         array = array.reshape(len(array), -1, 2)

@@ -168,7 +168,8 @@ def test_points_may_have_another_pooling_and_need_not_exchange_at_a_flip(given, 
         ("points", ("--crop", "half"), "crop must be a number in (0, 1], or 'none'; got 'half'."),
         ("masks", ("--pooling", "avg"), "pooling must be left out for --task segmentation; got "),
         ("masks", ("--max-length", 9), "max-length must be left out for --task segmentation; got"),
-        ("masks", ("--head", "mlp"), "head must be one of 'linear', 'fpn', "),
+        ("masks", ("--head", "mlp"), "head must be one of 'linear', 'fpn'; got 'mlp'."),
+        ("mixed", ("--task-weight", "hole=-1"), "task-weight of 'hole' must be a number in [0, "),
         ("mixed", ("--task-weight", "hol=2"), "task-weight must be the name of a column and a "),
         ("mixed", ("--loss", "huge"), "loss must be one of 'squared_error', "),
         ("columns", ("--task-weight", "side=2"), "task-weight must be left out for --task classif"),
@@ -192,6 +193,8 @@ def test_the_error_about_an_option_names_the_tasks_that_have_it(run, table, tmp_
     assert err.endswith("; got '0,1'. It is an option of --task points.\n")
     _, _, err = run(*asked[:-2], "--pooling", "flat")
     assert "Did you mean 'flatten'?" in err
+    _, _, err = run(*asked[:-2], "--head", "fpn")
+    assert err.endswith("--head must be one of 'linear', 'mlp'; got 'fpn'.\n")
 
 
 @pytest.mark.parametrize("name", KINDS)

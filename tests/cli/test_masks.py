@@ -161,6 +161,29 @@ def test_points_are_pairs_of_columns(run, spots, tmp_path):
     assert (tmp_path / "plots/points.png").exists()
 
 
+def test_several_points_have_a_mean_distance(run, spots, tmp_path):
+    frame = pd.read_csv(spots).assign(x2=lambda each: each["x"] + 2, y2=lambda each: each["y"] + 3)
+    frame.loc[1, "x2"] = None
+    columns = (*COLUMNS, "--label-column", "x2", "--label-column", "y2")
+    asked = ("fit", csv(spots, frame), "--task", "points", *columns, "-o", tmp_path / "m", *SMALL)
+    code, _, err = run(*asked)
+    assert (code, err) == (0, "")
+    found = load(tmp_path / "m").predict([str(tmp_path / name) for name in frame["path"]])
+    gaps = (found - frame[["x", "y", "x2", "y2"]].to_numpy()).reshape(-1, 2, 2)
+    distances = np.linalg.norm(gaps, axis=2)
+    code, out, _ = run("evaluate", tmp_path / "m", spots)
+    assert code == 0
+    n_seen = (~np.isnan(distances)).sum(axis=0)
+    assert rows(out)[1:4] == [
+        [name, "mean distance in pixels", f"{np.nanmean(part):.4g}", str(n)]
+        for name, part, n in (
+            ("all", distances, n_seen.max()),
+            ("(x, y)", distances[:, 0], n_seen[0]),
+            ("(x2, y2)", distances[:, 1], n_seen[1]),
+        )
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -1,6 +1,7 @@
 """Masks are read when they are needed, from files, images and arrays."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers.masks import CountedPath
@@ -48,6 +49,18 @@ def test_the_digest_is_that_of_the_content(tmp_path):
 def test_something_that_is_no_list_is_an_error(y):
     with pytest.raises(TypeError, match="y must be a list of masks, one for each item; got"):
         check_masks(y, "y")
+
+
+def test_a_table_is_an_error_that_names_its_columns():
+    message = r"got a table with the columns 'mask', 7\. Pass one of them, such as y\['mask'\]\.$"
+    with pytest.raises(TypeError, match=message):
+        check_masks(pd.DataFrame([["0.png", 1]], columns=["mask", 7]), "y")
+
+
+def test_masks_keep_the_name_of_their_column():
+    masks = check_masks(pd.Series(["0.png", "1.png"], index=[5, 3], name="mask"), "y")
+    assert (masks.column, masks[np.array([1])].column, len(masks)) == ("mask", "mask", 2)
+    assert check_masks(["0.png"], "y").column is None
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 2, 3)), np.zeros(3), 4])

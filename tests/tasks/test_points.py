@@ -129,7 +129,7 @@ def test_the_score_is_r2_of_the_visible_points():
         (np.zeros((3, 5)), r"^y must have two columns for each point, x and y; got 5\.$"),
         (
             pd.DataFrame(np.zeros((3, 3)), columns=["left x", "left y", 7]),
-            "two columns for each point, x and y; got 3, 'left x', 'left y', '7'.",
+            "two columns for each point, x and y; got 3: 'left x', 'left y', '7'.",
         ),
         (np.zeros(3), r"y must be of shape \(3, n_points, 2\) or .* got \(3,\)"),
         (np.zeros((3, 2, 3)), r"y must be of shape .* got \(3, 2, 3\)"),
