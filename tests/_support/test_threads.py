@@ -129,10 +129,10 @@ def test_results_come_in_the_order_of_the_values(n_jobs, ahead, n):
     assert list(map_ahead(lambda x: x * x, values, n_jobs, ahead)) == [x * x for x in values]
 
 
-@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize("ahead", [1, 3, 16, 35])
 def test_no_more_results_than_allowed_are_computed_ahead(ahead):
     started = []
-    results = map_ahead(lambda x: started.append(x) or x, range(20), 4, ahead)
+    results = map_ahead(lambda x: started.append(x) or x, range(40), 1, ahead)
     with closing(results):
         for n_taken, _ in enumerate(results, start=1):
             assert len(started) <= n_taken + ahead
@@ -186,8 +186,9 @@ def test_threads_have_ended_when_the_generator_is_closed():
     assert threading.active_count() == before
 
 
-def test_an_error_is_raised_when_its_result_is_due():
-    results = map_ahead(lambda x: 1 // x, [2, 1, 0, 1], 2, 3)
+@pytest.mark.parametrize("ahead", [3, 100])
+def test_an_error_is_raised_when_its_result_is_due(ahead):
+    results = map_ahead(lambda x: 1 // x, [2, 1, 0, 1], 2, ahead)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
