@@ -188,8 +188,9 @@ def write_masks(folder: Path, model: Any, items: Sequence[str], names: Sequence[
     twice = [str(name) for name, count in sorted(Counter(names).items()) if count > 1]
     if twice:
         raise ValueError(
-            "files must have different names, which those of their masks are; these occur more "
-            f"than once:\n{first_ten(twice)}"
+            "files must have different names without their suffixes, because a mask gets the name "
+            f"of its image; these occur more than once:\n{first_ten(twice)}\n"
+            "If there are masks among the images, list the images alone in a CSV file."
         )
     n_written = 0
     for name, mask in zip(names, model._each_mask(items), strict=True):

@@ -128,7 +128,7 @@ FlipPairs = Annotated[
         "--flip-pair",
         metavar="PAIR",
         help="Two points that a flip exchanges, such as 0,1 for the first and the second; can be "
-        "repeated; none if it exchanges no points. Without it, no image is flipped.",
+        "repeated; none if it exchanges no points. Without it, no image with points is flipped.",
         autocompletion=_complete("none"),
     ),
 ]

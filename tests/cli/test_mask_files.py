@@ -193,8 +193,9 @@ def test_the_names_of_files_are_checked_before_masks_are_predicted(run, fit, str
     sources = (street / "images/a", street / "images/b")
     code, _, err = run("predict", street / "m", *sources, "-o", street / "out")
     assert code == 1
-    assert "FILES... must have different names, which those of their masks are; " in err
-    assert err.splitlines()[-3:] == ["  0", "  1", "  2"]
+    assert "FILES... must have different names without their suffixes, because a mask gets" in err
+    assert err.splitlines()[1:4] == ["  0", "  1", "  2"]
+    assert err.endswith("list the images alone in a CSV file.\n")
 
 
 def test_masks_before_an_error_stay(run, fit, street):

@@ -114,7 +114,7 @@ def test_files_of_masks_have_different_names(run, street, fitted):
     asked = ("predict", fitted, street / "images", street / "more", "-o", street / "out")
     code, _, err = run(*asked)
     assert code == 1
-    assert "FILES... must have different names, which those of their masks are; " in err
+    assert "FILES... must have different names without their suffixes, because a mask gets" in err
     assert not (street / "out").exists()
 
 
