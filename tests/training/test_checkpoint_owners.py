@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from socket import socketpair
 
 import pytest
 from helpers.fine_tuning import classifier, equal, weights
@@ -16,16 +17,21 @@ from sktransfer._support.processes import token
 from sktransfer.training.checkpoint import FILE, Checkpoint
 from sktransfer.training.net import TailNet
 
-# The name of the writer is the state of a checkpoint.
+# The name of the writer is the state of a checkpoint.  Processes are forked, because each new one
+# would import torch.
 CLAIMS = """
-import sys
+import os, sys
+from socket import socket
 from sktransfer.training.checkpoint import Checkpoint
 
-for line in sys.stdin:
-    checkpoint = Checkpoint(line.strip(), "key", seeded=False)
-    found = checkpoint.load()
-    checkpoint.save({"writer": sys.argv[1]})
-    print(found and found["writer"], checkpoint.folder.name, sep="\\t", flush=True)
+last, *others = sys.argv[1:]
+number = next((each for each in others if not os.fork()), last)
+with socket(fileno=int(number)) as ours, ours.makefile("rw") as file:
+    for line in file:
+        checkpoint = Checkpoint(line.strip(), "key", seeded=False)
+        found = checkpoint.load()
+        checkpoint.save({"writer": number})
+        print(found and found["writer"], checkpoint.folder.name, sep="\\t", file=file, flush=True)
 """
 
 FITS = """
@@ -45,40 +51,49 @@ for line in sys.stdin:
 
 
 @contextmanager
-def processes(n, script):
-    """Start processes that run a script, and yield a function that sends a line to some of them."""
+def fitting(n):
+    """Start processes that fit, and yield a function that sends each of them a line."""
     with ExitStack() as stack:
         started = [
             stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-c", script, *arguments(script, number)],
+                    [sys.executable, "-c", FITS, str(Path(__file__).parents[1])],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
                 )
             )
-            for number in range(n)
+            for _ in range(n)
         ]
 
-        def send(line, n=n):
-            for process in started[:n]:
+        def send(line):
+            for process in started:
                 process.stdin.write(f"{line}\n")
                 process.stdin.flush()
-            return [process.stdout.readline().rstrip("\n") for process in started[:n]]
+            return [process.stdout.readline().rstrip("\n") for process in started]
 
         yield send
         for process in started:
             process.stdin.close()
 
 
-def arguments(script, number):
-    return [str(number)] if script is CLAIMS else [str(Path(__file__).parents[1])]
-
-
 @pytest.fixture(scope="module")
 def claim():
     """Return a function of a folder and a number of processes, which claim a checkpoint there."""
-    with processes(4, CLAIMS) as send:
+    ours, theirs = zip(*[socketpair() for _ in range(4)], strict=True)
+    numbers = [each.fileno() for each in theirs]
+    program = [sys.executable, "-W", "ignore", "-c", CLAIMS, *map(str, numbers)]
+    with ExitStack() as stack:
+        stack.enter_context(subprocess.Popen(program, pass_fds=numbers))
+        for each in theirs:
+            each.close()
+        files = [stack.enter_context(stack.enter_context(each).makefile("rw")) for each in ours]
+
+        def send(line, n=4):
+            for file in files[:n]:
+                print(line, file=file, flush=True)
+            return [file.readline().rstrip("\n") for file in files[:n]]
+
         yield send
 
 
@@ -192,7 +207,7 @@ def test_one_of_the_processes_that_find_a_dead_owner_resumes_its_fit(claim, tmp_
 
 @pytest.mark.parametrize("n", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_fits_without_a_seed_in_several_processes_are_different_models(tmp_path, n):
-    with processes(n, FITS) as send:
+    with fitting(n) as send:
         sums = " ".join(send(tmp_path)).split()
     assert len(set(sums)) == 4 * n
     assert list(tmp_path.iterdir()) == []
