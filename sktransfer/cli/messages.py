@@ -46,6 +46,18 @@ PHRASES: list[tuple[re.Pattern[str], str]] = [
         (r", or a callable that [^;]*(?=; got )", ""),
         (r"\b(class_weight|task_weights)\[('[^']*'|\d+)\](?= must\b)", r"\1 of \2"),
         (r"such as \[\(0, 1\)\]", "such as 0,1"),
+        (
+            r"\Aa key of preset must be one of [^;]*; got 'crop'\.",
+            "crop must be left out for a network whose items are not images.",
+        ),
+        (
+            r"\bIncrease max_epochs, lower batch_size, or use lr_schedule='constant'\.",
+            "Increase --max-epochs, or lower --batch-size.",
+        ),
+        (
+            r"\bIncrease freeze_epochs, lower batch_size, or use lr_schedule='constant'\.",
+            "Lower --batch-size.",
+        ),
         (r", which load reads, or joblib\.dump for a pickle", ""),
         (r"ignore_label=None\b", "--ignore-label none"),
         (r"ignore_label=\[([\d, ]+)\]", r"--ignore-label \1"),

@@ -246,6 +246,11 @@ def columns_of(
     ):
         if masks is not None and columns:
             raise ValueError(f"{name} must be left out if masks are in a folder; got {columns!r}.")
+    named = [*(labels or ()), *(numbers or ())]
+    twice = next((column for column in named if named.count(column) > 1), None)
+    if twice is not None:
+        name = "number_column" if twice in (numbers or ()) else "label_column"
+        raise ValueError(f"{name} must name a column once; got {twice!r} more than once.")
     return Columns(path, text, tuple(labels or ()), tuple(numbers or ()), masks)
 
 

@@ -35,6 +35,14 @@ SPELLED = {
             "Empty. To keep these, pass names as classes=. To load other files, pass extensions=.",
             "Empty.",
         ),
+        (
+            "Few steps. Increase max_epochs, lower batch_size, or use lr_schedule='constant'.",
+            "Few steps. Increase --max-epochs, or lower --batch-size.",
+        ),
+        (
+            "Few steps. Increase freeze_epochs, lower batch_size, or use lr_schedule='constant'.",
+            "Few steps. Lower --batch-size.",
+        ),
         # Other uses of the same words stay.
         ("'x' holds weights that must go.", "'x' holds weights that must go."),
         ("The cache is full.", "The cache is full."),

@@ -34,6 +34,22 @@ def test_options_that_contradict_a_folder_of_masks_are_errors(
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--label-column", "x") * 2, "--label-column must name a column once; got 'x' more than"),
+        (
+            ("--label-column", "x", "--number-column", "x"),
+            "--number-column must name a column once; got 'x' more than once.",
+        ),
+    ],
+)
+def test_a_column_that_is_named_twice_is_an_error(run, tmp_path, options, message):
+    code, _, err = run("fit", tmp_path / "list.csv", *options, "-o", tmp_path / "m")
+    assert code == 1
+    assert err.startswith(f"sktransfer: {message}")
+
+
 @pytest.mark.parametrize("option", ["--label-column", "--number-column"])
 def test_a_folder_has_no_columns(run, coloured, tmp_path, option):
     code, _, err = run("fit", coloured, option, "x", "-o", tmp_path / "m", *SMALL)

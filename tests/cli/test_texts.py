@@ -141,6 +141,13 @@ def test_a_column_that_is_missing_is_an_error(run, table, tmp_path):
     assert "must have a column 'revue'" in err
 
 
+def test_texts_are_not_cropped(run, table, tmp_path):
+    asked = ("fit", table, "--text-column", "review", "-o", tmp_path / "m", *SMALL)
+    code, _, err = run(*asked, "--crop", "none")
+    message = "--crop must be left out for a network whose items are not images."
+    assert (code, err) == (1, f"sktransfer: {message}\n")
+
+
 def test_texts_are_checked(run, table, tmp_path):
     assert run("check", table, "--text-column", "review")[0] == 0
     odd = pd.DataFrame({"review": ["", "a film", "A  film"], "label": ["up", "up", "down"]})
