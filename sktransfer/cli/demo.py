@@ -32,8 +32,14 @@ TEST_SHARE = 0.25
 # Number of test photos of each texture, and of test texts of each field.
 N_TESTED, N_TESTED_TEXTS = 40, 40
 
-# Parameters of fine-tuning on a hundred textures.  So few photos make few steps in an epoch.
-TEXTURE_PARAMETERS = {"fine_tune_lr": 0.001, "max_epochs": 20}
+# Parameters of fine-tuning on a hundred textures.  The test photos show the surfaces of the
+# training photos, so no weight is held back (``weight_interpolation``).
+TEXTURE_PARAMETERS = {
+    "fine_tune_lr": 0.001,
+    "max_epochs": 20,
+    "batch_size": 32,
+    "weight_interpolation": 1,
+}
 
 # A network that starts from random weights needs many epochs; small images make them cheap.
 SCRATCH_SIZE, SCRATCH_EPOCHS = 64, 40

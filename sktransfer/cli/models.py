@@ -93,7 +93,7 @@ def fit(
     augment: Augment = "auto",
     flip_pairs: FlipPairs = None,
     batch_size: BatchSize = None,
-    max_epochs: MaxEpochs = 6,
+    max_epochs: MaxEpochs = None,
     image_size: ImageSize = None,
     crop: Crop = None,
     max_length: MaxLength = None,

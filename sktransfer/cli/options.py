@@ -150,7 +150,7 @@ Crop = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int | None, Option(help="Items in a training step; default: 32, and 4 for masks.")
+    int | None, Option(help="Items in a training step; default: 32, 8 for few images, 4 for masks.")
 ]
 FreezeBn = Annotated[
     str,
@@ -167,7 +167,10 @@ Augment = Annotated[
         autocompletion=_complete("auto", "none", "light", "standard", "trivial"),
     ),
 ]
-MaxEpochs = Annotated[int, Option(help="Number of epochs in which stages train.")]
+MaxEpochs = Annotated[
+    int | None,
+    Option(help="Number of epochs in which stages train; default: 6, 10 for few images."),
+]
 ImageSize = Annotated[
     int | None, Option(help="Image size in pixels; default: that of the weights.")
 ]

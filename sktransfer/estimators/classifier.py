@@ -98,17 +98,20 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         Number of epochs of the first phase, in which only the head trains, without augmentation.
         "auto" means 3 if the network is pretrained and the head starts from "prior", and 0
         otherwise: then the head is already fitted, or the network is trained from scratch.
-    max_epochs : int, default=6
+    max_epochs : int or "auto", default="auto"
         Number of epochs of the second phase, in which the head and the stages that ``unfreeze``
-        selects train.
+        selects train.  "auto" means 10 for a classifier of fewer than 256 images whose head starts
+        from a linear model, and 6 otherwise.
     unfreeze_every : int or None, default=None
         If an integer, the second phase starts with the last stage only and unfreezes one more
         stage after this number of epochs, until all stages that ``unfreeze`` selects train [3]_.
         None trains them from the first epoch.
-    weight_interpolation : float in [0, 1], default=1.0
+    weight_interpolation : float in [0, 1] or "auto", default="auto"
         The weights after ``fit``, on the line from the weights at the start of the second phase (0)
         to those at its end (1).  A value between them keeps more of the pretrained network, and
-        with few images it is often more accurate than both ends [4]_.
+        with few images it is often more accurate than both ends [4]_.  ``history_`` has the losses
+        and scores before this step.  "auto" means 0.5 for a classifier of fewer than 256 images
+        whose head starts from a linear model, and 1 otherwise.
     lr : float or "auto", default=0.001
         Base learning rate of the head in the first phase, and in the second phase if no stage
         trains (``unfreeze=0``).  If stages train and the first phase has no epochs, as by default
@@ -142,7 +145,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         classes have weight 1.  Only the ratios of the weights matter.  Must be None if y has more
         than one column.
     batch_size : int or "auto", default="auto"
-        Number of items in a training step.  "auto" means 32.
+        Number of items in a training step.  "auto" means 8 for a classifier of fewer than 256
+        images whose head starts from a linear model, and 32 otherwise.
     inference_batch_size : int or "auto", default="auto"
         Number of items in each forward pass without gradients: of the frozen stages in ``fit``,
         and in predictions.  Smaller batches are filled up with zeros, so that a prediction does
@@ -312,9 +316,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
         augment="auto",
         tta=0,
         freeze_epochs="auto",
-        max_epochs=6,
+        max_epochs="auto",
         unfreeze_every=None,
-        weight_interpolation=1.0,
+        weight_interpolation="auto",
         lr=0.001,
         fine_tune_lr=0.0003,
         layer_decay="auto",

@@ -28,6 +28,8 @@ from .user_callbacks import check_callbacks, contains
 HEAD_INITS = ("auto", "logistic", "prior")
 MULTI_TASK_HEAD_INITS = ("auto", "exact", "prior")
 REGRESSION_HEAD_INITS = ("auto", "ridge", "prior")
+# Fewer images than this are few.
+FEW = 256
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,15 @@ class Facts:
         The default augmentation of these items; None for items that are not augmented by default.
     n_stages : int
         The number of stages of the network.
+    n_items : int
+        The number of items.
     """
 
     pretrained: bool
     is_table: bool
     augment: str | None
     n_stages: int
+    n_items: int
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,17 @@ def _find_head_init(facts: Facts, known: Mapping[str, Any]) -> str:
     return "exact" if facts.pretrained and _is_linear(known["head"]) else "prior"
 
 
+def _for_few_images(few: Any, otherwise: Any) -> Callable[[Facts, Mapping[str, Any]], Any]:
+    """Return a value of "auto" that is different for few images and a head with an exact start."""
+
+    def choose(facts: Facts, known: Mapping[str, Any]) -> Any:
+        starts_exact = facts.pretrained and known["head_init"] != "prior"
+        is_few = facts.augment is not None and facts.n_items < FEW
+        return few if starts_exact and is_few else otherwise
+
+    return choose
+
+
 def _check_random_state(name: str, random_state: Any) -> None:
     try:
         check_random_state(random_state)
@@ -176,9 +192,9 @@ PARAMETERS: dict[str, Parameter] = {
         _check_integer(0, "auto"),
         lambda facts, known: 3 if facts.pretrained and known["head_init"] == "prior" else 0,
     ),
-    "max_epochs": Parameter(_check_integer(0)),
+    "max_epochs": Parameter(_check_integer(0, "auto"), _for_few_images(10, 6)),
     "unfreeze_every": Parameter(_check_integer(1, None)),
-    "weight_interpolation": Parameter(_check_number("[0, 1]")),
+    "weight_interpolation": Parameter(_check_number("[0, 1]", "auto"), _for_few_images(0.5, 1.0)),
     "lr": Parameter(_check_number("(0, inf)", "auto")),
     "fine_tune_lr": Parameter(_check_number("(0, inf)", "auto")),
     "layer_decay": Parameter(
@@ -193,7 +209,7 @@ PARAMETERS: dict[str, Parameter] = {
     "validation_fraction": Parameter(_check_number("(0, 1)")),
     "n_iter_no_change": Parameter(_check_integer(1)),
     "tol": Parameter(_check_number("[0, inf)")),
-    "batch_size": Parameter(_check_integer(1, "auto"), lambda _, __: 32),
+    "batch_size": Parameter(_check_integer(1, "auto"), _for_few_images(8, 32)),
     "image_size": Parameter(_check_integer(1, None)),
     "max_length": Parameter(_check_integer(1, None)),
     "window": Parameter(_check_integer(8)),

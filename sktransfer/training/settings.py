@@ -167,6 +167,7 @@ def resolve(
         is_table=items.kind == "table",
         augment=default_augment(backbone.preset, items) if augments else None,
         n_stages=len(backbone.names),
+        n_items=len(items),
     )
     known: dict[str, Any] = {"label_smoothing": 0.0, "class_weight": None}
     for name, parameter in PARAMETERS.items():

@@ -106,7 +106,7 @@ def ungrouped(groups):
         ({"fine_tune_lr": 0}, r"fine_tune_lr must be a number in \(0, inf\), or 'auto'; got 0"),
         (
             {"weight_interpolation": 1.5},
-            r"weight_interpolation must be a number in \[0, 1\]; got 1.5",
+            r"weight_interpolation must be a number in \[0, 1\], or 'auto'; got 1.5",
         ),
         ({"freeze_bn": True}, "freeze_bn must be one of 'auto', 'frozen', 'all', 'own'; got True"),
         ({"freeze_epochs": -1}, "freeze_epochs must be an integer of at least 0"),
@@ -135,7 +135,7 @@ def ungrouped(groups):
             {"lr_schedule": "triangle"},
             "lr_schedule must be one of 'constant', .*, or a function",
         ),
-        ({"max_epochs": 1.5}, "max_epochs must be an integer of at least 0; got 1.5"),
+        ({"max_epochs": 1.5}, "max_epochs must be an integer of at least 0, or 'auto'; got 1.5"),
         ({"n_iter_no_change": 0}, "n_iter_no_change must be an integer of at least 1"),
         (
             {"optimizer": "adam"},

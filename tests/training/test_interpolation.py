@@ -27,6 +27,19 @@ def test_the_weights_are_on_the_line_between_both_ends_of_the_second_phase(photo
             torch.testing.assert_close(value, 0.7 * start[name] + 0.3 * end[name])
 
 
+@pytest.mark.parametrize(
+    ("parameters", "values"),
+    [({}, (0.5, 8, 10)), ({"augment": None}, (0.5, 8, 10)), (HEAD_PHASE, (1, 32, 6))],
+)
+def test_the_defaults_for_few_images_make_more_steps_and_go_half_the_way_from_an_exact_head(
+    photos, parameters, values
+):
+    names = ["weight_interpolation", "batch_size", "max_epochs"]
+    model = classifier(**parameters | dict.fromkeys(names, "auto")).fit(*photos)
+    explicit = classifier(**parameters | dict(zip(names, values, strict=True))).fit(*photos)
+    assert equal(weights(model), weights(explicit))
+
+
 def test_a_weight_of_0_keeps_the_exact_head_on_frozen_features(photos):
     model = classifier(weight_interpolation=0).fit(*photos)
     extractor = PretrainedFeatureExtractor(model.backbone, verbose=0)

@@ -1,5 +1,7 @@
 """Each parameter is declared once, and its check names it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -118,10 +120,11 @@ def test_only_the_word_itself_is_auto():
 
 # The values of "auto"
 
-IMAGES = Facts(pretrained=True, is_table=False, augment="light", n_stages=4)
-TABLE = Facts(pretrained=True, is_table=True, augment=None, n_stages=4)
-NEW = Facts(pretrained=False, is_table=False, augment="light", n_stages=4)
-NEW_TABLE = Facts(pretrained=False, is_table=True, augment=None, n_stages=4)
+IMAGES = Facts(pretrained=True, is_table=False, augment="light", n_stages=4, n_items=256)
+TABLE = Facts(pretrained=True, is_table=True, augment=None, n_stages=4, n_items=10)
+NEW = Facts(pretrained=False, is_table=False, augment="light", n_stages=4, n_items=10)
+NEW_TABLE = Facts(pretrained=False, is_table=True, augment=None, n_stages=4, n_items=10)
+FEW_IMAGES = replace(IMAGES, n_items=255)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +140,29 @@ NEW_TABLE = Facts(pretrained=False, is_table=True, augment=None, n_stages=4)
         ("freeze_epochs", {"head_init": "logistic"}, [0, 0, 0, 0]),
         ("freeze_epochs", {"head_init": "prior"}, [3, 3, 0, 0]),
         ("layer_decay", {}, [0.6, 0.6, 1.0, 1.0]),
-        ("batch_size", {}, [32, 32, 32, 32]),
+        ("weight_interpolation", {"head_init": "exact"}, [1, 1, 1, 1]),
+        ("max_epochs", {"head_init": "exact"}, [6, 6, 6, 6]),
+        ("batch_size", {"head_init": "exact"}, [32, 32, 32, 32]),
     ],
     ids=str,
 )
 def test_auto_depends_on_the_network_and_the_items(name, known, values):
     found = [PARAMETERS[name].auto(facts, known) for facts in (IMAGES, TABLE, NEW, NEW_TABLE)]
     assert found == values
+
+
+@pytest.mark.parametrize(
+    ("name", "few", "otherwise"),
+    [("weight_interpolation", 0.5, 1), ("max_epochs", 10, 6), ("batch_size", 8, 32)],
+)
+def test_auto_of_few_images_and_an_exact_head_makes_more_steps_and_goes_half_the_way(
+    name, few, otherwise
+):
+    auto = PARAMETERS[name].auto
+    for init in ("exact", LogisticRegression()):
+        assert auto(FEW_IMAGES, {"head_init": init}) == few
+    assert auto(FEW_IMAGES, {"head_init": "prior"}) == otherwise
+    assert auto(replace(FEW_IMAGES, pretrained=False), {"head_init": "exact"}) == otherwise
 
 
 @pytest.mark.parametrize("name", ["lr", "fine_tune_lr", "inference_batch_size"])

@@ -272,7 +272,8 @@ def test_a_pickle_in_training_predicts_like_the_net(photos, batch_of):
         def on_epoch_end(self, net, **kwargs):
             pickles.append(pickle.dumps(net))
 
-    model = classifier(skorch_callbacks=[Pickle()], precision="bfloat16").fit(*photos)
+    how = {"precision": "bfloat16", "weight_interpolation": 1}
+    model = classifier(skorch_callbacks=[Pickle()], **how).fit(*photos)
     net, batch = pickle.loads(pickles[-1]), batch_of(model, photos[0])
     np.testing.assert_allclose(net.predict_proba(batch), model.net_.predict_proba(batch), atol=1e-2)
 

@@ -43,7 +43,8 @@ def test_auto_fine_tunes_the_whole_of_a_pretrained_network_to_images():
     assert found.head_init == "exact model"
     assert found.freeze_epochs == 0
     assert found.layer_decay == 0.6
-    assert (found.batch_size, found.inference_batch_size) == (32, "auto")
+    assert (found.max_epochs, found.batch_size, found.weight_interpolation) == (10, 8, 0.5)
+    assert found.inference_batch_size == "auto"
 
 
 def test_auto_fine_tunes_the_last_stage_to_a_table():

@@ -133,7 +133,8 @@ def test_gradients_are_clipped(photos):
 
 def test_a_checkpoint_of_skorch_writes_its_files(photos, tmp_path):
     callback = Checkpoint(dirname=str(tmp_path), f_pickle="net.pkl", monitor="train_loss_best")
-    model = classifier(skorch_callbacks=[callback], augment=None).fit(*photos)
+    how = {"augment": None, "weight_interpolation": 1}
+    model = classifier(skorch_callbacks=[callback], **how).fit(*photos)
     names = {"params.pt", "optimizer.pt", "criterion.pt", "history.json", "net.pkl"}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert all(row["event_cp"] for row in model.history_)
@@ -154,7 +155,7 @@ def test_a_checkpoint_of_skorch_loads_its_best_weights_without_validation_data(p
 
 def test_a_checkpoint_at_the_end_of_training_holds_the_last_weights(photos, tmp_path):
     callback = TrainEndCheckpoint(dirname=str(tmp_path))
-    model = classifier(skorch_callbacks=[callback]).fit(*photos)
+    model = classifier(skorch_callbacks=[callback], weight_interpolation=1).fit(*photos)
     saved = torch.load(tmp_path / "train_end_params.pt", weights_only=True)
     assert equal(saved, weights(model))
 
