@@ -92,7 +92,7 @@ def parsed(path):
 
 
 def imports(path, module):
-    """What ``path`` imports, function bodies included: pairs of an origin and a name or ""."""
+    """Yield the imports of ``path``, also those in functions: an origin, and a name or ""."""
     package = ["sktransfer", *module.split(".")]
     if path.name != "__init__.py":
         package.pop()
@@ -115,7 +115,7 @@ def is_module(name):
 
 
 def is_dynamic_import(node):
-    """Whether ``node`` is a call of import_module on something relative."""
+    """Return True if ``node`` is a call of import_module with a relative name."""
     return (
         isinstance(node, ast.Call)
         and getattr(node.func, "id", getattr(node.func, "attr", None)) == "import_module"
@@ -132,14 +132,14 @@ def is_provider(module):
 
 
 def place(module):
-    """The position of a module in its package; the package itself, its face, comes last."""
+    """Return the position of a module in its package, whose ``__init__`` comes last."""
     package, _, name = module.partition(".")
     order = ORDER[package].split()
     return order.index(name) if name in order else len(order)
 
 
 def is_allowed(name, module):
-    """Whether ``module`` may import ``name``, a module or a package without "sktransfer."."""
+    """Return True if ``module`` may import ``name``; both lack "sktransfer."."""
     package = package_of(name)
     if name.startswith(PROVIDERS):
         return name.startswith(f"{PROVIDERS}._") and is_provider(module) and "._" not in module
@@ -152,7 +152,7 @@ def is_allowed(name, module):
 
 
 def ours(module):
-    """What ``module`` imports of this package, as pairs of a module or package and a name."""
+    """Yield the imports of ``module`` from this package: a module or package, and a name."""
     for origin, name in imports(MODULES[module], module):
         if package_of(origin) == "sktransfer":
             yield origin.removeprefix("sktransfer").removeprefix("."), name

@@ -71,7 +71,8 @@ def test_the_classifier_passes(check):
 @pytest.mark.parametrize("name", FURTHER)
 @pytest.mark.filterwarnings("ignore:X (does not have|has).*feature names")
 def test_the_classifier_passes_what_scikit_learn_asks_of_its_own_transformers(name):
-    model = clone(FineTuneClassifier(max_epochs=1, random_state=0))
+    # Training changes the values only, and these checks fit up to a dozen times.
+    model = clone(FineTuneClassifier(max_epochs=0, random_state=0))
     getattr(estimator_checks, name)("FineTuneClassifier", model)
 
 

@@ -10,7 +10,7 @@ The steps of a fit::
     v
     _fitted             the result, from which all attributes that end in ``_`` are read
 
-The functions are in :mod:`sktransfer.training`, and know nothing about the estimator.
+The functions are in :mod:`sktransfer.training`, and take no estimator.
 """
 
 from copy import deepcopy
@@ -121,7 +121,7 @@ class TunedNetwork(
 
         Returns
         -------
-        unfitted : FineTuneEstimator
+        unfitted : TunedNetwork
             The copy that records the columns.
         request : Request
             The argument of ``plan_fit``.
@@ -328,8 +328,8 @@ class FineTuneEstimator(TunedNetwork):
 
         Returns
         -------
-        FineTuneClassifier or FineTuneRegressor
-            A fitted estimator, whose ``net_`` is None.
+        estimator
+            A fitted estimator of the same class, whose ``net_`` is None.
 
         Raises
         ------
