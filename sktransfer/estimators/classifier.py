@@ -55,6 +55,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneEstimator):
           accept ``sample_weight``.
         - "prior" makes the head predict the class priors.
         - "auto" means "logistic" for a linear head on a pretrained network, and "prior" otherwise.
+          For 128 texts or more whose stages train, C is 0.001: a head that fits a few hundred texts
+          too well leaves the stages little to learn.
 
         A head other than a linear one must start from "prior".
     pooling : str, default="auto"

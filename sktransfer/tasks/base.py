@@ -102,8 +102,16 @@ class Task(Protocol):
     def initial_bias(self, targets: Targets) -> np.ndarray:
         """Return the constant outputs, (k,), with the lowest loss; they ignore the features."""
 
-    def exact_model(self) -> Any:
-        """Return an unfitted linear model whose coefficients are good initial weights of a head."""
+    def exact_model(self, kind: str, tuned: bool) -> Any:
+        """Return an unfitted linear model whose coefficients are good initial weights of a head.
+
+        Parameters
+        ----------
+        kind : str
+            The kind of the items, such as "text".
+        tuned : bool
+            True if stages will be tuned to many items.
+        """
 
     def exact_head(
         self, model: Any, features: np.ndarray, targets: Targets

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor, TextPreset
 from sktransfer.data import Text
@@ -64,6 +65,27 @@ def test_pooling_auto_is_what_the_weights_ask_for(texts):
     assert np.array_equal(extractor(pooling="avg").fit_transform(X), extractor().fit_transform(X))
     model = classifier(lambda: text_backbone(pooling="last"), max_epochs=0).fit(*texts)
     assert model._fitted.tail.pooling == "last"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "n", "C"),
+    [
+        ({"max_epochs": 0}, 128, 0.01),
+        ({"unfreeze": 0}, 128, 0.01),
+        ({}, 128, 0.001),
+        ({}, 127, 0.01),
+        ({"head_init": "logistic"}, 128, 0.01),
+    ],
+    ids=str,
+)
+def test_the_head_starts_from_a_stronger_penalty_if_stages_are_tuned_to_many_texts(
+    texts, parameters, n, C
+):
+    X, y = (texts[0] * 2)[:n], np.tile(texts[1], 2)[:n]
+    model = classifier(weight_interpolation=0, **parameters).fit(X, y)
+    exact = LogisticRegression(C=C, max_iter=1000, tol=1e-6)
+    expected = make_pipeline(extractor(), StandardScaler(), exact).fit(X, y).decision_function(X)
+    np.testing.assert_allclose(model.decision_function(X), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [extractor, classifier])
