@@ -85,9 +85,9 @@ def extract(
     ] = "raise",
 ) -> None:
     """Write the features of images or texts, with their paths and labels, to a file or a folder."""
-    check_source(source)
     in_parts = output.is_dir() or not output.suffix
     _check(output, in_parts, rows_per_file, batch_norm)
+    check_source(source)
     require("pandas", "cli")
     require("pyarrow", "cli")
     from ..estimators import PretrainedFeatureExtractor

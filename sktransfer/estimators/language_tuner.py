@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import save_weights
-from ..training import check_parameters, measure_loss, plan_language_fit
+from ..training import LANGUAGE_PARAMETERS, check_parameters, measure_loss, plan_language_fit
 from ._base import TunedNetwork
 from ._callbacks import with_callbacks
 from ._columns import check_items
@@ -184,6 +184,7 @@ class LanguageModelTuner(TunedNetwork):
     >>> model.set_params(weights__max_epochs=2).fit(texts, labels)  # doctest: +SKIP
     """
 
+    _declared = LANGUAGE_PARAMETERS
     # Texts can always be decoded.
     decode_error = "raise"
 
@@ -352,7 +353,7 @@ class LanguageModelTuner(TunedNetwork):
             At most 0.
         """
         check_is_fitted(self)
-        check_parameters(self.get_params(deep=False))
+        check_parameters(self.get_params(deep=False), self._declared)
         items = check_items(self, self.backbone_.preset, X)
         predictor = self._fitted.predictor
         n_rows = 32 if isinstance(self.batch_size, str) else self.batch_size

@@ -8,6 +8,7 @@ from .language import LanguageTail, measure_loss, plan_language_fit
 from .lr_range import remove_noise, run_range_test, suggest
 from .net import TailNet
 from .parameters import (
+    LANGUAGE_PARAMETERS,
     MULTI_TASK_PARAMETERS,
     PARAMETERS,
     REGRESSION_PARAMETERS,
@@ -24,6 +25,7 @@ from .tuned_weights import find_tuner, starting_weights, tune_weights
 from .user_callbacks import check_validation, copy_callbacks
 
 __all__ = [
+    "LANGUAGE_PARAMETERS",
     "MULTI_TASK_PARAMETERS",
     "PARAMETERS",
     "REGRESSION_PARAMETERS",

@@ -244,6 +244,11 @@ MULTI_TASK_PARAMETERS: dict[str, Parameter] = PARAMETERS | {
     "task_weights": Parameter(_check_later),
 }
 
+# The parameters of LanguageModelTuner.
+LANGUAGE_PARAMETERS: dict[str, Parameter] = PARAMETERS | {
+    "max_epochs": Parameter(_check_integer(0)),
+}
+
 
 def check_parameters(
     given: Mapping[str, Any], declared: Mapping[str, Parameter] = PARAMETERS
