@@ -25,6 +25,9 @@ from .processes import TOKEN, is_alive, token
 # Temporary files of other machines are removed at this age: no writer pauses this long.
 STALE_SECONDS = 3600
 
+# A file or folder that changed less than this ago may change again without a new time stamp.
+RACY_SECONDS = 2
+
 # Bytes of a file that takes space on any disk.
 BLOCK = 4096
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._support.files import RACY_SECONDS
 from .._support.random import released_globals
 from .._support.text import printable
 from .._support.validation import first_ten
@@ -39,9 +40,6 @@ DIGEST = "sktransfer_digest"
 
 # The key of the description of a model, in the metadata of files that sktransfer.save wrote.
 SAVED_MODEL = "sktransfer"
-
-# A file whose last change is so many seconds ago will not change again with the same time stamp.
-SETTLED = 2.0
 
 # The sha256 of files by device, inode, size and times of change.
 _hashes: dict[tuple[int, ...], str] = {}
@@ -252,7 +250,7 @@ def _hash_file(file: BufferedReader, is_compared: bool) -> str:
     key = stat.st_dev, stat.st_ino, stat.st_size, *changed
     if is_compared or key not in _hashes:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if time.time_ns() - max(changed) < SETTLED * 10**9:
+        if time.time_ns() - max(changed) < RACY_SECONDS * 10**9:
             return digest
         _hashes[key] = digest
     return _hashes[key]

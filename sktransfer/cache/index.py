@@ -18,12 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._support.files import find_files, remove_file, remove_stale
+from .._support.files import RACY_SECONDS, find_files, remove_file, remove_stale
 from .columns import TornShardError
 from .shard import SHARD_NAME, Like, Shard
-
-# A folder that changed less than this ago may change again without a new time stamp.
-RACY_SECONDS = 2
 
 # The number of folders whose index a process keeps: those used last.  A row takes 24 bytes.
 N_FOLDERS = 512

@@ -35,10 +35,11 @@ def named_kind(task: str, columns: Columns) -> Kind | None:
 def check_options(kind: Kind, given: Mapping[str, Any]) -> None:
     """Raise an error if an option is given that only other kinds of targets have.
 
-    ``given`` has the values of the options that some kind has; None for one that is not given.
+    ``given`` has the values of options; None for one that is not given.
     """
+    of_kinds = frozenset().union(*(each.options for each in KINDS.values()))
     for name, value in given.items():
-        if not value or name in kind.options:
+        if not value or name in kind.options or name not in of_kinds:
             continue
         shown = value[0] if isinstance(value, list) else value
         tasks = [f"task={task}" for task, each in KINDS.items() if name in each.options]

@@ -1,5 +1,6 @@
 """The commands that fit models and test learning rates."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -113,18 +114,15 @@ def fit(
     check_plots(plots)
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     kind, items, table = _read(task, source, columns)
-    own: Parameters = {
-        "class_weight": unless_none(class_weight),
-        "flip_pairs": flip_pairs,
-        "ignore_label": ignore_label,
-        "loss": loss,
-        "max_length": max_length,
-        "pooling": None if pooling == "auto" else pooling,
-        "task_weights": task_weights,
-    }
-    check_options(kind, own)
-    parameters = parameters_of(
-        **own,
+    parameters = _parameters(
+        kind,
+        class_weight=class_weight,
+        flip_pairs=flip_pairs,
+        ignore_label=ignore_label,
+        loss=loss,
+        max_length=max_length,
+        pooling=pooling,
+        task_weights=task_weights,
         **rates_of(lr=lr, fine_tune_lr=fine_tune_lr),
         backbone=backbone,
         weights=weights,
@@ -206,18 +204,15 @@ def find_lr(
 
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     kind, items, table = _read(task, source, columns)
-    own: Parameters = {
-        "class_weight": unless_none(class_weight),
-        "flip_pairs": flip_pairs,
-        "ignore_label": ignore_label,
-        "loss": loss,
-        "max_length": max_length,
-        "pooling": None if pooling == "auto" else pooling,
-        "task_weights": task_weights,
-    }
-    check_options(kind, own)
-    parameters = parameters_of(
-        **own,
+    parameters = _parameters(
+        kind,
+        class_weight=class_weight,
+        flip_pairs=flip_pairs,
+        ignore_label=ignore_label,
+        loss=loss,
+        max_length=max_length,
+        pooling=pooling,
+        task_weights=task_weights,
         backbone=backbone,
         weights=weights,
         unfreeze=unfreeze,
@@ -289,3 +284,16 @@ def _read(task: str, source: Path, columns: Columns) -> tuple[Kind, list[str], A
     table = kind.prepare(source, items, table)
     name_rows(X=items, y=kind.rows(items, table))
     return kind, items, table
+
+
+def _parameters(
+    kind: Kind, *, class_weight: Sequence[str] | None, pooling: str, **options: Any
+) -> Parameters:
+    """Check the options that only some targets have, and return the parameters of the estimator."""
+    given = {
+        "class_weight": unless_none(class_weight),
+        "pooling": None if pooling == "auto" else pooling,
+        **options,
+    }
+    check_options(kind, given)
+    return parameters_of(**given)

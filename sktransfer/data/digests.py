@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .._support.files import RACY_SECONDS
 from .._support.hashing import hash_parts
 from .decoding import load
 from .depths import black_and_white
 from .naming import named_warnings
-
-# A file that changed less than this ago may change again without a new time stamp.
-RACY_SECONDS = 2
 
 ORIENTATION = 0x0112  # the EXIF tag
 

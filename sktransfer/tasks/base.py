@@ -102,15 +102,13 @@ class Task(Protocol):
     def initial_bias(self, targets: Targets) -> np.ndarray:
         """Return the constant outputs, (k,), with the lowest loss; they ignore the features."""
 
-    def exact_model(self, kind: str, tuned: bool) -> Any:
+    def exact_model(self, gentle: bool) -> Any:
         """Return an unfitted linear model whose coefficients are good initial weights of a head.
 
         Parameters
         ----------
-        kind : str
-            The kind of the items, such as "text".
-        tuned : bool
-            True if stages will be tuned to many items.
+        gentle : bool
+            True for a model with a stronger penalty, which leaves stages that train more to learn.
         """
 
     def exact_head(

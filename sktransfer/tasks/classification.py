@@ -22,9 +22,9 @@ from .targets import Targets, weighted_mean
 # The parameter C of the exact head.  It is low, because there are often fewer items than features,
 # so strong regularisation is needed.
 EXACT_C = 0.01
-# That of texts if stages are tuned: a head that fits a few hundred texts too well leaves the stages
-# little to learn.
-TUNED_TEXTS_C = 0.001
+# That of a gentle start: a head that fits the training items too well leaves the stages little to
+# learn.
+GENTLE_C = 0.001
 
 # The third kind of class_weight, in messages.
 CLASS_WEIGHTS = "or a dict with a number of at least 0 for each label"
@@ -34,10 +34,9 @@ CLASS_WEIGHTS = "or a dict with a number of at least 0 for each label"
 class LabelTask:
     """Base class of the tasks whose targets are labels."""
 
-    def exact_model(self, kind: str, tuned: bool) -> Any:
+    def exact_model(self, gentle: bool) -> Any:
         """Return an unfitted logistic regression, whose coefficients are the initial head."""
-        strength = TUNED_TEXTS_C if tuned and kind == "text" else EXACT_C
-        return LogisticRegression(C=strength, max_iter=1000, tol=1e-6)
+        return LogisticRegression(C=GENTLE_C if gentle else EXACT_C, max_iter=1000, tol=1e-6)
 
     def scaled(self, targets: Targets, train: np.ndarray) -> tuple[Task, Targets]:  # noqa: ARG002 - labels have no units
         """Return the task and the targets unchanged; labels are not numbers."""

@@ -231,9 +231,9 @@ class Columns:
         """Return the constant outputs of each column with the lowest loss."""
         return np.concatenate([task.initial_bias(part) for task, part in self._parts(targets)])
 
-    def exact_model(self, kind: str, tuned: bool) -> Any:
+    def exact_model(self, gentle: bool) -> Any:
         """Return the linear model of the first column."""
-        return self.tasks[0].exact_model(kind, tuned)
+        return self.tasks[0].exact_model(gentle)
 
     def exact_head(
         self, model: Any, features: np.ndarray, targets: Targets

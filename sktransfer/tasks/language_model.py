@@ -55,7 +55,7 @@ class LanguageModel:
     def strata(self, targets: Targets, n_most: int) -> None:
         """Return None: texts are held out at random."""
 
-    def exact_model(self, kind: str, tuned: bool) -> None:
+    def exact_model(self, gentle: bool) -> None:
         """Return None: the head comes with the network."""
 
     def smooth(self, target: Tensor, amount: float) -> Tensor:  # noqa: ARG002 - targets are ids

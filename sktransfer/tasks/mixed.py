@@ -222,9 +222,9 @@ class Mixed(Columns):
             [task.initial_bias(part) for task, part, _ in self._labelled(targets)]
         )
 
-    def exact_model(self, kind: str, tuned: bool) -> Any:  # noqa: ARG002 - not measured for mixed columns
+    def exact_model(self, gentle: bool) -> Any:  # noqa: ARG002 - not measured for mixed columns
         """Return the linear model of each column, that of stages that are not tuned."""
-        return [task.exact_model(kind, tuned=False) for task in self.tasks]
+        return [task.exact_model(gentle=False) for task in self.tasks]
 
     def exact_head(
         self, model: Any, features: np.ndarray, targets: Targets

@@ -240,7 +240,7 @@ class Regression:
         """Return the constants with the lowest loss, such as the means."""
         return LOSSES[self.criterion][1](targets.values, targets.weight)
 
-    def exact_model(self, kind: str, tuned: bool) -> Any:  # noqa: ARG002 - the same for all items
+    def exact_model(self, gentle: bool) -> Any:  # noqa: ARG002 - the same for all items
         """Return an unfitted ridge regression, whose coefficients are the initial head."""
         return Ridge(EXACT_ALPHA)
 

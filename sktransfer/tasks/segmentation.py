@@ -222,7 +222,7 @@ class Segmentation:
         bias: np.ndarray = np.log(shares / shares.sum())
         return bias
 
-    def exact_model(self, kind: str, tuned: bool) -> Any:  # noqa: ARG002 - the same for all items
+    def exact_model(self, gentle: bool) -> Any:  # noqa: ARG002 - the same for all items
         """Return None: there are too many pixels for an exact solution."""
         return None
 

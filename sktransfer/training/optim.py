@@ -17,8 +17,8 @@ from ..backbones import Backbone
 
 HEAD = "head"
 NO_DECAY = "/no_decay"
-# The default learning rates were chosen with the head of torchvision/mobilenet_v2, of so many
-# inputs.  Wider heads learn more slowly.
+# The default learning rates were chosen with the head of torchvision/mobilenet_v2, which has this
+# number of inputs.  Wider heads learn more slowly.
 N_INPUTS = 1280
 
 # The keys are names, the values a class and its arguments apart from the groups.

@@ -24,8 +24,8 @@ from ..schedules import Schedule, resolve_schedule
 from .parameters import PARAMETERS, Facts, is_auto
 from .tuned_weights import find_tuner, starting_weights
 
-# With fewer items, there are too few steps for a head that starts from a stronger penalty.
-MANY = 128
+# With fewer texts, there are too few steps for a head that starts from a stronger penalty.
+MANY_TEXTS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ def resolve(
     given: Mapping[str, Any],
     backbone: Backbone,
     items: Items,
-    exact_model: Callable[[str, bool], Any] = lambda *_: None,
+    exact_model: Callable[[bool], Any] = lambda _: None,
     augments: bool = True,
 ) -> FitSettings:
     """Resolve the parameters of an estimator for a network and its items.
@@ -158,9 +158,9 @@ def resolve(
         The checked parameters.  ``label_smoothing`` and ``class_weight`` may be missing.
     backbone : Backbone
     items : Items
-    exact_model : callable, default=lambda *_: None
-        Takes the kind of the items, and True if stages will be tuned to many of them.  Returns the
-        linear model whose coefficients are the initial head, if the user did not pass one.
+    exact_model : callable, default=lambda _: None
+        Takes ``gentle``, which is True for many texts whose stages train.  Returns the linear model
+        whose coefficients are the initial head, if the user did not pass one.
     augments : bool, default=True
         False if the targets may depend on the position of pixels: then ``augment="auto"`` is None.
     """
@@ -184,8 +184,9 @@ def resolve(
     init = known["head_init"]
     if isinstance(init, str):
         trains = known["cut"] < facts.n_stages and known["max_epochs"] > 0
-        tuned = trains and len(items) >= MANY and is_auto(given["head_init"])
-        init = None if init == "prior" else exact_model(items.kind, tuned)
+        has_many_texts = items.kind == "text" and len(items) >= MANY_TEXTS
+        gentle = has_many_texts and trains and is_auto(given["head_init"])
+        init = None if init == "prior" else exact_model(gentle)
     is_double = facts.is_table and getattr(items.values, "dtype", None) == np.float64
     return FitSettings(
         tunes=known["cut"] < facts.n_stages,

@@ -88,7 +88,7 @@ def hashed(monkeypatch):
         return digest(file, name)
 
     monkeypatch.setattr(hashlib, "file_digest", record)
-    monkeypatch.setattr(weights, "SETTLED", -60)
+    monkeypatch.setattr(weights, "RACY_SECONDS", -60)
     return files
 
 
@@ -109,7 +109,7 @@ def test_a_hash_that_is_compared_is_always_computed(tmp_path, hashed):
 
 
 def test_a_file_that_has_just_been_written_is_hashed_again(tmp_path, hashed, monkeypatch):
-    monkeypatch.setattr(weights, "SETTLED", 3600)
+    monkeypatch.setattr(weights, "RACY_SECONDS", 3600)
     path = write(tmp_path / "net.safetensors", {"weight": torch.zeros(2)})
     read_weights(path), read_weights(path)
     assert len(hashed) == 2

@@ -116,7 +116,7 @@ def test_probabilities_and_scores_are_lists_as_forests_give_them(outputs):
 def test_the_exact_head_is_that_of_each_column(rng):
     features = rng.normal(size=(20, 4))
     task, targets = encoded(ANIMALS)
-    weight, bias = task.exact_head(task.exact_model("array", False), features, targets)
+    weight, bias = task.exact_head(task.exact_model(False), features, targets)
     found = task.probabilities(features @ weight.T + bias)
     for column, probabilities in zip(ANIMALS.T, found, strict=True):
         expected = LogisticRegression(C=0.01, tol=1e-6).fit(features, column)
@@ -130,7 +130,7 @@ def test_a_class_without_training_items_gets_its_prior(rng, n_present):
     task = find_classification(y, 40, "FineTuneClassifier")
     targets = make_targets(task.encode(y, 40), None)[np.flatnonzero(y < n_present)]
     features = rng.normal(size=(len(targets), 3))
-    weight, bias = task.exact_head(task.exact_model("array", False), features, targets)
+    weight, bias = task.exact_head(task.exact_model(False), features, targets)
     assert_array_equal(weight[n_present:], 0)
     probabilities = task.probabilities(features @ weight.T + bias)
     assert probabilities[:, n_present:].max() < 0.05

@@ -111,11 +111,11 @@ def test_the_exact_head_of_a_column_is_that_of_its_labelled_items(y, rng):
     features = rng.normal(size=(4, 3))
     task = find(y)
     task, targets = task.scaled(make_targets(task.encode(y, 4), None), ROWS)
-    weight, bias = task.exact_head(task.exact_model("array", False), features, targets)
+    weight, bias = task.exact_head(task.exact_model(False), features, targets)
     rows = np.array([0, 2, 3])
     alone = task.tasks[0]
     part = make_targets(targets.values[rows, :1], None)
-    own_weight, own_bias = alone.exact_head(alone.exact_model("array", False), features[rows], part)
+    own_weight, own_bias = alone.exact_head(alone.exact_model(False), features[rows], part)
     np.testing.assert_allclose(weight[:1], own_weight)
     np.testing.assert_allclose(bias[:1], own_bias)
 

@@ -172,7 +172,7 @@ def test_the_exact_head_predicts_like_the_model(model, shape, rng):
     y = np.reshape(features[:, :2] @ [[1, 0], [3, 2]], (30, 2))
     y = y[:, 0] if len(shape) == 1 else y
     task, targets = encoded(y)
-    model = task.exact_model("array", False) if model is None else model
+    model = task.exact_model(False) if model is None else model
     weight, bias = task.exact_head(model, features, targets)
     assert weight.shape == (task.n_outputs, 4)
     columns = [model.fit(features, column).predict(features) for column in targets.values.T]
@@ -182,7 +182,7 @@ def test_the_exact_head_predicts_like_the_model(model, shape, rng):
 
 
 def test_the_default_model_is_a_strong_ridge_regression():
-    model = find([1.0, 2.0]).exact_model("array", False)
+    model = find([1.0, 2.0]).exact_model(False)
     assert (type(model), model.alpha) == (Ridge, 1000)
 
 

@@ -25,7 +25,7 @@ def settings(X=IMAGES, *, weights_info=None, left_out=(), **parameters):
     backbone.weights_info = weights_info or {}
     given = FineTuneClassifier(device="cpu", **parameters).get_params(deep=False)
     given = {name: value for name, value in given.items() if name not in left_out}
-    return resolve(given, backbone, backbone.preset.check(X), lambda *_: "exact model")
+    return resolve(given, backbone, backbone.preset.check(X), lambda _: "exact model")
 
 
 def test_every_setting_of_the_defaults_is_resolved_except_rates_rows_and_engine():
