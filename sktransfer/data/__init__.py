@@ -16,7 +16,7 @@ from .folders import (
 from .image_check import check_images
 from .image_sizes import ImageSizes
 from .items import Items
-from .lengths import by_length, has_lengths, lengths_of
+from .lengths import by_length, count_tokens, has_lengths, lengths_of
 from .masks import Masks, check_masks, encode_mask
 from .presets import ImagePreset, Preset, example_batch, input_info
 from .text_check import check_texts
@@ -52,6 +52,7 @@ __all__ = [
     "check_images",
     "check_masks",
     "check_texts",
+    "count_tokens",
     "default_augment",
     "digest",
     "digest_or_none",

@@ -1,4 +1,8 @@
-"""Lengths of rows: rows of one length are computed together."""
+"""Lengths of rows: rows of one length are computed together by frozen stages.
+
+Their results must not depend on the other rows of a batch, down to the last bit.  In training, a
+batch has rows of several lengths, and is cut after the last token of its longest text.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,26 @@ def lengths_of(preset: Any, items: Iterable[Any]) -> np.ndarray | None:
     ndarray of int of shape (n,), or None
     """
     return np.fromiter(map(preset.length_of, items), int) if has_lengths(preset) else None
+
+
+def count_tokens(preset: Any, items: Iterable[Any]) -> np.ndarray | None:
+    """Return the number of tokens of each item, or None if all rows have the same shape.
+
+    A preset may have a method ``n_tokens(item)``: only as many positions of a row hold a token, and
+    the others are at its end.  Without this method, all positions count.
+
+    Parameters
+    ----------
+    preset : Preset
+    items : iterable of n items
+
+    Returns
+    -------
+    ndarray of int of shape (n,), or None
+    """
+    if not hasattr(preset, "n_tokens"):
+        return lengths_of(preset, items)
+    return np.fromiter(map(preset.n_tokens, items), int)
 
 
 def by_length(lengths: np.ndarray | None, n: int) -> Iterator[tuple[int | None, np.ndarray]]:

@@ -136,8 +136,8 @@ class TextPreset:
             The ids of a text or of a piece of it, without special tokens.
         """
         tokenizer = self.tokenizer
-        row = torch.full((self._fitting(len(ids)),), NO_TOKEN)
         whole = [*tokenizer.prefix, *ids, *tokenizer.suffix]
+        row = torch.full((self._fitting(len(whole)),), NO_TOKEN)
         row[: len(whole)] = torch.tensor(whole, dtype=torch.int64)
         return row
 
@@ -155,7 +155,11 @@ class TextPreset:
 
         Rows of one length are computed together; see :func:`sktransfer.data.lengths_of`.
         """
-        return self._fitting(min(len(item.ids(self.tokenizer.encode)), self._n_kept))
+        return self._fitting(self.n_tokens(item))
+
+    def n_tokens(self, item: Text) -> int:
+        """Return the number of tokens in the row of a text, with special tokens."""
+        return min(len(item.ids(self.tokenizer.encode)), self._n_kept) + self._n_special
 
     def collate(self, rows: Sequence[Tensor], size: int) -> Tensor:
         """Join rows to one batch, as long as the longest of them.
@@ -183,7 +187,7 @@ class TextPreset:
         The first row has a token at each position, and each other row has one token less than the
         row before it.
         """
-        length = self._fitting(min(self._n_kept, max(size, 8)))
+        length = self._fitting(min(self._n_kept, max(size, 8)) + self._n_special)
         generator = torch.Generator().manual_seed(0)
         batch = torch.randint(self.tokenizer.vocab_size, (size, length), generator=generator)
         n_tokens = (length - torch.arange(size)).clamp(min=1)
@@ -228,7 +232,7 @@ class TextPreset:
         n_first = {"head": n, "tail": 0, "ends": n // 4}[self.truncation]
         return [*ids[:n_first], *ids[len(ids) - (n - n_first) :]]
 
-    def _fitting(self, n_ids: int) -> int:
-        """Return the least length of a row for ``n_ids`` tokens and the special ones."""
-        n = n_ids + self._n_special
-        return min(next(length for length in self.lengths if length >= n), self.max_length)
+    def _fitting(self, n_tokens: int) -> int:
+        """Return the least length of a row for a number of tokens, with special tokens."""
+        fits = next(length for length in self.lengths if length >= n_tokens)
+        return min(fits, self.max_length)

@@ -153,7 +153,7 @@ def split_rows(
     epoch : int
         The epoch, counted from 0; each has its own order.
     lengths : ndarray of int of shape (n,), or None, default=None
-        The length of each row.  None if all rows have the same shape.
+        The number of tokens of each row.  None if all rows have the same shape.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from .._support.threads import map_ahead
 from .._support.validation import first_ten
 from ..cache import ActivationCache
 from ..callbacks import CutMix, MixUp
-from ..data import Items, Views, digest_or_none, resolve_augment
+from ..data import Items, Views, count_tokens, digest_or_none, resolve_augment
 from ..extraction import LEFT_OUT, Frozen, Tap
 from ..tasks import Placing, Targets, Task
 from .frozen import FrozenStages
@@ -246,11 +246,12 @@ def make_tuning_sources(
     def fixed(part: np.ndarray, pooled: Source) -> Source:
         if cut == stages.n_stages or not len(part):
             return pooled
+        items = data.items.take(part)
         if cut == 0:
-            return DecodedItems(backbone.preset, data.items.take(part), n_jobs=n_jobs)
-        if rows is None:  # training items are augmented, and only these are not
-            return FixedRows(stages.rows(Tap(cut), data.items.take(part)), cut)
-        return FixedRows(Subset(rows, part), cut)
+            return DecodedItems(backbone.preset, items, n_jobs=n_jobs)
+        # Without rows, the training items are augmented, and only these are not.
+        found = stages.rows(Tap(cut), items) if rows is None else Subset(rows, part)
+        return FixedRows(found, cut, count_tokens(backbone.preset, items))
 
     valid = fixed(data.valid, pooled[1])
     if settings.augment is None:
@@ -271,12 +272,6 @@ class Subset:
 
     def __len__(self) -> int:
         return len(self._part)
-
-    @property
-    def lengths(self) -> np.ndarray | None:
-        """The length of each row, or None if all rows have the same shape."""
-        lengths = getattr(self._rows, "lengths", None)
-        return None if lengths is None else lengths[self._part]
 
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
         found: np.ndarray = self._rows[self._part[positions]]

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -155,11 +154,6 @@ class ComputedRows:
 
     def __len__(self) -> int:
         return len(self.items)
-
-    @cached_property
-    def lengths(self) -> np.ndarray | None:
-        """The length of each row, or None if all rows have the same shape."""
-        return lengths_of(self.prefix.preset, self.items)
 
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
         items = [self.items[position] for position in positions]

@@ -18,7 +18,7 @@ from torch import Tensor
 from .._support.geometry import Place, Placed
 from .._support.random import rng_of, seed_of
 from .._support.threads import map_ahead
-from ..data import Augmentation, lengths_of
+from ..data import Augmentation, count_tokens
 from .tail import Entry
 
 # Maximum share of the free memory of a device that the rows of a fit may occupy.
@@ -37,12 +37,12 @@ class Source(Protocol):
 
     @property
     def lengths(self) -> np.ndarray | None:
-        """The length of each row, or None if all rows have the same shape."""
+        """The number of tokens of each row, or None if all rows have the same shape."""
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
         """Return the rows at some positions as one batch; ``epoch`` counts from 0.
 
-        Rows of several lengths are as long as the longest of them.
+        Rows of several lengths are as long as the longest of them has tokens.
         """
 
 
@@ -51,6 +51,20 @@ class PlacedSource(Source, Protocol):
 
     def load_placed(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, list[Place]]:
         """Return the rows at some positions, and the places of their items."""
+
+
+def cut_to_longest(batch: Tensor, lengths: np.ndarray | None, rows: np.ndarray) -> Tensor:
+    """Return a batch without the positions after the last token of all its rows.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (b, length, ...)
+    lengths : ndarray of int of shape (n,), or None
+        The number of tokens of each row of a source; with None, the batch is returned unchanged.
+    rows : ndarray of int of shape (b,)
+        The positions of the rows of the batch in the source.
+    """
+    return batch if lengths is None else batch[:, : lengths[rows].max()]
 
 
 @dataclass(frozen=True)
@@ -62,19 +76,17 @@ class FixedRows:
     rows : ndarray, Rows or RowsByLength, (n, ...)
         An array in memory, or rows of the cache.
     entry : int or Pooled
+    lengths : ndarray of int of shape (n,), or None, default=None
+        The number of tokens of each row; None if all rows have the same shape.
     """
 
     rows: Any
     entry: Entry
-
-    @property
-    def lengths(self) -> np.ndarray | None:
-        """The length of each row, or None if all rows have the same shape."""
-        return getattr(self.rows, "lengths", None)
+    lengths: np.ndarray | None = None
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the rows do not depend on it
         """Return the rows at some positions, as float32 or float64."""
-        batch = torch.from_numpy(self.rows[rows])
+        batch = cut_to_longest(torch.from_numpy(self.rows[rows]), self.lengths, rows)
         return batch.to(torch.promote_types(batch.dtype, torch.float32))
 
 
@@ -97,7 +109,7 @@ class ResidentRows:
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the rows do not depend on it
         """Return the rows at some positions."""
         found = self.rows[torch.from_numpy(rows).to(self.rows.device)]
-        return found if self.lengths is None else found[:, : self.lengths[rows].max()]
+        return cut_to_longest(found, self.lengths, rows)
 
 
 def move_to_device(source: Source, device: torch.device, free_bytes: int | None = None) -> Source:
@@ -120,7 +132,7 @@ def move_to_device(source: Source, device: torch.device, free_bytes: int | None 
     n, lengths = len(source.rows), source.lengths
     longest = 0 if lengths is None else lengths.argmax()
     one = source.load(np.array([longest]), 0)
-    if one.nbytes * n > RESIDENT_SHARE * free_bytes or (lengths is not None and one.ndim < 3):
+    if one.nbytes * n > RESIDENT_SHARE * free_bytes:
         return source
     rows = torch.zeros(n, *one.shape[1:], dtype=one.dtype, device=device)
     for part in np.split(np.arange(n), range(BLOCK, n, BLOCK)):
@@ -204,8 +216,8 @@ class DecodedItems:
 
     @cached_property
     def lengths(self) -> np.ndarray | None:
-        """The length of each row, or None if all rows have the same shape."""
-        return lengths_of(self.preset, self.items)
+        """The number of tokens of each row, or None if all rows have the same shape."""
+        return count_tokens(self.preset, self.items)
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
         """Return the items at some positions as a batch, the input of the first stage."""
@@ -217,7 +229,7 @@ class DecodedItems:
                 return plain
             return self.draw(item, seed_of(self.seed, "augment", epoch, row))
 
-        return self._collate(self._map(decode, rows))
+        return cut_to_longest(self._collate(self._map(decode, rows)), self.lengths, rows)
 
     def load_placed(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, list[Place]]:
         """Return the items at some positions as a batch, and their places in its rows."""

@@ -22,6 +22,7 @@ from .._support.random import rng_of
 from ..data import TextPreset
 from ..tasks import NO_TARGET, LanguageModel, make_targets
 from .batches import Batch, Samples
+from .sources import cut_to_longest
 from .tail import Entry
 
 # The share of tokens that a masked model predicts.  Of these, some become the mask token, some
@@ -56,8 +57,10 @@ class TokenRows:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """The length of each row."""
-        return np.array([len(self.preset.row(piece)) for piece in self.pieces])
+        """The number of tokens of each row."""
+        tokenizer = self.preset.tokenizer
+        n_special = len(tokenizer.prefix) + len(tokenizer.suffix)
+        return np.array([len(piece) for piece in self.pieces]) + n_special
 
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:
         """Return the rows at some positions as one batch, (b, l)."""
@@ -67,7 +70,7 @@ class TokenRows:
         """Return the rows at some positions and their targets, both (b, l)."""
         pairs = [self._row(int(row), 0 if self.is_fixed else epoch) for row in rows]
         x, target = (self.preset.collate(each, len(rows)) for each in zip(*pairs, strict=True))
-        return x, target
+        return cut_to_longest(x, self.lengths, rows), cut_to_longest(target, self.lengths, rows)
 
     @cached_property
     def mean_targets(self) -> float:

@@ -1,6 +1,7 @@
 """A preset of texts gives rows of ids, whose length is a function of the text."""
 
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktransfer import ImagePreset, TextPreset
-from sktransfer.data import Text, adapt, has_lengths, lengths_of
+from sktransfer.data import Text, adapt, count_tokens, has_lengths, lengths_of
 
 PRESET = TextPreset(Words(), max_length=20)
 MANY = Text(" ".join(map(str, range(100))))
@@ -40,6 +41,7 @@ def test_the_length_of_a_text_is_that_of_its_row(text, truncation, max_length):
     preset = TextPreset(Words(), max_length, truncation)
     row = preset(Text(text))
     assert preset.length_of(Text(text)) == len(row) <= max_length
+    assert preset.n_tokens(Text(text)) == (row >= 0).sum()
     assert row[0] == 0
     assert row[row >= 0][-1] == 1
 
@@ -119,6 +121,13 @@ def test_only_rows_of_texts_have_lengths():
     assert not has_lengths(ImagePreset())
     assert lengths_of(PRESET, [Text("a"), MANY]).tolist() == [8, 20]
     assert lengths_of(ImagePreset(), [b"a"]) is None
+
+
+def test_the_tokens_of_a_row_are_counted_if_the_preset_tells_them():
+    assert count_tokens(PRESET, [Text("a"), MANY]).tolist() == [3, 20]
+    assert count_tokens(ImagePreset(), [b"a"]) is None
+    other = SimpleNamespace(length_of=len)
+    assert count_tokens(other, ["ab", "abc"]).tolist() == [2, 3]
 
 
 def test_max_length_adapts_a_preset_of_texts_only():

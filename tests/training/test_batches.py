@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from skorch.callbacks import Callback
 
-from sktransfer import ImagePreset
+from sktransfer import FineTuneClassifier, ImagePreset
 from sktransfer.data.augmentation import resolve_augment
 from sktransfer.extraction import RowsByLength
 from sktransfer.tasks import find_classification, make_targets
@@ -72,12 +73,31 @@ def test_the_order_of_validation_rows_does_not_depend_on_their_lengths():
 
 def test_resident_rows_of_several_lengths_are_the_rows_of_the_source():
     parts = [(length, np.array([length]), np.ones((1, length + 1, 2))) for length in range(3)]
-    source = FixedRows(RowsByLength([(n + 1, at, rows) for n, at, rows in parts]), 0)
+    rows = RowsByLength([(n + 1, at, rows) for n, at, rows in parts])
+    source = FixedRows(rows, 0, rows.lengths)
     resident = move_to_device(source, torch.device("cpu"), 10**9)
     assert isinstance(resident, ResidentRows)
     for rows in ([0], [1, 0], [2, 1, 0]):
         assert torch.equal(resident.load(np.array(rows), 0), source.load(np.array(rows), 0))
-    assert resident.lengths.tolist() == source.lengths.tolist() == [1, 2, 3]
+    assert resident.lengths.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("unfreeze", ["all", 1])
+def test_a_batch_of_texts_ends_with_the_last_token_of_its_longest_text(unfreeze):
+    seen = []
+
+    class Spy(Callback):
+        def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+            seen.append(batch[0]["x"])
+
+    texts = ["a lovely film", "dull", "a film of many words, and none of them is needed at all"] * 4
+    how = {"max_epochs": 1, "batch_size": 2, "random_state": 0, "verbose": 0}
+    model = FineTuneClassifier("builtin/text", unfreeze=unfreeze, skorch_callbacks=[Spy()], **how)
+    model.fit(texts, ["good", "bad", "bad"] * 4)
+    last = [x[:, -1] >= 0 if unfreeze == "all" else x[:, -1, -1] == 1 for x in seen]
+    assert len(last) == 6
+    assert all(is_token.any() for is_token in last)
+    assert len({x.shape[1] for x in seen}) > 1
 
 
 def test_each_epoch_draws_a_view_of_each_item():
