@@ -3,8 +3,9 @@
     python benchmarks/engines.py [--quick] [--texts FOLDER]
 
 Processor time of one batch that is in memory, in turns; the result is the median of the ratios.
-The engines run the network as their own documentation shows it, for the same batch.  Weights are
-random.  ``--texts`` is the folder of a sentence transformer, such as all-MiniLM-L6-v2.
+The engines run the network as their own documentation shows it, for the same batch.  Their graphs
+take images of one size, and texts of any length.  Weights are random.  ``--texts`` is the folder of
+a sentence transformer, such as all-MiniLM-L6-v2.
 """
 
 import importlib.util
@@ -20,6 +21,7 @@ from time import process_time
 import torch
 from _common import QUICK, at_least
 from torch import nn
+from torch.export import Dim
 
 from sktransfer._support.threads import n_threads
 from sktransfer.backbones import get_backbone
@@ -37,6 +39,12 @@ N_ROWS, N_TURNS = (4, 1) if QUICK else (16, 5)
 PRECISIONS = (torch.float32,) if QUICK else (torch.float32, torch.bfloat16)
 
 
+def traced(network, batch):
+    """The network as a program for batches of one shape, or for texts of any number and length."""
+    shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},) if batch.ndim == 2 else None
+    return torch.export.export(network, (batch,), dynamic_shapes=shapes)
+
+
 def openvino(network, batch, dtype):
     """The forward pass of OpenVINO."""
     from openvino import Core, convert_model
@@ -46,7 +54,7 @@ def openvino(network, batch, dtype):
         "INFERENCE_NUM_THREADS": n_threads(None),
         "NUM_STREAMS": 1,
     }
-    model = convert_model(torch.export.export(network, (batch,)))
+    model = convert_model(traced(network, batch))
     compiled, rows = Core().compile_model(model, "CPU", how), batch.numpy()
     return lambda: compiled([rows])
 
@@ -57,7 +65,8 @@ def onnxruntime(network, batch, dtype):
 
     if dtype != torch.float32:
         return None
-    made = torch.onnx.export(network, (batch,), dynamo=True, verbose=False, input_names=["x"])
+    program = traced(network, batch)
+    made = torch.onnx.export(program, (), dynamo=True, verbose=False, input_names=["x"])
     file = io.BytesIO(made.model_proto.SerializeToString())
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads(None)

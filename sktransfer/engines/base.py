@@ -55,8 +55,8 @@ class Engine(ABC):
         module : Module
             It is in evaluation mode, computes in float32 and takes one tensor.
         x : Tensor
-            An input, which has the form and the type of all inputs.  Inputs of floats have the
-            type ``dtype`` instead.
+            An input, which has the form and the type of all inputs.  Inputs of floats may have the
+            type ``dtype`` as well, which gives the same bits.
         dtype : torch.dtype
             The type in which the function computes, one of ``dtypes``.  Outputs have this type.
         keep : callable

@@ -46,9 +46,11 @@ class Compile(Engine):
         compiled = torch.compile(own, dynamic=any_length, options={"freezing": True})
 
         def run(batch: Tensor) -> Tensor:
+            if batch.is_floating_point():
+                batch = batch.to(dtype)
             with _compiling():
                 y: Tensor = compiled(batch.clone() if batch.is_inference() else batch)
             return y
 
-        run(x.to(dtype) if x.is_floating_point() else x)  # the first run compiles
+        run(x)  # the first run compiles
         return run

@@ -25,8 +25,7 @@ from .graphs import KIND, Compiled, Compiler
 from .stages import LITTLE, SMALL, estimate_works, fused
 from .taps import LOGITS, Tap, at_least_float32, reduce_output
 
-# Number of rows of the texts on which a graph for texts of any length is compiled; it bounds their
-# length.
+# Number of rows of the texts on which a graph for any length is compiled; it bounds their length.
 EXAMPLE = 8
 
 # No stage is compiled.
@@ -43,11 +42,14 @@ class Fast:
     classifier : Module or None
     compiled : dict
         The stages that an engine runs, by what they depend on besides the prefix.
+    found : dict
+        The same, by the shape of the batches.
     """
 
     stages: list[nn.Module]
     classifier: nn.Module | None
     compiled: dict[Any, dict[int, Compiled]] = field(default_factory=dict)
+    found: dict[Any, dict[int, Compiled]] = field(default_factory=dict)
 
 
 class Prefix:
@@ -255,9 +257,11 @@ class Prefix:
                 if not self._fast:
                     self._fast.append(self._prepare(batch))
         fast = self._fast[0]
-        works, compiled = self._work(self.cut, batch), self._compile(fast, batch)
+        works, compiled = self._work(self.cut, batch), self._find(fast, batch)
+        # An engine takes a batch as it is, and rounds it itself.
+        dtype = torch.float32 if self.cut in compiled else self.dtype
         with running(self.device):
-            x, taps = _move(batch, self.device, self.dtype), self.taps if taps is None else taps
+            x, taps = _move(batch, self.device, dtype), self.taps if taps is None else taps
             rows = self._run(fast, x, taps, works, compiled)
         return [at_least_float32(tensor).cpu().numpy() for tensor in rows]
 
@@ -307,6 +311,14 @@ class Prefix:
                 if tap.cut == done:
                     leaving[tap] = reduce_output(x, tap.reduce, self.backbone, fast.classifier)
         return [leaving[tap] for tap in taps]
+
+    def _find(self, fast: Fast, batch: Any) -> dict[int, Compiled]:
+        """Return what ``_compile`` does, in less time from the second batch of a shape on."""
+        shape = tuple(batch.shape) if isinstance(batch, Tensor) else None
+        key = os.getpid(), shape, self._engine
+        if key not in fast.found:
+            fast.found[key] = self._compile(fast, batch)
+        return fast.found[key]
 
     def _compile(self, fast: Fast, batch: Any) -> dict[int, Compiled]:
         """Return the graphs of the engine for a batch, by the cut before them.

@@ -131,11 +131,16 @@ def test_features_do_not_depend_on_the_other_items(name, backbone, images):
     np.testing.assert_array_equal(rows(prefix, images[::-1])[0][::-1], found)
 
 
-def test_features_have_the_same_bits_wherever_the_prefix_begins(name, backbone, images, tmp_path):
-    how = {"engine": name, "breaks": (2,), "cache": ActivationCache(tmp_path)}
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_features_have_the_same_bits_wherever_the_prefix_begins(
+    name, backbone, images, tmp_path, dtype
+):
+    if dtype not in ENGINES[name].dtypes:
+        pytest.skip(f"{name} does not compute in {dtype}")
+    how = {"engine": name, "breaks": (2,), "dtype": dtype, "cache": ActivationCache(tmp_path)}
     rows(made(backbone, Tap(2), **how), images, cache=how["cache"])
     (continued,) = rows(made(backbone, **how), images, cache=how["cache"])
-    (whole,) = rows(made(backbone, engine=name, breaks=(2,)), images)
+    (whole,) = rows(made(backbone, engine=name, breaks=(2,), dtype=dtype), images)
     np.testing.assert_array_equal(continued, whole)
 
 
@@ -152,6 +157,17 @@ def test_features_in_bfloat16_stay_near(name, backbone, images):
     (found,) = rows(made(backbone, engine=name, dtype=torch.bfloat16), images)
     assert found.dtype == np.float32
     assert distance(found, rows(made(backbone), images)[0]) < 5e-2
+
+
+def test_an_engine_takes_batches_that_are_not_rounded(name, backbone):
+    if torch.bfloat16 not in ENGINES[name].dtypes:
+        pytest.skip(f"{name} does not compute in bfloat16")
+    compiler = graphs.Compiler(ENGINES[name], backbone, torch.bfloat16, 4, False, None)
+    found = compiler.compile_all(torch.zeros(1, 3, 16, 16), (3,), True, lambda *_: True)
+    batch = torch.rand(4, 3, 16, 16).to(memory_format=torch.channels_last)
+    rounded = found[0].run(batch.bfloat16())
+    assert rounded.dtype == torch.bfloat16
+    assert torch.equal(found[0].run(batch), rounded)
 
 
 def block(kind):
