@@ -36,8 +36,8 @@ def synchronised(job):
 
     def run():
         job()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
 
     return run
 
@@ -89,6 +89,7 @@ def plain_fit(arrays, labels):
     """A job: all of MobileNetV2 trained under autocast, photos and labels on the device."""
     x = torch.from_numpy(arrays).to(device).permute(0, 3, 1, 2)
     y = torch.from_numpy(labels).to(device)
+    dtype = resolve_precision("auto", device)
 
     def run():
         net = network("mobilenet_v2").eval()
@@ -98,7 +99,7 @@ def plain_fit(arrays, labels):
             for part in order.split(BATCH_SIZE):
                 optimizer.zero_grad()
                 batch = (x[part].float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-                with torch.autocast(device.type, torch.bfloat16):
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     logits = net(batch)
                 cross_entropy(logits.float(), y[part]).backward()
                 optimizer.step()

@@ -13,6 +13,10 @@ BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 64}
 # and a call with few texts computes a batch for each of their lengths.
 POSITIONS = {"cpu": 256, "mps": 1024, "cuda": 16384}
 
+# Number of batches that are computed at the same time, by kind of device.  While a GPU computes
+# one, the next one is joined and copied to it.
+AT_ONCE = {"cpu": 1, "mps": 1, "cuda": 2}
+
 
 def resolve_batch_size(
     batch_size: int | str, device: torch.device, length: int | None = None

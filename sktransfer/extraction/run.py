@@ -14,6 +14,7 @@ from .._support.validation import check_choice, first_ten
 from .._support.warn import warn_user
 from ..cache import ActivationCache
 from ..exceptions import DecodeError
+from .batch_sizes import AT_ONCE
 from .prefix import Prefix
 from .ragged import parts_of
 from .sinks import Cached, Frozen, InMemory
@@ -262,18 +263,19 @@ def _compute(
 ) -> Iterator[tuple[Sequence[int], list[np.ndarray]]]:
     """Yield the positions and the activations of each batch.
 
-    If each stage computes with one thread, several batches are computed at the same time.
+    Several batches are computed at the same time on a GPU, and if each stage computes with one
+    thread.
     """
 
     def run(batch: Batch) -> tuple[Sequence[int], list[np.ndarray]]:
         return batch[0], prefix(batch[1], taps)
 
     yield from map(run, islice(batches, 1))
-    n = n_threads(None) if prefix.is_small else 1
+    n = n_threads(None) if prefix.is_small else AT_ONCE[prefix.device.type]
     if n == 1:
         yield from map(run, batches)
     else:
-        with closing(map_ahead(run, batches, None, ahead=n)) as results:
+        with closing(map_ahead(run, batches, n, ahead=n)) as results:
             yield from results
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from sktransfer import Backbone, FineTuneClassifier, ImagePreset, PretrainedFeatureExtractor
 from sktransfer._support import threads
 from sktransfer.exceptions import DecodeError
-from sktransfer.extraction import prefix
+from sktransfer.extraction import batch_sizes, prefix
 
 
 class Watched(nn.Conv2d):
@@ -62,6 +62,15 @@ def test_batches_of_a_large_network_share_all_threads(seen, photos, monkeypatch)
     monkeypatch.setattr(prefix, "SMALL", 0)
     extractor().fit_transform(photos)
     assert set(seen) == {(4, threading.get_ident())}
+
+
+def test_a_gpu_computes_a_batch_while_another_one_is_copied_to_it(seen, photos, monkeypatch):
+    monkeypatch.setattr(prefix, "SMALL", 0)
+    expected = extractor().fit_transform(photos)
+    monkeypatch.setitem(batch_sizes.AT_ONCE, "cpu", batch_sizes.AT_ONCE["cuda"])
+    seen.clear()
+    np.testing.assert_array_equal(extractor().fit_transform(photos), expected)
+    assert len({ident for _, ident in seen[1:]}) == 2
 
 
 def test_a_large_network_uses_no_more_threads_than_processors(seen, photos, monkeypatch):
