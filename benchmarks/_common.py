@@ -1,4 +1,4 @@
-"""What the benchmarks share: photos on disk, weights that are alive, ratios that can be trusted."""
+"""Shared parts of the benchmarks: photos on disk, weights that are alive, and ratios of times."""
 
 import sys
 import zipfile
@@ -107,7 +107,7 @@ class Task:
         return np.concatenate([np.flatnonzero(self.labels == name)[:n] for name in classes])
 
     def about(self):
-        """What of it belongs to the results."""
+        """Describe the photos for the results."""
         return {"photos": len(self.photos), "size": SIZE, "made": list(self.made)}
 
 
@@ -147,7 +147,7 @@ def at_most(claim, measured, bar, unit="", details=""):
 
 
 def seconds(job):
-    """What ``job()`` returns, and its wall time in seconds."""
+    """Return the result of ``job()``, and its wall time in seconds."""
     start = perf_counter()
     result = job()
     return result, perf_counter() - start

@@ -1,4 +1,4 @@
-"""What the benchmarks of whole fits share: our own fit, fits in turns, rows of the table.
+"""Shared parts of the benchmarks of whole fits: our own fit, fits in turns, rows of the table.
 
 All of it runs on the processor.  A fit is a function of photos, labels and a number of epochs; it
 returns a function that predicts labels, and the seconds that the whole fit takes.
@@ -24,7 +24,7 @@ US = "sktransfer"
 
 
 class Fit(NamedTuple):
-    """What a fit returns."""
+    """The result of a fit."""
 
     predict: Callable | None  # None where the accuracy means nothing
     seconds: float
@@ -113,5 +113,5 @@ def faster(claim, bar, results, peer, *details):
 
 
 def hold(rows):
-    """Whether no row is below its bar."""
+    """Return True if no row is below its bar."""
     return all(row["holds"] is not False for row in rows)

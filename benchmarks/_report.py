@@ -70,7 +70,7 @@ def versions():
 
 
 def is_times(row):
-    """Whether a row says how many times faster something is."""
+    """Return True if a row states how many times faster something is."""
     bar = row["bar"]
     return bar is None or (not isinstance(bar, str) and bar >= 1)
 
@@ -112,7 +112,7 @@ def write(rows):
 
 
 def failures(rows):
-    """What is below its bar, and which benchmarks did not end."""
+    """List the claims that are below their bars, and the benchmarks that did not end."""
     below = [row["claim"] for own in rows.values() for row in own if row.get("holds") is False]
     return below + [f"{name}.py did not end" for name, own in rows.items() if not own]
 

@@ -197,7 +197,7 @@ def measure_in_domain(given, sets):
 
 
 def measure_few_classes(given, domains):
-    """What adaptation gains if the target holds few of the classes, and how often it warns."""
+    """Measure the gain of adaptation, and count its warnings, with few classes in the target."""
     rng, rows = np.random.default_rng(0), []
     classes = np.unique(domains[DOMAINS[0]]["data"][1])
     for n in (len(classes),) if QUICK else (2, 3, 5, len(classes)):

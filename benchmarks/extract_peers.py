@@ -119,7 +119,7 @@ PEERS = {
 
 
 def check(name, theirs, own, tolerance):
-    """How far features are from the peer's, of each row's norm; None where weights differ."""
+    """Return the error of features relative to the peer's norms; None if the weights differ."""
     assert theirs.shape == own.shape, f"{name}: shapes {theirs.shape} and {own.shape} differ"
     if tolerance is None:
         return None

@@ -215,7 +215,7 @@ def judged(results):
 
 
 def arguments():
-    """What is asked for."""
+    """Return the options of the command line."""
     parser = photo_options()
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "fine_tune_quality.jsonl")
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)

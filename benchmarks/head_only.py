@@ -27,7 +27,7 @@ N_EPOCHS = 2 if QUICK else 30
 
 
 def scaled(load, train, n_epochs):
-    """What ``load`` returns, and the seconds of a fit of which ``train`` runs a part."""
+    """Return the result of ``load``, and the seconds of a fit of which ``train`` runs a part."""
     model, loading = seconds(load)
     n_run = min(n_epochs, given.peer_epochs)
     _, training = seconds(lambda: train(model, n_run))

@@ -23,7 +23,7 @@ SCRIPTS = {"import sktransfer": "import sktransfer", "sktransfer --help": HELP}
 
 
 def run(script):
-    """What a new process prints, and its wall time in seconds."""
+    """Return True if a new process loads torch, and its wall time in seconds."""
     command = [sys.executable, "-c", f"import sys\n{script}\nprint('torch' in sys.modules)"]
     done, time = seconds(
         lambda: subprocess.run(command, capture_output=True, text=True, check=True)

@@ -98,7 +98,7 @@ def skorch(task, folds):
 
 
 def accuracies(search, one, expected, made):
-    """What both reach on the first fold, in words."""
+    """Describe the accuracy of both on the first fold."""
     if one is None or made:
         return " and ".join(made) if made else f"one fit of all epochs would take {expected:.0f} s"
     results = search.cv_results_

@@ -99,7 +99,7 @@ def table(sets):
 
 
 def speed(sets):
-    """How many times faster than MiniLM in float32 the features of short texts are."""
+    """Measure how many times faster than MiniLM in float32 the features of short texts are."""
     if "MiniLM" not in contenders() or "rt_polarity" not in sets:
         return "not measured"
     texts = sets["rt_polarity"][0][:N_TIMED]

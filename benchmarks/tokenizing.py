@@ -48,7 +48,7 @@ def trained(texts):
 
 
 def measure(texts, content):
-    """Whether all ids are equal, and the processor time of each tokenizer."""
+    """Return True if all ids are equal, and the processor time of each tokenizer."""
     from tokenizers import Tokenizer
 
     own, package = read_tokenizer(content), Tokenizer.from_str(content)

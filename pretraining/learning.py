@@ -1,4 +1,4 @@
-"""How the student learns: recipe, losses, and one epoch."""
+"""The training of the student: recipe, losses, and one epoch."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -108,11 +108,11 @@ class ImageState(State):
     generator: torch.Generator = field(default_factory=torch.Generator)
 
     def content(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """Return the content of a checkpoint."""
         return super().content() | {"generator": self.generator.get_state()}
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Continue from what a checkpoint holds."""
+        """Continue from the content of a checkpoint."""
         super().restore(content)
         self.generator.set_state(content["generator"].cpu())
 
@@ -132,7 +132,7 @@ def make_state(student: Student, recipe: Recipe) -> ImageState:
 
 @dataclass(frozen=True)
 class Losses:
-    """What the student must minimise, term by term."""
+    """The losses of the student, term by term."""
 
     teacher: Teacher | None
     spread: tuple[Tensor, Tensor] | None

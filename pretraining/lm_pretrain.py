@@ -135,7 +135,7 @@ def file_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, and how fast."""
+    """The data, the recipe and the pace of the training."""
 
     stream: np.ndarray
     held_out: np.ndarray

@@ -1,4 +1,4 @@
-"""What makes a step fast on the hardware at hand."""
+"""The numerics that make a step fast on the hardware at hand."""
 
 import os
 import time

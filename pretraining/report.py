@@ -1,4 +1,4 @@
-"""What a run leaves behind: the weight file, the log and its curves."""
+"""The results of a run: the weight file, the log and its curves."""
 
 import csv
 import json

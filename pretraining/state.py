@@ -31,7 +31,7 @@ class RunFolder:
 
 @dataclass
 class State:
-    """What a resumed run continues from."""
+    """The state from which a resumed run continues."""
 
     student: Any
     optimiser: torch.optim.Optimizer
@@ -55,7 +55,7 @@ class State:
         return share
 
     def content(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """Return the content of a checkpoint."""
         return {
             "student": self.student.state_dict(),
             "optimiser": self.optimiser.state_dict(),

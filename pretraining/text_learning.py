@@ -1,4 +1,4 @@
-"""How the text network learns: recipe, batches, and one epoch."""
+"""The training of the text network: recipe, batches, and one epoch."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -114,7 +114,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, and on which device."""
+    """The data, the goal and the device of the training."""
 
     passages: Passages
     targets: np.ndarray

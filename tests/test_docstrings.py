@@ -1,4 +1,4 @@
-"""What the docstrings say of parameters is what the signatures say."""
+"""Docstrings describe the parameters that the signatures have."""
 
 import inspect
 import re
@@ -43,7 +43,7 @@ def public():
 
 
 def is_method(name):
-    """Whether what stands before the last dot is a class."""
+    """Return True if the name is that of a class, a dot and another name."""
     return name.rpartition(".")[0] in PUBLIC
 
 

@@ -163,7 +163,7 @@ class ActivationCache:
         fingerprint : str
             A text that stands for the prefix: weights, preset and numerics.
         spare : bool, default=False
-            Whether the activations are opportunistic: no others are removed for them, and they are
+            If True, the activations are optional: no others are removed for them, and they are
             dropped without a warning if the disk does not take them.
         about : mapping of str to str or None, default=None
             A description of the prefix, which :meth:`info` returns.
@@ -191,7 +191,7 @@ class ActivationCache:
         return self._folder().blobs(name)
 
     def keeps(self, dtype: Any) -> bool:
-        """Return whether rows computed in ``dtype``, a torch.dtype, keep every bit on disk."""
+        """Return True if rows computed in ``dtype``, a torch.dtype, keep every bit on disk."""
         return self.dtype in (None, "float32", str(dtype).removeprefix("torch."))
 
     @property

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-import numpy as np
-
+from .columns import as_array
 from .folder import CacheFolder
 from .table import Table
 
@@ -48,6 +47,5 @@ class DigestMemo:
         If the disk does not take them, the files are read again next time.
         """
         if digests:
-            rows = np.frombuffer(b"".join(digests.values()), np.uint8).reshape(-1, 16)
             with suppress(OSError, ValueError):  # rows of another shape are there
-                self._table.store(list(digests), rows)
+                self._table.store(list(digests), as_array(digests.values()))

@@ -115,13 +115,13 @@ class CacheFolder:
         return Blobs(folder, keep)
 
     def make_space(self, n_bytes: int, evict: bool) -> bool:
-        """Return whether ``n_bytes`` more are within the limit, after removing old files for them.
+        """Return True if ``n_bytes`` more are within the limit, after removing old files for them.
 
         Parameters
         ----------
         n_bytes : int
         evict : bool
-            Whether the least recently used files may be removed.
+            If True, the least recently used files may be removed.
 
         Raises
         ------

@@ -38,6 +38,7 @@ from .columns import (
     Columns,
     ShardFile,
     TornShardError,
+    as_array,
     column_of,
 )
 
@@ -101,7 +102,7 @@ class Shard:
         shard = cls(folder, len(digests), (rows.shape[1:], rows.dtype))
         shard.checked[:] = True
         keys = np.empty(len(digests), KEY)
-        keys["digest"] = np.frombuffer(b"".join(digests), "u1").reshape(-1, 16)
+        keys["digest"] = as_array(digests)
         # Now, because a folder that is made for the file may be removed before the file is in it.
         keys["checksum"] = shard._sums(keys, rows)
         shard.columns = Columns(rows, keys)
@@ -173,15 +174,15 @@ class Shard:
         return self
 
     def is_open(self) -> bool:
-        """Return whether the content is in memory, or the file is open."""
+        """Return True if the content is in memory, or the file is open."""
         return "columns" in vars(self)
 
     def is_gone(self) -> bool:
-        """Return whether the rows are in use here although others find no file."""
+        """Return True if the rows are in use here although others find no file."""
         return self.is_open() and not (self.path and self.path.exists())
 
     def is_whole(self, rows: np.ndarray, digests: np.ndarray | None = None) -> bool:
-        """Return whether each of ``rows`` is as it was written, and has the given digest.
+        """Return True if each of ``rows`` is as it was written, and has the given digest.
 
         A process reads every row once for this.  Other threads may change ``checked`` meanwhile,
         so the result depends on the comparisons made here.
@@ -258,7 +259,7 @@ class Shard:
         return (rows[start : start + step] for start in range(0, len(rows), step))
 
     def _compare(self, rows: np.ndarray, values: np.ndarray, digests: np.ndarray | None) -> bool:
-        """Note which of ``rows`` have values with their checksum; return whether all have."""
+        """Note which of ``rows`` have values with their checksum; return True if all have."""
         keys = self.columns.keys[rows]
         are_equal = keys["checksum"] == self._sums(keys, values)
         if digests is not None:  # the index may be that of a file that was here before

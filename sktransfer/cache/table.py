@@ -43,7 +43,7 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 class Table:
     """The rows of one fingerprint, by digest.
 
-    If the disk is full, fails, or may not be written, rows stay in memory; opportunistic rows are
+    If the disk is full, fails, or may not be written, rows stay in memory; optional rows are
     dropped.
 
     Parameters
@@ -53,7 +53,7 @@ class Table:
     dtype : {None, "float16", "bfloat16", "float32"}
         The same as for :class:`ActivationCache`.
     spare : bool, default=False
-        Whether the rows are opportunistic: useful to later runs, but not needed by this one.
+        If True, the rows are optional: useful to later runs, but not needed by this one.
     about : mapping of str to str or None, default=None
         A description of the rows, which is stored with them.
     """

@@ -27,7 +27,7 @@ _SIZES = ImageSizes()
 
 @runtime_checkable
 class Preset(Protocol):
-    """How raw items become the inputs of a network.
+    """The preprocessing that turns raw items into the inputs of a network.
 
     These four methods are all that the rest of the package calls, whatever the items are.
     Augmentation and the parameters ``image_size`` and ``image_shape`` need an

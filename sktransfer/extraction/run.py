@@ -64,7 +64,7 @@ def run_frozen(
         Number of threads that decode while the stages compute.  None stands for as many threads as
         torch computes with, -1 for one on each processor.
     decode_error : {"raise", "warn", "ignore"}, default="raise"
-        Whether items that cannot be decoded are an error, or left out with or without a warning.
+        Items that cannot be decoded raise an error, or are left out with or without a warning.
     progress : callable, default=int
         Called with the number of items that are done since the last call.
     name : callable, default="X[{}]".format

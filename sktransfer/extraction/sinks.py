@@ -178,7 +178,7 @@ class Cached:
         return self._prefix.divide(self._items, indices)
 
     def is_missing(self, index: int) -> bool:
-        """Return whether the rows of the item at ``index`` are still missing."""
+        """Return True if the rows of the item at ``index`` are still missing."""
         return self._digests[index] in self._missing
 
     def decode(self, index: int) -> Any:
@@ -196,7 +196,7 @@ class Cached:
         return decoded
 
     def keeps_every_bit(self) -> bool:
-        """Return whether cached rows have the bits that the stages computed."""
+        """Return True if cached rows have the bits that the stages computed."""
         return self._cache.keeps(self._prefix.dtype)
 
     def cached_at(self, prefix: Prefix, cut: int, indices: Sequence[int]) -> tuple[list[int], Any]:

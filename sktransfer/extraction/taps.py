@@ -46,7 +46,7 @@ def reduce_output(x: Any, reduce: str | None, backbone: Backbone, classifier: An
 
 
 def spare_taps(n_stages: int, taps: Sequence[Tap], cache: Any) -> list[Tap]:
-    """Return the opportunistic taps: the last cuts of a chain before the last of ``taps``.
+    """Return the spare taps: the last cuts of a chain before the last of ``taps``.
 
     Activations there are not needed now, but a fit of another depth may need them.
 

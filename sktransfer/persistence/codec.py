@@ -181,7 +181,7 @@ def _is_finite(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Form:
-    """How objects of one class are taken apart into values that ``pack`` knows, and rebuilt.
+    """A way to take objects of one class apart into values that ``pack`` knows.
 
     Parameters
     ----------

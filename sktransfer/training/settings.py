@@ -243,7 +243,7 @@ def _resolve_numerics(precision: str, device: torch.device, is_double: bool) -> 
 
 
 def starts_pretrained(given: Mapping[str, Any], backbone: Backbone) -> bool:
-    """Return whether a fit with these parameters begins with pretrained weights."""
+    """Return True if a fit with these parameters begins with pretrained weights."""
     return starting_weights(given["weights"]) is not None and is_pretrained(backbone)
 
 

@@ -78,7 +78,7 @@ def photos(n=18):
 
 
 def counts(log):
-    """How often each line was written: stage (or "decode") and red."""
+    """Count the lines that were written, each a stage (or "decode") and red."""
     return Counter(Path(log).read_text().splitlines())
 
 
