@@ -57,7 +57,7 @@ ORDER = {
     "sources batches frozen data validation_split scorable net early_stopping states checkpoint "
     "records phase lr_range head_cache head_init predictor interpolation plan token_rows language "
     "dense_tail dense dense_predictor fit",
-    "estimators": "_callbacks _columns _fitted _docstrings _domains _base _extraction "
+    "estimators": "_callbacks _columns _pretrained _docstrings _domains _base _extraction "
     "feature_extractor classifier regressor segmenter multi_task language_tuner snapshots "
     "lr_finder "
     "self_training _transferability ranking shift",

@@ -1,6 +1,5 @@
 """The commands about new domains: rank backbones, and compare two folders."""
 
-from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from .options import (
     weights_of,
 )
 from .output import check_output, print_line, print_table, safe_path, write_csv
+from .reports import shown
 
 Folder = Annotated[
     Path, Argument(metavar="FOLDER_OR_CSV", help="A folder of images or texts, or a CSV file.")
@@ -90,7 +90,7 @@ def rank(
     names = ("backbone", "weights", "image_size", "score", "seconds_per_item", "error")
     print_table(
         ("backbone", "weights", "image size", "score", "seconds", "error"),
-        [[_shown(row[name]) for name in names] for row in ranking],
+        [[shown(row[name]) for name in names] for row in ranking],
     )
 
 
@@ -132,7 +132,7 @@ def shift(
     rows = [
         (end, str(items[1][at])[:60] if text_column else str(items[1][at]), score)
         for end, positions in ends
-        for at, score in zip(positions, map(_shown, found.target_scores[positions]), strict=True)
+        for at, score in zip(positions, map(shown, found.target_scores[positions]), strict=True)
     ]
     if rows:
         print_table(("like the source", kind, "score"), rows)
@@ -166,10 +166,3 @@ def _check_csv(output: Path | None) -> None:
     if output.suffix.lower() != ".csv" or not output.parent.is_dir():
         raise ValueError(f"output must be a .csv file in an existing folder; got {str(output)!r}.")
     check_output("output", output)
-
-
-def _shown(value: Any) -> str:
-    """Return a cell of a table as text."""
-    if isinstance(value, float):
-        return "" if isnan(value) else f"{value:.4f}"
-    return "" if value is None else str(value)

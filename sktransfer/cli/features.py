@@ -13,6 +13,8 @@ from .options import (
     Backbone,
     Device,
     Engine,
+    ImageSize,
+    Jobs,
     MaxLength,
     Pooling,
     Precision,
@@ -68,9 +70,7 @@ def extract(
     batch_norm: Annotated[
         str, Option(help="stored, data (statistics of these images), or both side by side.")
     ] = "stored",
-    image_size: Annotated[
-        int | None, Option(help="Image size in pixels; default: that of the weights.")
-    ] = None,
+    image_size: ImageSize = None,
     max_length: MaxLength = None,
     cache: Annotated[Path | None, Option(help="Folder of cached features.")] = None,
     precision: Precision = "float32",
@@ -79,7 +79,7 @@ def extract(
         int | None, Option(help="Items in a forward pass; default: depends on the device.")
     ] = None,
     device: Device = "auto",
-    n_jobs: Annotated[int | None, Option(help="Number of threads that decode.")] = None,
+    n_jobs: Jobs = None,
     decode_error: Annotated[
         str, Option(help="raise, or give unreadable images a row of NaN: warn or ignore.")
     ] = "raise",

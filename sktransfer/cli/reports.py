@@ -72,7 +72,7 @@ def print_rows(rows: Sequence[Row], things: str, title: str = "column") -> None:
     print_table((title, "measure", "value", things), [(*row[:3], str(row[3])) for row in rows])
 
 
-def print_quality(labels: Any, predicted: Any, classes: Any, things: str = "images") -> None:
+def print_quality(labels: Any, predicted: Any, classes: Any, things: str) -> None:
     """Print the accuracy, the scores of each class and the confusion matrix."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 

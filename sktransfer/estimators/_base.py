@@ -18,7 +18,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._support.progress import progress_bar
@@ -39,18 +38,12 @@ from ..training import (
     remove_checkpoint,
     run_fit,
 )
-from ._callbacks import CallbackSupportMixin, report_fit
+from ._callbacks import report_fit
 from ._columns import check_items, get_columns, set_fitted
-from ._fitted import FittedMixin
+from ._pretrained import PretrainedEstimator
 
 
-class TunedNetwork(
-    FittedMixin,
-    CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseEstimator,
-):
+class TunedNetwork(PretrainedEstimator):
     """Base class of the estimators whose fit trains a pretrained network.
 
     A subclass has the parameters that ``_declared`` declares.
@@ -60,6 +53,7 @@ class TunedNetwork(
     that read it.
     """
 
+    _result = Fitted
     _declared = PARAMETERS
     # False if the targets may depend on the position of pixels.
     _augments = True
@@ -128,8 +122,7 @@ class TunedNetwork(
         """
         parameters = self.get_params(deep=False)
         check_parameters(parameters, self._declared)
-        unfitted = object.__new__(type(self))
-        unfitted.__dict__.update(parameters)
+        unfitted = self._make_unfitted()
         return unfitted, Request(
             parameters=parameters,
             task=self._find_task,
@@ -157,37 +150,31 @@ class TunedNetwork(
         features = self._run(X, Predictor.features)
         return features.astype(np.float32, copy=False)
 
-    def _run(self, X, method, **how):
-        """Check ``X``, and call a method of :class:`sktransfer.training.Predictor` on its items."""
+    def _bind(self, X, method):
+        """Check ``X``; return a method bound to its items, and their number.
+
+        The method is one of :class:`sktransfer.training.Predictor`.
+        """
         check_is_fitted(self)
         check_parameters(self.get_params(deep=False), RUNNING)
         items = check_items(self, self.backbone_.preset, X)
-        with progress_bar(len(items), type(self).__name__, self.verbose) as advance:
-            return method(
-                self._fitted.predictor,
-                items,
-                batch_size=self.inference_batch_size,
-                engine=self.engine,
-                cache=check_cache(self.cache),
-                n_jobs=self.n_jobs,
-                decode_error=self.decode_error,
-                progress=advance,
-                **how,
-            )
+        bound = partial(
+            method,
+            self._fitted.predictor,
+            items,
+            batch_size=self.inference_batch_size,
+            engine=self.engine,
+            cache=check_cache(self.cache),
+            n_jobs=self.n_jobs,
+            decode_error=self.decode_error,
+        )
+        return bound, len(items)
 
-    def _parts(self):
-        """Return the result of the fit as plain parts, and the module that holds the weights.
-
-        ``sktransfer.save`` writes both to a file.  The parts are values and small objects by name.
-        They include the columns of X, which are attributes of the estimator and not in ``_fitted``.
-        """
-        return self._fitted.parts() | {"columns": get_columns(self)}, self._fitted.tail
-
-    def _set_parts(self, parts, module):
-        """Restore the result of a fit that ``_parts`` returned; used by ``sktransfer.load``."""
-        parts = dict(parts)
-        columns = parts.pop("columns")
-        set_fitted(self, columns, Fitted.from_parts(module, parts))
+    def _run(self, X, method, **how):
+        """Check ``X``, and call a method of the predictor on its items, with a progress bar."""
+        bound, n_items = self._bind(X, method)
+        with progress_bar(n_items, type(self).__name__, self.verbose) as advance:
+            return bound(progress=advance, **how)
 
     # Attributes of a fit
 
@@ -242,11 +229,6 @@ class TunedNetwork(
         return self._fitted.skipped
 
     @property
-    def weights_info_(self):
-        """The origin of the initial weights."""
-        return self._fitted.weights_info
-
-    @property
     def _n_features_out(self):
         return self._fitted.predictor.n_features
 
@@ -259,13 +241,6 @@ class TunedNetwork(
         bare.__dict__.update(vars(self) | {"skorch_callbacks": None})
         cloned = super(TunedNetwork, bare).__sklearn_clone__()
         return cloned.set_params(skorch_callbacks=copy_callbacks(callbacks))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
-        tags.transformer_tags.preserves_dtype = ["float32"]  # always float32
-        return tags
 
 
 class FineTuneEstimator(TunedNetwork):
@@ -372,10 +347,10 @@ class FineTuneEstimator(TunedNetwork):
         other.__dict__.update(vars(self))
         tail = deepcopy(self._fitted.tail)
         tail.load_state_dict(state, strict=False)
-        parts = self._fitted.parts() | {"phase": None, "best_epoch": None}
+        parts = self._fitted.parts()[0] | {"phase": None, "best_epoch": None}
         for name in ("history", "report"):  # copies, which share what callbacks recorded
             parts[name] = type(parts[name])(map(dict, parts[name]))
-        other._fitted = Fitted.from_parts(tail, parts)
+        other._fitted = Fitted.from_parts(parts, tail)
         return other
 
 

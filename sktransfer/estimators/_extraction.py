@@ -132,18 +132,19 @@ class Extraction:
             how = {**how, **again}
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
-    def parts(self) -> dict[str, Any]:
-        """Return all parts of the result except the backbone, by name."""
+    def parts(self) -> tuple[dict[str, Any], Backbone]:
+        """Return all parts of the result except the backbone, by name, and the backbone."""
         names = ("layers", "widths", "weights_info", "origin", "batch_norm", "statistics")
         prefix = self.prefix
-        return {name: getattr(self, name) for name in names} | {
+        parts = {name: getattr(self, name) for name in names} | {
             "taps": prefix.taps,
             "device": prefix.device,
             "dtype": prefix.dtype,
         }
+        return parts, prefix.backbone
 
     @classmethod
-    def from_parts(cls, backbone: Backbone, parts: Mapping[str, Any]) -> Extraction:
+    def from_parts(cls, parts: Mapping[str, Any], backbone: Backbone) -> Extraction:
         """Rebuild a result from its backbone and its other parts."""
         others = dict(parts)
         taps, device, dtype = (others.pop(name) for name in ("taps", "device", "dtype"))
@@ -152,6 +153,10 @@ class Extraction:
         if (fitted.batch_norm == "stored") != (not fitted.own):
             raise ValueError("statistics must be those of batch_norm='data' or 'both'")
         return fitted
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pickle contains the stages, and not the prefix, whose copies of them are made again.
+        return Extraction.from_parts, self.parts()
 
 
 def _complete(frozen: Frozen, n_items: int, n_features: int) -> np.ndarray:

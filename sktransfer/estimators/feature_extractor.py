@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._support.progress import progress_bar
@@ -22,20 +21,14 @@ from ..training import (
     find_tuner,
     starting_weights,
 )
-from ._callbacks import CallbackSupportMixin, report_fit, with_callbacks
+from ._callbacks import report_fit, with_callbacks
 from ._columns import check_items, get_columns, set_fitted
 from ._domains import Domains, names_at
 from ._extraction import BATCH_NORMS, Extraction, build_extraction, check_layers, tune
-from ._fitted import FittedMixin
+from ._pretrained import PretrainedEstimator
 
 
-class PretrainedFeatureExtractor(
-    FittedMixin,
-    CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseEstimator,
-):
+class PretrainedFeatureExtractor(PretrainedEstimator):
     """Turn images or texts into features: the pooled activations of a pretrained network.
 
     The network is frozen: no weight changes in ``fit``, and no label is needed.  The features can
@@ -184,6 +177,7 @@ class PretrainedFeatureExtractor(
     1.0
     """
 
+    _result = Extraction
     _declared = PARAMETERS
 
     # Metadata routing passes the domains without a call of set_fit_request.
@@ -343,11 +337,6 @@ class PretrainedFeatureExtractor(
         return self._fitted.statistics
 
     @property
-    def weights_info_(self):
-        """The origin of the weights."""
-        return self._fitted.weights_info
-
-    @property
     def _n_features_out(self):
         check_is_fitted(self)
         return self._fitted.n_features
@@ -365,9 +354,7 @@ class PretrainedFeatureExtractor(
         parameters = self.get_params(deep=False)
         check_parameters(parameters)
         check_choice("batch_norm", self.batch_norm, BATCH_NORMS)
-        # An unfitted copy records the columns, so an error leaves this estimator as it was.
-        unfitted = object.__new__(type(self))
-        unfitted.__dict__.update(parameters)
+        unfitted = self._make_unfitted()
         backbone = get_backbone(self.backbone, starting_weights(self.weights))
         layers = check_layers(parameters, backbone)
         backbone.preset = adapt(
@@ -428,38 +415,3 @@ class PretrainedFeatureExtractor(
                 decode_error=self.decode_error,
                 progress=progress,
             )
-
-    def _parts(self):
-        """Return the result of the fit as plain parts, and the module that holds the weights.
-
-        ``sktransfer.save`` writes both to a file.
-        """
-        return self._fitted.parts() | {"columns": get_columns(self)}, self.backbone_
-
-    def _set_parts(self, parts, module):
-        """Restore the result of a fit that ``_parts`` returned; used by ``sktransfer.load``."""
-        parts = dict(parts)
-        columns = parts.pop("columns")
-        set_fitted(self, columns, Extraction.from_parts(module, parts))
-
-    def __getstate__(self):
-        # Save the stages instead of the prefix, whose copies of them are rebuilt.
-        state = super().__getstate__()
-        fitted = state.get("_fitted")
-        if fitted is not None:
-            state = state | {"_fitted": (fitted.parts(), self.backbone_)}
-        return state
-
-    def __setstate__(self, state):
-        fitted = state.get("_fitted")
-        if fitted is not None:
-            parts, backbone = fitted
-            state = state | {"_fitted": Extraction.from_parts(backbone, parts)}
-        super().__setstate__(state)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
-        tags.transformer_tags.preserves_dtype = ["float32"]  # always float32
-        return tags

@@ -7,19 +7,11 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._support.validation import first_ten
-from ..cache import check_cache
 from ..data import check_masks
 from ..tasks import find_segmentation
-from ..training import (
-    RUNNING,
-    SEGMENTATION_PARAMETERS,
-    DensePredictor,
-    MapFit,
-    check_parameters,
-)
+from ..training import SEGMENTATION_PARAMETERS, DensePredictor, MapFit
 from ._base import FineTuneEstimator
 from ._callbacks import with_callbacks
-from ._columns import check_items
 from ._docstrings import share_entries
 from .classifier import FineTuneClassifier
 
@@ -281,17 +273,7 @@ class FineTuneSegmenter(FineTuneEstimator):
 
     def _each(self, X, method):
         """Check ``X``, and return the iterator of a method of the predictor over its items."""
-        check_is_fitted(self)
-        check_parameters(self.get_params(deep=False), RUNNING)
-        return method(
-            self._fitted.predictor,
-            check_items(self, self.backbone_.preset, X),
-            batch_size=self.inference_batch_size,
-            engine=self.engine,
-            cache=check_cache(self.cache),
-            n_jobs=self.n_jobs,
-            decode_error=self.decode_error,
-        )
+        return self._bind(X, method)[0]()
 
     def score(self, X, y, sample_weight=None):
         """Return the mean intersection over union (IoU) of the classes.

@@ -94,17 +94,18 @@ class Fitted:
         module.backbone.freeze_to(0)
         return module.requires_grad_(True).eval()
 
-    def parts(self) -> dict[str, Any]:
-        """Return all parts of the result except the tail, by name."""
+    def parts(self) -> tuple[dict[str, Any], Tail]:
+        """Return all parts of the result except the tail, by name, and the tail."""
         names = ("history", "report", "best_epoch", "skipped", "weights_info", "origin")
-        return {name: getattr(self, name) for name in names} | {
+        parts = {name: getattr(self, name) for name in names} | {
             "task": self.task,
             "numerics": self.predictor.numerics,
             "phase": None if self.net is None else self.net.phase,
         }
+        return parts, self.tail
 
     @classmethod
-    def from_parts(cls, tail: Tail, parts: Mapping[str, Any]) -> Fitted:
+    def from_parts(cls, parts: Mapping[str, Any], tail: Tail) -> Fitted:
         """Rebuild a result from its tail and its other parts; the net is rebuilt, too."""
         others = dict(parts)
         task, numerics, phase = (others.pop(name) for name in ("task", "numerics", "phase"))
@@ -113,7 +114,7 @@ class Fitted:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickle contains the weights once: in the tail, and not in the net around it.
-        return Fitted.from_parts, (self.tail, self.parts())
+        return Fitted.from_parts, self.parts()
 
 
 def run_fit(plan: Plan, step: Callable[[TailNet], bool], advance: Callable[..., object]) -> Fitted:

@@ -73,13 +73,11 @@ def test_a_copy_keeps_the_structure_that_the_weights_need(
 
 
 def test_a_pickle_from_a_machine_with_another_device_loads(extractor, images, features):
-    state = extractor.__getstate__()
-    parts, backbone = state["_fitted"]
-    state["_fitted"] = (parts | {"device": torch.device("cuda")}, backbone)
+    parts, backbone = extractor._parts()
+    loaded = PretrainedFeatureExtractor(tiny_backbone)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
-        loaded = PretrainedFeatureExtractor(tiny_backbone)
-        loaded.__setstate__(state)
+        loaded._set_parts(parts | {"device": torch.device("cuda")}, backbone)
     np.testing.assert_allclose(loaded.transform(images), features, rtol=1e-5)
 
 
