@@ -55,8 +55,8 @@ ORDER = {
     "extraction": "ragged batch_sizes stages taps graphs prefix sinks run statistics",
     "training": "user_callbacks optim tail standardisation parameters tuned_weights settings "
     "sources batches frozen data validation_split scorable net early_stopping states checkpoint "
-    "records phase lr_range head_cache head_init predictor interpolation plan token_rows language "
-    "dense_tail dense dense_predictor fit",
+    "records phase lr_range head_cache head_init predictor interpolation phases plan token_rows "
+    "language dense_tail dense dense_predictor fit",
     "estimators": "_callbacks _columns _pretrained _docstrings _domains _base _extraction "
     "feature_extractor classifier regressor segmenter multi_task language_tuner snapshots "
     "lr_finder "

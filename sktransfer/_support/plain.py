@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,6 +60,30 @@ def keep_plain(values: Mapping[str, Any]) -> dict[str, Any]:
         except NotPlainError:
             continue
     return kept
+
+
+def to_bytes(value: Any) -> memoryview:
+    """Return a plain value as bytes, from which :func:`from_bytes` rebuilds it without code.
+
+    Raises
+    ------
+    NotPlainError
+        If the value, or a part of it, is not plain.
+
+    Examples
+    --------
+    >>> from sktransfer._support.plain import from_bytes, to_bytes
+    >>> from_bytes(to_bytes({"loss": 0.5}))
+    {'loss': 0.5}
+    """
+    buffer = io.BytesIO()
+    torch.save(to_plain(value), buffer)
+    return buffer.getbuffer()
+
+
+def from_bytes(content: bytes | memoryview) -> Any:
+    """Rebuild a value from the bytes that :func:`to_bytes` returned; tensors are on the CPU."""
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def pack_arrays(value: Any) -> Any:

@@ -7,7 +7,6 @@ saved.
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import re
@@ -32,7 +31,7 @@ from .._support.files import (
     write_sealed,
 )
 from .._support.hashing import described, hash_parts
-from .._support.plain import keep_plain, to_plain
+from .._support.plain import from_bytes, keep_plain, to_bytes
 from .._support.processes import TOKEN, is_alive, token
 from .._support.warn import warn_user
 from .._version import __version__
@@ -97,8 +96,7 @@ class Checkpoint:
         """
         path = self.folder / FILE
         try:
-            content = io.BytesIO(read_sealed(path, self._key.encode()))
-            return torch.load(content, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]  # save wrote a dict
+            state: dict[str, Any] = from_bytes(read_sealed(path, self._key.encode()))
         except FileNotFoundError:
             return None
         except (OSError, BrokenSealError, RuntimeError, pickle.UnpicklingError) as error:
@@ -107,6 +105,7 @@ class Checkpoint:
                 f"used, so the fit starts from the beginning: {error}."
             )
             return None
+        return state
 
     def leave_out(self, backbone: Backbone, state: dict[str, Any] | None) -> dict[str, Any] | None:
         """Leave the tensors of a network out of all files, as long as they do not change.
@@ -159,12 +158,11 @@ class Checkpoint:
                 f"checkpoint must be None if the state of {name!r} contains other values than "
                 "tensors, arrays and plain values. If possible, return only these from state_dict."
             )
-        buffer = io.BytesIO()
-        torch.save(to_plain(state), buffer)
+        content = to_bytes(state)
         path = self.folder / FILE
         try:
             self.folder.mkdir(parents=True, exist_ok=True)  # someone may have deleted it
-            write_sealed(path, buffer.getbuffer(), key=self._key.encode(), durable=True)
+            write_sealed(path, content, key=self._key.encode(), durable=True)
         except OSError as error:
             self._warn(explained(error, "checkpoint must be a folder that can be written", path))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +14,7 @@ import skorch
 import torch
 
 from .._support.hashing import described, hash_parts
-from .._support.plain import NotPlainError, to_plain
+from .._support.plain import NotPlainError, from_bytes, to_bytes
 from .._support.threads import n_threads
 from .._version import __version__
 from ..backbones import Original
@@ -122,15 +122,11 @@ class SharedHeads:
 
     def _load(self, name: str) -> Any:
         data = self._blobs().get(name.encode())
-        return None if data is None else torch.load(io.BytesIO(data), weights_only=True)
+        return None if data is None else from_bytes(data)
 
     def _save(self, name: str, state: Any) -> None:
-        buffer = io.BytesIO()
-        try:
-            torch.save(to_plain(state), buffer)
-        except NotPlainError:  # for example if the user's own optimiser holds an array
-            return
-        self._blobs().put(name.encode(), buffer.getbuffer())
+        with suppress(NotPlainError):  # for example if the user's own optimiser holds an array
+            self._blobs().put(name.encode(), to_bytes(state))
 
     def _blobs(self) -> Blobs:
         return cast(ActivationCache, self._cache).blobs("heads")

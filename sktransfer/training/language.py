@@ -6,7 +6,7 @@ of tokens, and the rows of a phase are pieces of texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -27,8 +27,9 @@ from .batches import count_batches
 from .checkpoint import open_checkpoint
 from .data import Data, collect_data
 from .phase import Phase, Run
-from .plan import Plan, Request, check_schedule, load_backbone, make_callbacks
-from .settings import FitSettings, Numerics, resolve, starts_pretrained
+from .phases import check_schedule, make_callbacks
+from .plan import FeatureFit, Plan, Request, load_backbone, resume
+from .settings import FitSettings, Numerics, resolve
 from .tail import Entry, Tail
 from .token_rows import make_samples
 from .user_callbacks import SCORING, refuse
@@ -99,6 +100,24 @@ class LanguageTail(Tail):
         return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
+class LanguageFit(FeatureFit):
+    """The steps of a plan that depend on the language head."""
+
+    fixed = FIXED
+    head: LanguageHead
+
+    def __init__(self, request: Request):
+        super().__init__(request)
+        if self.given["backbone"] is None:
+            self.given["backbone"] = DEFAULT
+
+    def load(self, seed: int) -> Backbone:
+        """Load the network without its heads, and keep its language head."""
+        backbone = load_backbone(self.given, seed)
+        self.head = check_language_head(backbone, self.given["backbone"])
+        return backbone.truncate(len(backbone.names))
+
+
 @contextmanager
 def plan_language_fit(request: Request) -> Iterator[Plan]:
     """Load the network, check the texts, and divide them into rows; yields the plan.
@@ -108,29 +127,22 @@ def plan_language_fit(request: Request) -> Iterator[Plan]:
     request : Request
         Its ``task`` and ``y`` are not used.
     """
-    given = FIXED | dict(request.parameters)
-    if given["backbone"] is None:
-        given["backbone"] = DEFAULT
+    fit = LanguageFit(request)
+    given = fit.given
     refuse(given["skorch_callbacks"], SCORING, NO_SCORING)
     seed = int(check_random_state(given["random_state"]).randint(2**31))
-    backbone, head = _load(given, seed)
+    backbone = fit.load(seed)
     items = request.check_items(backbone.preset, request.X, reset=True)
-    task: Any = LanguageModel(head.objective, head.n_tokens, head.mask_token)
+    task: Any = LanguageModel(fit.head.objective, fit.head.n_tokens, fit.head.mask_token)
     settings = resolve(given, backbone, items)
     data = _collect(request, backbone.preset, items, task)
     with open_checkpoint(given, request.groups, backbone, data) as checkpoint:
-        state = None if checkpoint is None else checkpoint.load()
-        if state is not None and state["seed"] != seed:
-            seed = state["seed"]
-            if not starts_pretrained(given, backbone):
-                backbone, head = _load(given, seed)
-        if checkpoint is not None:
-            state = checkpoint.leave_out(backbone, state)
-        _check_trainable(backbone, head, settings)
+        backbone, seed, state = resume(fit, backbone, seed, checkpoint)
+        _check_trainable(backbone, fit.head, settings)
         if settings.early_stopping and not len(data.valid):
             data = hold_out_validation(data, settings, request.groups, seed)
         yield Plan(
-            tail=_make_tail(backbone, head, settings),
+            tail=_make_tail(backbone, fit.head, settings),
             phases=_make_phases(_part(backbone.preset, given["window"]), settings, data, seed),
             run=Run(settings, task, seed),
             data=data,
@@ -139,14 +151,6 @@ def plan_language_fit(request: Request) -> Iterator[Plan]:
             state=state,
             shared=None,
         )
-
-
-def _load(given: Mapping[str, Any], seed: int) -> tuple[Backbone, LanguageHead]:
-    """Load the network without its heads, and its language head."""
-    backbone = load_backbone(given, seed)
-    head = check_language_head(backbone, given["backbone"])
-    backbone.truncate(len(backbone.names))
-    return backbone, head
 
 
 def _check_trainable(backbone: Backbone, head: LanguageHead, settings: FitSettings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -98,28 +98,26 @@ def _check_later(name: str, value: Any) -> object:
     """Accept any value, which is checked by the function that uses it."""
 
 
-def _check_head_init(name: str, init: Any) -> None:
-    also = "or an unfitted linear classifier of scikit-learn"
-    if isinstance(init, str):
-        check_choice(name, init, HEAD_INITS, also)
-    elif not isinstance(init, BaseEstimator) or isinstance(init, type):
-        raise TypeError(no_choice(name, init, HEAD_INITS, also))
-    elif not has_fit_parameter(init, "sample_weight"):
-        raise TypeError(
-            f"{name} must be a classifier whose fit accepts sample_weight; got {init!r}."
-        )
+def _check_head_init(
+    kind: str, names: Collection[str], is_kind: Callable[[Any], bool] = lambda _: True
+) -> Callable[[str, Any], object]:
+    """Return a check that a value is one of ``names``, or an unfitted linear model of a kind.
 
+    A fit finds if the model is linear, and if a classifier is one.
+    """
 
-def _check_regression_head_init(name: str, init: Any) -> None:
-    also = "or an unfitted linear regressor of scikit-learn"
-    if isinstance(init, str):
-        check_choice(name, init, REGRESSION_HEAD_INITS, also)
-    elif not isinstance(init, BaseEstimator) or isinstance(init, type):
-        raise TypeError(no_choice(name, init, REGRESSION_HEAD_INITS, also))
-    elif not is_regressor(init) or not has_fit_parameter(init, "sample_weight"):
-        raise TypeError(
-            f"{name} must be a regressor whose fit accepts sample_weight; got {init!r}."
-        )
+    def check(name: str, init: Any) -> None:
+        also = f"or an unfitted linear {kind} of scikit-learn"
+        if isinstance(init, str):
+            check_choice(name, init, names, also)
+        elif not isinstance(init, BaseEstimator) or isinstance(init, type):
+            raise TypeError(no_choice(name, init, names, also))
+        elif not is_kind(init) or not has_fit_parameter(init, "sample_weight"):
+            raise TypeError(
+                f"{name} must be a {kind} whose fit accepts sample_weight; got {init!r}."
+            )
+
+    return check
 
 
 def _find_head_init(facts: Facts, known: Mapping[str, Any]) -> str:
@@ -187,7 +185,7 @@ PARAMETERS: dict[str, Parameter] = {
         lambda facts, known: facts.augment if known["cut"] < facts.n_stages else None,
     ),
     "tta": Parameter(_check_integer(0)),
-    "head_init": Parameter(_check_head_init, _find_head_init),
+    "head_init": Parameter(_check_head_init("classifier", HEAD_INITS), _find_head_init),
     "freeze_epochs": Parameter(
         _check_integer(0, "auto"),
         lambda facts, known: 3 if facts.pretrained and known["head_init"] == "prior" else 0,
@@ -223,7 +221,9 @@ PARAMETERS: dict[str, Parameter] = {
 
 # The parameters of FineTuneRegressor.
 REGRESSION_PARAMETERS: dict[str, Parameter] = PARAMETERS | {
-    "head_init": Parameter(_check_regression_head_init, _find_head_init),
+    "head_init": Parameter(
+        _check_head_init("regressor", REGRESSION_HEAD_INITS, is_regressor), _find_head_init
+    ),
     "loss": Parameter(_check_choice(*LOSSES)),
     "points": Parameter(_check_choice(False, True)),
     "flip_pairs": Parameter(_check_later),

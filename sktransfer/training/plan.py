@@ -4,41 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sklearn.utils import check_random_state
 
 from ..backbones import Backbone, check_pooling, get_backbone, resolve_pooling
-from ..callbacks import GradualUnfreeze, Scheduled
 from ..data import Items, Preset, adapt, smallest_preset, warn_of_lost_parts
-from ..schedules import Constant, Schedule, find_peak
-from ..tasks import Placing, Task, make_targets
-from .batches import MovingTargets, Samples, count_batches
+from ..tasks import Task, make_targets
 from .checkpoint import Checkpoint, open_checkpoint
 from .data import (
     Data,
     check_moves,
     collect_data,
-    make_tuning_sources,
     run_first_pass,
     take_rows,
 )
 from .frozen import FrozenStages, open_stages
 from .head_cache import SharedHeads
 from .head_init import build_tail
-from .interpolation import InitialHead
 from .phase import Phase, Run
+from .phases import make_phases
 from .settings import FitSettings, is_seeded, resolve, starts_pretrained
-from .sources import FixedRows, Source
+from .sources import FixedRows
 from .tail import Pooled, Tail
 from .tuned_weights import find_tuner, starting_weights, tune_weights
 from .validation_split import hold_out_validation
-
-# A phase must reach this fraction of the peak of its schedule, or the report has a remark.
-REACHED = 0.9
-# So many steps reach the peak of every schedule of this package.
-MANY_STEPS = 101
 
 
 @dataclass(frozen=True)
@@ -196,20 +187,9 @@ def plan_fit(request: Request, kind: type[FeatureFit] = FeatureFit) -> Iterator[
     task = request.task(request.y, len(items))
     settings = fit.resolve(backbone, items, task)
     check_moves(task, settings.augment, settings.skorch_callbacks)
-    if (request.X_val is None) != (request.y_val is None):
-        missing = "X_val" if request.X_val is None else "y_val"
-        raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
-    validation = None
-    if request.X_val is not None:
-        validation = (request.check_items(backbone.preset, request.X_val), request.y_val)
-    targets = make_targets(task.encode(request.y, len(items)), request.sample_weight)
-    data = collect_data(items, task, task.weigh(targets, settings.class_weight), validation)
+    data = _collect(request, backbone.preset, items, task, settings)
     with open_checkpoint(given, request.groups, backbone, data) as checkpoint:
-        state = None if checkpoint is None else checkpoint.load()
-        if state is not None and state["seed"] != seed:
-            seed, backbone = state["seed"], _continue_with_seed(fit, backbone, state["seed"])
-        if checkpoint is not None:
-            state = checkpoint.leave_out(backbone, state)
+        backbone, seed, state = resume(fit, backbone, seed, checkpoint)
         if settings.early_stopping and not len(data.valid):
             data = hold_out_validation(data, settings, request.groups, seed)
         _tune(given, backbone, data, seed, settings)
@@ -229,16 +209,38 @@ def plan_fit(request: Request, kind: type[FeatureFit] = FeatureFit) -> Iterator[
             yield Plan(tail, phases, run, data, origin, checkpoint, state, shared)
 
 
-def _continue_with_seed(fit: FeatureFit, backbone: Backbone, seed: int) -> Backbone:
-    """Return the network of a fit that is resumed with the seed that it drew when it began.
+def _collect(
+    request: Request, preset: Preset, items: Items, task: Task, settings: FitSettings
+) -> Data:
+    """Encode the targets, and collect the items of X and of X_val with them."""
+    if (request.X_val is None) != (request.y_val is None):
+        missing = "X_val" if request.X_val is None else "y_val"
+        raise ValueError(f"X_val and y_val must be given together; {missing} is missing.")
+    validation = None
+    if request.X_val is not None:
+        validation = (request.check_items(preset, request.X_val), request.y_val)
+    targets = make_targets(task.encode(request.y, len(items)), request.sample_weight)
+    return collect_data(items, task, task.weigh(targets, settings.class_weight), validation)
 
-    Only a network with random weights depends on the seed.
+
+def resume(
+    fit: FeatureFit, backbone: Backbone, seed: int, checkpoint: Checkpoint | None
+) -> tuple[Backbone, int, dict[str, Any] | None]:
+    """Return the network, the seed and the saved state with which a fit continues.
+
+    A fit that is resumed has the seed that it drew when it began.  Only a network with random
+    weights depends on it.
     """
-    if starts_pretrained(fit.given, backbone):
-        return backbone
-    again = fit.load(seed)
-    again.preset = backbone.preset
-    return again
+    if checkpoint is None:
+        return backbone, seed, None
+    state = checkpoint.load()
+    if state is not None and state["seed"] != seed:
+        seed = state["seed"]
+        if not starts_pretrained(fit.given, backbone):
+            again = fit.load(seed)
+            again.preset = backbone.preset
+            backbone = again
+    return backbone, seed, checkpoint.leave_out(backbone, state)
 
 
 def _tune(
@@ -273,93 +275,3 @@ def load_backbone(given: Mapping[str, Any], seed: int) -> Backbone:
         given["max_length"],
     )
     return backbone
-
-
-def make_phases(
-    stages: FrozenStages, data: Data, pooled: tuple[Source, Source], rows: Any, seed: int
-) -> list[Phase]:
-    """Make the phases of a fit: the head on frozen features, then the stages after the cut.
-
-    Parameters
-    ----------
-    stages : FrozenStages
-    data : Data
-    pooled : (Source, Source)
-        The input of the head for the training items and for the validation items.
-    rows : sequence of n activations at the cut, or None
-    seed : int
-    """
-    settings = stages.settings
-    phases = []
-    if settings.freeze_epochs:
-        phases.append(make_phase(settings, data, pooled, "head", stages.n_stages))
-    if settings.max_epochs:
-        sources = pooled
-        if settings.tunes or settings.augment is not None:
-            sources = make_tuning_sources(stages, data, pooled, rows, seed)
-        phases.append(make_phase(settings, data, sources, "fine-tune", settings.cut))
-    return phases
-
-
-def make_phase(
-    settings: FitSettings, data: Data, sources: tuple[Source, Source], name: str, cut: int
-) -> Phase:
-    """Make one phase, with the callbacks that change its learning rates and its cut."""
-    labels = data.task.decode(data.targets.values)
-    train, valid = (
-        Samples(source, data.targets[part], labels[part], settings.numerics.dtype)
-        for source, part in zip(sources, (data.train, data.valid), strict=True)
-    )
-    if isinstance(data.task, Placing) and name == "fine-tune" and settings.augment is not None:
-        moving = MovingTargets(data.unplaced[data.train], data.task.place, data.row_size)
-        train = replace(train, moving=moving)
-    fine_tunes = name == "fine-tune"
-    callbacks = make_callbacks(settings, cut if fine_tunes else None)
-    if fine_tunes and settings.weight_interpolation < 1:
-        callbacks.append(("initial_head", InitialHead()))
-    n_epochs = settings.max_epochs if fine_tunes else settings.freeze_epochs
-    n_steps = count_batches(len(train), settings.batch_size)
-    return Phase(
-        name=name,
-        cut=cut,
-        n_epochs=n_epochs,
-        train=train,
-        valid=valid if len(valid) else None,
-        lr=settings.fine_tune_lr if fine_tunes and settings.tunes else settings.lr,
-        # In the head phase no stage trains, so none needs a learning rate of its own.
-        layer_decay=settings.layer_decay if fine_tunes else 1.0,
-        callbacks=callbacks,
-        n_steps=n_steps,
-        note=check_schedule(settings.lr_schedule.over(n_epochs), n_epochs * n_steps),
-    )
-
-
-def make_callbacks(settings: FitSettings, cut: int | None) -> list[tuple[str, Any]]:
-    """Make the callbacks that change the learning rates of a phase and its cut.
-
-    Parameters
-    ----------
-    settings : FitSettings
-    cut : int or None
-        The number of stages that are never unfrozen.  None for a phase that unfreezes no stage.
-    """
-    schedule = settings.lr_schedule
-    # Some schedules, such as one cycle, also have schedules of other settings.
-    schedules = {"lr": schedule, **getattr(schedule, "companions", {})}
-    if isinstance(schedule, Constant):  # then a callback of the user may set the learning rates
-        del schedules["lr"]
-    callbacks: list[tuple[str, Any]] = [
-        (f"scheduled_{setting}", Scheduled(setting, each)) for setting, each in schedules.items()
-    ]
-    if cut is not None and settings.unfreeze_every is not None:
-        callbacks.append(("gradual", GradualUnfreeze(settings.unfreeze_every, cut)))
-    return callbacks
-
-
-def check_schedule(schedule: Schedule, n_steps: int) -> str:
-    """Return a remark if a phase has too few steps to reach the peak of its schedule, or ""."""
-    peak, reached = find_peak(schedule, MANY_STEPS), find_peak(schedule, n_steps)
-    if reached >= REACHED * peak:
-        return ""
-    steps = "1 step" if n_steps == 1 else f"{n_steps} steps"
-    return f"{steps}: the learning rate reaches {reached / peak:.0%} of its maximum"

@@ -8,8 +8,8 @@ which depends on the work of the stages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any
 
@@ -188,49 +188,20 @@ def resolve(
         gentle = has_many_texts and trains and is_auto(given["head_init"])
         init = None if init == "prior" else exact_model(gentle)
     is_double = facts.is_table and getattr(items.values, "dtype", None) == np.float64
-    return FitSettings(
-        tunes=known["cut"] < facts.n_stages,
-        head_init=init,
-        standardise=facts.pretrained,
-        freeze_bn=known["freeze_bn"] in ("all", "own"),
-        own_statistics=known["freeze_bn"] == "own",
-        layer_decay=float(known["layer_decay"]),
-        lr_schedule=resolve_schedule(known["lr_schedule"]),
-        numerics=_resolve_numerics(given["precision"], device, is_double),
-        cache=check_cache(known["cache"]),
-        **{name: known[name] for name in AS_GIVEN},
-    )
-
-
-# The settings that equal the parameter of the same name, or the meaning of its "auto".
-AS_GIVEN: Collection[str] = (
-    "cut",
-    "pooling",
-    "head",
-    "dropout",
-    "augment",
-    "freeze_epochs",
-    "max_epochs",
-    "unfreeze_every",
-    "weight_interpolation",
-    "lr",
-    "fine_tune_lr",
-    "optimizer",
-    "weight_decay",
-    "label_smoothing",
-    "class_weight",
-    "batch_size",
-    "inference_batch_size",
-    "engine",
-    "early_stopping",
-    "validation_fraction",
-    "n_iter_no_change",
-    "tol",
-    "n_jobs",
-    "decode_error",
-    "skorch_callbacks",
-    "verbose",
-)
+    derived: dict[str, Any] = {
+        "tunes": known["cut"] < facts.n_stages,
+        "head_init": init,
+        "standardise": facts.pretrained,
+        "freeze_bn": known["freeze_bn"] in ("all", "own"),
+        "own_statistics": known["freeze_bn"] == "own",
+        "layer_decay": float(known["layer_decay"]),
+        "lr_schedule": resolve_schedule(known["lr_schedule"]),
+        "numerics": _resolve_numerics(given["precision"], device, is_double),
+        "cache": check_cache(known["cache"]),
+    }
+    # The others equal the parameter of the same name, or the meaning of its "auto".
+    names = (each.name for each in fields(FitSettings))
+    return FitSettings(**{name: known[name] for name in names if name not in derived}, **derived)
 
 
 def _resolve_numerics(precision: str, device: torch.device, is_double: bool) -> Numerics:

@@ -7,7 +7,6 @@ it depends on, so candidates of a search tune once for each fold.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .._support.hashing import described, hash_parts
-from .._support.plain import to_plain
+from .._support.plain import from_bytes, to_bytes
 from .._support.threads import n_threads
 from .._version import __version__
 from ..backbones import Backbone, check_language_head
@@ -172,15 +171,13 @@ class _Kept:
         data = None if self._blobs is None else self._blobs.get(self._key)
         if data is None:
             return None
-        kept = torch.load(io.BytesIO(data), weights_only=True)
+        kept = from_bytes(data)
         return kept["state"], kept["info"]
 
     def save(self, state: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
         """Keep the result of tuning."""
         if self._blobs is not None:
-            buffer = io.BytesIO()
-            torch.save(to_plain({"state": dict(state), "info": dict(info)}), buffer)
-            self._blobs.put(self._key, buffer.getbuffer())
+            self._blobs.put(self._key, to_bytes({"state": dict(state), "info": dict(info)}))
 
 
 def _parameters(tuner: WeightTuner) -> str:

@@ -8,8 +8,10 @@ import torch
 
 from sktransfer._support.plain import (
     NotPlainError,
+    from_bytes,
     keep_plain,
     pack_arrays,
+    to_bytes,
     to_plain,
     unpack_arrays,
 )
@@ -35,6 +37,17 @@ def test_other_values_are_refused(value):
 
 def test_values_that_are_not_plain_are_left_out():
     assert keep_plain({"a": np.int64(1), "b": object(), "c": [np.zeros(1)]}) == {"a": 1}
+
+
+def test_bytes_give_the_plain_value_again():
+    found = from_bytes(to_bytes({"rates": [np.float64(0.5), (1, None)], "t": torch.arange(3)}))
+    assert torch.equal(found.pop("t"), torch.arange(3))
+    assert found == {"rates": [0.5, (1, None)]}
+
+
+def test_a_value_that_is_not_plain_has_no_bytes():
+    with pytest.raises(NotPlainError, match="got object"):
+        to_bytes({"a": object()})
 
 
 def test_a_named_tuple_becomes_a_tuple():
