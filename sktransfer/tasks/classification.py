@@ -13,10 +13,17 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from .._support.validation import check_choice, check_present, check_range
+from .._support.validation import check_present
 from .base import Task
 from .heads import fit_linear
-from .labels import as_array, check_known, check_labels, check_scored, is_matrix
+from .labels import (
+    as_array,
+    check_class_weight,
+    check_known,
+    check_labels,
+    check_scored,
+    is_matrix,
+)
 from .targets import Targets, weighted_mean
 
 # The parameter C of the exact head.  It is low, because there are often fewer items than features,
@@ -25,9 +32,6 @@ EXACT_C = 0.01
 # That of a gentle start: a head that fits the training items too well leaves the stages little to
 # learn.
 GENTLE_C = 0.001
-
-# The third kind of class_weight, in messages.
-CLASS_WEIGHTS = "or a dict with a number of at least 0 for each label"
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +135,7 @@ class Classification(LabelTask):
         """Multiply the weights of the items by those of their classes."""
         if class_weight is None:
             return targets
-        self._check_class_weight(class_weight)
+        check_class_weight(class_weight, self.classes)
         counted = targets.weight > 0
         index = targets.values.argmax(axis=1)
         present = np.unique(index[counted])
@@ -151,19 +155,6 @@ class Classification(LabelTask):
         # Keep the sum of the weights, because only the ratios between the classes matter.
         weight *= targets.weight.sum() / weight.sum()
         return replace(targets, weight=weight)
-
-    def _check_class_weight(self, class_weight: Any) -> None:
-        if isinstance(class_weight, dict):
-            unknown = [label for label in class_weight if label not in self.classes]
-            if unknown:
-                raise ValueError(
-                    f"class_weight must have labels of y as keys; got {unknown[0]!r}, which is not "
-                    "in y."
-                )
-            for label, factor in class_weight.items():
-                check_range(f"class_weight[{label!r}]", factor, "[0, inf)")
-        else:
-            check_choice("class_weight", class_weight, ("balanced", None), CLASS_WEIGHTS)
 
     def narrow(self, targets: Targets, name: str = "y") -> tuple[Task, Targets]:
         """Remove classes that only items of weight 0 have."""

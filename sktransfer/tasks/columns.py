@@ -19,6 +19,7 @@ from .labels import (
     as_array,
     check_labels,
     check_names,
+    check_passed,
     is_indicators,
     is_matrix,
     name_columns,
@@ -45,8 +46,7 @@ def find_classification(y: Any, n_items: int, estimator_name: str) -> Task:
     ValueError
         If y is None or continuous, or its length differs from that of X.
     """
-    if y is None:
-        raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
+    check_passed(y, estimator_name)
     check_present(y, "y")
     array = as_array(y)
     if len(array.shape) not in (1, 2):
@@ -141,6 +141,11 @@ class Columns:
             for task, end in zip(self.tasks, ends, strict=True)
         ]
 
+    def _each(self, method: str, *values: Any) -> list[Any]:
+        """Call a method of the task of each column on its part of the values."""
+        parts = zip(*map(self._split, values), strict=True)
+        return [getattr(task, method)(*part) for task, part in zip(self.tasks, parts, strict=True)]
+
     def _parts(self, targets: Targets) -> list[tuple[Any, Targets]]:
         """Return the task and the targets of each column."""
         parts = self._split(targets.values)
@@ -180,8 +185,7 @@ class Columns:
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         """Return the labels of encoded targets."""
-        parts = zip(self.tasks, self._split(values), strict=True)
-        return _side_by_side([task.decode(part) for task, part in parts])
+        return _side_by_side(self._each("decode", values))
 
     def weigh(self, targets: Targets, class_weight: Any) -> Targets:
         """Return the targets unchanged; several columns have no class weights."""
@@ -255,34 +259,25 @@ class Columns:
         """Return 1 for each item whose columns are all predicted correctly, otherwise 0."""
         return torch.stack(self._each("correct", outputs, target)).amin(0)
 
-    def _each(self, method: str, *tensors: Tensor) -> list[Tensor]:
-        """Call a method of the task of each column on its part of the tensors."""
-        parts = zip(*map(self._split, tensors), strict=True)
-        return [getattr(task, method)(*part) for task, part in zip(self.tasks, parts, strict=True)]
-
     def finish(self, outputs: Tensor) -> Tensor:
         """Return the probabilities of the classes of all columns side by side."""
         return torch.cat(self._each("finish", outputs), 1)
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
         """Return the labels with the largest outputs, (n, n_columns)."""
-        parts = zip(self.tasks, self._split(outputs), strict=True)
-        return _side_by_side([task.decide(part) for task, part in parts])
+        return _side_by_side(self._each("decide", outputs))
 
     def decision(self, outputs: np.ndarray) -> list[np.ndarray]:
         """Return the logits of each column, as ``decision_function`` does."""
-        parts = zip(self.tasks, self._split(outputs), strict=True)
-        return [task.decision(part) for task, part in parts]
+        return self._each("decision", outputs)
 
     def probabilities(self, outputs: np.ndarray) -> list[np.ndarray]:
         """Return the probabilities of the classes of each column."""
-        parts = zip(self.tasks, self._split(outputs), strict=True)
-        return [task.probabilities(part) for task, part in parts]
+        return self._each("probabilities", outputs)
 
     def decide_probabilities(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the most probable labels for the probabilities of all columns side by side."""
-        parts = zip(self.tasks, self._split(probabilities), strict=True)
-        return _side_by_side([task.decide_probabilities(part) for task, part in parts])
+        return _side_by_side(self._each("decide_probabilities", probabilities))
 
     def compare(self, predicted: np.ndarray, y: Any, name: str = "y") -> np.ndarray:
         """Return True for each label that is predicted correctly, (n, n_columns)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -83,10 +83,26 @@ HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": LinearHead(), "ml
 def check_head(name: str, head: Any) -> None:
     """Raise an error if ``head`` is neither the name of a head nor a callable."""
     also = "or a callable that takes the numbers of features and outputs and returns a new Module"
+    check_builder(name, head, HEADS, also)
+
+
+def check_builder(name: str, head: Any, named: Mapping[str, Any], also: str) -> None:
+    """Raise an error if ``head`` is neither one of the ``named`` builders nor a callable.
+
+    ``also`` describes the callable, for the message.
+    """
     if isinstance(head, str):
-        check_choice(name, head, list(HEADS), also)
+        check_choice(name, head, list(named), also)
     elif isinstance(head, nn.Module) or not callable(head):
-        raise TypeError(no_choice(name, head, list(HEADS), also))
+        raise TypeError(no_choice(name, head, list(named), also))
+
+
+def call_builder(head: Any, named: Mapping[str, Any], *sizes: Any) -> nn.Module:
+    """Build the head of a name or a callable for some sizes; raise an error if it is no Module."""
+    module = (named[head] if isinstance(head, str) else head)(*sizes)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"head must return a Module; got {type(module).__name__} from {head!r}.")
+    return module
 
 
 def build_head(head: Any, n_features: int, n_outputs: int) -> nn.Module:
@@ -105,10 +121,7 @@ def build_head(head: Any, n_features: int, n_outputs: int) -> nn.Module:
         If ``head`` is anything else, or if the Module has another number of inputs or outputs.
     """
     check_head("head", head)
-    builder = HEADS[head] if isinstance(head, str) else head
-    module = builder(n_features, n_outputs)
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"head must return a Module; got {type(module).__name__} from {head!r}.")
+    module = call_builder(head, HEADS, n_features, n_outputs)
     try:
         with torch.no_grad():
             shape = tuple(module.eval()(torch.zeros(2, n_features)).shape)

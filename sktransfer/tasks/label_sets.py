@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import first_ten, list_cells
-from .labels import check_known
+from .labels import COLLECTIONS, check_known
 from .multi_label import MultiLabel
 from .targets import weighted_mean
 
 # The forms of the labels of one item, of which there may be any number.
-COLLECTIONS = (list, tuple, set, frozenset, np.ndarray)
+FORMS = (*COLLECTIONS, np.ndarray)
 
 
 def check_collections(values: Sequence[Any], name: str) -> None:
     """Raise an error unless each value is a list or a set of labels, all of one kind."""
-    others = [(at,) for at, value in enumerate(values) if not isinstance(value, COLLECTIONS)]
+    others = [(at,) for at, value in enumerate(values) if not isinstance(value, FORMS)]
     if others:
         raise ValueError(
             f"{name} must have a list or a set of labels for each item; {len(others)} are none:\n"

@@ -10,7 +10,14 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
-from .._support.validation import did_you_mean, find_name, first_ten, list_cells
+from .._support.validation import (
+    check_choice,
+    check_range,
+    did_you_mean,
+    find_name,
+    first_ten,
+    list_cells,
+)
 from .._support.warn import warn_user
 
 # Values of y that hold several labels
@@ -20,6 +27,12 @@ BINARIZE = (
     "If items have several labels, pass columns of 0 and 1: "
     "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
 )
+
+
+def check_passed(y: Any, estimator_name: str) -> None:
+    """Raise an error if ``y`` is None, in the words of scikit-learn."""
+    if y is None:
+        raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
 
 
 def as_array(y: Any) -> Any:
@@ -129,6 +142,21 @@ def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarr
 def _is_label(value: Any) -> bool:
     """Return True if a value can be a label: a text, a bool or a whole number."""
     return isinstance(value, (str, int)) or (isinstance(value, float) and value.is_integer())
+
+
+def check_class_weight(class_weight: Any, classes: np.ndarray) -> None:
+    """Raise an error unless a value is "balanced", None, or a dict with weights of ``classes``."""
+    if not isinstance(class_weight, dict):
+        also = "or a dict with a number of at least 0 for each class"
+        check_choice("class_weight", class_weight, ("balanced", None), also)
+        return
+    known = classes.tolist()
+    for label, weight in class_weight.items():
+        if label not in known:
+            raise ValueError(
+                f"class_weight must have classes of y as keys; got {label!r}, which is not in y."
+            )
+        check_range(f"class_weight[{label!r}]", weight, "[0, inf)")
 
 
 def check_known(labels: np.ndarray, classes: np.ndarray, name: str) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from .._support.validation import check_choice, check_int, no_choice
+from .._support.validation import check_int
+from .heads import call_builder, check_builder
 
 # Maximum number of groups of channels that the pyramid normalises together.  Unlike batch norm, the
 # statistics need no large batches, and a prediction does not depend on those of training.
@@ -152,10 +153,7 @@ MAP_HEADS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {
 def check_map_head(name: str, head: Any) -> None:
     """Raise an error if ``head`` is neither the name of a head of maps nor a callable."""
     also = "or a callable that takes the channels of the maps and the number of outputs"
-    if isinstance(head, str):
-        check_choice(name, head, list(MAP_HEADS), also)
-    elif isinstance(head, nn.Module) or not callable(head):
-        raise TypeError(no_choice(name, head, list(MAP_HEADS), also))
+    check_builder(name, head, MAP_HEADS, also)
 
 
 def build_map_head(
@@ -179,10 +177,7 @@ def build_map_head(
         If ``head`` is anything else, or if the Module fails or has another number of outputs.
     """
     check_map_head("head", head)
-    builder = MAP_HEADS[head] if isinstance(head, str) else head
-    module = builder(list(n_channels), n_outputs)
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"head must return a Module; got {type(module).__name__} from {head!r}.")
+    module = call_builder(head, MAP_HEADS, list(n_channels), n_outputs)
     maps = [torch.zeros(2, n, *size) for n, size in zip(n_channels, sizes, strict=True)]
     try:
         with torch.no_grad():

@@ -16,7 +16,7 @@ from .._support.validation import find_positions, first_ten, is_missing, list_ce
 from .._support.warn import warn_user
 from .base import Task
 from .heads import fit_linear_numbers
-from .labels import name_columns
+from .labels import check_passed, name_columns
 from .regression import LOSSES, ROUNDING, Regression, check_length
 from .targets import Targets, make_targets
 
@@ -46,8 +46,7 @@ def find_points(y: Any, n_items: int, estimator_name: str, loss: str, flip_pairs
     ValueError
         If y has another shape, holds something else, or a point is never visible.
     """
-    if y is None:
-        raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
+    check_passed(y, estimator_name)
     points, is_table = check_points(y, n_items, "y")
     n_points = points.shape[1]
     blank = np.zeros(2 * n_points)

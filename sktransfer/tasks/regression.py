@@ -23,7 +23,7 @@ from .._support.validation import (
 )
 from .base import Task
 from .heads import fit_linear_numbers
-from .labels import arrange_columns, name_columns
+from .labels import arrange_columns, check_passed, name_columns
 from .targets import Targets, check_weight
 
 # The penalty of the exact head, for standardised features and numbers.  It is a constant, because
@@ -52,8 +52,7 @@ def find_regression(y: Any, n_items: int, estimator_name: str, loss: str) -> Tas
     ValueError
         If y is None, is not numbers, or its length differs from that of X.
     """
-    if y is None:
-        raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
+    check_passed(y, estimator_name)
     numbers = check_numbers(y, n_items, "y")
     n_outputs = 1 if numbers.ndim == 1 else numbers.shape[1]
     blank = np.zeros(n_outputs)

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 from .._support.geometry import Place
-from .._support.validation import check_choice, check_range, first_ten
+from .._support.validation import first_ten
 from .._support.warn import warn_user
 from .base import Task
+from .labels import check_class_weight
 from .targets import Targets, make_targets
 
 
@@ -63,22 +64,13 @@ def _advise(found: set[int], ignored: tuple[int, ...]) -> str:
 
 
 def _find_weights(class_weight: Any, classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    check_class_weight(class_weight, classes)
     if isinstance(class_weight, dict):
-        known = classes.tolist()
-        unknown = [each for each in class_weight if each not in known]
-        if unknown:
-            raise ValueError(
-                f"class_weight must have classes of y as keys; got {unknown[0]!r}, which is not in "
-                "y."
-            )
-        for each, weight in class_weight.items():
-            check_range(f"class_weight[{each!r}]", weight, "[0, inf)")
-        weights = np.array([class_weight.get(each, 1.0) for each in known], float)
+        weights = np.array([class_weight.get(each, 1.0) for each in classes.tolist()], float)
         if not weights.any():
             raise ValueError(f"class_weight must have a weight above 0; got {class_weight!r}.")
         return weights
-    also = "or a dict with a number of at least 0 for each class"
-    if check_choice("class_weight", class_weight, ("balanced", None), also) is None:
+    if class_weight is None:
         return np.ones(len(classes))
     balanced: np.ndarray = counts.sum() / (len(classes) * counts)
     return balanced

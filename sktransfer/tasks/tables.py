@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import did_you_mean, first_ten, is_missing
-from .label_sets import COLLECTIONS
+from .label_sets import FORMS
 from .labels import check_names
 
 
@@ -106,7 +106,7 @@ def find_kind(name: str, column: Sequence[Any]) -> str:
 
 
 def _kind_of(value: Any) -> str:
-    if isinstance(value, COLLECTIONS):
+    if isinstance(value, FORMS):
         return "labels"
     if isinstance(value, (bool, np.bool_)):
         return "class"

@@ -1,4 +1,4 @@
-"""Encoded targets with their weights, and the split into training and validation parts."""
+"""Encoded targets with the weights of their items."""
 
 from __future__ import annotations
 
