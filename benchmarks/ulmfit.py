@@ -87,19 +87,33 @@ def contenders():
     }
 
 
-def table(sets):
-    """Accuracies of each contender for each number of labels, a list over the seeds."""
+def draw(sets, count, seed):
+    """Labelled texts to learn from, and those of the test.
+
+    If all labels count, the first draw is the given split; others divide all texts again.
+    """
     texts, labels, test, test_labels, _ = sets
+    n, order = len(labels), np.random.default_rng(seed)
+    if count < n:
+        chosen, rest = order.permutation(n)[:count], n + np.arange(len(test))
+    else:
+        both = np.arange(n + len(test)) if seed == 0 else order.permutation(n + len(test))
+        chosen, rest = np.split(both, [n])
+    texts, labels = [*texts, *test], np.concatenate([labels, test_labels])
+    return [([texts[at] for at in part], labels[part]) for part in (chosen, rest)]
+
+
+def table(sets):
+    """Accuracies of each contender for each number of labels, a list over the draws."""
     rows = {}
     for name, model in contenders().items():
-        for count in COUNTS if not QUICK else (20,):
+        for count in COUNTS if not QUICK else (20, 40):
             scores = []
-            for seed in range(given.seeds if count < len(labels) else 1):
-                chosen = np.random.default_rng(seed).permutation(len(labels))[:count]
-                model.fit([texts[at] for at in chosen], labels[chosen])
-                scores.append(round(float(model.score(test, test_labels)), 4))
+            for seed in range(given.seeds):
+                train, test = draw(sets, count, seed)
+                scores.append(round(float(model.fit(*train).score(*test)), 4))
+                print(name, count, scores[-1], file=sys.stderr, flush=True)
             rows.setdefault(name, {})[count] = scores
-            print(name, count, scores, file=sys.stderr, flush=True)
     return rows
 
 
