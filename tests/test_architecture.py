@@ -41,12 +41,12 @@ ORDER = {
     "data": "depths naming pictures decoding tables advice words tokenizers "
     "word_tokenizer tokenizer_limits tokenizer_files walk items texts lengths image_sizes resizing "
     "masks presets text_preset adaptation variants augmentation digests labelled "
-    "folders image_check text_folders text_check textures docstrings",
+    "folders problems image_check text_folders text_check textures docstrings",
     "tasks": "targets base heads labels classification multi_label columns language_model "
     "regression points map_heads segmentation label_sets tables mixed",
     "engines": "base openvino onnxruntime compile choice",
-    "backbones": "summary masks language_head backbone cut pooling network_lock maps download "
-    "tensor_files weights filling registry pyramid patching depthwise fusion batch_norm "
+    "backbones": "meta summary masks language_head backbone cut pooling network_lock maps download "
+    "tensor_files weights filling registry patching depthwise fusion batch_norm pyramid "
     "tracing export original",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",

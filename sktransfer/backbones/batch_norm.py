@@ -37,6 +37,13 @@ def batch_norms(module: nn.Module) -> dict[str, _BatchNorm]:
     }
 
 
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Set all batch-norm layers of a module to evaluation mode."""
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.eval()
+
+
 def get_statistics(module: nn.Module) -> dict[str, np.ndarray]:
     """Return copies of the statistics of all batch-norm layers."""
     return {

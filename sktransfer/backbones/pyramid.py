@@ -7,10 +7,10 @@ from copy import deepcopy
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._support.validation import check_choice, check_int
 from .backbone import Backbone
+from .batch_norm import freeze_batch_norm
 from .cut import find_cut, is_pretrained
 from .maps import as_map, choose_maps, map_shapes
 from .registry import get_backbone
@@ -70,9 +70,7 @@ class FeaturePyramid(nn.Module):
         """Set training or evaluation mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         if self.freeze_bn:
-            for module in self.backbone.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            freeze_batch_norm(self.backbone)
         return self
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from contextlib import suppress
 from html import escape
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._support.text import printable
 from ..data import input_info
+from .meta import copy_to_meta
 
 LONGEST = 60  # maximum length of a text in a summary
 
@@ -133,7 +133,7 @@ def _find_shapes(backbone: Any) -> dict[str, tuple[int, ...]]:
     ):  # the network's own code runs, and may raise anything
         x = _on_meta(backbone.preset.collate([], 1))
         for name, stage in backbone.stages.items():
-            x = _copy_on_meta(stage)(x)
+            x = copy_to_meta(stage)(x)
             shapes[name] = tuple(x.shape[1:])
     return shapes
 
@@ -142,15 +142,3 @@ def _on_meta(batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return {name: _on_meta(value) for name, value in batch.items()}
     return batch.to("meta") if isinstance(batch, Tensor) else batch
-
-
-def _copy_on_meta(module: nn.Module) -> nn.Module:
-    """Copy a module to the meta device, without a copy of its tensors."""
-    memo: dict[int, Any] = {}
-    for part in module.modules():
-        others = [value for value in vars(part).values() if isinstance(value, Tensor)]
-        for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False), *others):
-            on_meta = tensor.detach().to("meta")
-            is_parameter = isinstance(tensor, nn.Parameter)
-            memo[id(tensor)] = nn.Parameter(on_meta, False) if is_parameter else on_meta
-    return copy.deepcopy(module, memo)

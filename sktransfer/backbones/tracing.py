@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from ..exceptions import NotAChainError
+from .meta import copy_to_meta
 from .network_lock import tracing_alone
 
 # Number of images in a run on the meta device.  It is a large prime, so that no side of a feature
@@ -246,16 +246,6 @@ class Run(fx.Interpreter):
     def is_overwritten(self, node: fx.Node) -> bool:
         """Return True if a later step changed the result of ``node`` in place."""
         return bool(self.values[node]._version != self._versions[node])
-
-
-def copy_to_meta(module: nn.Module) -> nn.Module:
-    """Copy a module to the meta device, where tensors have shapes but no values."""
-    others = (t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor))
-    tensors = [*module.parameters(), *module.buffers(), *others]
-    memo = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors}
-    for parameter in module.parameters():
-        memo[id(parameter)] = nn.Parameter(memo[id(parameter)], requires_grad=False)
-    return copy.deepcopy(module, memo)
 
 
 def _free_devices(graph: fx.Graph, image: fx.Node) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones import Backbone, pool
+from ..backbones import Backbone, freeze_batch_norm, pool
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,7 @@ class Tail(nn.Module):
         """Set training or evaluation mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         if self.freeze_bn:
-            for module in self.backbone.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            freeze_batch_norm(self.backbone)
         return self
 
     def set_head_training(self, mode: bool) -> None:

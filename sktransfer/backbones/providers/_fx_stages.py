@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...exceptions import NotAChainError
-from ..tracing import BATCH, Known, Run, Trace, copy_to_meta
+from ..meta import copy_to_meta
+from ..tracing import BATCH, Known, Run, Trace
 
 # The minimum, preferred and maximum number of stages of a chain.
 FEWEST, WANTED, MOST = 4, 5, 6
