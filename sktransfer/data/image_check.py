@@ -14,13 +14,14 @@ from PIL import Image
 
 from .._support.progress import progress_bar
 from .._support.threads import map_ahead
-from .._support.validation import check_int, check_present, require
+from .._support.validation import check_int, require
 from ..exceptions import DecodeError
 from .decoding import decoded
 from .digests import digest
 from .items import check_items, refuse_other_forms
 from .naming import named_warnings
 from .pictures import Picture, PixelArray, StoredImage, is_uint16
+from .problems import Row, number_classes, tabulate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,24 +110,16 @@ def check_images(X: Any, y: Any = None, *, min_side: int = 32, verbose: int = 1)
        index                   problem  same_as
     0      3  duplicate across classes        1
     """
-    pd = require("pandas", "cli")
+    require("pandas", "cli")
     check_int("min_side", min_side, 0)
     items = _listed(X)
-    classes = _classes(y, len(items))
+    classes = number_classes(y, len(items), "images")
     looks = _looks(items, verbose)
     rows = [*_own_problems(looks, min_side), *_duplicates(looks, classes)]
-    table = pd.DataFrame(rows, columns=["index", "problem", "detail", "same_as"])
-    table = table.sort_values("index", kind="stable", ignore_index=True)
     paths = [str(x) if isinstance(x, (str, os.PathLike)) else None for x in items]
-    # Columns of pandas' own strings cannot hold names that are not UTF-8.
-    table.insert(1, "path", pd.Series([paths[index] for index in table["index"]], dtype=object))
-    table["same_as"] = table["same_as"].astype("Int64")
+    table = tabulate(rows, "path", paths)
     table.attrs["n_images"] = len(items)
     return table
-
-
-# One row of the table: index, problem, detail, same_as
-_Row = tuple[int, str, str, int | None]
 
 
 @dataclass(frozen=True)
@@ -153,17 +146,6 @@ def _listed(X: Any) -> Sequence[Any]:
     if column and len(X) and all(isinstance(item, (str, os.PathLike, bytes)) for item in X):
         return list(X)
     return check_items(X)
-
-
-def _classes(y: Any, n: int) -> np.ndarray | None:
-    """Return the class index of each of ``n`` images, or None without labels."""
-    if y is None:
-        return None
-    check_present(y, "y")
-    classes = np.unique(np.asarray(y), return_inverse=True)[1]
-    if classes.shape != (n,):
-        raise ValueError(f"y must hold one label for each of {n} images; got shape {np.shape(y)}.")
-    return classes
 
 
 def _looks(items: Sequence[Any], verbose: int) -> list[_Look]:
@@ -244,7 +226,7 @@ def _colour(picture: StoredImage) -> str:
     return kinds.get(mode) or kinds.get(plain, "colour")
 
 
-def _own_problems(looks: list[_Look], min_side: int) -> Iterator[_Row]:
+def _own_problems(looks: list[_Look], min_side: int) -> Iterator[Row]:
     """Iterate over the problems of single images."""
     counts = Counter(look.colour for look in looks if not look.error)
     common = counts.most_common(1)[0][0] if counts else ""
@@ -263,7 +245,7 @@ def _own_problems(looks: list[_Look], min_side: int) -> Iterator[_Row]:
             yield index, look.colour, f"{look.mode}; {share:.1%} are {common}", None
 
 
-def _duplicates(looks: list[_Look], classes: np.ndarray | None) -> Iterator[_Row]:
+def _duplicates(looks: list[_Look], classes: Sequence[int] | None) -> Iterator[Row]:
     """Iterate over the images that show the same picture as an earlier one.
 
     With classes, the first such image within the class and the first one of another class are
@@ -274,6 +256,7 @@ def _duplicates(looks: list[_Look], classes: np.ndarray | None) -> Iterator[_Row
         return
     # Digests become integers, so that equal ones can be found by comparing arrays.
     digests = np.unique([looks[i].digest.hex() for i in kept], return_inverse=True)[1]
+    kinds = None if classes is None else np.array(classes)[kept]
     blank = np.zeros(SIDE * SIDE, np.float32)
     cells = np.stack([blank if (c := looks[i].cells) is None else c for i in kept])
     # The matrix of all pairs is computed in blocks of rows, and only up to the diagonal.
@@ -284,7 +267,7 @@ def _duplicates(looks: list[_Look], classes: np.ndarray | None) -> Iterator[_Row
         equal = digests[start:stop, None] == digests[:stop]
         before = np.arange(stop) < np.arange(start, stop)[:, None]
         same = ((likeness >= ALIKE) | equal) & before
-        for problem, pairs in _by_class(same, None if classes is None else classes[kept], start):
+        for problem, pairs in _by_class(same, kinds, start):
             for row in np.flatnonzero(pairs.any(axis=1)):
                 first = int(pairs[row].argmax())
                 detail = f"looks alike: correlation {likeness[row, first]:.3f}"

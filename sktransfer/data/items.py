@@ -249,14 +249,16 @@ def _check_column(column: list[Any], columns: bool) -> Items:
             "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is required."
         )
     kinds = list(map(_kind, column))
-    _refuse(
+    refuse(
         "X must hold a path, bytes, a PIL image or an array (h, w) or (h, w, c) in each row",
         (
             (i, short(item))
             for i, (item, kind) in enumerate(zip(column, kinds, strict=True))
             if not kind or (isinstance(item, (str, bytes)) and not item)
         ),
-        advice=instead_of_items(item for item, kind in zip(column, kinds, strict=True) if not kind),
+        lambda: instead_of_items(
+            item for item, kind in zip(column, kinds, strict=True) if not kind
+        ),
     )
     other = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None)
     if other is not None:
@@ -281,12 +283,12 @@ def _check_paths(items: list[Any]) -> list[str]:
         if len(missing) == len(paths) and not advice:
             advice = instead_of_texts(paths)
         advice = advice or f"Relative paths start from {str(Path.cwd())!r}."
-        _refuse("X must hold paths of existing files", missing, advice=advice)
+        refuse("X must hold paths of existing files", missing, lambda: advice)
     return paths
 
 
 def _check_pil(items: list[Image.Image]) -> list[Image.Image]:
-    _refuse(
+    refuse(
         "X must hold images of at least one pixel",
         ((i, f"{x.width} x {x.height}") for i, x in enumerate(items) if 0 in x.size),
     )
@@ -295,7 +297,7 @@ def _check_pil(items: list[Image.Image]) -> list[Image.Image]:
 
 def _check_arrays(items: list[Any]) -> list[np.ndarray]:
     items = list(map(_numpy, items))
-    _refuse(
+    refuse(
         "X must hold arrays (h, w), (h, w, c) or (c, h, w) of at least one pixel and of 1 to 4 "
         "channels",
         ((i, f"shape {x.shape}") for i, x in enumerate(items) if not is_image_shape(x.shape)),
@@ -347,10 +349,10 @@ def is_image_shape(shape: tuple[int, ...]) -> bool:
 
 def _check_pixels(images: Iterable[np.ndarray]) -> None:
     faults = ((i, _fault(image)) for i, image in enumerate(images))
-    _refuse(
+    refuse(
         "X must hold pixels of 0 to 255 (integers), 0 to 65535 (uint16) or 0 to 1 (floats)",
         ((i, fault) for i, fault in faults if fault),
-        advice="Divide floats of 0 to 255 by 255.",
+        lambda: "Divide floats of 0 to 255 by 255.",
     )
 
 
@@ -379,11 +381,14 @@ def _eight_bits(pixels: np.ndarray) -> np.ndarray:
 # Messages
 
 
-def _refuse(rule: str, faults: Iterable[tuple[int, str]], *, advice: str = "") -> None:
+def refuse(rule: str, faults: Iterable[tuple[int, str]], advice: Callable[[], str] = str) -> None:
     """Raise ValueError if there are faults, each with the position of an item in X."""
     lines = [f"X[{index}]: {fault}" for index, fault in faults]
     if lines:
-        raise ValueError(f"{rule}; {len(lines)} do not:\n{first_ten(lines)}\n{advice}".rstrip())
+        verb = "does" if len(lines) == 1 else "do"
+        raise ValueError(
+            f"{rule}; {len(lines)} {verb} not:\n{first_ten(lines)}\n{advice()}".rstrip()
+        )
 
 
 def short(item: Any) -> str:

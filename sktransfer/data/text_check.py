@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .._support.validation import check_present, require
+from .._support.validation import require
+from .problems import Row, number_classes, tabulate
 from .text_preset import TextPreset
 from .texts import Text, check_items_are_texts
 
@@ -19,9 +18,6 @@ UNKNOWN = 0.5
 
 # Number of characters of a text in the table.
 SHOWN = 60
-
-# One row of the table: index, problem, detail, same_as
-_Row = tuple[int, str, str, int | None]
 
 
 def check_texts(X: Any, y: Any = None, *, preset: TextPreset | None = None) -> pd.DataFrame:
@@ -80,40 +76,25 @@ def check_texts(X: Any, y: Any = None, *, preset: TextPreset | None = None) -> p
     0      1                     empty     <NA>
     1      2  duplicate across classes        0
     """
-    pd = require("pandas", "cli")
+    require("pandas", "cli")
     if preset is not None and not isinstance(preset, TextPreset):
         raise TypeError(f"preset must be a TextPreset or None; got {type(preset).__name__}.")
     items = check_items_are_texts(X)
-    classes = _classes(y, len(items))
+    classes = number_classes(y, len(items), "texts")
     rows = [*_empty(items), *_tokens(items, preset), *_duplicates(items, classes)]
-    table = pd.DataFrame(rows, columns=["index", "problem", "detail", "same_as"])
-    table = table.sort_values("index", kind="stable", ignore_index=True)
-    texts = [items[index].text[:SHOWN] for index in table["index"]]
-    table.insert(1, "text", pd.Series(texts, dtype=object))
-    table["same_as"] = table["same_as"].astype("Int64")
+    table = tabulate(rows, "text", [item.text[:SHOWN] for item in items])
     table.attrs["n_texts"] = len(items)
     return table
 
 
-def _classes(y: Any, n: int) -> list[Any] | None:
-    """Return the label of each of ``n`` texts, or None without labels."""
-    if y is None:
-        return None
-    check_present(y, "y")
-    labels = np.asarray(y)
-    if labels.shape != (n,):
-        raise ValueError(f"y must hold one label for each of {n} texts; got shape {labels.shape}.")
-    return list(labels.tolist())
-
-
-def _empty(items: Sequence[Text]) -> Iterator[_Row]:
+def _empty(items: Sequence[Text]) -> Iterator[Row]:
     for index, item in enumerate(items):
         if not item.text.strip():
             n = len(item.text)
             yield index, "empty", f"{n} characters of white space" if n else "no characters", None
 
 
-def _tokens(items: Sequence[Text], preset: TextPreset | None) -> Iterator[_Row]:
+def _tokens(items: Sequence[Text], preset: TextPreset | None) -> Iterator[Row]:
     """Iterate over the texts that have too many tokens, or too many unknown ones."""
     if preset is None:
         return
@@ -129,7 +110,7 @@ def _tokens(items: Sequence[Text], preset: TextPreset | None) -> Iterator[_Row]:
             yield index, "unknown tokens", detail, None
 
 
-def _duplicates(items: Sequence[Text], classes: list[Any] | None) -> Iterator[_Row]:
+def _duplicates(items: Sequence[Text], classes: Sequence[int] | None) -> Iterator[Row]:
     """Iterate over the texts that repeat an earlier one; empty texts are a problem of their own.
 
     With classes, the first such text within the class and the first one of another class are two

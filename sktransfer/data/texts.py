@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from array import array
 from collections.abc import Callable, Iterable, Sequence
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .._support.hashing import hash_parts
-from .._support.validation import first_ten
-from .items import TEXT_OR_OBJECT, Items, is_frame, short
+from .._support.validation import is_missing
+from .items import TEXT_OR_OBJECT, Items, is_frame, refuse, short
 
 SEQUENCE = "X must be a sequence of texts: a list, an array, or one column of a table"
 
@@ -98,12 +97,12 @@ def check_items_are_texts(X: Any) -> Items:
         raise ValueError(
             "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is required."
         )
-    _refuse(
+    refuse(
         "X must hold strings",
         ((i, short(x)) for i, x in enumerate(column) if not isinstance(x, str)),
         lambda: _instead_of([x for x in column if not isinstance(x, str)]),
     )
-    _refuse(
+    refuse(
         "X must hold texts of valid characters",
         ((i, f"{short(x)} has a lone surrogate") for i, x in enumerate(column) if _is_broken(x)),
         lambda: "Replace them: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace').",
@@ -144,16 +143,6 @@ def _as_list(X: Any) -> list[Any]:
     raise TypeError(f"{SEQUENCE}; got {type(X).__name__}. Pass a list of its texts.")
 
 
-def _refuse(rule: str, faults: Iterable[tuple[int, str]], advice: Callable[[], str]) -> None:
-    """Raise ValueError if there are faults, each with the position of an item in X."""
-    lines = [f"X[{index}]: {fault}" for index, fault in faults]
-    if lines:
-        verb = "does" if len(lines) == 1 else "do"
-        raise ValueError(
-            f"{rule}; {len(lines)} {verb} not:\n{first_ten(lines)}\n{advice()}".rstrip()
-        )
-
-
 def _is_broken(text: str) -> bool:
     """Return True if a text cannot be encoded, because it contains a lone surrogate."""
     try:
@@ -165,7 +154,7 @@ def _is_broken(text: str) -> bool:
 
 def _instead_of(items: list[Any]) -> str:
     """Return what to pass instead of items that are no texts, in a sentence."""
-    if all(map(_is_missing, items)):
+    if all(map(is_missing, items)):
         return "Leave these items out, or replace them by empty texts: X.fillna('')."
     if any(isinstance(item, bytes) for item in items):
         return "Decode bytes: [item.decode() for item in X]."
@@ -176,12 +165,6 @@ def _instead_of(items: list[Any]) -> str:
     if any(isinstance(item, (list, tuple)) for item in items):
         return "Join the words of each text: [' '.join(words) for words in X]."
     return ""
-
-
-def _is_missing(item: Any) -> bool:
-    if isinstance(item, float):
-        return math.isnan(item)
-    return item is None or type(item).__name__ in ("NAType", "NaTType")  # of pandas
 
 
 def _refuse_files(texts: list[str]) -> None:

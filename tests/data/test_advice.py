@@ -132,7 +132,7 @@ def test_paths_that_are_not_files_are_refused_with_advice(folder, items, advice)
     ],
 )
 def test_items_that_have_to_be_read_are_refused_with_advice(folder, make, advice):
-    with pytest.raises(ValueError, match=rf"(?s)in each row; 1 do not:\n  X\[0\]: .*{advice}"):
+    with pytest.raises(ValueError, match=rf"(?s)in each row; 1 does not:\n  X\[0\]: .*{advice}"):
         PretrainedFeatureExtractor(image_size=32).fit([make()])
 
 

@@ -75,7 +75,7 @@ BAD = {
     ),
     "no row": (np.zeros((0, 4)), r"0 sample\(s\) \(shape=\(0, 4\)\) while a minimum of 1"),
     "no path in a frame": (pd.DataFrame({"path": []}), r"0 sample\(s\)"),
-    "None": ([b"x", None], r"in each row; 1 do not:\n  X\[1\]: None"),
+    "None": ([b"x", None], r"in each row; 1 does not:\n  X\[1\]: None"),
     "only None": ([None, None], r"2 do not:\n  X\[0\]: None\n  X\[1\]: None"),
     "NaN in a column": (pd.Series(["a.jpg", float("nan")]), r"X\[1\]: nan"),
     "NA in a column": (pd.Series(["a.jpg", pd.NA], dtype="string"), r"X\[1\]: <NA>"),
@@ -120,7 +120,7 @@ BAD = {
     ),
     "channels in a list": (
         [np.zeros((6, 8, 3)), np.zeros((6, 8, 7))],
-        r"1 to 4 channels; 1 do not:\n  X\[1\]: shape \(6, 8, 7\)",
+        r"1 to 4 channels; 1 does not:\n  X\[1\]: shape \(6, 8, 7\)",
     ),
     "floats of 0 to 255": (
         [np.zeros((2, 2)), np.full((2, 2), 255.0)],
