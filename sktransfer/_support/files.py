@@ -340,19 +340,3 @@ def explained(error: OSError, sentence: str, path: str | Path | None) -> OSError
     if error.errno is None:
         return OSError(cause if path is None else f"{cause}: {str(path)!r}")
     return OSError(error.errno, cause, None if path is None else str(path))
-
-
-def describe_temporary(error: OSError, path: str | Path | None) -> str:
-    """Describe an error of the disk with the activations of a fit that has no cache.
-
-    Parameters
-    ----------
-    error : OSError
-    path : str, Path or None
-        The temporary folder; None if this machine has no such folder.
-    """
-    cause = explained(error, "the folder of temporary files must be one that can be written", path)
-    return (
-        f"{cause}. The activations of this fit stay in memory. Pass cache=, or set the environment "
-        "variable TMPDIR, to keep them in another folder."
-    )

@@ -19,7 +19,6 @@ from .._support.files import (
     MARK,
     REMEDIES,
     TEMPORARY,
-    describe_temporary,
     explained,
     find_files,
     remove_file,
@@ -184,6 +183,22 @@ class CacheFolder:
         except OSError as error:
             sentence = "cache must be a folder that exists and can be read"
             raise explained(error, sentence, self.root) from error
+
+
+def describe_temporary(error: OSError, path: str | Path | None) -> str:
+    """Describe an error of the disk with the activations of a fit that has no cache.
+
+    Parameters
+    ----------
+    error : OSError
+    path : str, Path or None
+        The temporary folder; None if this machine has no such folder.
+    """
+    cause = explained(error, "the folder of temporary files must be one that can be written", path)
+    return (
+        f"{cause}. The activations of this fit stay in memory. Pass cache=, or set the environment "
+        "variable TMPDIR, to keep them in another folder."
+    )
 
 
 def make_folder(folder: Path) -> None:

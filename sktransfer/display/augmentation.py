@@ -212,7 +212,7 @@ class AugmentationDisplay:
 
 
 def _augment_of(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """The preset of an estimator, and its augmentation without "auto"."""
+    """Return the preset of an estimator, and its augmentation without "auto"."""
     preset, augment = estimator.get_augmentation(X)
     if augment is None:
         why = (

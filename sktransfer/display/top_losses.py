@@ -197,10 +197,7 @@ class TopLossesDisplay:
         -------
         TopLossesDisplay
         """
-        import_pyplot()
-        check_int("k", k, 1)
-        preset = ImagePreset(size=160, crop=1.0) if preset is None else preset
-        items = preset.check(X)
+        preset, items = _checked_items(X, k, preset)
         place, proba, classes = _checked(y_true, y_pred_proba, classes, len(items))
         share = proba[np.arange(len(proba)), place]
         worst = _least(np.where(np.isnan(proba).any(axis=1), np.nan, share), k)
@@ -240,10 +237,7 @@ class TopLossesDisplay:
         -------
         TopLossesDisplay
         """
-        import_pyplot()
-        check_int("k", k, 1)
-        preset = ImagePreset(size=160, crop=1.0) if preset is None else preset
-        items = preset.check(X)
+        preset, items = _checked_items(X, k, preset)
         true, predicted = (
             _check_column(name, values, len(items))
             for name, values in (("y_true", y_true), ("y_pred", y_pred))
@@ -334,6 +328,14 @@ def _preset_of(estimator: Any) -> Any:
     steps = [step for _, step in getattr(estimator, "steps", ())]
     presets = (getattr(getattr(step, "backbone_", None), "preset", None) for step in steps)
     return next((preset for preset in presets if isinstance(preset, TextPreset)), None)
+
+
+def _checked_items(X: Any, k: int, preset: Any) -> tuple[Any, Any]:
+    """Return the preset that shows items, and the items, after checks."""
+    import_pyplot()
+    check_int("k", k, 1)
+    preset = ImagePreset(size=160, crop=1.0) if preset is None else preset
+    return preset, preset.check(X)
 
 
 def _shown(preset: Any, item: Any) -> Any:

@@ -26,6 +26,9 @@ from ._axes import (
 
 HEAD = "head"
 
+# The share of the height of two panels that the lower one has.
+BELOW = 0.4
+
 # Schedules end near zero.  Learning rates below this share of the lowest peak are not shown.
 LEAST_RATE = 0.02
 
@@ -278,15 +281,15 @@ class LearningRatesDisplay:
         return [RED, *(scale(share) for share in np.linspace(0.75, 0, max(n - 1, 0)))][:n]
 
 
-def panel_below(ax: Any, share: float = 0.4) -> Any:
-    """Shrink ``ax`` and add axes with the same x axis in its lower ``share``."""
+def panel_below(ax: Any) -> Any:
+    """Shrink ``ax``, and add axes with the same x axis in the space below it."""
     spec = ax.get_subplotspec()
     if spec is not None:
-        upper, lower = spec.subgridspec(2, 1, height_ratios=(1 - share, share), hspace=0.12)
+        upper, lower = spec.subgridspec(2, 1, height_ratios=(1 - BELOW, BELOW), hspace=0.12)
         ax.set_subplotspec(upper)
         return ax.figure.add_subplot(lower, sharex=ax)
     box = ax.get_position()  # these axes do not belong to a grid
-    height = share * box.height
+    height = BELOW * box.height
     ax.set_position([box.x0, box.y0 + height, box.width, box.height - height])
     return ax.figure.add_axes([box.x0, box.y0, box.width, 0.9 * height], sharex=ax)
 

@@ -58,9 +58,8 @@ def number(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a number; got {_short(value)}")
 
 
-def text(name: str, value: Any) -> None:
-    """Accept strings."""
-    is_a(str)(name, value)
+# Strings.
+text = is_a(str)
 
 
 def matching(pattern: str) -> Rule:

@@ -271,7 +271,6 @@ TAIL = record(
         "head": HEAD,
     }
 )
-# The head of a language model belongs to the network; its structure is described as text.
 DENSE_TAIL = record(
     {
         "layout": record(
@@ -287,6 +286,7 @@ DENSE_TAIL = record(
         "head": any_of(is_a(FPNHead), is_a(LinearMapHead)),
     }
 )
+# The head of a language model belongs to the network; its structure is described as text.
 LANGUAGE_TAIL = record({"pooling": pooling, "cut": integer(0), "head": dict_of(text)})
 
 # The rules of the tails of some classes; others have TAIL.

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .._support.files import describe_temporary, temporary_folder
+from .._support.files import temporary_folder
 from .._support.warn import warn_user
 from ..backbones import Backbone, set_statistics
-from ..cache import ActivationCache
+from ..cache import ActivationCache, describe_temporary
 from ..data import Items, Views, lengths_of
 from ..extraction import (
     CUTS,
