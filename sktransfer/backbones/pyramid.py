@@ -173,9 +173,7 @@ def feature_pyramid(
         chain = deepcopy(backbone)
     else:
         chain = get_backbone(backbone, weights)
-    maps = choose_maps(map_shapes(chain), stages, N_MAPS)
-    chain.truncate(maps[-1].cut)
+    all_bn = freeze_bn == "all" or (freeze_bn == "auto" and is_pretrained(chain))
+    pyramid = FeaturePyramid(chain, stages, out_channels, all_bn, output)
     chain.freeze_to(find_cut(chain, unfreeze, also=()))
-    pretrained = is_pretrained(chain)
-    all_bn = freeze_bn == "all" or (freeze_bn == "auto" and pretrained)
-    return FeaturePyramid(chain, stages, out_channels, all_bn, output).train()
+    return pyramid.train()
