@@ -231,6 +231,28 @@ def test_a_graph_with_other_values_is_refused_and_nothing_is_written(make, progr
     assert list(program.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_a_graph_may_differ_by_a_share_of_the_norm_of_the_features(
+    images, program, monkeypatch, share
+):
+    model = PretrainedFeatureExtractor(image_size=32).fit(images)
+    write = exporting._write_program
+
+    def rounded(graph, *how):
+        run = write(graph, *how)
+        norm = np.linalg.norm(graph.reference(graph.draw(3)), axis=1).min()
+        noise = 1e-5 * share * norm / np.sqrt(graph.reference(graph.draw(1)).shape[1])
+        return lambda x: run(x) + noise
+
+    monkeypatch.setattr(exporting, "_write_program", rounded)
+    if share < 1:
+        export(model, program)
+    else:
+        with pytest.raises(ValueError, match="whose graph computes the same values"):
+            export(model, program)
+    assert program.exists() == (share < 1)
+
+
 def test_another_suffix_is_refused(make, tmp_path):
     message = r"path must end in '\.onnx' or '\.pt2', which names the format; got '.*model\.pth'"
     with pytest.raises(ValueError, match=message):

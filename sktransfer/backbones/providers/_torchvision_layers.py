@@ -70,7 +70,7 @@ class Tokens(nn.Module):
         x = self.conv_proj(x)  # (b, d, h, w)
         position = self._position(x.shape[2], x.shape[3])
         x = x.flatten(2).permute(0, 2, 1)  # (b, h * w, d)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)  # (b, 1 + h * w, d)
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)  # (b, 1 + h * w, d)
         out: Tensor = self.dropout(x + position)
         return out
 

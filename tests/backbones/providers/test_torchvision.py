@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.hub import keep_squeezenet
 from PIL import Image
+from torch import nn
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
@@ -179,12 +180,22 @@ def test_each_stage_after_the_first_two_has_a_lower_resolution(outline):
         assert sides[0] > sides[-1]
 
 
+def compares_sizes():
+    """Return True if a kernel that is larger than its input is an error on the device "meta"."""
+    kernel = nn.Conv2d(1, 1, 2, device="meta")
+    try:
+        kernel(torch.zeros(1, 1, 1, 1, device="meta"))
+    except RuntimeError:
+        return True
+    return False  # torch 2.6
+
+
 def test_the_smallest_image_is_the_smallest_that_works(outline):
     _, backbone = outline
     sizes = backbone.preset.sizes
     least = sizes.only[0] if sizes.only else sizes.minimum
     backbone.classifier(backbone(torch.zeros(1, 3, least, least, device="meta")))
-    if least > 1 and not sizes.only:
+    if least > 1 and not sizes.only and compares_sizes():
         with pytest.raises((RuntimeError, ValueError)):
             backbone(torch.zeros(1, 3, least - 1, least - 1, device="meta"))
     if least > 1:
