@@ -79,6 +79,14 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in float32, or in float64 if it has this type.
+
+    torch 2.6 cannot export ``torch.promote_types``, which would say the same.
+    """
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._support.device import at_least_float32
 from .._support.hashing import hash_parts
 from .._support.threads import computing_threads
 from ..backbones import Backbone, running, tracing_alone
@@ -23,7 +24,7 @@ from ..engines import Engine, EngineError, described, find_engine
 from .batch_sizes import POSITIONS, resolve_batch_size
 from .graphs import KIND, Compiled, Compiler
 from .stages import LITTLE, SMALL, estimate_works, fused
-from .taps import LOGITS, Tap, at_least_float32, reduce_output
+from .taps import LOGITS, Tap, reduce_output
 
 # Number of rows of the texts on which a graph for any length is compiled; it bounds their length.
 EXAMPLE = 8
@@ -314,8 +315,7 @@ class Prefix:
 
     def _find(self, fast: Fast, batch: Any) -> dict[int, Compiled]:
         """Return what ``_compile`` does, in less time from the second batch of a shape on."""
-        shape = tuple(batch.shape) if isinstance(batch, Tensor) else None
-        key = os.getpid(), shape, self._engine
+        key = os.getpid(), getattr(batch, "shape", None), self._engine
         if key not in fast.found:
             fast.found[key] = self._compile(fast, batch)
         return fast.found[key]

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from .._support.device import at_least_float32
 from ..backbones import Backbone, pool
 
 # Outputs of the network's own classifier, which can be requested in place of a pooling.
@@ -62,8 +60,3 @@ def spare_taps(n_stages: int, taps: Sequence[Tap], cache: Any) -> list[Tap]:
     n_cuts = 1 if cache is None else CUTS if cache.cuts is None else cache.cuts
     cuts = range(max(1, n_stages - n_cuts + 1), max(tap.cut for tap in taps))
     return [Tap(cut) for cut in cuts]
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return a tensor in float32, or in its own type if that is larger."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

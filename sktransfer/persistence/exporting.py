@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ KEY, EXTRA = "sktransfer", "sktransfer.json"
 # Numbers of items for which a graph is compared with the estimator; the first is the one with which
 # it is traced.
 TRIED = (2, 1, 3)
+
+# The maximum number of items of a graph; torch 2.6 needs one that is less than that of an integer.
+MOST = 2**31 - 1
 
 # The maximum difference of the values of an item, as a share of their norm, or of 1 if that is
 # larger.  The values at a pixel count as an item.
@@ -254,22 +259,31 @@ def _describe(model: Any, graph: Graph, kind: str) -> dict[str, Any]:
 def _program(graph: Graph) -> Any:
     """Trace a graph for any number of items, and for any length of texts."""
     drawn = graph.draw(TRIED[0])
-    axes = {0: torch.export.Dim("n")}
+    axes = {0: torch.export.Dim("n", max=MOST)}
     if not graph.is_image:
         axes[1] = torch.export.Dim("length", max=graph.preset.lengths[-1])
-    try:
+    with _converting("torch.export can trace"):
         return torch.export.export(graph, (drawn,), dynamic_shapes=(axes,), strict=False)
-    except Exception as error:  # torch.export raises errors of many kinds
+
+
+@contextmanager
+def _converting(can: str) -> Iterator[None]:
+    """Raise one kind of error if torch cannot convert a network; a context manager."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of its own code
+            yield
+    except Exception as error:  # torch raises errors of many kinds
         raise ValueError(
-            "model must have a network that torch.export can trace; it cannot: "
-            f"{str(error).strip().splitlines()[0]}"
+            f"model must have a network that {can}; it cannot: {str(error).strip().splitlines()[0]}"
         ) from error
 
 
 def _write_program(graph: Graph, described: dict[str, Any], path: Path) -> Callable[..., Any]:
     """Write a .pt2 file, and return a function that runs it."""
     torch.export.save(_program(graph), path, extra_files={EXTRA: json.dumps(described)})
-    loaded = torch.export.load(path).module()
+    with _converting("torch.export can load"):
+        loaded = torch.export.load(path).module()
     return lambda x: loaded(x).numpy()
 
 
@@ -278,7 +292,9 @@ def _write_onnx(graph: Graph, described: dict[str, Any], path: Path) -> Callable
     from onnxruntime import InferenceSession
 
     axes = {0: "n"} if graph.is_image else {0: "n", 1: "length"}
-    made = to_onnx(_program(graph), described["input"], described["output"], axes)
+    program = _program(graph)
+    with _converting("torch can convert to ONNX"):
+        made = to_onnx(program, described["input"], described["output"], axes)
     made.model.metadata_props[KEY] = json.dumps(described)
     made.save(path)
     session = InferenceSession(path, providers=["CPUExecutionProvider"])

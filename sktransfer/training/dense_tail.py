@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._support.device import at_least_float32
 from ..backbones import Backbone, MapShape, as_map
 from ..extraction import Frozen, Tap, run_frozen
 from .frozen import ComputedRows, FrozenStages
@@ -119,7 +120,7 @@ class DenseTail(Tail):
         """Return the output of a stage as a feature map of at least 32 bits."""
         backbone, size = self.backbone, self.layout.size
         maps = as_map(output, backbone.layout, backbone.n_prefix_tokens, (size, size))
-        return maps.to(torch.promote_types(maps.dtype, torch.float32))
+        return at_least_float32(maps)
 
     def outputs(self, features: Any) -> Tensor:
         """Return the outputs of the head for feature maps, (b, n_outputs, h, w)."""

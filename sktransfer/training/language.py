@@ -17,7 +17,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
-from .._support.device import resolve_or_replace
+from .._support.device import at_least_float32, resolve_or_replace
 from .._support.random import seed_of
 from ..backbones import Backbone, LanguageHead, check_language_head, running
 from ..data import Items, TextPreset
@@ -97,7 +97,7 @@ class LanguageTail(Tail):
 
     def outputs(self, features: Tensor) -> Tensor:
         """Return the scores in a type of at least 32 bits."""
-        return features.to(torch.promote_types(features.dtype, torch.float32))
+        return at_least_float32(features)
 
 
 class LanguageFit(FeatureFit):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._support.device import at_least_float32
 from .._support.geometry import Place, Placed
 from .._support.random import rng_of, seed_of
 from .._support.threads import map_ahead
@@ -87,7 +88,7 @@ class FixedRows:
     def load(self, rows: np.ndarray, epoch: int) -> Tensor:  # noqa: ARG002 - the rows do not depend on it
         """Return the rows at some positions, as float32 or float64."""
         batch = cut_to_longest(torch.from_numpy(self.rows[rows]), self.lengths, rows)
-        return batch.to(torch.promote_types(batch.dtype, torch.float32))
+        return at_least_float32(batch)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._support.device import at_least_float32
 from ..backbones import Backbone, freeze_batch_norm, pool
 
 
@@ -86,10 +87,9 @@ class Tail(nn.Module):
         """Return the pooled features of rows that enter at ``entry``, (b, n_features)."""
         if isinstance(entry, Pooled):
             return x
-        maps = self.backbone(x, start=entry)
-        dtype = torch.promote_types(maps.dtype, torch.float32)
         backbone = self.backbone
-        return pool(maps.to(dtype), self.pooling, backbone.layout, backbone.n_prefix_tokens)
+        maps = at_least_float32(backbone(x, start=entry))
+        return pool(maps, self.pooling, backbone.layout, backbone.n_prefix_tokens)
 
     def probe(self, x: Tensor, entry: Entry = 0) -> Tensor:
         """Return a tensor that contains all features, to compare two ways to compute them."""

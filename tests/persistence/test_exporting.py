@@ -280,6 +280,19 @@ def test_statistics_of_several_domains_are_refused(images, program):
         export(model, program)
 
 
+def test_a_network_that_torch_cannot_convert_is_refused(make, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
+
+    def fail(*args):
+        raise RuntimeError("no such operator\nmore lines")
+
+    monkeypatch.setattr(exporting, "to_onnx", fail)
+    message = r"a network that torch can convert to ONNX; it cannot: no such operator$"
+    with pytest.raises(ValueError, match=message):
+        export(make(), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_onnx_without_its_packages_is_an_error(make, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ModuleNotFoundError, match="comes with the extra 'onnx'"):
