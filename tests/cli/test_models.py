@@ -33,25 +33,6 @@ def test_a_model_is_fitted_and_written(run, coloured, tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "parameters"),
-    [
-        (["--unfreeze", "1", "--augment", "none"], {"unfreeze": 1, "augment": None}),
-        (["--unfreeze", "layer4", "--augment", "light"], {"unfreeze": "layer4"}),
-        (["--backbone", "builtin/small_cnn", "--image-size", "48"], {"image_size": 48}),
-        (["--precision", "bfloat16", "--device", "cpu"], {"precision": "bfloat16"}),
-        (["--n-jobs", "1", "--decode-error", "warn"], {"n_jobs": 1, "decode_error": "warn"}),
-        (["--validation", "0.25"], {"early_stopping": True, "validation_fraction": 0.25}),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_options_of_fit_are_those_of_the_classifier(run, coloured, tmp_path, arguments, parameters):
-    output = tmp_path / "m"
-    assert run("fit", coloured, "-o", output, *SMALL, *arguments)[0] == 0
-    loaded = load(output).get_params()
-    assert {name: loaded[name] for name in parameters} == parameters
-
-
 def test_folders_of_a_cache_and_of_a_checkpoint_are_used(run, coloured, tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(

@@ -15,6 +15,12 @@ from sktransfer.persistence import load
 @pytest.mark.parametrize(
     ("arguments", "parameters"),
     [
+        (["--unfreeze", "1", "--augment", "none"], {"unfreeze": 1, "augment": None}),
+        (["--unfreeze", "layer4", "--augment", "light"], {"unfreeze": "layer4"}),
+        (["--backbone", "builtin/small_cnn", "--image-size", "48"], {"image_size": 48}),
+        (["--precision", "bfloat16", "--device", "cpu"], {"precision": "bfloat16"}),
+        (["--n-jobs", "1", "--decode-error", "warn"], {"n_jobs": 1, "decode_error": "warn"}),
+        (["--validation", "0.25"], {"early_stopping": True, "validation_fraction": 0.25}),
         (["--lr", "0.01", "--fine-tune-lr", "3e-4"], {"lr": 0.01, "fine_tune_lr": 3e-4}),
         (["--lr", "auto", "--fine-tune-lr", "auto"], {"lr": "auto", "fine_tune_lr": "auto"}),
         ([], {name: FineTuneClassifier().get_params()[name] for name in ("lr", "fine_tune_lr")}),
@@ -27,9 +33,7 @@ from sktransfer.persistence import load
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_learning_rates_and_class_weights_are_those_of_the_classifier(
-    run, coloured, tmp_path, arguments, parameters
-):
+def test_options_of_fit_are_those_of_the_classifier(run, coloured, tmp_path, arguments, parameters):
     output = tmp_path / "m"
     assert run("fit", coloured, "-o", output, *SMALL, *arguments)[0] == 0
     loaded = load(output).get_params()

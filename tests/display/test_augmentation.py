@@ -2,44 +2,16 @@
 
 from itertools import chain
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-from helpers.tiny import tiny_backbone
-from matplotlib import pyplot as plt
-from sklearn.datasets import load_digits
+from helpers.plots import classifier
 
 from sktransfer import ImagePreset, PretrainedFeatureExtractor, Views
 from sktransfer.data.augmentation import resolve_augment
 from sktransfer.data.digests import digest
 from sktransfer.display import AugmentationDisplay
-from sktransfer.estimators.classifier import FineTuneClassifier
-
-mpl.use("Agg")
 
 PRESET = ImagePreset(size=32)
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    yield
-    plt.close("all")
-
-
-def classifier(**parameters):
-    quick = {"freeze_epochs": 1, "max_epochs": 2, "verbose": 0, "random_state": 0}
-    return FineTuneClassifier(tiny_backbone, **quick | parameters)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(n_class=3, return_X_y=True)
-    return X[:60] / 16, y[:60]
-
-
-@pytest.fixture
-def photos():
-    return np.random.default_rng(0).integers(0, 256, (5, 40, 60, 3), np.uint8)
 
 
 def words(ax):

@@ -3,10 +3,6 @@
 import subprocess
 import sys
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -21,40 +17,6 @@ from sktransfer.display import (
 )
 
 PRESET = ImagePreset(size=32)
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def history():
-    """One epoch of the head, then two in each of which one more stage is unfrozen."""
-    rows = [
-        ("head", 3, 2.0, 2.2, 0.3, (1e-5, 1e-4, 4e-4, 1e-3)),
-        ("fine-tune", 2, 1.5, 1.4, 0.5, (2e-5, 2e-4, 8e-4, 2e-3)),
-        ("fine-tune", 1, 1.0, 1.2, 0.7, (1e-5, 1e-4, 4e-4, 0.0)),
-    ]
-    names = ("stem", "layer1", "layer2", "head")
-    return [
-        {
-            "phase": phase,
-            "epoch": epoch,
-            "cut": cut,
-            "train_loss": train,
-            "valid_loss": valid,
-            "valid_score": score,
-            "lr": dict(zip(names, rates, strict=True)),
-        }
-        for epoch, (phase, cut, train, valid, score, rates) in enumerate(rows, start=1)
-    ]
-
-
-@pytest.fixture
-def photos():
-    return np.random.default_rng(0).integers(0, 256, (5, 40, 60, 3), np.uint8)
 
 
 def drawn(ax):

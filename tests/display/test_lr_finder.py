@@ -1,19 +1,9 @@
 """LRFinderDisplay: the curve, the suggestion, the limits of the axes, wrong input."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from sktransfer.display import LRFinderDisplay
-
-mpl.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    yield
-    plt.close("all")
 
 
 def drawn(ax):

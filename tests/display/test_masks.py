@@ -1,6 +1,5 @@
 """MasksDisplay: masks over images."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from helpers.masks import masked_images
@@ -8,8 +7,6 @@ from helpers.tiny import tiny_backbone
 
 from sktransfer import FineTuneSegmenter
 from sktransfer.display import MasksDisplay
-
-mpl.use("Agg")
 
 
 def test_each_image_has_a_row_with_its_masks():

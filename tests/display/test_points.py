@@ -2,7 +2,6 @@
 
 from io import BytesIO
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +9,6 @@ from PIL import Image
 from sktransfer import FineTuneRegressor
 from sktransfer.display import PointsDisplay
 
-mpl.use("Agg")
 ORIENTATION = 0x0112  # the EXIF tag
 
 

@@ -1,48 +1,15 @@
 """TopLossesDisplay: the order of the losses, captions, kinds of images, wrong input."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-from helpers.tiny import tiny_backbone
-from matplotlib import pyplot as plt
+from helpers.plots import classifier
 from PIL import Image
-from sklearn.datasets import load_digits
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from sktransfer import ImagePreset, PretrainedFeatureExtractor
 from sktransfer.display import TopLossesDisplay
-from sktransfer.estimators.classifier import FineTuneClassifier
-
-mpl.use("Agg")
 
 PRESET = ImagePreset(size=32)
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    yield
-    plt.close("all")
-
-
-def classifier(**parameters):
-    quick = {"freeze_epochs": 1, "max_epochs": 2, "verbose": 0, "random_state": 0}
-    return FineTuneClassifier(tiny_backbone, **quick | parameters)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(n_class=3, return_X_y=True)
-    return X[:60] / 16, y[:60]
-
-
-@pytest.fixture(scope="module")
-def model(digits):
-    return classifier(unfreeze=2, early_stopping=True).fit(*digits)
-
-
-@pytest.fixture
-def photos():
-    return np.random.default_rng(0).integers(0, 256, (5, 40, 60, 3), np.uint8)
 
 
 def words(ax):

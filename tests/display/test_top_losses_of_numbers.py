@@ -1,6 +1,5 @@
 """The images and texts whose numbers have the largest errors."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from helpers.text_nets import text_backbone
@@ -9,12 +8,6 @@ from sklearn.linear_model import Ridge
 
 from sktransfer import FineTuneRegressor
 from sktransfer.display import AugmentationDisplay, TopLossesDisplay, TrainingCurvesDisplay
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

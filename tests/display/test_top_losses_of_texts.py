@@ -1,6 +1,5 @@
 """TopLossesDisplay shows texts as a table."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from helpers.text_nets import text_backbone
@@ -11,17 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
 from sktransfer.display import TopLossesDisplay
 
-mpl.use("Agg")
-
 X = ["a good film", "a $bad$ film", "", "word " * 25 + "end", "long " * 200]
 Y = ["good", "bad", "good", "bad", "good"]
 PROBA = [[0.1, 0.9], [0.3, 0.7], [0.6, 0.4], [0.8, 0.2], [0.9, 0.1]]
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    yield
-    plt.close("all")
 
 
 def words(ax):

@@ -1,62 +1,12 @@
 """TrainingCurvesDisplay and LearningRatesDisplay: lines, marks, limits, wrong histories."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-from helpers.tiny import tiny_backbone
+from helpers.plots import classifier
 from matplotlib import pyplot as plt
-from sklearn.datasets import load_digits
 from sklearn.pipeline import Pipeline
 
 from sktransfer.display import LearningRatesDisplay, TrainingCurvesDisplay
-from sktransfer.estimators.classifier import FineTuneClassifier
-
-mpl.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    yield
-    plt.close("all")
-
-
-def classifier(**parameters):
-    quick = {"freeze_epochs": 1, "max_epochs": 2, "verbose": 0, "random_state": 0}
-    return FineTuneClassifier(tiny_backbone, **quick | parameters)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(n_class=3, return_X_y=True)
-    return X[:60] / 16, y[:60]
-
-
-@pytest.fixture(scope="module")
-def model(digits):
-    return classifier(unfreeze=2, early_stopping=True).fit(*digits)
-
-
-@pytest.fixture
-def history():
-    """One epoch of the head, then two in each of which one more stage is unfrozen."""
-    rows = [
-        ("head", 3, 2.0, 2.2, 0.3, (1e-5, 1e-4, 4e-4, 1e-3)),
-        ("fine-tune", 2, 1.5, 1.4, 0.5, (2e-5, 2e-4, 8e-4, 2e-3)),
-        ("fine-tune", 1, 1.0, 1.2, 0.7, (1e-5, 1e-4, 4e-4, 0.0)),
-    ]
-    names = ("stem", "layer1", "layer2", "head")
-    return [
-        {
-            "phase": phase,
-            "epoch": epoch,
-            "cut": cut,
-            "train_loss": train,
-            "valid_loss": valid,
-            "valid_score": score,
-            "lr": dict(zip(names, rates, strict=True)),
-        }
-        for epoch, (phase, cut, train, valid, score, rates) in enumerate(rows, start=1)
-    ]
 
 
 def drawn(ax):

@@ -2,38 +2,15 @@
 
 from io import StringIO
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.tiny import tiny_backbone
-from matplotlib import pyplot as plt
-from sklearn.datasets import load_digits
+from helpers.plots import classifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sktransfer.display import UnfreezeDepthDisplay
-from sktransfer.estimators.classifier import FineTuneClassifier
-
-mpl.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    yield
-    plt.close("all")
-
-
-def classifier(**parameters):
-    quick = {"freeze_epochs": 1, "max_epochs": 2, "verbose": 0, "random_state": 0}
-    return FineTuneClassifier(tiny_backbone, **quick | parameters)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(n_class=3, return_X_y=True)
-    return X[:60] / 16, y[:60]
 
 
 def tick_labels(axis):

@@ -54,11 +54,6 @@ def images(rng):
 
 
 @pytest.fixture
-def backbone():
-    return tiny_backbone().freeze_to(3).eval()
-
-
-@pytest.fixture
 def worthwhile(monkeypatch):
     """Let every stage have enough work for an engine."""
     monkeypatch.setattr(prefixes, "LITTLE", 0)

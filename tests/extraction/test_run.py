@@ -6,6 +6,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
+from helpers.prefixes import made, plain, rows
 from helpers.tiny import tiny_backbone
 from PIL import Image
 
@@ -14,30 +15,6 @@ from sktransfer.exceptions import DecodeError
 from sktransfer.extraction.prefix import Prefix
 from sktransfer.extraction.run import run_frozen
 from sktransfer.extraction.taps import Tap
-
-
-@pytest.fixture
-def images(rng):
-    return list(rng.integers(0, 256, (21, 20, 20, 3), dtype=np.uint8))
-
-
-@pytest.fixture
-def backbone():
-    return tiny_backbone().freeze_to(3).eval()
-
-
-def made(backbone, *taps, batch_size=4, dtype=torch.float32):
-    return Prefix(backbone, taps or [Tap(3, "avg")], torch.device("cpu"), dtype, batch_size)
-
-
-def rows(prefix, items, **kwargs):
-    return np.asarray(run_frozen(prefix, items, **kwargs).rows[0])
-
-
-def plain(backbone, images):
-    batch = backbone.preset.collate([backbone.preset(image) for image in images], len(images))
-    with torch.no_grad():
-        return backbone(batch).mean((2, 3)).numpy()
 
 
 def test_rows_are_those_of_the_plain_network(backbone, images):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.tiny import tiny_backbone
+from helpers.prefixes import made, rows
 from PIL import Image
 
 from sktransfer import ActivationCache
@@ -13,24 +13,6 @@ from sktransfer.extraction import sinks
 from sktransfer.extraction.prefix import Prefix
 from sktransfer.extraction.run import run_frozen
 from sktransfer.extraction.taps import Tap
-
-
-@pytest.fixture
-def images(rng):
-    return list(rng.integers(0, 256, (21, 20, 20, 3), dtype=np.uint8))
-
-
-@pytest.fixture
-def backbone():
-    return tiny_backbone().freeze_to(3).eval()
-
-
-def made(backbone, *taps, batch_size=4, dtype=torch.float32):
-    return Prefix(backbone, taps or [Tap(3, "avg")], torch.device("cpu"), dtype, batch_size)
-
-
-def rows(prefix, items, **kwargs):
-    return np.asarray(run_frozen(prefix, items, **kwargs).rows[0])
 
 
 class Counting(Prefix):
