@@ -24,7 +24,7 @@ from .frozen import open_stages
 from .parameters import is_auto
 from .plan import FeatureFit, load_backbone
 from .settings import FitSettings, starts_pretrained
-from .standardisation import LEAST
+from .standardisation import make_divisors
 from .tail import Pooled
 from .user_callbacks import SCORING, refuse
 
@@ -170,6 +170,5 @@ def _standardise(tail: DenseTail, features: Any, train: np.ndarray, weight: np.n
         total = found[0] if not start else total + found[0]
         squares = found[1] if not start else squares + found[1]
     scale = (squares - total**2).clamp(min=0).sqrt()
-    scale[scale <= 1e-6 * total.abs() + LEAST * scale.median() + 1e-12] = 1
     tail.mean.copy_(total)
-    tail.scale.copy_(scale)
+    tail.scale.copy_(torch.from_numpy(make_divisors(total.numpy(), scale.numpy())))

@@ -13,15 +13,22 @@ def compute_moments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the weighted mean and standard deviation of each feature.
 
-    The standard deviation of a feature that is constant, or that varies much less than the others,
-    is replaced by 1: divided by its own, the least change of the network would be a huge change of
-    the feature.  Without ``standardise``, all means are 0 and all standard deviations are 1.
+    The standard deviations are those that :func:`make_divisors` returns.  Without ``standardise``,
+    all means are 0 and all standard deviations are 1.
     """
     if not standardise:
         return np.zeros_like(features[0]), np.ones_like(features[0])
     mean = np.average(features, axis=0, weights=weight)
     scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
+    return mean.astype(features.dtype), make_divisors(mean, scale).astype(features.dtype)
+
+
+def make_divisors(mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return standard deviations, with 1 for features that are constant or vary very little.
+
+    Divided by its own, a feature that varies much less than the others would be amplified: the
+    least change of the network would be a huge change of the feature.
+    """
     varied = scale[scale > 0]  # many features of few items are 0
     least = LEAST * np.median(varied) if len(varied) else 0.0
-    scale[scale <= 1e-6 * np.abs(mean) + least + 1e-12] = 1
-    return mean.astype(features.dtype), scale.astype(features.dtype)
+    return np.where(scale <= 1e-6 * np.abs(mean) + least + 1e-12, 1, scale)

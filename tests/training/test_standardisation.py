@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
+from helpers.masks import masked_images
+from helpers.tiny import tiny_backbone
 
+from sktransfer import FineTuneSegmenter
 from sktransfer.training.standardisation import compute_moments
 
 
@@ -51,3 +55,20 @@ def test_units_of_the_features_do_not_matter(features):
 def test_nothing_is_standardised_without_pretrained_weights(features):
     mean, scale = compute_moments(features, np.ones(50), standardise=False)
     assert (mean.tolist(), scale.tolist()) == ([0] * 4, [1] * 4)
+
+
+def test_a_channel_that_hardly_varies_is_not_amplified_among_constant_ones():
+    def backbone():
+        chain = tiny_backbone()
+        for stage in chain.stages.values():
+            norm = stage[1]
+            norm.weight.data[3:] = 0
+            norm.weight.data[:3] = torch.tensor([1e-5, 1, 1])
+            norm.bias.data[:] = 2 * norm.weight.data
+        return chain
+
+    model = FineTuneSegmenter(backbone, image_size=32, max_epochs=1, random_state=0, verbose=0)
+    scale = model.fit(*masked_images(16))._fitted.tail.scale
+    first, *others = scale.split([8, 12, 16])
+    assert (first[0], first[3:].unique()) == (1, 1)
+    assert all((each[[1, 2]] < 1).all() for each in (first, *others))
