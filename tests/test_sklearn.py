@@ -32,6 +32,11 @@ FURTHER = [
 ]
 
 
+# scikit-learn shortens the training of its own estimators in the same way.  With the default number
+# of epochs, which changes the values only, the checks are slow tests.
+EPOCHS = pytest.mark.parametrize("epochs", [2, pytest.param("auto", marks=pytest.mark.slow)])
+
+
 def checks_of(estimator):
     return [check for _, check in estimator_checks_generator(estimator)]
 
@@ -63,9 +68,10 @@ def repeated(check):
 CHECKS = [repeated(check) for check in checks_of(FineTuneClassifier())]
 
 
+@EPOCHS
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
-def test_the_classifier_passes(check):
-    check(FineTuneClassifier())
+def test_the_classifier_passes(check, epochs):
+    check(FineTuneClassifier(max_epochs=epochs))
 
 
 @pytest.mark.parametrize("name", FURTHER)
@@ -79,9 +85,10 @@ def test_the_classifier_passes_what_scikit_learn_asks_of_its_own_transformers(na
 REGRESSOR_CHECKS = [repeated(check) for check in checks_of(FineTuneRegressor())]
 
 
+@EPOCHS
 @pytest.mark.parametrize("check", REGRESSOR_CHECKS, ids=name_of)
-def test_the_regressor_passes(check):
-    check(FineTuneRegressor())
+def test_the_regressor_passes(check, epochs):
+    check(FineTuneRegressor(max_epochs=epochs))
 
 
 @pytest.mark.parametrize("estimator", N_CHECKS)
