@@ -29,7 +29,8 @@ test-slow: $(VENV)/.test   ## every registered network
 # NumPy leave a file half open if the disk is full.  torch 2.6 warns of the graphs that it loads.
 test-oldest: $(OLDEST)/.installed  ## the oldest versions of the dependencies that setup.cfg allows
 	$(OLDEST)/bin/python -m pytest tests $(PARALLEL) -m "not slow" -W ignore::DeprecationWarning \
-		-W ignore::pytest.PytestUnraisableExceptionWarning -W "ignore:Attempted to insert a get_attr"
+		-W ignore::pytest.PytestUnraisableExceptionWarning -W "ignore:Attempted to insert a get_attr" \
+		-W "ignore:Node lifted_tensor"
 
 test-interop: $(INTEROP)/.installed  ## dask, ray, optuna and other libraries, in a separate environment
 	$(INTEROP)/bin/python -m pytest tests/interoperability
@@ -96,13 +97,14 @@ $(INTEROP)/.installed: setup.cfg pyproject.toml
 	touch $@
 
 # pip has no way to choose the oldest versions; uv has one. The tools of the tests are the newest, except that
-# scikit-learn 1.7 does not know polars 2, and onnxscript 0.5.4 not the batch norm of torch 2.6.
+# scikit-learn 1.7 does not know polars 2, and later versions of onnxscript and onnx-ir do not know torch 2.6.
 $(OLDEST)/.installed: setup.cfg pyproject.toml
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install uv
 	$(OLDEST)/bin/uv pip compile --quiet --upgrade --resolution lowest-direct --python $(OLDEST)/bin/python \
 		--extra timm --extra text --extra demo --output-file $(OLDEST)/oldest.txt setup.cfg
-	$(OLDEST)/bin/python -m pip install --constraint $(OLDEST)/oldest.txt "polars<2" "onnxscript<0.5.4" --editable ".[test]"
+	$(OLDEST)/bin/python -m pip install --constraint $(OLDEST)/oldest.txt "polars<2" "onnxscript<0.5.4" \
+		"onnx-ir<0.1.11" --editable ".[test]"
 	touch $@
 
 # The peers of the benchmarks and the package, in a separate environment.
