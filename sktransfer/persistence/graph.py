@@ -35,8 +35,8 @@ class Graph(nn.Module):
         Turns the outputs into predictions.
     """
 
-    mean: Tensor
-    std: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, network: nn.Module, preset: Any, finish: Callable[[Tensor], Tensor]):
         super().__init__()
@@ -45,13 +45,14 @@ class Graph(nn.Module):
         self.finish = finish
         self.is_image = isinstance(preset, ImagePreset)
         if self.is_image:
-            self.register_buffer("mean", torch.tensor(preset.mean))
-            self.register_buffer("std", torch.tensor(preset.std))
+            # With the name "mean", an old onnxscript gives a mean over positions the same name.
+            self.register_buffer("pixel_mean", torch.tensor(preset.mean))
+            self.register_buffer("pixel_std", torch.tensor(preset.std))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the predictions for pixels (n, h, w, 3), uint8, or ids (n, l), int64."""
         if self.is_image:
-            x = ((x.to(torch.float32) / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
+            x = ((x.to(torch.float32) / 255 - self.pixel_mean) / self.pixel_std).permute(0, 3, 1, 2)
         return self.finish(self.network(x))
 
     def reference(self, x: Tensor) -> Tensor:
