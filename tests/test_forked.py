@@ -65,9 +65,11 @@ def load(X, y):
 
 def pool(X, y):
     model = fitted(X, y)
-    with multiprocessing.get_context("fork").Pool(2) as processes:
-        results = processes.map_async(model.predict_proba, [X[:5], X[5:9]]).get(60)
-    assert_array_equal(np.concatenate(results), model.predict_proba(X[:9]))
+    for n_jobs in (None, 2, -1):
+        model.set_params(n_jobs=n_jobs)
+        with multiprocessing.get_context("fork").Pool(2) as processes:
+            results = processes.map_async(model.predict_proba, [X[:5], X[5:9]]).get(60)
+        assert_array_equal(np.concatenate(results), model.predict_proba(X[:9]))
 
 
 def joblib_backend(X, y):

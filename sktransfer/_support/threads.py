@@ -50,11 +50,23 @@ def n_threads(n_jobs: int | None) -> int:
     ----------
     n_jobs : int or None
         None stands for as many threads as torch computes with, but not more than the process has
-        processors; -1 for one on each processor.
+        processors; -1 for one on each processor, -2 for one less, and so on.
+
+    Raises
+    ------
+    ValueError
+        If ``n_jobs`` is 0.
+
+    Notes
+    -----
+    joblib would count as well, but it counts processes, which children of a pool must not start,
+    and warns there.
     """
     if n_jobs is None:
         return max(1, min(torch.get_num_threads(), count_processors()))
-    return max(1, int(joblib.effective_n_jobs(n_jobs)))
+    if n_jobs == 0:
+        raise ValueError("n_jobs must be an integer other than 0, or None; got 0.")
+    return n_jobs if n_jobs > 0 else max(1, count_processors() + 1 + n_jobs)
 
 
 @contextmanager

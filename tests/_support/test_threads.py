@@ -111,13 +111,14 @@ def test_a_number_of_jobs_is_the_number_of_threads(n_jobs):
     assert n_threads(n_jobs) == n_jobs
 
 
-@pytest.mark.parametrize("n_jobs", [-1, -1000])
-def test_there_is_always_a_thread(n_jobs):
-    assert n_threads(n_jobs) >= 1
+@pytest.mark.parametrize(("n_jobs", "n"), [(-1, 4), (-2, 3), (-1000, 1)])
+def test_a_negative_number_counts_down_from_all_processors(monkeypatch, n_jobs, n):
+    monkeypatch.setattr(threads, "count_processors", lambda: 4)
+    assert n_threads(n_jobs) == n
 
 
 def test_zero_jobs_are_an_error():
-    with pytest.raises(ValueError, match="n_jobs == 0"):
+    with pytest.raises(ValueError, match="n_jobs must be an integer other than 0"):
         n_threads(0)
 
 
