@@ -139,6 +139,11 @@ def resolve(address: str) -> tuple[Provider, str]:
     prefixes = _providers()
     if not slash or prefix not in prefixes:
         listed = ", ".join(map(repr, prefixes))
+        if Path(address, "config.json").is_file():
+            raise ValueError(
+                "backbone must be an address 'provider/model'; got a folder. For a folder of a "
+                f"model of transformers, pass {f'transformers/{address}'!r}."
+            )
         raise ValueError(
             f"backbone must be an address 'provider/model' with one of the providers {listed}; "
             f"got {address!r}.{_suggest(name if slash else address, prefix if slash else None)}"

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 # The beginning of an address, such as "https://" or "s3://"
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+# The end of a name of a file, such as ".jpeg"
+SUFFIX = re.compile(r"\.\w{1,5}$")
 
 
 def _has(*names: str) -> Callable[[Any], bool]:
@@ -117,9 +119,9 @@ def instead_of_paths(paths: Iterable[str]) -> str:
 
 
 def instead_of_texts(paths: list[str]) -> str:
-    """Return what to do with paths most of which look like texts; "" if they do not."""
-    n_texts = sum(" " in path.strip() and not Path(path[-9:]).suffix for path in paths)
-    if 2 * n_texts <= len(paths):
+    """Return what to do with paths half of which look like texts; "" if they do not."""
+    n_texts = sum(" " in path.strip() and not SUFFIX.search(path) for path in paths)
+    if 2 * n_texts < len(paths):
         return ""
     return "If these are texts, pass a backbone for texts, such as backbone='builtin/text'."
 

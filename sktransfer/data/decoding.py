@@ -6,6 +6,7 @@ precision.  Neither settings of Pillow nor warning filters are changed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from io import BytesIO
@@ -220,6 +221,8 @@ def _cause(item: Any, error: Exception) -> str:
         )
     elif isinstance(error, UnidentifiedImageError):
         cause = "is empty." if _n_bytes(item) == 0 else "is not an image that Pillow can read."
+        if isinstance(item, bytes) and os.path.isfile(item):  # noqa: PTH113 - bytes may hold zeros
+            cause += " Bytes are the content of a file; pass its path as a string."
     elif isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
         cause = f"cannot be opened: {error.strerror}."
     elif isinstance(error, EOFError) or "truncated" in str(error).lower():

@@ -274,7 +274,7 @@ def _check_paths(items: list[Any]) -> list[str]:
     # A list of the folder and os.path are faster than pathlib, by seconds for a million paths.
     found = listed_files(paths)
     missing = [
-        (i, f"{path!r} is a folder" if os.path.isdir(path) else repr(path))  # noqa: PTH112 - faster than pathlib
+        (i, f"{path!r} is a folder" if os.path.isdir(path) else short(path, 300))  # noqa: PTH112 - faster than pathlib
         for i, path in enumerate(paths)
         if path not in found and not os.path.isfile(path)  # noqa: PTH113 - faster than pathlib
     ]
@@ -352,7 +352,6 @@ def _check_pixels(images: Iterable[np.ndarray]) -> None:
     refuse(
         "X must hold pixels of 0 to 255 (integers), 0 to 65535 (uint16) or 0 to 1 (floats)",
         ((i, fault) for i, fault in faults if fault),
-        lambda: "Divide floats of 0 to 255 by 255.",
     )
 
 
@@ -369,7 +368,8 @@ def _fault(pixels: np.ndarray) -> str:
     top = 1 + TOLERANCE if floats else 255
     if low >= (-TOLERANCE if floats else 0) and high <= top:
         return ""
-    return f"{pixels.dtype} from {low:g} to {high:g}"
+    advice = "divide floats of 0 to 255 by 255" if low >= 0 else "pass pixels without normalising"
+    return f"{pixels.dtype} from {low:g} to {high:g}" + (f"; {advice}" if floats else "")
 
 
 def _eight_bits(pixels: np.ndarray) -> np.ndarray:
@@ -391,7 +391,7 @@ def refuse(rule: str, faults: Iterable[tuple[int, str]], advice: Callable[[], st
         )
 
 
-def short(item: Any) -> str:
-    """Return the repr of an item, cut to 80 characters."""
+def short(item: Any, most: int = 80) -> str:
+    """Return the repr of an item, cut to ``most`` characters."""
     text = repr(item)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."

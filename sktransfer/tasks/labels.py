@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,13 @@ BINARIZE = (
 
 
 def check_passed(y: Any, estimator_name: str) -> None:
-    """Raise an error if ``y`` is None, in the words of scikit-learn."""
+    """Raise an error if ``y`` is None, in the words of scikit-learn, or no sequence."""
     if y is None:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
+    if isinstance(y, (str, bytes, Set, Iterator)):
+        advice = " Pass list(y)." if isinstance(y, Iterator) else ""
+        kind = type(y).__name__
+        raise TypeError(f"y must be a sequence with a value for each item; got {kind}.{advice}")
 
 
 def as_array(y: Any) -> Any:

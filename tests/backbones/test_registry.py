@@ -74,6 +74,12 @@ def test_a_misspelt_address_is_an_error_that_suggests_the_nearest(acme, address,
         get_backbone(address)
 
 
+def test_a_folder_of_transformers_is_an_error_with_its_address(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=f"got a folder.* pass 'transformers/{tmp_path}'"):
+        get_backbone(str(tmp_path))
+
+
 def test_a_name_that_two_providers_have_gives_two_addresses_the_smaller_provider_first(
     acme, monkeypatch
 ):

@@ -117,6 +117,9 @@ def test_a_lazy_frame_is_refused_by_a_fitted_estimator(folder):
         (["gone.png", "http://a.b/c.png"], "Web addresses are not downloaded: pass the bytes"),
         (["photos"], r"load_image_folder\('photos'\)\.data, .* if it has a folder for each class"),
         (["gone.png"], "Relative paths start from"),
+        (["a nice film", "bad"], "pass a backbone for texts, such as backbone='builtin/text'"),
+        (["No plot at all. Bad"], "pass a backbone for texts"),
+        (["Fine. " * 100], r"X\[0\]: 'Fine\. .{288,292}\.\.\.\n"),
     ],
 )
 def test_paths_that_are_not_files_are_refused_with_advice(folder, items, advice):

@@ -1,5 +1,6 @@
 """Items that cannot be decoded: broken files, wrong pixels, decompression bombs."""
 
+import os
 import pickle
 import warnings
 from contextlib import suppress
@@ -67,6 +68,10 @@ def test_a_damaged_file_is_decoded_or_raises_a_decode_error(filetype, cut, posit
 def test_a_file_that_is_not_an_image_is_named(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("no image")
+    with pytest.raises(
+        DecodeError, match=r"Pillow can read\. Bytes are the content of a file; pass"
+    ):
+        WHOLE(os.fsencode(path))
     with pytest.raises(DecodeError, match=r"notes\.txt' is not an image that Pillow can read"):
         WHOLE(path)
     with pytest.raises(

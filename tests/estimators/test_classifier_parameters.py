@@ -200,6 +200,16 @@ def test_wrong_data_is_named(photos, fit_params, message):
         classifier().fit(X, **({"y": y} | fit_params))
 
 
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [(iter("ab"), r"str_\w*iterator\. Pass list\(y\)\."), ({"a", "b"}, "set"), ("ab", "str")],
+    ids=["iterator", "set", "string"],
+)
+def test_labels_without_an_order_or_a_length_are_named(photos, y, message):
+    with pytest.raises(TypeError, match=f"y must be a sequence with a value .* got {message}"):
+        classifier().fit(photos[0], y)
+
+
 def test_the_rows_without_a_group_are_listed(photos):
     X, y = photos
     groups = [*range(35), None]

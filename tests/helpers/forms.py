@@ -124,9 +124,12 @@ BAD = {
     ),
     "floats of 0 to 255": (
         [np.zeros((2, 2)), np.full((2, 2), 255.0)],
-        r"X\[1\]: float64 from 255 to 255\nDivide floats of 0 to 255 by 255",
+        r"X\[1\]: float64 from 255 to 255; divide floats of 0 to 255 by 255",
     ),
-    "negative floats": (np.full((2, 4, 6), -0.5), r"X\[0\]: float64 from -0\.5 to -0\.5"),
+    "negative floats": (
+        np.full((2, 4, 6), -0.5),
+        r"X\[0\]: float64 from -0\.5 to -0\.5; pass pixels without normalising",
+    ),
     "NaN": (np.full((2, 4, 6), np.nan), r"X\[0\]: NaN or infinity\n  X\[1\]: NaN or infinity"),
     "infinity": ([np.full((4, 6), np.inf)], r"X\[0\]: NaN or infinity"),
     "large integers": (np.full((2, 4, 6), 256), r"X\[0\]: int64 from 256 to 256"),
