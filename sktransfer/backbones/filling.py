@@ -137,6 +137,35 @@ def fill_tensors(
     return left_out
 
 
+def allocate(net: nn.Module, given: Mapping[str, Tensor | None]) -> None:
+    """Give a network on the meta device memory: that of given tensors where it can be.
+
+    So :func:`fill_tensors` has less to copy.  ``to_empty`` would import sympy for a second.
+
+    Parameters
+    ----------
+    net : Module
+    given : mapping of str to Tensor or None
+        A tensor, or None, for each name of ``net.state_dict()``.  The network owns it afterwards.
+    """
+    tensors: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, form in net.state_dict().items():
+        tensor = given[name]
+        if tensor is None or not _is_alone(tensor, form, taken):
+            tensor = torch.empty(form.shape, dtype=form.dtype)
+        taken.add(tensor.untyped_storage().data_ptr())
+        tensors[name] = tensor
+    net.load_state_dict(tensors, assign=True)
+
+
+def _is_alone(tensor: Tensor, form: Tensor, taken: Collection[int]) -> bool:
+    """Return True if a tensor has a form, and shares its memory with no other one."""
+    storage = tensor.untyped_storage()
+    fits = (tensor.shape, tensor.dtype, tensor.stride()) == (form.shape, form.dtype, form.stride())
+    return fits and storage.nbytes() == tensor.nbytes and storage.data_ptr() not in taken
+
+
 def fits(net: nn.Module, state: Mapping[str, Tensor], optional: Sequence[str] = ()) -> bool:
     """Return True if :func:`fill` accepts a state dict; the network may be on the meta device."""
     differing = _differences(bare(net.state_dict()), bare(state))

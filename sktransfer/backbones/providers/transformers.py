@@ -23,7 +23,7 @@ from ..._support.text import printable
 from ..._support.warn import warn_user
 from ...data import TextPreset, Tokenizer, WordPiece, read_tokenizer, read_vocabulary
 from ..backbone import Backbone
-from ..filling import MisfitError, fill_tensors
+from ..filling import MisfitError, allocate, fill_tensors
 from ..weights import is_path, read_weights, weights_info
 from . import _model_folder as folders
 from . import _sentence_modules as sentence_modules
@@ -362,20 +362,13 @@ def _filled(
     left_out: list[str] = []
     for has_memory in (False, True):
         if has_memory:
-            _allocate(net)
+            allocate(net, {name: given.get(known) for name, known in names.items()})
         own = {names[name]: tensor for name, tensor in net.state_dict().items()}
         try:
             left_out = fill_tensors(own, given, source, f"the config.json of {label}", heads)
         except MisfitError as error:  # no other network would fit the folder
             raise ValueError(str(error)) from None
     return net, left_out
-
-
-def _allocate(net: nn.ModuleDict) -> None:
-    """Give a network on the meta device memory; ``to_empty`` would import sympy for a second."""
-    forms = net.state_dict().items()
-    empty = {name: torch.empty(form.shape, dtype=form.dtype) for name, form in forms}
-    net.load_state_dict(empty, assign=True)
 
 
 def _current(in_file: str, prefix: str) -> str:

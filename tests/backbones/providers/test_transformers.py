@@ -197,6 +197,18 @@ def test_names_of_a_network_with_a_head_and_of_old_files_are_understood(folder):
     assert load(folder).fingerprint() == expected
 
 
+def test_tensors_of_a_file_that_share_memory_do_not_do_so_in_the_network(folder, tmp_path):
+    state = load_file(folder / "model.safetensors")
+    biases = [name for name in state if name.endswith("query.bias")]
+    assert len(biases) > 1
+    state |= dict.fromkeys(biases, state[biases[0]])
+    torch.save(state, tmp_path / "shared.pt")
+    backbone = get_backbone(f"transformers/{folder}", tmp_path / "shared.pt")
+    first, second = (backbone.stages[f"block{number}"].query.bias for number in (1, 2))
+    assert torch.equal(first, second)
+    assert first.data_ptr() != second.data_ptr()
+
+
 def test_half_precision_files_become_float32(folder):
     state = load_file(folder / "model.safetensors")
     save_file({name: tensor.half() for name, tensor in state.items()}, folder / "model.safetensors")
