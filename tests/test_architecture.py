@@ -45,9 +45,9 @@ ORDER = {
     "tasks": "targets base heads labels classification multi_label columns language_model "
     "regression points map_heads segmentation label_sets tables mixed",
     "engines": "base openvino onnxruntime compile choice",
-    "backbones": "meta summary masks language_head backbone cut pooling network_lock maps download "
-    "tensor_files weights filling registry patching depthwise fusion batch_norm pyramid "
-    "tracing export original",
+    "backbones": "meta summary masks attention language_head backbone cut pooling network_lock "
+    "maps download tensor_files weights filling registry patching depthwise fusion batch_norm "
+    "pyramid tracing export original",
     "cache": "columns shard index joining rows blobs folder table digest_memo activations",
     "callbacks": "averaging mixing scheduled",
     "display": "_axes _text_table lr_finder unfreeze_depth training_curves top_losses augmentation "

@@ -2,7 +2,8 @@
 
 The output of each part is (b, l, d + 1): the last channel is 1 for a token and 0 after the end of a
 text.  The operations and their order are those of the package transformers, so that the results are
-equal to the last bit.
+equal to the last bit.  In training, a block computes only the positions with a token; it gives
+zeros at the others.
 """
 
 from __future__ import annotations
@@ -15,13 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from ..attention import FAR, attend, drop
 from ..language_head import LanguageHead
-from ..masks import joined, parted
+from ..masks import joined, packing, parted
 from ..pooling import pool
-
-# Added to the attention to a position without a token.  It is finite, so that rows without any
-# token give numbers, and float16 can represent it.
-FAR = -1e4
 
 
 def _gelu_new(x: Tensor) -> Tensor:
@@ -135,19 +133,18 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the output (b, l, d + 1) for the output of the stage before."""
         x, mask = parted(x)
-        layers = (self.query, self.key, self.value)
-        query, key, value = (_heads(layer(x), self.n_heads) for layer in layers)
+        pack, unpack = packing(mask, self.training)
+        x, layers = pack(x), (self.query, self.key, self.value)
+        query, key, value = (_heads(unpack(layer(x)), self.n_heads) for layer in layers)
         far = ((1 - mask) * FAR).transpose(1, 2)[:, None]  # (b, 1, 1, l)
-        attended = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=far.to(query.dtype),
-            dropout_p=self.attention_dropout.p if self.training else 0.0,
-        )
-        x = self.norm1(self.dropout(self.out(_merged(attended))) + x)
+        dropout = self.attention_dropout.p if self.training else 0.0
+        attended = attend(query, key, value, far.to(query.dtype), dropout=dropout)
+        x = self.norm1(self._drop(self.out(pack(_merged(attended)))) + x)
         hidden = ACTIVATIONS[self.activation](self.up(x))
-        return joined(self.norm2(self.dropout(self.down(hidden)) + x), mask)
+        return joined(unpack(self.norm2(self._drop(self.down(hidden)) + x)), mask)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return drop(x, self.dropout.p, self.dropout.training)
 
 
 class DecoderBlock(nn.Module):
@@ -196,19 +193,18 @@ class DecoderBlock(nn.Module):
         The mask is not needed: what follows a text is after all its tokens.
         """
         x, mask = parted(x)
-        parts = self.attend(self.norm1(x)).chunk(3, -1)
+        pack, unpack = packing(mask, self.training)
+        x = pack(x)
+        parts = unpack(self.attend(self.norm1(x))).chunk(3, -1)
         query, key, value = (_heads(part, self.n_heads) for part in parts)
-        attended = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            dropout_p=self.attention_dropout.p if self.training else 0.0,
-            is_causal=True,
-            scale=self.scale,
-        )
-        x = self.dropout(self.out(_merged(attended))) + x
+        dropout = self.attention_dropout.p if self.training else 0.0
+        attended = attend(query, key, value, is_causal=True, scale=self.scale, dropout=dropout)
+        x = self._drop(self.out(pack(_merged(attended)))) + x
         hidden = ACTIVATIONS[self.activation](self.up(self.norm2(x)))
-        return joined(self.norm3(x + self.dropout(self.down(hidden))), mask)
+        return joined(unpack(self.norm3(x + self._drop(self.down(hidden)))), mask)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return drop(x, self.dropout.p, self.dropout.training)
 
 
 class InOut(nn.Module):

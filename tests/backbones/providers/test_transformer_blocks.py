@@ -60,6 +60,21 @@ def test_padded_hidden_states_are_those_of_the_package(config, tmp_path):
 
 
 @torch.no_grad()
+def test_training_without_dropout_computes_the_same_tokens(config, tmp_path):
+    of_the_package(config, tmp_path)
+    backbone = get_backbone(f"transformers/{tmp_path}")
+    ids = random_ids(3, 12)
+    ids[0, 7:] = ids[1, 3:] = -1
+    expected = backbone(ids) * (ids >= 0)[..., None]
+    for part in backbone.train().modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    found = backbone(ids)
+    assert backbone.training
+    torch.testing.assert_close(found * (ids >= 0)[..., None], expected)
+
+
+@torch.no_grad()
 def test_logits_equal_those_of_the_package(config, tmp_path):
     net = of_the_package(config, tmp_path, "AutoModelForSequenceClassification")
     backbone = get_backbone(f"transformers/{tmp_path}")
