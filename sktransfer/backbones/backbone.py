@@ -120,9 +120,14 @@ class Backbone(nn.Module):
 
     def train(self, mode: bool = True) -> Backbone:
         """Set the mode of the stages after the cut; frozen stages stay in evaluation mode."""
-        super().train(mode)
-        for stage in list(self.stages.values())[: self.cut]:
-            stage.eval()
+        self.training = self.stages.training = mode
+        heads = [head for head in (self.classifier, self.language_head) if head is not None]
+        # Frozen stages are the last, as they may share a layer such as dropout with others.
+        for index, part in reversed([*enumerate([*self.stages.values(), *heads])]):
+            own = mode and index >= self.cut
+            # It is called before each step: to look takes a tenth of the time that setting takes.
+            if any(module.training != own for module in part.modules()):
+                part.train(own)
         return self
 
     def forward(self, x: Any, start: int = 0, stop: int | None = None) -> Any:

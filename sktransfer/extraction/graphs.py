@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ KIND = "compiled stages"
 # Each row of the output of a graph may differ from that of the stages by this share of its norm.
 # In bfloat16, it is the difference from the stages in float32.
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 5e-2}
+
+# No stage is compiled.
+NONE: Mapping[int, Compiled] = {}
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,26 @@ class Compiled:
 
     stop: int
     run: Graph
+
+
+@dataclass(frozen=True)
+class Fast:
+    """The copied stages of a prefix.
+
+    Parameters
+    ----------
+    stages : list of Module
+    classifier : Module or None
+    compiled : dict
+        The stages that an engine runs, by what they depend on besides the prefix.
+    found : dict
+        The same, by the shape of the batches.
+    """
+
+    stages: list[nn.Module]
+    classifier: nn.Module | None
+    compiled: dict[Any, dict[int, Compiled]] = field(default_factory=dict)
+    found: dict[Any, dict[int, Compiled]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy, deepcopy
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -22,35 +21,12 @@ from ..cache import ActivationCache, Blobs
 from ..data import by_length, example_batch, has_lengths, input_info, lengths_of
 from ..engines import Engine, EngineError, described, find_engine
 from .batch_sizes import POSITIONS, resolve_batch_size
-from .graphs import KIND, Compiled, Compiler
+from .graphs import KIND, NONE, Compiled, Compiler, Fast
 from .stages import LITTLE, SMALL, estimate_works, fused
 from .taps import LOGITS, Tap, reduce_output
 
 # Number of rows of the texts on which a graph for any length is compiled; it bounds their length.
 EXAMPLE = 8
-
-# No stage is compiled.
-NONE: Mapping[int, Compiled] = {}
-
-
-@dataclass(frozen=True)
-class Fast:
-    """The copied stages of a prefix.
-
-    Parameters
-    ----------
-    stages : list of Module
-    classifier : Module or None
-    compiled : dict
-        The stages that an engine runs, by what they depend on besides the prefix.
-    found : dict
-        The same, by the shape of the batches.
-    """
-
-    stages: list[nn.Module]
-    classifier: nn.Module | None
-    compiled: dict[Any, dict[int, Compiled]] = field(default_factory=dict)
-    found: dict[Any, dict[int, Compiled]] = field(default_factory=dict)
 
 
 class Prefix:
@@ -79,6 +55,8 @@ class Prefix:
     breaks : collection of int, default=()
         Cuts, besides those of the taps, at which the graphs of an engine end.  A graph of several
         stages is faster than one for each of them.
+    weights : dict or None, default=None
+        Hashes of the weights that other prefixes of the backbone have computed; new ones are added.
     """
 
     def __init__(
@@ -91,6 +69,7 @@ class Prefix:
         cut: int = 0,
         length: int | None = None,
         breaks: Collection[int] = (),
+        weights: dict[int | None, str] | None = None,
     ):
         self.backbone = backbone
         self.preset = backbone.preset
@@ -103,9 +82,11 @@ class Prefix:
         self._batch_size = batch_size
         self._engine: str = "torch"
         self._blobs: Blobs | None = None
-        self._weights: dict[int | None, str] = {}
-        # The work of the stages after a cut by length of the rows, which copies share.
-        self._works: dict[tuple[int | None, int], list[float]] = {}
+        # The hashes of the weights before each cut, which prefixes of the same weights share.
+        self._weights: dict[int | None, str] = {} if weights is None else weights
+        # The work of the stages after a cut, which copies share: for a row or, if there are rows of
+        # several lengths, for a position.
+        self._works: dict[int, list[float]] = {}
         # The copied stages and classifier, in one list that copies of the prefix share.
         self._fast: list[Fast] = []
 
@@ -285,8 +266,8 @@ class Prefix:
         is_compiled = any(any(fast.compiled.values()) for fast in self._fast)
         if not self._fast or self.device.type != "cpu" or is_compiled:
             return False
-        works = self._works.get((self.length, self.cut), [math.inf])
-        return all(work * self.batch_size < SMALL for work in works)
+        works = self._works.get(self.cut, [math.inf])
+        return all(work * (self.length or 1) * self.batch_size < SMALL for work in works)
 
     @torch.inference_mode()
     def _run(
@@ -360,12 +341,18 @@ class Prefix:
         return sum(form._work(0, form._blank())[start:stop]) * form.batch_size >= LITTLE
 
     def _work(self, cut: int, batch: Any) -> list[float]:
-        """Return about how many pairs of numbers each stage after a cut multiplies for a row."""
-        key = self.length, cut
-        if key not in self._works:
+        """Return about how many pairs of numbers each stage after a cut multiplies for a row.
+
+        It is estimated for one length, and is in proportion to it.
+        """
+        if cut not in self._works:
+            form = self._form()
             stages = list(self.backbone.stages.values())[cut : max(self.breaks)]
-            self._works[key] = estimate_works(stages, batch, self.backbone.layout)
-        return self._works[key]
+            if form.length is not None and isinstance(batch, Tensor):
+                batch = batch.new_zeros(1, form.length, *batch.shape[2:])
+            works = estimate_works(stages, batch, self.backbone.layout)
+            self._works[cut] = [work / (form.length or 1) for work in works]
+        return [work * (self.length or 1) for work in self._works[cut]]
 
     def _blank(self) -> Any:
         """Return a batch of one row that enters the first stage."""

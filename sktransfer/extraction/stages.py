@@ -35,23 +35,29 @@ def fused(plain: list[nn.Module], batch: Tensor) -> list[nn.Module]:
     whatever other taps there are, and wherever the prefix begins.
     """
     x, stages = blank_rows(2, batch, plain), []
-    for stage in plain:
-        if any(isinstance(part, nn.BatchNorm2d) for part in stage.modules()):
+    norms = [any(isinstance(part, nn.BatchNorm2d) for part in s.modules()) for s in plain]
+    for at, stage in enumerate(plain):
+        if norms[at]:
             x = example_rows(x.shape[1:], x.dtype)
             stages.append(fuse_conv_bn(stage, x, TOLERANCE))
         else:
             stages.append(deepcopy(stage).eval())
-        if x.dtype == torch.float64:
+        if _type_of(plain) == torch.float64:
             sum_shifts(stages[-1])
-        x = stage(x)
+        if any(norms[at + 1 :]):  # the next one needs the form of its input
+            x = stage(x)
     return stages
 
 
 def blank_rows(n: int, batch: Tensor, stages: list[nn.Module]) -> Tensor:
     """Return rows of zeros of the form of a batch, in the type of the weights if it has floats."""
-    floats = next((p.dtype for stage in stages for p in stage.parameters()), torch.float32)
-    dtype = floats if batch.is_floating_point() else batch.dtype
+    dtype = _type_of(stages) if batch.is_floating_point() else batch.dtype
     return torch.zeros(n, *batch.shape[1:], dtype=dtype)
+
+
+def _type_of(stages: list[nn.Module]) -> torch.dtype:
+    """Return the type of the weights."""
+    return next((p.dtype for stage in stages for p in stage.parameters()), torch.float32)
 
 
 def _estimate_work(stage: nn.Module, output: Any, layout: str) -> float:

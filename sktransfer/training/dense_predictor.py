@@ -92,7 +92,8 @@ class DensePredictor(Predictor):
         maps = [Tap(each) for each in cuts]
         self._maps = Prefix(backbone, maps, device, precision, "auto", breaks=breaks)
         how = device, numerics.frozen_precision, "auto"
-        self._early = Prefix(backbone, [Tap(each) for each in early], *how, breaks=breaks)
+        taps = [Tap(each) for each in early]
+        self._early = Prefix(backbone, taps, *how, breaks=breaks, weights=self._weights)
         self._late = self._maps.after(cut, late)
 
     @property
@@ -260,7 +261,7 @@ def find_grid(place: Place, size: int, top: int, bottom: int) -> Tensor:
     return ((grid + 0.5) * (2 / size) - 1).float()
 
 
-def make_predictor(tail: Tail, task: Task, numerics: Numerics) -> Predictor:
-    """Return the predictor of a tail."""
+def make_predictor(tail: Tail, task: Task, numerics: Numerics, **how: Any) -> Predictor:
+    """Return the predictor of a tail; ``how`` are further parameters of :class:`Predictor`."""
     kind = DensePredictor if isinstance(tail, DenseTail) else Predictor
-    return kind(tail, task, numerics)
+    return kind(tail, task, numerics, **how)

@@ -151,8 +151,11 @@ def run_fit(plan: Plan, step: Callable[[TailNet], bool], advance: Callable[..., 
         end_training(net)
     if best is not None:
         best.weights_ = {}
+    # In float64, batch norm is fused with other bits, so the rows have another name.
+    is_same = settings.numerics.dtype == torch.float32
+    known = plan.weights if is_same else {}
     return Fitted(
-        predictor=make_predictor(tail, run.task, settings.numerics),
+        predictor=make_predictor(tail, run.task, settings.numerics, weights=known),
         net=net,
         history=history,
         report=report,

@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,15 @@ class FrozenStages:
         The cache of :func:`open_stages`; None computes all activations.
     keeps_rows : bool, default=True
         If False, activations at the cut are computed whenever they are read.
+    weights : dict, default={}
+        The hashes of the weights before each cut, once they are computed.
     """
 
     backbone: Backbone
     settings: FitSettings
     cache: ActivationCache | None
     keeps_rows: bool = True
+    weights: dict[int | None, str] = field(default_factory=dict)
 
     @property
     def n_stages(self) -> int:
@@ -76,7 +79,7 @@ class FrozenStages:
         numerics, size = self.settings.numerics, self.settings.inference_batch_size
         how = numerics.device, numerics.frozen_precision, size
         breaks = graph_breaks(self.n_stages, self.settings.cut)
-        prefix = Prefix(self.backbone, taps, *how, breaks=breaks)
+        prefix = Prefix(self.backbone, taps, *how, breaks=breaks, weights=self.weights)
         prefix = prefix.run_by(self.settings.engine, self.cache)
         return prefix if preset is None else prefix.over(preset)
 
@@ -125,6 +128,7 @@ class FrozenStages:
             name=name,
         )
         set_statistics(self.backbone, statistics)
+        self.weights.clear()
 
     def rows(self, tap: Tap, items: Sequence[Any], preset: Any = None, **how: Any) -> Any:
         """Return the activations of items at one tap, for several epochs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sklearn.utils import check_random_state
@@ -86,6 +86,8 @@ class Plan:
         The state of the checkpoint, if the fit resumes from one.
     shared : SharedHeads or None
         None if no phase is a head phase.
+    weights : dict, default={}
+        The hashes of the weights before each cut, as far as they are known.
     """
 
     tail: Tail
@@ -96,6 +98,7 @@ class Plan:
     checkpoint: Checkpoint | None
     state: dict[str, Any] | None
     shared: SharedHeads | None
+    weights: dict[int | None, str] = field(default_factory=dict)
 
     @property
     def n_epochs(self) -> int:
@@ -206,7 +209,7 @@ def plan_fit(request: Request, kind: type[FeatureFit] = FeatureFit) -> Iterator[
             phases = make_phases(stages, data, (train, valid), rows, seed)
             run = Run(settings, data.task, seed)
             origin = (given["backbone"], starting_weights(given["weights"]))
-            yield Plan(tail, phases, run, data, origin, checkpoint, state, shared)
+            yield Plan(tail, phases, run, data, origin, checkpoint, state, shared, stages.weights)
 
 
 def _collect(

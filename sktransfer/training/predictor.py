@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,24 @@ class Predictor:
     task : Task
     numerics : Numerics
         The device and the types with which the tail was trained.
+    weights : mapping, default={}
+        Hashes of the weights before some cuts, computed before training.
     """
 
-    def __init__(self, tail: Tail, task: Task, numerics: Numerics):
+    def __init__(
+        self,
+        tail: Tail,
+        task: Task,
+        numerics: Numerics,
+        weights: Mapping[int | None, str] = MappingProxyType({}),
+    ):
         self.tail = tail
         self.task = task
         self.numerics = numerics
+        # Training does not change the stages before the cut.
+        self._weights: dict[int | None, str] = {
+            at: text for at, text in weights.items() if at and at <= tail.cut
+        }
         self._prepare()
 
     def _prepare(self) -> None:
@@ -60,7 +73,7 @@ class Predictor:
         self._whole = Prefix(backbone, [last], device, precision, "auto", breaks=breaks)
         frozen = [last if cut == n_stages else Tap(cut)]
         how = device, numerics.frozen_precision, "auto"
-        self._frozen = Prefix(backbone, frozen, *how, breaks=breaks)
+        self._frozen = Prefix(backbone, frozen, *how, breaks=breaks, weights=self._weights)
         self._tuned = self._whole.after(cut, [last])
 
     @property
@@ -215,7 +228,7 @@ class Predictor:
         return {"tail": self.tail, "task": self.task, "numerics": self.numerics}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self).update(state, _weights={})
         self._prepare()
 
 

@@ -115,6 +115,17 @@ def change_prefix_tokens(backbone):
     backbone.n_prefix_tokens = 1
 
 
+def test_a_layer_that_a_frozen_stage_shares_stays_in_evaluation_mode(backbone):
+    shared = torch.nn.Dropout()
+    for stage in backbone.stages.values():
+        stage.append(shared)
+    backbone.freeze_to(1)
+    for _ in range(2):
+        assert backbone.train().training
+        assert not shared.training
+        assert backbone.stages["layer2"][0].training
+
+
 def test_training_mode_does_not_change_the_fingerprint(backbone):
     assert backbone.train().fingerprint() == backbone.eval().fingerprint()
 

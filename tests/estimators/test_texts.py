@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor, TextPreset
+from sktransfer import Backbone, FineTuneClassifier, PretrainedFeatureExtractor, TextPreset
 from sktransfer.data import Text
 from sktransfer.testing import check_backbone
 
@@ -175,6 +175,24 @@ def test_a_prediction_does_not_depend_on_its_neighbours(texts, unfreeze, cached,
     together = model.decision_function(X)
     assert np.array_equal(model.decision_function(X[::-1])[::-1], together)
     assert [model.decision_function([text])[0] for text in X[:5]] == together[:5].tolist()
+
+
+def test_a_fit_and_its_predictions_read_the_weights_for_their_hash_once(
+    texts, tmp_path, monkeypatch
+):
+    X, y = texts
+    hashed, hash_along = [], Backbone._hash_along
+    monkeypatch.setattr(
+        Backbone, "_hash_along", lambda *given: hashed.append(given) or hash_along(*given)
+    )
+    model = classifier(unfreeze=1, cache=tmp_path).fit(X, y)
+    model.predict(X[:9])
+    model.predict(["a new text"])
+    assert len(hashed) == 1
+    hashed.clear()
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert len(hashed) == 1
 
 
 def test_stages_are_unfrozen_one_at_a_time(texts):

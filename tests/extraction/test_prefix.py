@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.prefixes import made, plain, rows
+from helpers.text_nets import text_backbone
 from helpers.tiny import tiny_backbone
 
 from sktransfer.extraction.run import run_frozen
+from sktransfer.extraction.stages import estimate_works
 from sktransfer.extraction.taps import Tap
 
 
@@ -25,6 +27,18 @@ def test_batch_norm_is_not_fused_if_features_would_change(images):
         stage[0].bias.data += 1e3
         stage[1].running_mean[:] = stage[0].bias.data
     np.testing.assert_allclose(rows(made(backbone), images), plain(backbone, images), rtol=1e-3)
+
+
+def test_the_work_of_a_text_is_in_proportion_to_its_length():
+    backbone = text_backbone()
+    works = {}
+    for length in (8, 24):
+        prefix = made(backbone, Tap(2, "avg")).of_length(length)
+        batch = torch.zeros(2, length, dtype=torch.int64)
+        works[length] = prefix._work(0, batch)
+        direct = estimate_works(list(backbone.stages.values())[:2], batch, backbone.layout)
+        assert works[length] == pytest.approx(direct)
+    assert works[24] == pytest.approx([3 * work for work in works[8]])
 
 
 class Branching(torch.nn.Module):
