@@ -13,6 +13,13 @@ OLDEST := .venv-oldest
 PARALLEL := -n auto --dist worksteal
 PYTEST := $(BIN)/python -m pytest --doctest-modules tests sktransfer pretraining
 
+# Pillow 11.3 ends the process when it writes some files of the corpus, and gives random pixels for some damaged ones.
+# Two pages print scores of sentences that come with SciPy, which differ.  Masks from torch 2.6 differ by 0.00012.
+NOT_OLDEST := --ignore tests/corpus \
+	--deselect "tests/test_docs.py::test_the_code_of_a_page_runs[texts.md]" \
+	--deselect tests/test_readme.py::test_the_examples_of_the_readme_run_in_order \
+	--deselect "tests/persistence/test_exporting.py::test_masks_are_exported_as_probabilities_of_pixels[.onnx]"
+
 .PHONY: demo test test-slow test-oldest test-faults test-corpus test-interop coverage lint format types bench-quick bench bench-quality wheel docs clean
 
 demo: $(VENV)/.demo        ## set up, then run the demo
@@ -26,10 +33,9 @@ test-slow: $(VENV)/.test   ## every registered network
 	$(PYTEST) $(PARALLEL) -m slow
 
 # Old libraries call functions that the newest versions of their own dependencies deprecate, and old versions of
-# NumPy leave a file half open if the disk is full.  torch 2.6 warns of the graphs that it loads.  Pillow 11.3 ends
-# the process when it writes some files of the corpus, and gives random pixels for some damaged ones.
+# NumPy leave a file half open if the disk is full.  torch 2.6 warns of the graphs that it loads.
 test-oldest: $(OLDEST)/.installed  ## the oldest versions of the dependencies that setup.cfg allows
-	$(OLDEST)/bin/python -m pytest tests --ignore tests/corpus $(PARALLEL) -m "not slow" -W ignore::DeprecationWarning \
+	$(OLDEST)/bin/python -m pytest tests $(NOT_OLDEST) $(PARALLEL) -m "not slow" -W ignore::DeprecationWarning \
 		-W ignore::pytest.PytestUnraisableExceptionWarning -W "ignore:Attempted to insert a get_attr" \
 		-W "ignore:Node lifted_tensor"
 

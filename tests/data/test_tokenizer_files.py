@@ -103,6 +103,7 @@ def test_threads_may_share_a_tokenizer_of_the_package():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_after_an_encoded_text_gives_no_warning(capfd):
+    pytest.importorskip("tokenizers", "0.23", reason="earlier versions warn in each forked process")
     own = read_tokenizer(trained("byte-level BPE").to_str())
     own.encode(TEXTS[0])
     child = os.fork()
