@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 # Added to the attention to a position that must not be seen.  It is finite, so that rows without
@@ -11,13 +11,14 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 FAR = -1e4
 
 
-def drop(x: Tensor, p: float, training: bool) -> Tensor:
-    """Set values to zero with probability ``p`` in training, and divide the others by ``1 - p``.
+def drop(x: Tensor, dropout: nn.Dropout) -> Tensor:
+    """Return ``dropout(x)``, with other random numbers.
 
     torch draws a number of 64 bits for each value on a CPU; here, 16 bits decide.
     """
-    if not training or not 0 < p < 1 or x.device.type != "cpu":
-        return F.dropout(x, p, training)
+    p = dropout.p
+    if not dropout.training or not 0 < p < 1 or x.device.type != "cpu":
+        return F.dropout(x, p, dropout.training)
     n = x.numel()
     drawn = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None)
     bits = drawn.view(torch.int16)[:n].view(x.shape)
@@ -29,28 +30,30 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    dropout: nn.Dropout,
     mask: Tensor | None = None,
     *,
     is_causal: bool = False,
     scale: float | None = None,
-    dropout: float = 0.0,
 ) -> Tensor:
-    """Return what scaled_dot_product_attention returns, for the same arguments.
+    """Return what scaled_dot_product_attention returns.
 
     Parameters
     ----------
     query, key, value : Tensor of shape (b, h, l, d)
+    dropout : Dropout
+        Drops weights of the values.
     mask : Tensor or None, default=None
         Numbers of the type of ``query`` that are added to the products with the keys.
     is_causal : bool, default=False
         If True, each position attends to itself and those before it.
     scale : float or None, default=None
         The factor of the products; None stands for one over the square root of d.
-    dropout : float, default=0.0
     """
-    if not dropout or query.device.type != "cpu":
+    p = dropout.p if dropout.training else 0.0
+    if not p or query.device.type != "cpu":
         return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=is_causal, scale=scale
+            query, key, value, attn_mask=mask, dropout_p=p, is_causal=is_causal, scale=scale
         )
     if is_causal:
         length = query.shape[2]
@@ -58,4 +61,4 @@ def attend(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     products = (query * scale) @ key.transpose(2, 3)  # (b, h, l, l)
     products = products if mask is None else products + mask
-    return drop(products.softmax(-1), dropout, training=True) @ value
+    return drop(products.softmax(-1), dropout) @ value

@@ -2,17 +2,18 @@
 
 import pytest
 import torch
+from torch.nn import Dropout
 from torch.nn.functional import scaled_dot_product_attention
 
 from sktransfer.backbones.attention import attend, drop
 from sktransfer.backbones.masks import packing
 
-NEARLY_NONE = 1e-9  # so small that nothing is dropped
+NEARLY_NONE = Dropout(1e-9)  # so small that nothing is dropped
 
 
 def test_dropout_keeps_the_mean_and_the_share_of_values():
     torch.manual_seed(0)
-    dropped = drop(torch.ones(100_003), 0.3, training=True)
+    dropped = drop(torch.ones(100_003), Dropout(0.3))
     assert (dropped == 0).float().mean() == pytest.approx(0.3, abs=0.01)
     assert dropped.max() == pytest.approx(1 / 0.7)
     assert dropped.mean() == pytest.approx(1, abs=0.01)
@@ -22,7 +23,7 @@ def test_dropout_depends_on_the_seed_alone():
     x, dropped = torch.randn(5, 7), []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        dropped.append(drop(x, 0.5, training=True))
+        dropped.append(drop(x, Dropout(0.5)))
     assert torch.equal(dropped[0], dropped[1])
     assert not torch.equal(dropped[0], dropped[2])
 
@@ -30,16 +31,16 @@ def test_dropout_depends_on_the_seed_alone():
 @pytest.mark.parametrize(("p", "training"), [(0.5, False), (0.0, True)])
 def test_without_dropout_values_stay(p, training):
     x = torch.randn(3, 4)
-    assert torch.equal(drop(x, p, training), x)
+    assert torch.equal(drop(x, Dropout(p).train(training)), x)
 
 
 def test_a_dropout_of_all_values_leaves_none():
-    assert drop(torch.ones(5), 1.0, training=True).tolist() == [0] * 5
+    assert drop(torch.ones(5), Dropout(1.0)).tolist() == [0] * 5
 
 
 def test_the_gradient_of_dropout_is_that_of_the_values_that_stay():
     x = torch.ones(64, requires_grad=True)
-    dropped = drop(x, 0.5, training=True)
+    dropped = drop(x, Dropout(0.5))
     dropped.sum().backward()
     assert torch.equal(x.grad, dropped.detach())
 
@@ -52,15 +53,15 @@ def test_attention_with_dropout_is_that_of_torch(how):
         how = {"mask": how["mask"] * torch.eye(5)[None, None, :1].expand(2, 1, 1, 5)}
     renamed = {"attn_mask" if name == "mask" else name: value for name, value in how.items()}
     expected = scaled_dot_product_attention(query, key, value, **renamed)
-    found = attend(query, key, value, dropout=NEARLY_NONE, **how)
+    found = attend(query, key, value, NEARLY_NONE, **how)
     torch.testing.assert_close(found, expected)
-    assert torch.equal(attend(query, key, value, **how), expected)
+    assert torch.equal(attend(query, key, value, Dropout(0.5).eval(), **how), expected)
 
 
 def test_attention_drops_weights():
     query, key, value = torch.ones(3, 1, 1, 50, 2)
     torch.manual_seed(0)
-    found = attend(query, key, value, dropout=0.5)
+    found = attend(query, key, value, Dropout(0.5))
     assert found.mean() == pytest.approx(1, abs=0.1)
     assert found.std() > 0.05
 

@@ -137,14 +137,10 @@ class EncoderBlock(nn.Module):
         x, layers = pack(x), (self.query, self.key, self.value)
         query, key, value = (_heads(unpack(layer(x)), self.n_heads) for layer in layers)
         far = ((1 - mask) * FAR).transpose(1, 2)[:, None]  # (b, 1, 1, l)
-        dropout = self.attention_dropout.p if self.training else 0.0
-        attended = attend(query, key, value, far.to(query.dtype), dropout=dropout)
-        x = self.norm1(self._drop(self.out(pack(_merged(attended)))) + x)
+        attended = attend(query, key, value, self.attention_dropout, far.to(query.dtype))
+        x = self.norm1(drop(self.out(pack(_merged(attended))), self.dropout) + x)
         hidden = ACTIVATIONS[self.activation](self.up(x))
-        return joined(unpack(self.norm2(self._drop(self.down(hidden)) + x)), mask)
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return drop(x, self.dropout.p, self.dropout.training)
+        return joined(unpack(self.norm2(drop(self.down(hidden), self.dropout) + x)), mask)
 
 
 class DecoderBlock(nn.Module):
@@ -197,14 +193,11 @@ class DecoderBlock(nn.Module):
         x = pack(x)
         parts = unpack(self.attend(self.norm1(x))).chunk(3, -1)
         query, key, value = (_heads(part, self.n_heads) for part in parts)
-        dropout = self.attention_dropout.p if self.training else 0.0
-        attended = attend(query, key, value, is_causal=True, scale=self.scale, dropout=dropout)
-        x = self._drop(self.out(pack(_merged(attended)))) + x
+        heads = query, key, value
+        attended = attend(*heads, self.attention_dropout, is_causal=True, scale=self.scale)
+        x = drop(self.out(pack(_merged(attended))), self.dropout) + x
         hidden = ACTIVATIONS[self.activation](self.up(self.norm2(x)))
-        return joined(unpack(self.norm3(x + self._drop(self.down(hidden)))), mask)
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return drop(x, self.dropout.p, self.dropout.training)
+        return joined(unpack(self.norm3(x + drop(self.down(hidden), self.dropout))), mask)
 
 
 class InOut(nn.Module):
