@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from .._support.validation import first_ten
 from .._support.warn import warn_user
 from ..data import input_info
 from . import tensor_files
-from .download import LARGEST
+from .download import LARGEST, download
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -216,6 +217,31 @@ def read_download(fetch: Callable[[bool], tuple[Path, str | None]]) -> WeightsFi
             message = f"weights in {str(path)!r} were damaged, and have been downloaded again."
             warn_user(message)
         return read_weights(path, sha256_prefix)
+
+
+def download_checkpoint(
+    url: str, again: bool, *, address: str, tag: str | None = None
+) -> tuple[Path, str | None]:
+    """Download a file of weights to the folder of torch, unless it is there, as torch.hub does.
+
+    Parameters
+    ----------
+    url : str
+    again, address, tag
+        See :func:`download`.
+
+    Returns
+    -------
+    path : Path
+    sha256_prefix : str or None
+        The first hexadecimal digits of its hash, which may be in its name.
+    """
+    filename = url.rpartition("/")[2]
+    prefix = re.search(r"-([0-9a-f]+)\.", filename)  # as torch.hub reads it
+    sha256_prefix = prefix[1] if prefix else None
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    how: dict[str, Any] = {"address": address, "tag": tag, "again": again}
+    return download(url, folder, filename, sha256_prefix=sha256_prefix, **how), sha256_prefix
 
 
 def hash_content(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

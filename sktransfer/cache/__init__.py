@@ -1,6 +1,6 @@
 """The activations of frozen stages, kept on disk."""
 
-from .activations import ActivationCache, check_cache
+from .activations import ActivationCache, check_cache, compute_digests
 from .blobs import Blobs
 from .folder import describe_temporary
 from .table import SHARD_BYTES, Table
@@ -11,5 +11,6 @@ __all__ = [
     "Blobs",
     "Table",
     "check_cache",
+    "compute_digests",
     "describe_temporary",
 ]

@@ -251,3 +251,14 @@ class ActivationCache:
         """Return the folder, after a check of the parameters."""
         self.check()
         return CacheFolder(Path(self.dir).expanduser().absolute(), self.max_bytes)
+
+
+def compute_digests(items: Sequence[Any], cache: ActivationCache | None) -> list[bytes]:
+    """Return the digests of items; the cache remembers those of files that have not changed.
+
+    Without a cache, an item that cannot be read gets its position.  Its error is raised when it is
+    decoded.
+    """
+    if cache is not None:
+        return cache.digests(items)
+    return [digest_or_none(item) or b"%d" % at for at, item in enumerate(items)]

@@ -23,8 +23,8 @@ from .._support.hashing import hash_parts
 from .._support.random import example_rows
 from .._support.threads import computing_threads, map_ahead
 from ..backbones import average_batches, batch_norms, get_statistics, running
-from ..cache import ActivationCache
-from ..data import digest_or_none, has_lengths
+from ..cache import ActivationCache, compute_digests
+from ..data import has_lengths
 from ..exceptions import DecodeError
 from .prefix import Prefix
 from .run import LEFT_OUT, Progress, first_failed, report_failed, run_frozen
@@ -79,7 +79,7 @@ def estimate_statistics(
         With ``decode_error="raise"``, if items cannot be decoded; lists the first ten of them.
     """
     check_batch_norm(prefix, cut)
-    digests = _digests(items, cache)
+    digests = compute_digests(items, cache)
     first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
     order = [first[digest] for digest in sorted(first)]
     own = Prefix(deepcopy(prefix.backbone), prefix.taps, prefix.device, torch.float32, BATCH, cut)
@@ -129,13 +129,6 @@ def _norms(prefix: Prefix, cut: int = 0) -> list[nn.Module]:
     uses_classifier = any(tap.reduce in LOGITS for tap in prefix.taps)
     modules = [*stages, prefix.backbone.classifier] if uses_classifier else stages
     return [norm for module in modules if module for norm in batch_norms(module).values()]
-
-
-def _digests(items: Sequence[Any], cache: ActivationCache | None) -> list[bytes]:
-    """Return the digests of items; one that cannot be read gets its position."""
-    if cache is not None:
-        return cache.digests(items)
-    return [digest_or_none(item) or b"%d" % at for at, item in enumerate(items)]
 
 
 def _key(

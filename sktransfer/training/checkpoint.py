@@ -36,9 +36,9 @@ from .._support.processes import TOKEN, is_alive, token
 from .._support.warn import warn_user
 from .._version import __version__
 from ..backbones import Backbone, Original
-from ..cache import check_cache
+from ..cache import check_cache, compute_digests
 from ..engines import describe_choice
-from .data import Data, compute_digests
+from .data import Data
 from .settings import is_seeded, starts_pretrained
 from .states import PREFIX, complete, shorten
 from .tuned_weights import describe_weights

@@ -12,9 +12,9 @@ from .._support.geometry import Place
 from .._support.progress import progress_bar
 from .._support.threads import map_ahead
 from .._support.validation import first_ten
-from ..cache import ActivationCache
+from ..cache import compute_digests
 from ..callbacks import CutMix, MixUp
-from ..data import Items, Views, count_tokens, digest_or_none, resolve_augment
+from ..data import Items, Views, count_tokens, resolve_augment
 from ..extraction import LEFT_OUT, Frozen, Tap
 from ..tasks import Placing, Targets, Task
 from .frozen import FrozenStages
@@ -322,13 +322,3 @@ class _DecodedViews:
 def locate_items(preset: Any, items: Sequence[Any], n_jobs: int | None) -> list[Place]:
     """Return the places of items in the rows that a preset makes of them."""
     return list(map_ahead(preset.locate, items, n_jobs, ahead=64))
-
-
-def compute_digests(items: Sequence[Any], cache: ActivationCache | None) -> list[bytes]:
-    """Compute the digests of items; the cache remembers those of files that have not changed.
-
-    An item that cannot be read gets a digest of zeros.  Its error is raised when it is decoded.
-    """
-    if cache is not None:
-        return cache.digests(items)
-    return [digest_or_none(item) or bytes(16) for item in items]

@@ -14,12 +14,11 @@ from .._support.device import resolve_or_replace
 from .._support.geometry import Place
 from .._support.threads import map_ahead
 from ..backbones import running
-from ..cache import ActivationCache
+from ..cache import ActivationCache, compute_digests
 from ..data import Views
 from ..exceptions import DecodeError
 from ..extraction import Prefix, Tap, estimate_statistics, run_frozen, run_rows, spare_taps
 from ..tasks import Task
-from .data import compute_digests
 from .frozen import graph_breaks
 from .parameters import is_auto
 from .settings import Numerics

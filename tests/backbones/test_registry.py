@@ -124,7 +124,7 @@ def test_random_weights_depend_on_the_seed_and_not_on_the_global_generator():
     ("address", "module", "name"),
     [
         ("builtin/mini", tensor_files, "read"),
-        ("torchvision/squeezenet1_1", torchvision, "download"),
+        ("torchvision/squeezenet1_1", torchvision, "download_checkpoint"),
     ],
 )
 def test_other_threads_draw_while_weights_are_read(monkeypatch, address, module, name):

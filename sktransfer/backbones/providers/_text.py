@@ -62,11 +62,13 @@ class TokenTable(nn.Module):
     Parameters
     ----------
     n_tokens, width : int
+    vectors : Tensor of shape (n_tokens, width) or None, default=None
+        They become the weights, without a copy; None draws them.
     """
 
-    def __init__(self, n_tokens: int, width: int):
+    def __init__(self, n_tokens: int, width: int, vectors: Tensor | None = None):
         super().__init__()
-        self.words = nn.Embedding(n_tokens, width)
+        self.words = nn.Embedding(n_tokens, width, _weight=vectors)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the vectors of ids (b, l); -1 stands for a position without a token."""

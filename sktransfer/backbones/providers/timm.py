@@ -18,7 +18,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -26,11 +25,12 @@ from ..._support.validation import did_you_mean, require
 from ...data import ImagePreset, ImageSizes
 from ...exceptions import NotAChainError
 from ..backbone import Backbone
-from ..download import download, is_offline
+from ..download import is_offline
 from ..filling import fill
 from ..tracing import Run, Trace
 from ..weights import (
     WeightsFile,
+    download_checkpoint,
     is_path,
     read_download,
     read_weights,
@@ -225,18 +225,7 @@ def _fetched(architecture: str, cfg: Any, again: bool) -> tuple[Path, str | None
         # The hub's cache names large files by their hash, and links to them.
         name = path.resolve().name
         return path, name if _SHA256.fullmatch(name) else None
-    filename = cfg.url.rpartition("/")[2]
-    prefix = torch.hub.HASH_REGEX.search(filename)
-    sha256_prefix = prefix[1] if prefix else None
-    path = download(
-        cfg.url,
-        Path(torch.hub.get_dir()) / "checkpoints",
-        filename,
-        address=address,
-        sha256_prefix=sha256_prefix,
-        again=again,
-    )
-    return path, sha256_prefix
+    return download_checkpoint(cfg.url, again, address=address)
 
 
 def _from_hub(address: str, cfg: Any, again: bool) -> Path:

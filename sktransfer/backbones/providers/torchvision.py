@@ -24,9 +24,8 @@ from torchvision import models
 from ..._support.validation import did_you_mean
 from ...data import ImagePreset
 from ..backbone import Backbone, split
-from ..download import download
 from ..filling import fill, fits
-from ..weights import is_path, read_download, read_weights, weights_info
+from ..weights import download_checkpoint, is_path, read_download, read_weights, weights_info
 from ._torchvision_families import FAMILIES, Family
 from ._torchvision_layers import glue
 
@@ -100,10 +99,13 @@ def _from_file(name: str, family: Family, path: Path) -> Backbone:
     return _backbone(net, family, preset, file.info(preset, left_out))
 
 
-def _from_tag(name: str, family: Family, tag: object) -> Backbone:
-    entry = _entry(name, tag)
+def _from_tag(name: str, family: Family, asked: object) -> Backbone:
+    entry = _entry(name, asked)
     preset = _preset(entry, family)
-    file = read_download(partial(_download, name, entry))
+    tag = None if entry is type(entry)["DEFAULT"] else entry.name
+    file = read_download(
+        partial(download_checkpoint, entry.url, address=f"torchvision/{name}", tag=tag)
+    )
     net, left_out = _filled(name, family, file.state, entry.url, preset.size)
     licence = entry.meta.get("license", "not stated by torchvision")
     info = weights_info(entry.name, entry.url, file.sha256, licence, preset, left_out)
@@ -142,23 +144,6 @@ def _preset(entry: models.WeightsEnum, family: Family) -> ImagePreset:
         interpolation=transforms.interpolation.value,
         sizes=family.sizes,
     )
-
-
-def _download(name: str, entry: models.WeightsEnum, again: bool) -> tuple[Path, str | None]:
-    """Return the file of weights in torchvision's cache, and the first digits of its hash."""
-    filename = entry.url.rpartition("/")[2]
-    prefix = re.search(r"-([0-9a-f]+)\.", filename)  # as torch.hub reads it
-    sha256_prefix = prefix[1] if prefix else None
-    path = download(
-        entry.url,
-        Path(torch.hub.get_dir()) / "checkpoints",
-        filename,
-        sha256_prefix=sha256_prefix,
-        address=f"torchvision/{name}",
-        tag=None if entry is type(entry)["DEFAULT"] else entry.name,
-        again=again,
-    )
-    return path, sha256_prefix
 
 
 def _config(name: str, size: int, *, transform_input: bool = False) -> dict[str, Any]:

@@ -7,40 +7,20 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..._support.text import printable
 from ..._support.validation import did_you_mean
 from ...data import TextPreset, WordTokenizer
 from ..backbone import Backbone
 from ..filling import fill
-from ..masks import joined
 from ..weights import is_path, read_weights, weights_info
 from . import _vector_files as vector_files
 from ._model_folder import models
+from ._text import TokenTable
 
 # A mean over more words takes little time.
 MAX_LENGTH = 512
-
-
-class Table(nn.Module):
-    """A vector for each word: (b, l) ids to (b, l, d + 1), where the last channel is the mask.
-
-    Parameters
-    ----------
-    vectors : Tensor of shape (n_words, width)
-        They become the weights, without a copy.
-    """
-
-    def __init__(self, vectors: Tensor):
-        super().__init__()
-        n_words, width = vectors.shape
-        self.words = nn.Embedding(n_words, width, _weight=vectors)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the vectors of ids; -1 stands for a position without a word."""
-        x = self.words(ids.clamp(min=0))  # (b, l, d)
-        return joined(x, ids[..., None] >= 0)
 
 
 def names() -> list[str]:
@@ -85,9 +65,9 @@ def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone
     path = _find(name)
     words, vectors = vector_files.read(path)
     preset = TextPreset(WordTokenizer(words), max_length=MAX_LENGTH)
-    table = Table(torch.from_numpy(vectors))
+    table = TokenTable(len(vectors), vectors.shape[1], torch.from_numpy(vectors))
     if weights is None:
-        table = Table(torch.empty(vectors.shape).normal_(std=vectors.shape[1] ** -0.5))
+        table.words.weight.data.normal_(std=vectors.shape[1] ** -0.5)
         info = weights_info(None, "random", None, None, preset)
     elif weights == "default":
         with path.open("rb") as file:

@@ -106,7 +106,7 @@ def without_values(patch):
     def read_weights(path, sha256_prefix=None):
         return WeightsFile(files.get(path.name, {}), {}, "0" * 64, path)
 
-    patch.setattr(provider, "download", download)
+    patch.setattr("sktransfer.backbones.weights.download", download)
     patch.setattr(provider, "read_weights", read_weights)
     patch.setattr(provider, "read_download", lambda fetch: read_weights(*fetch(False)))
     patch.setattr(provider, "fill", lambda net, state, source, optional=(): [])
