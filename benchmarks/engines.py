@@ -88,7 +88,7 @@ def measure(address, backbone, batch, dtype):
     tap = Tap(len(backbone.names), "avg")
     length = batch.shape[1] if batch.ndim == 2 else None
     prefix = Prefix(backbone, [tap], torch.device("cpu"), dtype, len(batch), length=length)
-    auto = prefix.run_by("auto")
+    auto = prefix.run_by("auto", cache=None)
     jobs = {"torch": lambda: prefix(batch), "auto": lambda: auto(batch)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -54,7 +54,7 @@ def measure(address, size, paths, precision, engine):
         n_jobs=1,
         verbose=0,
     ).fit(paths)
-    prefix = model._fitted.prefix.run_by(engine)
+    prefix = model._fitted.prefix.run_by(engine, cache=None)
     preset, step = prefix.preset, prefix.batch_size
     rows = [preset(path) for path in paths]
     blocks = [rows[start : start + step] for start in range(0, len(rows), step)]

@@ -168,14 +168,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def write_sealed(path: Path, *parts: Any, key: bytes = b"", durable: bool = False) -> None:
+def write_sealed(path: Path, *parts: Any, key: bytes, durable: bool = False) -> None:
     """Write ``parts`` to a file atomically, with a digest that :func:`read_sealed` compares.
 
     Parameters
     ----------
     path : Path
     *parts : bytes-like
-    key : bytes, default=b""
+    key : bytes
         The digest covers the key, so that the file cannot be taken for a file of another key.
     durable : bool, default=False
         See :func:`open_whole`.
@@ -183,7 +183,7 @@ def write_sealed(path: Path, *parts: Any, key: bytes = b"", durable: bool = Fals
     write_file(path, _seal(key, parts), *parts, durable=durable)
 
 
-def read_sealed(path: Path, key: bytes = b"") -> bytes:
+def read_sealed(path: Path, key: bytes) -> bytes:
     """Return the content of a file that :func:`write_sealed` wrote with the same key.
 
     Raises

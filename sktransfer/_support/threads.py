@@ -70,14 +70,14 @@ def n_threads(n_jobs: int | None) -> int:
 
 
 @contextmanager
-def computing_threads(n: int | None = None) -> Iterator[None]:
+def computing_threads(n: int | None) -> Iterator[None]:
     """Limit the threads with which torch computes for the thread of the caller.
 
     Other threads of the process, and threads that begin meanwhile, are not affected.
 
     Parameters
     ----------
-    n : int or None, default=None
+    n : int or None
         Maximum number of threads.  None stands for the number of processors of the process.
     """
     # Asking torch first also gives this thread torch's own number, if it has not computed before.

@@ -14,6 +14,10 @@ from ..data import ImagePreset, example_batch
 from .backbone import Backbone
 from .network_lock import running
 
+# How many resolutions a head takes by default. torchvision's detectors expect as many maps, besides
+# the coarsest one, which is pooled.
+N_MAPS = 4
+
 
 @dataclass(frozen=True)
 class MapShape:
@@ -97,19 +101,15 @@ def _shape_of(backbone: Backbone, name: str, cut: int, x: Tensor) -> MapShape:
     return MapShape(name, cut, maps.shape[1], (maps.shape[2], maps.shape[3]))
 
 
-def choose_maps(
-    shapes: Sequence[MapShape], stages: Sequence[str] | None = None, most: int = 4
-) -> list[MapShape]:
+def choose_maps(shapes: Sequence[MapShape], stages: Sequence[str] | None) -> list[MapShape]:
     """Return the maps of some stages, from the first to the last one.
 
     Parameters
     ----------
     shapes : sequence of MapShape
         Those of all stages, in order.
-    stages : sequence of str or None, default=None
-        The names of the stages.  None chooses the last stage of each resolution.
-    most : int, default=4
-        With None, the number of resolutions, counted from the last one.
+    stages : sequence of str or None
+        The names of the stages.  None chooses the last stage of each of the last four resolutions.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def choose_maps(
     """
     if stages is None:
         last_of_size = {shape.size: shape for shape in shapes}
-        return sorted(last_of_size.values(), key=lambda shape: shape.cut)[-most:]
+        return sorted(last_of_size.values(), key=lambda shape: shape.cut)[-N_MAPS:]
     names = [shape.name for shape in shapes]
     is_list = isinstance(stages, Collection) and not isinstance(stages, str)
     if not is_list or not all(isinstance(stage, str) for stage in stages):

@@ -15,9 +15,6 @@ from .cut import find_cut, is_pretrained
 from .maps import as_map, choose_maps, map_shapes
 from .registry import get_backbone
 
-# How many maps torchvision's detectors expect, besides the coarsest one, which is pooled.
-N_MAPS = 4
-
 
 class FeaturePyramid(nn.Module):
     """A backbone followed by a feature pyramid network [1]_; :func:`feature_pyramid` makes one.
@@ -58,7 +55,7 @@ class FeaturePyramid(nn.Module):
         output: str,
     ):
         super().__init__()
-        maps = choose_maps(map_shapes(backbone), stages, N_MAPS)
+        maps = choose_maps(map_shapes(backbone), stages)
         self.backbone = backbone.truncate(maps[-1].cut)
         self.stages = [shape.name for shape in maps]
         self.out_channels = out_channels

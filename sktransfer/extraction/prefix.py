@@ -108,14 +108,14 @@ class Prefix:
         other._weights, other._works, other._fast = {}, {}, []
         return other
 
-    def run_by(self, engine: str, cache: ActivationCache | None = None) -> Prefix:
+    def run_by(self, engine: str, cache: ActivationCache | None) -> Prefix:
         """Return a prefix of the same stages that an engine runs.
 
         Parameters
         ----------
         engine : str
             The parameter ``engine`` of an estimator.
-        cache : ActivationCache or None, default=None
+        cache : ActivationCache or None
             Keeps what the engine compiles.
         """
         other = copy(self)

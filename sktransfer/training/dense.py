@@ -43,9 +43,6 @@ NO_SCORING = (
     "valid_score."
 )
 
-# How many resolutions a head takes by default.
-N_MAPS = 4
-
 # The number of rows of which moments are computed at a time.
 BLOCK = 16
 
@@ -66,7 +63,7 @@ class MapFit(FeatureFit):
         backbone = load_backbone(given, seed)
         if given["preset"] is None and isinstance(backbone.preset, ImagePreset):
             backbone.preset = replace(backbone.preset, crop=None, resize=None)
-        maps = choose_maps(map_shapes(backbone, given["backbone"]), given["stages"], N_MAPS)
+        maps = choose_maps(map_shapes(backbone, given["backbone"]), given["stages"])
         backbone.truncate(maps[-1].cut)
         self.layout = measure_layout(backbone, maps)
         self.given |= _resolve_depth(given, backbone)

@@ -33,9 +33,8 @@ def stage_groups(
     backbone: Backbone,
     head: nn.Module,
     lr: float,
-    layer_decay: float = 1.0,
-    *,
-    weight_decay: float = 0.0,
+    layer_decay: float,
+    weight_decay: float,
 ) -> list[dict[str, Any]]:
     """Make parameter groups for an optimiser, with one learning rate for each stage.
 
@@ -56,10 +55,10 @@ def stage_groups(
         The layers after the last stage.
     lr : float
         The base learning rate, above 0: that of a head with at most 1280 inputs.
-    layer_decay : float, default=1.0
+    layer_decay : float
         The learning rate of a stage divided by that of the next stage, in (0, 1].  The last stage
         has ``lr * layer_decay``, the one before it ``lr * layer_decay**2``, and so on.
-    weight_decay : float, default=0.0
+    weight_decay : float
         The weight decay of parameters with at least two axes, at least 0.
 
     Returns
@@ -83,7 +82,7 @@ def stage_groups(
     >>> from sktransfer.training.optim import stage_groups
     >>> stages = {"stem": nn.Conv2d(3, 8, 3), "layer1": nn.Conv2d(8, 16, 3, bias=False)}
     >>> backbone = Backbone(stages, ImagePreset(size=32))
-    >>> groups = stage_groups(backbone, nn.Linear(16, 2), lr=0.1, layer_decay=0.5)
+    >>> groups = stage_groups(backbone, nn.Linear(16, 2), 0.1, layer_decay=0.5, weight_decay=0)
     >>> {group["name"]: group["lr"] for group in groups}
     {'stem': 0.025, 'stem/no_decay': 0.025, 'layer1': 0.05, 'head': 0.1, 'head/no_decay': 0.1}
     """

@@ -60,10 +60,10 @@ def test_the_processors_of_a_process_can_be_limited(monkeypatch):
 
 
 def test_torch_computes_with_no_more_threads_than_processors(four_threads, monkeypatch):
-    with computing_threads():
+    with computing_threads(None):
         assert torch.get_num_threads() == 4
     monkeypatch.setattr(threads, "count_processors", lambda: 2)
-    with computing_threads():
+    with computing_threads(None):
         assert torch.get_num_threads() == 2
     assert torch.get_num_threads() == 4
 

@@ -152,7 +152,7 @@ def test_a_network_whose_stages_share_one_resolution_has_one_map():
         "layer2": nn.Conv2d(6, 8, 1),
     }
     shapes = map_shapes(Backbone(stages, ImagePreset(size=16)))
-    assert [shape.name for shape in choose_maps(shapes)] == ["layer2"]
+    assert [shape.name for shape in choose_maps(shapes, None)] == ["layer2"]
     assert [shape.n_channels for shape in choose_maps(shapes, ["stem", "layer2"])] == [4, 8]
 
 

@@ -102,7 +102,7 @@ def test_an_engine_gives_the_features_of_torch(name, backbone, images, runs):
 
 
 def test_an_engine_computes_batches_of_one_item(name, backbone, images, runs):
-    prefix = Prefix(backbone, [LAST], CPU, torch.float32, 1).run_by(name)
+    prefix = Prefix(backbone, [LAST], CPU, torch.float32, 1).run_by(name, None)
     (found,) = rows(prefix, images[:2])
     assert runs == [name] * 3
     assert distance(found, rows(made(backbone), images[:2])[0]) < 1e-5
@@ -228,7 +228,8 @@ from sktransfer.extraction import Prefix, Tap, run_frozen
 
 images = list(np.random.default_rng(0).integers(0, 256, (9, 20, 20, 3), dtype=np.uint8))
 net = tiny_backbone().freeze_to(3).eval()
-prefix = Prefix(net, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4).run_by(sys.argv[1])
+prefix = Prefix(net, [Tap(3, "avg")], torch.device("cpu"), torch.float32, 4)
+prefix = prefix.run_by(sys.argv[1], cache=None)
 rows = lambda: run_frozen(prefix, images).rows[0]
 expected = rows()
 print((in_fork(rows) == expected).all(), (rows() == expected).all())
@@ -388,4 +389,4 @@ def test_a_row_of_zeros_equals_that_of_an_engine(name, images):
     nn.init.constant_(stage[0].bias, -1e6)
     net = Backbone({"only": stage}, tiny_backbone().preset).freeze_to(1).eval()
     how = [Tap(1, "avg")], CPU, torch.float32, 4
-    assert not rows(Prefix(net, *how).run_by(name), images)[0].any()
+    assert not rows(Prefix(net, *how).run_by(name, None), images)[0].any()

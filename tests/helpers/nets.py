@@ -31,7 +31,9 @@ class Net:
 
     def __init__(self, callbacks, max_epochs=4, optimizer="sgd", cut=0):
         self.module_ = Tail(cut)
-        groups = stage_groups(self.module_.backbone, self.module_.head, 0.1, 0.5, weight_decay=0.1)
+        groups = stage_groups(
+            self.module_.backbone, self.module_.head, 0.1, layer_decay=0.5, weight_decay=0.1
+        )
         self.optimizer_ = make_optimizer(optimizer, groups)
         self.callbacks = [callback.initialize() for callback in callbacks]
         self.max_epochs, self.n_steps_ = max_epochs, 3 * max_epochs

@@ -23,12 +23,12 @@ def head():
 
 @pytest.fixture
 def groups(backbone, head):
-    return stage_groups(backbone, head, 0.1, 0.5, weight_decay=0.01)
+    return stage_groups(backbone, head, 0.1, layer_decay=0.5, weight_decay=0.01)
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5, 0.33])
 def test_the_learning_rate_decays_by_one_factor_from_stage_to_stage(backbone, head, layer_decay):
-    groups = stage_groups(backbone, head, 0.1, layer_decay)
+    groups = stage_groups(backbone, head, 0.1, layer_decay, weight_decay=0)
     distance = {"head": 0, "layer2": 1, "layer1": 2, "stem": 3}
     for group in groups:
         expected = 0.1 * layer_decay ** distance[group["name"].removesuffix("/no_decay")]
@@ -41,7 +41,7 @@ def test_the_learning_rate_decays_by_one_factor_from_stage_to_stage(backbone, he
 def test_the_learning_rate_of_the_head_alone_falls_with_the_number_of_its_inputs(
     backbone, n_inputs, factor
 ):
-    groups = stage_groups(backbone, nn.Linear(n_inputs, 4), 0.1, 0.5)
+    groups = stage_groups(backbone, nn.Linear(n_inputs, 4), 0.1, layer_decay=0.5, weight_decay=0)
     rates = read_learning_rates(make_optimizer("sgd", groups))
     stages = {"stem": 0.0125, "layer1": 0.025, "layer2": 0.05}
     assert rates == pytest.approx(stages | {"head": 0.1 * factor})
@@ -49,14 +49,14 @@ def test_the_learning_rate_of_the_head_alone_falls_with_the_number_of_its_inputs
 
 @pytest.mark.parametrize("head", [nn.Identity(), nn.BatchNorm1d(4)])
 def test_a_head_without_weight_matrices_has_the_base_learning_rate(backbone, head):
-    groups = stage_groups(backbone, head, 0.1)
+    groups = stage_groups(backbone, head, 0.1, layer_decay=1, weight_decay=0)
     assert all(group["lr"] == 0.1 for group in groups if group["name"].startswith("head"))
 
 
 @pytest.mark.parametrize("cut", [0, 2, 3])
 def test_every_parameter_has_exactly_one_group_even_if_it_is_frozen(backbone, head, cut):
     backbone.freeze_to(cut)
-    groups = stage_groups(backbone, head, 0.1)
+    groups = stage_groups(backbone, head, 0.1, layer_decay=1, weight_decay=0)
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
     held = [*backbone.stages.parameters(), *head.parameters()]
     assert sorted(grouped) == sorted(map(id, held))
@@ -81,7 +81,7 @@ def test_norms_and_biases_do_not_decay(groups):
 def test_a_stage_without_parameters_has_no_group_and_still_counts_as_a_stage():
     stages = {"stem": nn.Conv2d(3, 8, 3, bias=False), "pool": nn.MaxPool2d(2)}
     backbone = Backbone(stages, ImagePreset(size=16))
-    groups = stage_groups(backbone, nn.Identity(), 0.1, 0.5)
+    groups = stage_groups(backbone, nn.Identity(), 0.1, layer_decay=0.5, weight_decay=0)
     assert [(group["name"], group["lr"]) for group in groups] == [("stem", 0.1 * 0.5**2)]
 
 
@@ -95,8 +95,9 @@ def test_a_stage_without_parameters_has_no_group_and_still_counts_as_a_stage():
     ],
 )
 def test_a_setting_out_of_range_is_named(backbone, head, change, message):
+    valid = {"lr": 0.1, "layer_decay": 1, "weight_decay": 0}
     with pytest.raises(ValueError, match=message):
-        stage_groups(backbone, head, **({"lr": 0.1} | change))
+        stage_groups(backbone, head, **(valid | change))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -144,7 +145,7 @@ def test_fused_is_left_out_if_the_optimizer_does_not_take_it(groups):
 
 def test_a_step_changes_an_unfrozen_stage_and_not_a_frozen_one(backbone, head):
     backbone.freeze_to(3)
-    groups = stage_groups(backbone, head, 0.1, weight_decay=0.1)
+    groups = stage_groups(backbone, head, 0.1, layer_decay=1, weight_decay=0.1)
     optimizer, x = make_optimizer("sgd", groups), torch.ones(2, 3, 16, 16)
     weight = backbone.stages["layer2"][0].weight
 
