@@ -35,8 +35,8 @@ LAYER = {package: number for number, packages in enumerate(LAYERS) for package i
 
 # Inside a package, a module imports only from modules that stand before it.
 ORDER = {
-    "_support": "text warn plain validation processes files progress hashing locks random forks "
-    "threads memory device tensors geometry",
+    "_support": "text warn plain validation processes files paths progress hashing locks random "
+    "forks threads memory device tensors geometry",
     "schedules": "base cycles named",
     "data": "depths naming pictures decoding tables advice words tokenizers "
     "word_tokenizer tokenizer_limits tokenizer_files walk items texts lengths image_sizes resizing "
@@ -249,6 +249,7 @@ def test_warnings_are_issued_in_one_place():
         "sktransfer.exceptions",
         "sktransfer.schedules",
         "sktransfer._support.files",
+        "sktransfer._support.paths",
         "sktransfer._support.processes",
         "sktransfer._support.progress",
         "sktransfer._support.text",

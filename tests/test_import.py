@@ -53,6 +53,43 @@ def test_help_imports_no_heavy_package(arguments):
     assert loaded(command(*arguments)) == []
 
 
+WRONG_PATHS = [
+    "adapt none images -o new",
+    "check none",
+    "demo --images none",
+    "evaluate none images",
+    "evaluate model none",
+    "export none -o a.onnx",
+    "export model -o a.zip",
+    "extract none -o a.npz",
+    "find-lr none",
+    "fit none -o new",
+    "fit none.csv -o new",
+    "fit images -o a.joblib",
+    "fit images -o new --masks none",
+    "fit images -o new --validation none",
+    "predict none images",
+    "predict model none.jpg",
+    "predict model images -o a.txt",
+    "rank none a b",
+    "shift images none",
+]
+
+
+def test_a_wrong_path_is_an_error_before_a_heavy_package_is_imported(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "model").touch()
+    code = (
+        "import os\nfrom sktransfer.cli import main\n"
+        f"os.chdir({str(tmp_path)!r})\n"
+        f"for line in {WRONG_PATHS}:\n"
+        "    try:\n        main(line.split())\n"
+        "    except SystemExit as error:\n        wrong = str(error)\n"
+        "    assert ' must ' in wrong, (line, wrong)\n"
+    )
+    assert loaded(code) == []
+
+
 def test_a_heavy_package_that_is_imported_is_noticed():
     assert "torch" in loaded("from sktransfer import Backbone")
 

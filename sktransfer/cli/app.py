@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from .._support.files import check_folder
+from .._support.paths import check_existing_folder, check_source
 from .._support.validation import require
 from .._version import __version__
 
@@ -88,12 +89,14 @@ def demo(
 
     Without --images, also compare words and pretrained features on texts.
     """
-    from .demo import draw_demo, run_demo, run_text_demo
-
+    if images is not None:
+        check_existing_folder(images)
     picture = out if out.suffix and not out.is_dir() else out / PICTURE
     check_folder("out", picture.parent)
     picture.parent.mkdir(parents=True, exist_ok=True)
     check_output("out", picture)
+    from .demo import draw_demo, run_demo, run_text_demo
+
     comparison = run_demo(images, backbone=backbone, weights=weights_of(weights))
     _print_results(comparison.split, "images", comparison.results)
     if images is None:
@@ -167,6 +170,8 @@ def check(
 
     The exit status is 1 if there is a problem.
     """
+    for folder in folders:
+        check_source(folder)
     pd = require("pandas", "cli")
     from ..data import check_images, check_texts
 

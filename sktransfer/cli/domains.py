@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from .._support.paths import check_source
 from .._support.validation import first_ten, require
 from .options import (
     Backbone,
@@ -59,8 +60,9 @@ def rank(
     random_state: RandomState = 0,
 ) -> None:
     """Rank backbones for labelled images or texts, without training them."""
-    require("pandas", "cli")
+    check_source(source)
     _check_csv(output)
+    require("pandas", "cli")
     from ..estimators import rank_backbones
 
     table = columns_of(path_column, text_column).read(source)
@@ -115,8 +117,10 @@ def shift(
 
     This detects a shift. It does not tell how many points of accuracy the shift costs.
     """
-    pd = require("pandas", "cli")
+    for each in (source, target):
+        check_source(each)
     _check_csv(output)
+    pd = require("pandas", "cli")
     from ..estimators import domain_shift
 
     columns = columns_of(path_column, text_column)

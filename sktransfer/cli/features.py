@@ -8,6 +8,7 @@ from typing import Annotated, Any, BinaryIO
 from typer import Argument, Option
 
 from .._support.files import check_folder
+from .._support.paths import check_source
 from .._support.validation import check_int, require
 from .options import (
     Backbone,
@@ -25,7 +26,7 @@ from .options import (
 )
 from .output import as_utf8, check_output, print_line, write_output
 from .parts import Parts
-from .pieces import check_source, read_pieces, read_whole
+from .pieces import TABLES, read_pieces, read_whole
 from .sources import Columns
 
 SUFFIXES = (".parquet", ".npz")
@@ -87,7 +88,7 @@ def extract(
     """Write the features of images or texts, with their paths and labels, to a file or a folder."""
     in_parts = output.is_dir() or not output.suffix
     _check(output, in_parts, rows_per_file, batch_norm)
-    check_source(source)
+    check_source(source, TABLES)
     require("pandas", "cli")
     require("pyarrow", "cli")
     from ..estimators import PretrainedFeatureExtractor

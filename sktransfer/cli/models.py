@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
+from .._support.paths import check_new_model
 from .._support.validation import require
 from .kind import Kind, Parameters
 from .kinds import KINDS, check_options, find_kind, named_kind, read_known
@@ -108,11 +109,13 @@ def fit(
     plots: Plots = None,
 ) -> None:
     """Fine-tune a network on labelled images or texts and save the model."""
-    from ..persistence import save, target
-
-    check_output("output", target(output, "output"))
-    check_plots(plots)
+    check_output("output", check_new_model(output, "output"))
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
+    columns.check(source)
+    _check_held_out(validation, validation_masks)
+    check_plots(plots)
+    from ..persistence import save
+
     kind, items, table = _read(task, source, columns)
     parameters = _parameters(
         kind,
@@ -200,9 +203,10 @@ def find_lr(
     if plot is not None:
         require("matplotlib", "plot")
         check_output("plot", plot)
+    columns = columns_of(path_column, text_column, label_column, number_column, masks)
+    columns.check(source)
     from ..estimators import find_lr as tested
 
-    columns = columns_of(path_column, text_column, label_column, number_column, masks)
     kind, items, table = _read(task, source, columns)
     parameters = _parameters(
         kind,
@@ -239,6 +243,18 @@ def find_lr(
     print(f"suggestion: {curve.suggestion:.3g}")
 
 
+def _check_held_out(validation: str | None, masks: Path | None) -> None:
+    """Raise an error unless validation data can be read, or are a part of the training data."""
+    is_path = validation is not None and share_of(validation) is None
+    if is_path:
+        Columns(masks=masks).check(Path(str(validation)))
+    elif masks is not None:
+        raise ValueError(
+            "validation_masks must be left out without a folder or a CSV file of validation data; "
+            f"got {str(masks)!r}."
+        )
+
+
 def _hold_out(
     model: Any,
     validation: str | None,
@@ -248,15 +264,10 @@ def _hold_out(
     table: Any,
 ) -> Parameters:
     """Set early stopping, and return the validation data as parameters of ``fit``."""
-    share = None if validation is None else share_of(validation)
-    if masks is not None and (validation is None or share is not None):
-        raise ValueError(
-            "validation_masks must be left out without a folder or a CSV file of validation data; "
-            f"got {str(masks)!r}."
-        )
     if validation is None:
         return {}
     model.set_params(early_stopping=True)
+    share = share_of(validation)
     if share is not None:
         model.set_params(validation_fraction=share)
         return {}

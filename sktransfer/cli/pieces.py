@@ -48,14 +48,6 @@ class Piece:
         return hash_parts("rows", *self.items, *columns).hex()
 
 
-def check_source(source: Path) -> None:
-    """Raise an error unless a path is a folder, or names a CSV or Parquet file."""
-    if not source.is_dir() and source.suffix.lower() not in TABLES:
-        raise ValueError(
-            f"source must be a folder, or a {' or '.join(TABLES)} file; got {str(source)!r}."
-        )
-
-
 def read_pieces(source: Path, columns: Columns, n_rows: int) -> Iterator[Piece]:
     """Yield the rows of a folder, or of a CSV or Parquet file, in pieces.
 

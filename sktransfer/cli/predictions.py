@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from .._support.files import check_folder
+from .._support.paths import GRAPH_SUFFIXES, check_model, check_new_model
 from .._support.validation import require
 from .image_kinds import PixelMasks, write_masks
 from .kind import Kind
@@ -63,8 +64,10 @@ def predict(
 ) -> None:
     """Predict labels with their probabilities, numbers, points or masks."""
     _check_predictions(output)
-    require("pandas", "cli")
+    check_model(model)
     columns = columns_of(path_column, text_column)
+    columns.check_files(files)
+    require("pandas", "cli")
     found = [(each, columns.items(each)) for each in files]
     items = [item for _, part in found for item in part]
     loaded, kind = _loaded(model, n_jobs, decode_error)
@@ -97,10 +100,12 @@ def evaluate(
     plots: Plots = None,
 ) -> None:
     """Compare predictions with labels, numbers, points or masks."""
+    check_model(model)
+    columns = columns_of(path_column, text_column, label_column, number_column, masks)
+    columns.check(source)
     check_plots(plots)
     loaded, kind = _loaded(model, n_jobs, decode_error)
     known = kind.known_by(loaded)
-    columns = columns_of(path_column, text_column, label_column, number_column, masks)
     columns = columns.naming(kind.names(loaded))
     items, table = read_known("source", source, columns, kind, known)
     rows = kind.rows(items, table)
@@ -137,10 +142,12 @@ def adapt(
 
     No labels are needed. It helps most if the model was fitted with --freeze-bn own.
     """
-    from ..persistence import save, target
-
-    check_output("output", target(output, "output"))
+    check_output("output", check_new_model(output, "output"))
+    check_model(model)
     columns = columns_of(path_column)
+    columns.check_files(files)
+    from ..persistence import save
+
     items = [item for each in files for item in columns.items(each)]
     loaded, _ = _loaded(model, n_jobs, decode_error)
     save_output(output, partial(save, loaded.adapt(items, stages)))
@@ -155,12 +162,13 @@ def export(
     ],
 ) -> None:
     """Write a model as a graph of ONNX or torch.export, which runs without this package."""
-    from ..persistence import GRAPH_SUFFIXES, load
-    from ..persistence import export as write_graph
-
+    check_model(model)
     if output.suffix.lower() not in GRAPH_SUFFIXES:
         raise ValueError(f"output must be a .onnx or .pt2 file; got {str(output)!r}.")
     check_output("output", output)
+    from ..persistence import export as write_graph
+    from ..persistence import load
+
     write_graph(load(model), output)
     print_line(f"{output}: {output.stat().st_size:,} bytes")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .._support.paths import check_source
 from .._support.validation import did_you_mean, first_ten
 
 # The column of labels in the table of class folders, and the default one in a CSV file
@@ -59,6 +60,25 @@ class Columns:
             return self
         return replace(self, labels=(), numbers=(), fitted=tuple(names))
 
+    def check(self, source: Path) -> None:
+        """Raise an error unless a source, and the folder of masks, can be read.
+
+        It takes no time, because no large package is imported.
+        """
+        check_source(source)
+        _check_masks(self.masks)
+
+    def check_files(self, files: Sequence[Path]) -> None:
+        """Raise an error unless all arguments are images, or sources of items."""
+        for each in files:
+            if self._is_table(each):
+                check_source(each)
+        missing = [repr(str(each)) for each in files if not each.exists()]
+        if missing:
+            raise FileNotFoundError(
+                f"files must exist; {len(missing)} do not:\n{first_ten(missing)}"
+            )
+
     def read(self, source: Path, classes: Sequence[str] | None = None) -> Any:
         """Return a table of items, which are in its first column.
 
@@ -72,11 +92,14 @@ class Columns:
 
     def items(self, source: Path) -> list[str]:
         """Return the items of an argument: a single image, or those of a folder or CSV file."""
-        is_table = source.is_dir() or source.suffix.lower() == ".csv"
-        if not is_table and self.text is None:
+        if not self._is_table(source):
             return [str(source)]
         table = self.read(source)
         return list(table[table.columns[0]])
+
+    def _is_table(self, source: Path) -> bool:
+        """Return False if an argument is a single image."""
+        return source.is_dir() or source.suffix.lower() == ".csv" or self.text is not None
 
     def targets(
         self, source: Path, classes: Sequence[str] | None = None, wanted: str = WANTED
@@ -217,6 +240,12 @@ def _absolute(path: str | Path) -> Path:
     return Path(os.path.normpath(Path(path).absolute()))
 
 
+def _check_masks(folder: Path | None) -> None:
+    """Raise an error unless the folder of masks is a folder, or not given."""
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"masks must be a folder; got {str(folder)!r}.")
+
+
 def _find_masks(source: Path, images: Sequence[str], folder: Path) -> Any:
     """Return a table of the masks in a folder, whose names are those of the images.
 
@@ -227,8 +256,7 @@ def _find_masks(source: Path, images: Sequence[str], folder: Path) -> Any:
 
     from ..data import list_images
 
-    if not folder.is_dir():
-        raise ValueError(f"masks must be a folder; got {str(folder)!r}.")
+    _check_masks(folder)
     files: dict[Path, list[Path]] = defaultdict(list)
     for path in list_images(folder):
         files[path.relative_to(folder).with_suffix("")].append(_absolute(path))

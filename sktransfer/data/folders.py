@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils import Bunch
 
+from .._support.paths import check_existing_folder, check_source
 from .._support.validation import did_you_mean, first_ten, require
 from .._support.warn import warn_user
 from .labelled import files_of, labelled
@@ -128,9 +129,7 @@ def class_folders(
 
     ``things`` is the word for the files in messages: "images" or "texts".
     """
-    if not folder.is_dir():
-        state = "is a file" if folder.exists() else "does not exist"
-        raise NotADirectoryError(f"dir must be a folder; got {str(folder)!r}, which {state}.")
+    check_existing_folder(folder)
     outside = look(folder, endings)
     names = [path.name for path in outside.folders]
     _check_layout(folder, names, outside.images, classes or (), things)
@@ -312,20 +311,19 @@ def image_table(
     Raises
     ------
     ValueError
-        If ``source`` is neither a folder nor a CSV file, or if the file has no such column, a
-        column ``path`` besides it, or missing paths.
+        If ``source`` is neither a folder nor a CSV file that exists, or if the file has no such
+        column, a column ``path`` besides it, or missing paths.
     ModuleNotFoundError
         If pandas is not installed.
     """
     pd = require("pandas", "cli")
     source = Path(source)
+    check_source(source)
     if source.is_dir():
         found = look(source, EXTENSIONS)
         if found.images and not found.folders:
             return pd.DataFrame({"path": [str(path) for path in found.images]}, dtype=object)
         return load_image_folder(source, classes=classes).frame
-    if source.suffix.lower() != ".csv":
-        raise ValueError(f"source must be a folder or a .csv file; got {str(source)!r}.")
     table = _read_csv(source, path_column)
     check_column(source, list(table.columns), path_column, "path")
     missing = np.flatnonzero(table[path_column].isna())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils import Bunch
 
+from .._support.paths import check_source
 from .._support.validation import first_ten, require
 from .folders import check_column, class_folders, endings_of, names_of
 from .labelled import files_of, labelled
@@ -123,17 +124,16 @@ def text_table(
     Raises
     ------
     ValueError
-        If ``source`` is neither a folder nor a CSV file, or if the file has no such column, or a
-        column ``text`` besides it.
+        If ``source`` is neither a folder nor a CSV file that exists, or if the file has no such
+        column, or a column ``text`` besides it.
     ModuleNotFoundError
         If pandas is not installed.
     """
     pd = require("pandas", "cli")
     source = Path(source)
+    check_source(source)
     if source.is_dir():
         return load_text_folder(source, classes=classes).frame
-    if source.suffix.lower() != ".csv":
-        raise ValueError(f"source must be a folder or a .csv file; got {str(source)!r}.")
     try:
         table = pd.read_csv(source)
         # in its column of texts, "NA" is a text

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from .._support.files import explaining, temporary_folder
+from .._support.paths import GRAPH_SUFFIXES, check_folder_of
 from .._support.validation import require
 from ..backbones import tracing_alone
 from ..data import ImagePreset, TextPreset, input_info
@@ -23,8 +24,6 @@ from ..engines import to_onnx
 from ..estimators import FineTuneMultiTask, PretrainedFeatureExtractor
 from . import file_format
 from .graph import OUTPUTS, Graph, make_graph
-
-GRAPH_SUFFIXES = (".onnx", ".pt2")
 
 KINDS = (*OUTPUTS, PretrainedFeatureExtractor)
 
@@ -225,7 +224,7 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
             f"got {str(path)!r}. sktransfer.save writes a file from which the estimator can be "
             "loaded."
         )
-    file_format.check_folder_of(found)
+    check_folder_of(found)
     return found
 
 

@@ -6,7 +6,6 @@ The text and each tensor have a digest, so that damage is found when the file is
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from .._support.files import explained, remove_stale, write_file
 from .._support.hashing import hash_parts
+from .._support.paths import check_model
 from .._support.tensors import TensorFile
 from .._support.text import printable
 from .._support.validation import first_ten
@@ -29,8 +29,6 @@ from .schema import check_description
 
 # The version of the format.  It has to be increased when a file has other contents.
 FORMAT = 3
-
-SUFFIX = ".safetensors"
 
 # The keys of the text and of its digest in the metadata of the file.
 TEXT, DIGEST = "sktransfer", "digest"
@@ -43,33 +41,6 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 
 # The errors that code raises for a value which it does not expect.
 UNEXPECTED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
-
-
-def target(path: str | os.PathLike[str], name: str = "path") -> Path:
-    """Return the path of a new file after a check; ``name`` is that of the parameter.
-
-    Raises
-    ------
-    ValueError
-        If the suffix is that of another format.
-    OSError
-        If the path is a folder, or its folder does not exist.
-    """
-    found = Path(path).expanduser()
-    if found.suffix.lower() not in (SUFFIX, ""):
-        raise ValueError(
-            f"{name} must end in {SUFFIX!r}, which is the format of the file; got {str(path)!r}. "
-            f"Use {str(found.with_suffix(SUFFIX))!r}, which load reads, or joblib.dump for a "
-            "pickle."
-        )
-    check_folder_of(found, name)
-    return found
-
-
-def check_folder_of(path: Path, name: str = "path") -> None:
-    """Raise an OSError if a path is that of a folder, or its folder does not exist."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise OSError(f"{name} must be a file in an existing folder; got {str(path)!r}.")
 
 
 def write(path: Path, text: str, tensors: dict[str, Tensor]) -> None:
@@ -98,10 +69,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     ValueError
         If the file is damaged, has another format, or was not written by :func:`write`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"path must be a file written by save; {str(path)!r} does not exist or is no file."
-        )
+    check_model(path)
     with path.open("rb") as file, refused(path):
         try:
             opened = TensorFile(file, MOST_BYTES)

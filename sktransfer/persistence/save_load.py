@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from .._support.forks import check_process
+from .._support.paths import check_new_model
 from .._support.validation import check_choice
 from .._support.warn import warn_user
 from ..backbones import Backbone
@@ -71,7 +72,7 @@ def save(model: Any, path: str | os.PathLike[str], *, frozen: str = "whole") -> 
     >>> bool((load(path).transform(X[:4]) == features.transform(X[:4])).all())
     True
     """
-    path = file_format.target(path)
+    path = check_new_model(path)
     check_choice("frozen", frozen, FROZEN)
     described, tensors, base = describe(model, frozen)
     text = json.dumps(described, allow_nan=False)

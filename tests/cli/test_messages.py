@@ -106,6 +106,23 @@ def test_errors_of_fit_begin_with_the_option(run, coloured, tmp_path, arguments,
     assert err.startswith(f"sktransfer: {expected}")
 
 
+@pytest.mark.parametrize(("name", "state"), [("none", ""), ("none.csv", ", which does not exist")])
+def test_a_source_must_exist(run, tmp_path, name, state):
+    code, _, err = run("fit", tmp_path / name, "-o", tmp_path / "m")
+    assert code == 1
+    wanted = "FOLDER_OR_CSV must be a folder or a .csv file"
+    assert err == f"sktransfer: {wanted}; got {str(tmp_path / name)!r}{state}.\n"
+
+
+def test_files_that_do_not_exist_are_listed(run, tmp_path):
+    (tmp_path / "model").touch()
+    names = [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+    code, _, err = run("predict", tmp_path / "model", tmp_path / "model", *names)
+    assert code == 1
+    listed = "\n".join(f"  {name!r}" for name in names)
+    assert err == f"sktransfer: FILES... must exist; 2 do not:\n{listed}\n"
+
+
 def test_warnings_are_printed_in_one_line_with_the_option(run, coloured, tmp_path, monkeypatch):
     def warn(*_):
         warnings.warn("cache must be a folder", UserWarning, stacklevel=1)
