@@ -1,8 +1,9 @@
-"""Text for messages and tables, from names that may hold any character."""
+"""Text for messages and tables, from names that may hold any character, and from other values."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # Control characters, line and paragraph separators, characters that reverse the direction of the
 # text, and surrogates, which stand for bytes of a file name that are not UTF-8.
@@ -22,3 +23,13 @@ def printable(name: object) -> str:
     ants/caf\udce9\n1.jpg
     """
     return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], str(name))
+
+
+def short(value: Any, most: int = 80) -> str:
+    """Return the repr of a value, cut to ``most`` characters; a PIL image is named by its size.
+
+    The repr of a PIL image has an address, which is another one in each run.
+    """
+    is_image = any(kind.__module__ == "PIL.Image" for kind in type(value).__mro__)
+    text = "image of {} x {}".format(*value.size) if is_image else repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

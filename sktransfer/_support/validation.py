@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .text import printable
+from .text import printable, short
 
 T = TypeVar("T")
 
@@ -127,7 +127,7 @@ def list_cells(values: Any, positions: Iterable[tuple[int, ...]], name: str) -> 
         value = array[(row, *column)]
         value = value.item() if isinstance(value, np.generic) else value
         places = [str(row), *(repr(names[at]) if names else str(at) for at in column)]
-        cells.append(f"{name}[{', '.join(places)}]: {value!r}")
+        cells.append(f"{name}[{', '.join(places)}]: {short(value)}")
     return cells
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_array
 
+from .._support.text import short
 from .._support.validation import first_ten
 from .advice import (
     instead_of,
@@ -389,9 +390,3 @@ def refuse(rule: str, faults: Iterable[tuple[int, str]], advice: Callable[[], st
         raise ValueError(
             f"{rule}; {len(lines)} {verb} not:\n{first_ten(lines)}\n{advice()}".rstrip()
         )
-
-
-def short(item: Any, most: int = 80) -> str:
-    """Return the repr of an item, cut to ``most`` characters."""
-    text = repr(item)
-    return text if len(text) <= most else f"{text[: most - 3]}..."

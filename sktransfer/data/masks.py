@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .._support.geometry import Place
 from .._support.hashing import hash_parts
+from .._support.text import short
 from .._support.threads import map_ahead
 from .._support.validation import find_name, first_ten
 from .._support.warn import warn_user
@@ -95,7 +96,7 @@ def check_masks(y: Any, name: str) -> Masks:
     if isinstance(y, Masks):
         return y
     if y is None or isinstance(y, (str, bytes, os.PathLike)) or not hasattr(y, "__len__"):
-        raise TypeError(f"{name} must be a list of masks, one for each item; got {y!r}.")
+        raise TypeError(f"{name} must be a list of masks, one for each item; got {short(y)}.")
     if hasattr(y, "columns"):
         raise TypeError(
             f"{name} must be a list of masks, or a column of their paths; got a table with the "
@@ -105,7 +106,7 @@ def check_masks(y: Any, name: str) -> Masks:
     sources = list(y)
     kinds = (str, os.PathLike, Image.Image, Tensor)
     bad = [
-        f"{name}[{at}]: {source!r:.80}"
+        f"{name}[{at}]: {short(source)}"
         for at, source in enumerate(sources)
         if not isinstance(source, kinds) and np.ndim(source) != 2
     ]

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from .._support.hashing import hash_parts
+from .._support.text import short
 from .._support.validation import is_missing
-from .items import TEXT_OR_OBJECT, Items, is_frame, refuse, short
+from .items import TEXT_OR_OBJECT, Items, is_frame, refuse
 
 SEQUENCE = "X must be a sequence of texts: a list, an array, or one column of a table"
 

@@ -20,7 +20,7 @@ from .mixed import Mixed, find_mixed
 from .multi_label import MultiLabel
 from .points import Points, find_points
 from .regression import LOSSES, Regression, find_regression
-from .segmentation import Segmentation, find_segmentation
+from .segmentation import Segmentation, check_mask_sizes, find_segmentation
 from .targets import Targets, make_targets
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "build_map_head",
     "check_head",
     "check_map_head",
+    "check_mask_sizes",
     "find_classification",
     "find_mixed",
     "find_points",

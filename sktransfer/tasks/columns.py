@@ -22,6 +22,7 @@ from .labels import (
     check_passed,
     is_indicators,
     is_matrix,
+    keep_kinds,
     name_columns,
 )
 from .multi_label import MultiLabel
@@ -86,7 +87,7 @@ def split_columns(y: Any) -> list[np.ndarray]:
         columns = [np.asarray(y[name]) for name in check_names(y.columns, "y").values()]
     else:
         columns = list(np.asarray(y).T)
-    return [np.array(column.tolist()) if column.dtype == object else column for column in columns]
+    return [keep_kinds(column.tolist()) if column.dtype == object else column for column in columns]
 
 
 @dataclass(frozen=True, eq=False)

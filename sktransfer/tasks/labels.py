@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,16 @@ def as_array(y: Any) -> Any:
                 f"y must have one label for each item; got {' and '.join(sorted(kinds))} objects. "
                 f"{BINARIZE}"
             )
-    if isinstance(y, (list, tuple)) and is_matrix(array) and array.dtype.kind == "U":
-        return np.asarray(y, dtype=object)  # NumPy would turn numbers among names into texts
+    if isinstance(y, (list, tuple)) and array.dtype.kind == "U":
+        return np.asarray(y, dtype=object) if is_matrix(array) else keep_kinds(y)
     return array
+
+
+def keep_kinds(labels: Sequence[Any]) -> np.ndarray:
+    """Convert labels to an array of objects if some are not texts, which NumPy makes texts of."""
+    array = np.asarray(labels)
+    is_mixed = array.dtype.kind == "U" and not all(isinstance(each, str) for each in labels)
+    return np.asarray(labels, dtype=object) if is_mixed else array
 
 
 def check_names(columns: Any, name: str) -> dict[str, Any]:
@@ -128,10 +135,16 @@ def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarr
     """Check labels, and return them as an array of shape (n_items,)."""
     labels: np.ndarray = column_or_1d(y, warn=warn)
     assert_all_finite(labels, input_name=name)
+    _check_one_kind(labels, name)
     try:
         check_classification_targets(labels)
     except ValueError as error:
         others = [(at,) for at, value in enumerate(labels.tolist()) if not _is_label(value)]
+        if not others:
+            raise ValueError(
+                f"{name} must have labels of one type, such as int; got an array of objects. "
+                f"Convert it, such as {name}.astype(int)."
+            ) from error
         raise ValueError(
             f"{error} {len(others)} values of {name} are no labels:\n"
             f"{first_ten(list_cells(labels, others, name))}\n"
@@ -142,6 +155,21 @@ def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarr
             f"{name} must have one label for each of {n_items} items; got {len(labels)}."
         )
     return labels
+
+
+def _check_one_kind(labels: np.ndarray, name: str) -> None:
+    """Raise an error if some labels are texts and others are not; it lists the rarer ones."""
+    if labels.dtype != object:
+        return
+    is_text = np.array([isinstance(label, str) for label in labels], bool)
+    if is_text.all() or not is_text.any():
+        return
+    odd = [(at,) for at in np.flatnonzero(is_text == (is_text.mean() <= 0.5)).tolist()]
+    raise ValueError(
+        f"{name} must have labels of one kind, texts or integers; {len(odd)} of {len(labels)} are "
+        f"of another kind than the others:\n{first_ten(list_cells(labels, odd, name))}\n"
+        "Convert them, such as [str(label) for label in y]."
+    )
 
 
 def _is_label(value: Any) -> bool:

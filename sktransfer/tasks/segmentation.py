@@ -54,6 +54,22 @@ def find_segmentation(masks: Any, ignored: tuple[int, ...], class_weight: Any) -
     return Segmentation(classes, ignored, weights, names=names)
 
 
+def check_mask_sizes(
+    masks: Any, sizes: Sequence[tuple[int, int] | None], name: Callable[[int], str]
+) -> None:
+    """Raise an error if masks have other sizes than their items, of which None is not known."""
+    lines = [
+        f"{name(at)} has {mask_size[0]} x {mask_size[1]} pixels, and its item {size[0]} x {size[1]}"
+        for at, ((mask_size, _), size) in enumerate(zip(masks.summaries, sizes, strict=True))
+        if size is not None and tuple(mask_size) != tuple(size)
+    ]
+    if lines:
+        raise ValueError(
+            "y must have masks of the sizes of their items, as Pillow opens them, without the EXIF "
+            f"orientation; {len(lines)} have others:\n{first_ten(lines)}"
+        )
+
+
 def _advise(found: set[int], ignored: tuple[int, ...]) -> str:
     """Suggest another ``ignore_label``, in a line, if it may help."""
     if not found:
@@ -159,17 +175,7 @@ class Segmentation:
         self, values: Any, sizes: Sequence[tuple[int, int]], name: Callable[[int], str]
     ) -> None:
         """Raise an error if masks have other sizes than their items."""
-        lines = [
-            f"{name(at)} has {mask_size[0]} x {mask_size[1]} pixels, and its item {size[0]} x "
-            f"{size[1]}"
-            for at, ((mask_size, _), size) in enumerate(zip(values.summaries, sizes, strict=True))
-            if tuple(mask_size) != tuple(size)
-        ]
-        if lines:
-            raise ValueError(
-                "y must have masks of the sizes of their items, as Pillow opens them, without the "
-                f"EXIF orientation; {len(lines)} have others:\n{first_ten(lines)}"
-            )
+        check_mask_sizes(values, sizes, name)
 
     def place(self, values: Any, places: Sequence[Place], size: int) -> Any:
         """Return masks in pixels of their rows, with numbers of classes."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.text import short
 from .._support.validation import did_you_mean, first_ten, is_missing
 from .label_sets import FORMS
 from .labels import check_names
@@ -35,7 +36,7 @@ def as_table(y: Any, n_items: int, name: str) -> dict[str, list[Any]]:
     for column, values in given.items():
         shape = np.shape(values) if isinstance(values, np.ndarray) else ()
         if isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or len(shape) > 1:
-            form = f"an array of shape {shape}" if len(shape) > 1 else repr(values)
+            form = f"an array of shape {shape}" if len(shape) > 1 else short(values)
             raise ValueError(
                 f"column {column!r} of {name} must have one value for each of {n_items} items; got "
                 f"{form}. Several numbers of an item need a column each, and several labels a list."
@@ -83,17 +84,17 @@ def find_kind(name: str, column: Sequence[Any]) -> str:
     examples: dict[str, str] = {}  # the first value of each kind
     for row, value in enumerate(column):
         if not is_missing(value):
-            examples.setdefault(_kind_of(value), f"{_kind_of(value)} in y[{row}]: {value!r}")
+            examples.setdefault(_kind_of(value), f"{_kind_of(value)} in y[{row}]: {short(value)}")
     kinds = set(examples)
     if kinds == {"integer", "number"}:
         kinds = {"number"}
     # Beside a missing label, pandas makes floats of integers.
     known = [value for value in column if not is_missing(value)]
-    if kinds == {"number"} and len(known) < len(column) and is_whole(known):
-        kinds = {"integer"}
-    if kinds == {"integer"}:
+    is_float = kinds == {"number"} and len(known) < len(column) and is_whole(known)
+    if is_float or kinds == {"integer"}:
+        values = "whole numbers, floats beside missing labels," if is_float else "integers"
         raise ValueError(
-            f"tasks must state the kind of column {name!r}, because its integers may be numbers or "
+            f"tasks must state the kind of column {name!r}, because its {values} may be numbers or "
             f"classes: tasks={{{name!r}: 'number'}} or tasks={{{name!r}: 'class'}}."
         )
     if len(kinds) > 1:

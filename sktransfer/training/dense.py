@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from .._support.random import seeded_globals
+from .._support.threads import map_ahead
 from ..backbones import Backbone, choose_maps, find_cut, map_shapes
 from ..data import ImagePreset, Items
+from ..exceptions import DecodeError
 from ..extraction import Prefix, Tap
-from ..tasks import build_map_head, set_map_bias
+from ..tasks import Task, build_map_head, check_mask_sizes, set_map_bias
 from .data import Data, run_taps
 from .dense_tail import DenseStages, DenseTail, JoinedRows, MapLayout
 from .frozen import open_stages
@@ -73,6 +76,15 @@ class MapFit(FeatureFit):
         """Check X and return its items; the image size of the network stays."""
         items: Items = self.request.check_items(backbone.preset, self.request.X, reset=True)
         return items
+
+    def find_task(self, preset: Any, items: Items) -> Task:
+        """Return the task of the masks, whose sizes are checked before their values."""
+        masks = self.request.y
+        if masks is not None and len(masks) == len(items) and hasattr(preset, "locate"):
+            find_size = partial(_size_of, preset)
+            sizes = list(map_ahead(find_size, items, self.given["n_jobs"], ahead=64))
+            check_mask_sizes(masks, sizes, "y[{}]".format)
+        return super().find_task(preset, items)
 
     @contextmanager
     def open_stages(
@@ -130,6 +142,15 @@ class MapFit(FeatureFit):
             _standardise(tail, features, data.train, data.targets.sample_weight[data.train])
         set_map_bias(head, task.initial_bias(data.targets[data.train]))
         return tail, None
+
+
+def _size_of(preset: Any, item: Any) -> tuple[int, int] | None:
+    """Return the width and height of an item; None if it cannot be decoded."""
+    try:
+        size: tuple[int, int] = preset.locate(item).item_size
+    except DecodeError:
+        return None
+    return size
 
 
 def measure_layout(backbone: Backbone, maps: Any) -> MapLayout:

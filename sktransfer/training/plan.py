@@ -143,6 +143,10 @@ class FeatureFit:
             backbone.preset = smallest_preset(backbone.preset, items)
         return items
 
+    def find_task(self, preset: Preset, items: Items) -> Task:  # noqa: ARG002 - other fits compare targets with them
+        """Return the task of y."""
+        return self.request.task(self.request.y, len(items))
+
     def resolve(self, backbone: Backbone, items: Items, task: Task | None = None) -> FitSettings:
         """Return the settings, in which "auto" is replaced by its meaning."""
         how = {} if task is None else {"exact_model": task.exact_model}
@@ -187,7 +191,7 @@ def plan_fit(request: Request, kind: type[FeatureFit] = FeatureFit) -> Iterator[
     seed = int(check_random_state(fit.given["random_state"]).randint(2**31))
     backbone = fit.load(seed)
     given, items = fit.given, fit.check_items(backbone)
-    task = request.task(request.y, len(items))
+    task = fit.find_task(backbone.preset, items)
     settings = fit.resolve(backbone, items, task)
     check_moves(task, settings.augment, settings.skorch_callbacks)
     data = _collect(request, backbone.preset, items, task, settings)

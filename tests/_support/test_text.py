@@ -1,8 +1,9 @@
 """Names that may hold any character, as text to print."""
 
 import pytest
+from PIL import Image
 
-from sktransfer._support.text import printable
+from sktransfer._support.text import printable, short
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,22 @@ def test_a_printable_name_can_be_encoded():
 
 def test_an_object_is_printed_as_str_shows_it(tmp_path):
     assert printable(tmp_path) == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Image.new("L", (640, 480)), "image of 640 x 480"),
+        ("a.jpg", "'a.jpg'"),
+        (b"ab", "b'ab'"),
+        ("x" * 100, f"'{'x' * 76}..."),
+    ],
+)
+def test_a_value_is_short_and_the_same_in_each_run(value, expected):
+    assert short(value) == expected
+
+
+def test_an_opened_image_is_named_by_its_size(tmp_path):
+    Image.new("L", (3, 2)).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert short(image) == "image of 3 x 2"

@@ -191,7 +191,7 @@ NOT_A_SEQUENCE = [
     (lambda paths: str(paths[0]), r"sequence of images: .*got one path\. Pass a list of one: \["),
     (lambda paths: paths[0], r"got one path\. Pass a list of one"),
     (lambda paths: paths[0].read_bytes(), r"got one bytes\. Pass a list of one"),
-    (lambda paths: Image.new("L", (2, 2)), r"got one PIL image\. Pass a list of one"),
+    (lambda paths: Image.new("L", (2, 2)), r"got one PIL image\. .*: \[image of 2 x 2\]"),
     (lambda paths: None, "X must be a sequence of images: .*got NoneType"),
     (lambda paths: {"path": paths}, "X must be a sequence of images: .*got dict"),
     (iter, "X must be a sequence of images: .*got list_iterator"),

@@ -51,6 +51,11 @@ def test_something_that_is_no_list_is_an_error(y):
         check_masks(y, "y")
 
 
+def test_a_single_image_is_named_by_its_size():
+    with pytest.raises(TypeError, match="one for each item; got image of 640 x 480"):
+        check_masks(Image.new("L", (640, 480)), "y")
+
+
 def test_a_table_is_an_error_that_names_its_columns():
     message = r"got a table with the columns 'mask', 7\. Pass one of them, such as y\['mask'\]\.$"
     with pytest.raises(TypeError, match=message):

@@ -92,6 +92,11 @@ def test_items_that_are_no_texts_are_named(X, message):
         check_items_are_texts(X)
 
 
+def test_an_image_among_texts_is_named_by_its_size():
+    with pytest.raises(ValueError, match=r"1 does not:\n  X\[1\]: image of 640 x 480\nFor images"):
+        check_items_are_texts(["a film", Image.new("RGB", (640, 480))])
+
+
 def test_an_error_lists_the_first_ten_items_only():
     with pytest.raises(ValueError, match=r"X\[9\]: None\n  \.\.\. and 15 more\n"):
         check_items_are_texts([None] * 25)

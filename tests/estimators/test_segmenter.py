@@ -281,6 +281,17 @@ def test_an_invalid_parameter_is_named(images, how, error, message):
         segmenter(**how).fit(*images)
 
 
+@pytest.mark.parametrize("decode_error", ["raise", "ignore"])
+def test_a_mask_of_another_size_is_named_before_its_values(images, decode_error):
+    X, y = images
+    wrong = [y[0][:-1] * 0, y[1] * 0]  # no class but one
+    height, width = y[0].shape
+    Image.fromarray(X[0]).save(png := BytesIO(), format="PNG")
+    sizes = rf"y\[0\] has {width} x {height - 1} pixels, and its item {width} x {height}\Z"
+    with pytest.raises(ValueError, match=sizes):
+        segmenter(decode_error=decode_error).fit([png.getvalue(), b"no image"], wrong)
+
+
 def test_both_parts_of_an_early_stop_have_rare_classes(images):
     X, y = images
     y = [each.copy() for each in y]

@@ -1,6 +1,7 @@
 """Labels that a classifier does not know, and missing labels."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -115,6 +116,38 @@ def test_collections_of_labels_are_an_error_that_names_the_binarizer(kind):
     message = rf"got {kind.__name__} objects\. .*MultiLabelBinarizer\(\)\.fit_transform\(y\)"
     with pytest.raises(ValueError, match=message):
         find_classification(y, 2, "FineTuneClassifier")
+
+
+@pytest.mark.parametrize("form", [list, tuple, partial(np.array, dtype=object), pd.Series])
+def test_numbers_among_names_are_listed(form):
+    y = form(["ant", "bee", 3, "ant", True])
+    with pytest.raises(ValueError, match="y must have labels of one kind, ") as caught:
+        find_classification(y, 5, "FineTuneClassifier")
+    assert "; 2 of 5 are of another kind than the others:\n  y[2]: 3\n  y[4]: True\nC" in str(
+        caught.value
+    )
+
+
+def test_names_among_numbers_are_listed():
+    with pytest.raises(ValueError, match=r"(?s)1 of 20 are of another kind .*:\n  y\[3\]: 'x'\nC"):
+        find_classification([0, 1, 2, "x"] + [1] * 16, 20, "FineTuneClassifier")
+
+
+def test_labels_of_both_kinds_in_a_column_name_the_column():
+    message = r"(?s)column 1 of y must have labels of one kind, .*\n  column 1 of y\[1\]: 2"
+    with pytest.raises(ValueError, match=message):
+        find_classification([["a", "b"], ["b", 2], ["a", "c"]], 3, "FineTuneClassifier")
+
+
+def test_a_label_of_the_other_kind_in_validation_data_is_listed():
+    task = find_classification(["a", "b"], 2, "FineTuneClassifier")
+    with pytest.raises(ValueError, match=r"(?s)y_val must have labels of one kind.*y_val\[2\]: 1"):
+        task.encode(["a", "b", 1], 3, "y_val")
+
+
+def test_integers_as_objects_are_an_error_that_tells_how_to_convert_them():
+    with pytest.raises(ValueError, match=r"got an array of objects\. Convert it, .*astype\(int\)"):
+        find_classification(pd.Series([1, 2, 1], dtype=object), 3, "FineTuneClassifier")
 
 
 def test_numbers_to_predict_are_an_error_that_names_the_regressor():

@@ -170,7 +170,10 @@ def test_whole_floats_can_be_classes():
         ({"a": [1.5]}, "column 'a' of y must have a row for each of 4 items; got 1"),
         ({"a": [1.5, None, None, 2.5]}, r"(?s)at least one column; 2 of 4 .*\n  y\[1\]\n  y\[2\]"),
         ({"a": [1, 2, 1, 2]}, "tasks must state the kind of column 'a', because its integers"),
-        ({"a": [1.0, 2.0, None, 1.0], "b": AGES}, "tasks must state the kind of column 'a'"),
+        (
+            {"a": [1.0, 2.0, None, 1.0], "b": AGES},
+            "column 'a', because its whole numbers, floats beside missing labels, may be",
+        ),
         (
             {"a": [1.5, "x", 2.5, "y"]},
             r"column 'a' of y must have values of one kind; got\n.*y\[1\]: 'x'\n.*y\[0\]: 1.5",
