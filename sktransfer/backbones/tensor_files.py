@@ -7,9 +7,8 @@ import pickle
 import re
 import tarfile
 import zipfile
-from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -23,7 +22,7 @@ _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def read(file: BufferedReader, path: Path) -> tuple[Any, dict[str, str]]:
+def read(file: BinaryIO, path: Path) -> tuple[Any, dict[str, str]]:
     """Return the content of an open file at its start and, for safetensors, its metadata.
 
     Raises
@@ -34,9 +33,7 @@ def read(file: BufferedReader, path: Path) -> tuple[Any, dict[str, str]]:
     return (_safetensors if path.suffix.lower() == ".safetensors" else _torch)(file, path)
 
 
-def _safetensors(
-    file: BufferedReader, path: Path
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _safetensors(file: BinaryIO, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         opened = TensorFile(file, MOST_HEADER)
         return opened.read(), opened.metadata
@@ -44,7 +41,7 @@ def _safetensors(
         raise ValueError(_damaged(path, "safetensors", str(error))) from error
 
 
-def _torch(file: BufferedReader, path: Path) -> tuple[Any, dict[str, str]]:
+def _torch(file: BinaryIO, path: Path) -> tuple[Any, dict[str, str]]:
     _check_torch(file, path)
     file.seek(0)
     try:
@@ -60,7 +57,7 @@ def _torch(file: BufferedReader, path: Path) -> tuple[Any, dict[str, str]]:
         raise ValueError(_damaged(path, "torch", cause)) from error
 
 
-def _check_torch(file: BufferedReader, path: Path) -> None:
+def _check_torch(file: BinaryIO, path: Path) -> None:
     """Raise an error if ``torch.save`` did not write the file, before torch reads it."""
     head = file.read(len(_LEGACY))
     file.seek(0)  # is_tarfile looks at what follows
