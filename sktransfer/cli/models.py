@@ -110,10 +110,10 @@ def fit(
 ) -> None:
     """Fine-tune a network on labelled images or texts and save the model."""
     check_output("output", check_new_model(output, "output"))
+    check_plots(plots)
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     columns.check(source)
     _check_held_out(validation, validation_masks)
-    check_plots(plots)
     from ..persistence import save
 
     kind, items, table = _read(task, source, columns)

@@ -100,10 +100,10 @@ def evaluate(
     plots: Plots = None,
 ) -> None:
     """Compare predictions with labels, numbers, points or masks."""
+    check_plots(plots)
     check_model(model)
     columns = columns_of(path_column, text_column, label_column, number_column, masks)
     columns.check(source)
-    check_plots(plots)
     loaded, kind = _loaded(model, n_jobs, decode_error)
     known = kind.known_by(loaded)
     columns = columns.naming(kind.names(loaded))
