@@ -66,7 +66,7 @@ def predict(
     _check_predictions(output)
     check_model(model)
     columns = columns_of(path_column, text_column)
-    columns.check_files(files, decode_error)
+    columns.check_files(files)
     require("pandas", "cli")
     found = [(each, columns.items(each)) for each in files]
     items = [item for _, part in found for item in part]
@@ -145,7 +145,7 @@ def adapt(
     check_output("output", check_new_model(output, "output"))
     check_model(model)
     columns = columns_of(path_column)
-    columns.check_files(files, decode_error)
+    columns.check_files(files)
     from ..persistence import save
 
     items = [item for each in files for item in columns.items(each)]

@@ -68,16 +68,13 @@ class Columns:
         check_source(source)
         _check_masks(self.masks)
 
-    def check_files(self, files: Sequence[Path], decode_error: str) -> None:
-        """Raise an error unless all arguments are images, or sources of items.
-
-        Images that do not exist are an error only with a ``decode_error`` of "raise".
-        """
+    def check_files(self, files: Sequence[Path]) -> None:
+        """Raise an error unless all arguments are images, or sources of items."""
         for each in files:
             if self._is_table(each):
                 check_source(each)
         missing = [repr(str(each)) for each in files if not each.exists()]
-        if missing and decode_error == "raise":
+        if missing:
             raise FileNotFoundError(
                 f"files must exist; {len(missing)} do not:\n{first_ten(missing)}"
             )
