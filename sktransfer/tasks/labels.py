@@ -142,8 +142,8 @@ def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarr
         others = [(at,) for at, value in enumerate(labels.tolist()) if not _is_label(value)]
         if not others:
             raise ValueError(
-                f"{name} must have labels of one type, such as int; got an array of objects. "
-                f"Convert it, such as {name}.astype(int)."
+                f"Unknown label type: {name} must have labels of one type, such as int; got an "
+                f"array of objects. Convert it, such as {name}.astype(int)."
             ) from error
         raise ValueError(
             f"{error} {len(others)} values of {name} are no labels:\n"
