@@ -10,6 +10,7 @@ features in its pipelines.
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 from skada import SubspaceAlignmentAdapter, make_da_pipeline
@@ -31,6 +32,14 @@ rng = np.random.default_rng(0)
 for path in night.data:
     pixels = np.asarray(Image.open(path)) * 0.2 + rng.normal(0, 6, 3)
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+
+figure, axes = plt.subplots(2, 5, figsize=(8, 3.4), layout="constrained")
+for row, photos in zip(axes, (day, night), strict=True):
+    for axis, index in zip(row, range(0, 50, 10), strict=True):
+        axis.imshow(plt.imread(photos.data[index]))
+        axis.set_title(photos.labels[index], fontsize=9)
+        axis.axis("off")
+plt.show()
 
 # %%
 # The pipelines take the paths of both domains.  ``sample_domain`` is positive for the source and

@@ -1,4 +1,4 @@
-"""Fine-tune pretrained networks with the scikit-learn API."""
+"""Fine-tune pretrained networks for images and texts with the scikit-learn API."""
 
 from importlib import import_module
 

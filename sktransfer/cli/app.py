@@ -29,7 +29,7 @@ from .output import check_output, print_line, print_table, printable_lines
 PICTURE = "sktransfer-demo.png"
 
 app = Typer(
-    help="Fine-tune pretrained networks with the scikit-learn API.",
+    help="Fine-tune pretrained networks for images and texts with the scikit-learn API.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -71,7 +71,7 @@ def options(
         bool, Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Fine-tune pretrained networks with the scikit-learn API."""
+    """Fine-tune pretrained networks for images and texts with the scikit-learn API."""
 
 
 @app.command(cls=Command)
