@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .._support.threads import computing_threads
 from .._support.validation import first_ten
 from .weights import bare
 
 REMEDY = "Use weights of this network, or the network that the weights were made for."
+
+
+# The functions that draw the initial values of a layer.
+DRAW = frozenset(
+    [
+        *(Tensor.normal_, Tensor.uniform_),
+        *(nn.init.normal_, nn.init.uniform_, nn.init.trunc_normal_),
+        *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_),
+        *(nn.init.xavier_normal_, nn.init.xavier_uniform_),
+    ]
+)
+
+
+class Undrawn(TorchFunctionMode):
+    """Within this context manager, this thread builds layers without drawing their initial values.
+
+    They hold whatever is in their memory, until :func:`fill` replaces it.  To draw the values takes
+    most of the time in which a small network is built.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of torch, or return the tensor that it would fill."""
+        kwargs = kwargs or {}
+        if func in DRAW:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class MisfitError(ValueError):

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .depthwise import depthwise_by_shifts, depthwise_in_float32
 from .patching import PatchedForward, patched
@@ -145,8 +145,10 @@ def fuse_conv_bn(module: nn.Module, x: Tensor, tolerance: float) -> nn.Module:
     fused = nn.Sequential(deepcopy(module)).eval()  # a parent, in case the module is one layer
     expected: list[Tensor] = []
     for conv_name, norm_name in find_pairs(fused, lambda: expected.append(fused(x))):
-        conv, norm = fused.get_submodule(conv_name), fused.get_submodule(norm_name)
-        _replace(fused, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var,arg-type]  # find_pairs checks the types
+        conv: Any = fused.get_submodule(conv_name)
+        norm: Any = fused.get_submodule(norm_name)
+        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
         # timm's batch norms end with an activation, which stays
         _replace(fused, norm_name, nn.Sequential(*norm.children()))
     if is_near(expected[0], fused(x), tolerance):

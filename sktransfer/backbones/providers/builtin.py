@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..._support.tensors import TensorFile
 from ...data import ImagePreset, ImageSizes, TextPreset, read_tokenizer
 from ..backbone import Backbone
-from ..filling import fill, fits
+from ..filling import Undrawn, fill, fits
 from ..language_head import LanguageHead
 from ..tensor_files import MOST_HEADER
 from ..weights import is_path, read_weights, weights_info
@@ -119,17 +119,18 @@ def matches(name: str, state: Mapping[str, Tensor]) -> bool:
 def load(name: str, weights: str | PathLike[str] | None = "default") -> Backbone:
     """Build the network ``name``; without a file of weights, the default weights are random."""
     model = MODELS[name]
-    parts = model.parts()
     left_out: list[str] = []
     sha256 = model.sha256 if weights == "default" else None
     if weights == "default":
         weights = model.file
     if weights is None:
-        preset = model.preset({})
+        parts, preset = model.parts(), model.preset({})
         info = weights_info(None, "random, seeded", None, "BSD-3-Clause", preset)
     elif is_path(weights):
         file = read_weights(weights, sha256)
         state = model.completed(unpack(file.state))
+        with Undrawn():
+            parts = model.parts()
         left_out = fill(parts, state, str(weights), model.optional)
         preset = model.preset(file.metadata)
         info = file.info(preset)

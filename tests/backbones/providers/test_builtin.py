@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktransfer import PretrainedFeatureExtractor, get_backbone, list_backbones
+from sktransfer.backbones.providers import builtin
 from sktransfer.backbones.providers.builtin import MODELS
 from sktransfer.testing import check_backbone
 
@@ -52,6 +53,13 @@ def test_the_features_of_a_fixed_image_are_those_that_were_measured(picture):
     features = PretrainedFeatureExtractor(verbose=0).fit_transform([picture])[0]
     np.testing.assert_allclose(features.reshape(8, 128).mean(1), FEATURES, atol=1e-4)
     np.testing.assert_allclose(features.max(), LARGEST, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["lm", "mini", "text"])
+def test_a_network_draws_no_weights_if_a_file_has_them(name):
+    before = torch.get_rng_state()
+    builtin.load(name)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_file_has_at_most_6_megabytes():
