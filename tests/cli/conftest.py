@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.command_line import brief_demo
 from PIL import Image
 
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor, cli, load_image_folder
@@ -33,6 +34,13 @@ def folder(tmp_path, rng):
             pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def brief():
+    """Let the demo train for one epoch, on which the form of its results does not depend."""
+    with brief_demo():
+        yield
 
 
 @pytest.fixture

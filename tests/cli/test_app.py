@@ -300,7 +300,7 @@ def test_a_terminal_gets_a_drawn_table(run, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("out", ["picture.png", "some/where"])
-def test_the_demo_prints_a_table_and_draws_a_picture(run, folder, tmp_path, out):
+def test_the_demo_prints_a_table_and_draws_a_picture(brief, run, folder, tmp_path, out):
     code, printed, _ = run("demo", "--images", folder, "--out", tmp_path / out, "--weights", "none")
     picture = tmp_path / out / "sktransfer-demo.png" if "/" in out else tmp_path / out
     title, head, *results, last = rows(printed)
@@ -318,7 +318,9 @@ def test_the_demo_prints_a_table_and_draws_a_picture(run, folder, tmp_path, out)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_demo_of_textures_has_a_second_table_of_texts(run, folder, tmp_path, monkeypatch):
+def test_the_demo_of_textures_has_a_second_table_of_texts(
+    brief, run, folder, tmp_path, monkeypatch
+):
     monkeypatch.setattr("sktransfer.cli.demo.run_demo", lambda _, **how: run_demo(folder, **how))
     code, printed, _ = run("demo", "--out", tmp_path, "--weights", "none")
     assert code == 0
@@ -331,7 +333,7 @@ def test_the_demo_of_textures_has_a_second_table_of_texts(run, folder, tmp_path,
     assert last[0].startswith("picture: ")
 
 
-def test_the_demo_runs_without_matplotlib(run, folder, tmp_path, monkeypatch):
+def test_the_demo_runs_without_matplotlib(brief, run, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, out, err = run("demo", "--images", folder, "--out", tmp_path, "--weights", "none")
     assert code == 0

@@ -5,6 +5,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from helpers.command_line import brief_demo
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from PIL import Image
@@ -23,9 +24,12 @@ def write(folder, rng, n=4, names=("dark", "light")):
     return folder
 
 
-@pytest.fixture
-def folder(tmp_path, rng):
-    return write(tmp_path / "photos", rng, 8)
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """The comparison on a folder of two classes of eight photos."""
+    folder = write(tmp_path_factory.mktemp("demo") / "photos", np.random.default_rng(0), 8)
+    with brief_demo():
+        yield run_demo(folder, weights=None)
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def texts(monkeypatch, tmp_path):
     return drawn
 
 
-def test_the_demo_trains_on_ten_photos_of_each_texture():
+def test_the_demo_trains_on_ten_photos_of_each_texture(brief):
     demo = run_demo(weights=None)
     assert [result.name for result in demo.results] == [
         "raw pixels",
@@ -76,27 +80,26 @@ def test_pretrained_features_of_texts_are_better_than_words():
     assert features.accuracy > words.accuracy + 0.05
 
 
-def test_the_accuracy_is_that_of_the_predictions(folder):
-    demo = run_demo(folder, weights=None)
-    for result in demo.results:
-        assert result.accuracy == np.mean(result.predicted == demo.split.y_test)
+def test_the_accuracy_is_that_of_the_predictions(compared):
+    for result in compared.results:
+        assert result.accuracy == np.mean(result.predicted == compared.split.y_test)
         assert result.seconds > 0
 
 
-def test_the_split_of_a_folder_is_stratified(folder):
-    split = run_demo(folder, weights=None).split
+def test_the_split_of_a_folder_is_stratified(compared):
+    split = compared.split
     assert sorted(split.y_train) == ["dark"] * 6 + ["light"] * 6
     assert sorted(split.y_test) == ["dark"] * 2 + ["light"] * 2
     assert not set(split.X_train) & set(split.X_test)
     assert split.title.endswith("/photos")
 
 
-def test_raw_pixels_separate_easy_photos(folder):
-    assert run_demo(folder, weights=None).results[0].accuracy == 1
+def test_raw_pixels_separate_easy_photos(compared):
+    assert compared.results[0].accuracy == 1
 
 
 @pytest.mark.parametrize("test", ["val", "test", "Validation"])
-def test_folders_of_training_and_test_images_are_not_mixed(tmp_path, rng, test):
+def test_folders_of_training_and_test_images_are_not_mixed(brief, tmp_path, rng, test):
     write(tmp_path / "train", rng, 3)
     write(tmp_path / test, rng, 2)
     split = run_demo(tmp_path, weights=None).split
@@ -104,7 +107,7 @@ def test_folders_of_training_and_test_images_are_not_mixed(tmp_path, rng, test):
     assert all("train" in path for path in split.X_train)
 
 
-def test_two_images_of_each_class_are_enough(tmp_path, rng):
+def test_two_images_of_each_class_are_enough(brief, tmp_path, rng):
     split = run_demo(write(tmp_path / "photos", rng, 2), weights=None).split
     assert (len(split.y_train), len(split.y_test)) == (2, 2)
 
@@ -140,8 +143,8 @@ def test_the_plot_is_written_to_a_file(demo, tmp_path):
     assert picture.std() > 0.05
 
 
-def test_photos_are_drawn_from_their_files(folder, tmp_path):
-    draw_demo(run_demo(folder, weights=None), tmp_path / "picture.svg")
+def test_photos_are_drawn_from_their_files(compared, tmp_path):
+    draw_demo(compared, tmp_path / "picture.svg")
     assert (tmp_path / "picture.svg").read_text().count("<image") == 4
 
 
