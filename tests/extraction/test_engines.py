@@ -339,11 +339,14 @@ def test_an_engine_that_changes_features_is_not_used(
             rows(prefix, images)
 
 
-def test_predictions_are_the_same_with_and_without_a_cache(name, rng, tmp_path, runs):
+@pytest.mark.parametrize(
+    "net", [tiny_backbone, pytest.param("builtin/mini", marks=pytest.mark.slow)]
+)
+def test_predictions_are_the_same_with_and_without_a_cache(name, net, rng, tmp_path, runs):
     X, y = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8), [0, 1] * 4
     how = {"unfreeze": 1, "max_epochs": 2, "random_state": 0, "image_size": 32, "verbose": 0}
     how["augment"] = None
-    model = FineTuneClassifier(engine=name, cache=str(tmp_path), **how).fit(X, y)
+    model = FineTuneClassifier(net, engine=name, cache=str(tmp_path), **how).fit(X, y)
     cached = model.predict_proba(X)
     assert set(runs) == {name}
     np.testing.assert_array_equal(model.set_params(cache=None).predict_proba(X), cached)
