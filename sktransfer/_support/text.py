@@ -26,10 +26,16 @@ def printable(name: object) -> str:
 
 
 def short(value: Any, most: int = 80) -> str:
-    """Return the repr of a value, cut to ``most`` characters; a PIL image is named by its size.
+    """Return the repr of a value, cut to ``most`` characters; images are named by their sizes.
 
-    The repr of a PIL image has an address, which is another one in each run.
+    The repr of a PIL image has an address, which is another one in each run, and that of an array
+    of two axes or more has several lines of numbers.
     """
-    is_image = any(kind.__module__ == "PIL.Image" for kind in type(value).__mro__)
-    text = "image of {} x {}".format(*value.size) if is_image else repr(value)
+    shape = getattr(value, "shape", ())
+    if any(kind.__module__ == "PIL.Image" for kind in type(value).__mro__):
+        text = "image of {} x {}".format(*value.size)
+    elif isinstance(shape, tuple) and len(shape) > 1:
+        text = f"{type(value).__name__} of shape {tuple(shape)}"
+    else:
+        text = repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."

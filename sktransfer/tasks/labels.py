@@ -148,13 +148,20 @@ def check_labels(y: Any, n_items: int, name: str, warn: bool = True) -> np.ndarr
         raise ValueError(
             f"{error} {len(others)} values of {name} are no labels:\n"
             f"{first_ten(list_cells(labels, others, name))}\n"
-            "To predict numbers, use FineTuneRegressor."
+            f"{_advice_on(labels, others)}"
         ) from error
     if len(labels) != n_items:
         raise ValueError(
             f"{name} must have one label for each of {n_items} items; got {len(labels)}."
         )
     return labels
+
+
+def _advice_on(labels: np.ndarray, others: Sequence[tuple[int]]) -> str:
+    """Return what to do about values that are no labels."""
+    if any(isinstance(labels[at], (float, np.floating)) for (at,) in others):
+        return "To predict numbers, use FineTuneRegressor."
+    return "Convert them to texts, such as [str(label) for label in y]."
 
 
 def _check_one_kind(labels: np.ndarray, name: str) -> None:

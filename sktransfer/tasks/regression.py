@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from numbers import Real
 from typing import Any
 
@@ -85,7 +86,7 @@ def check_numbers(y: Any, n_items: int, name: str) -> np.ndarray:
             raise ValueError(
                 f"{name} must be numbers; {len(others)} values are not:\n"
                 f"{first_ten(list_cells(y, others, name))}\n"
-                "To predict labels, use FineTuneClassifier."
+                f"{_advice_on([array[at] for at in others], name)}"
             )
     numbers: np.ndarray = array.astype(np.float64)
     infinite = list(zip(*np.nonzero(~np.isfinite(numbers)), strict=True))
@@ -95,6 +96,26 @@ def check_numbers(y: Any, n_items: int, name: str) -> np.ndarray:
             f"{first_ten(list_cells(y, infinite, name))}"
         )
     return numbers
+
+
+def _advice_on(values: Sequence[Any], name: str) -> str:
+    """Return what to do about values that are no numbers."""
+    if all(isinstance(value, str) and _is_number(value) for value in values):
+        return f"Convert texts to numbers: pandas.to_numeric({name})."
+    if all(isinstance(value, (date, np.datetime64)) for value in values):
+        return (
+            f"Convert dates to numbers, such as days: ({name} - {name}.min()) / "
+            "pandas.Timedelta(days=1)."
+        )
+    return "To predict labels, use FineTuneClassifier."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_length(array: np.ndarray, n_items: int, name: str) -> None:

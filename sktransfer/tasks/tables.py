@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .._support.text import short
 from .._support.validation import did_you_mean, first_ten, is_missing
@@ -34,21 +36,43 @@ def as_table(y: Any, n_items: int, name: str) -> dict[str, list[Any]]:
         raise ValueError(f"{name} must have a column for each task; it has none.")
     columns = {}
     for column, values in given.items():
-        shape = np.shape(values) if isinstance(values, np.ndarray) else ()
+        shape = tuple(getattr(values, "shape", ()))  # of an array, a tensor or a Series
         if isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or len(shape) > 1:
             form = f"an array of shape {shape}" if len(shape) > 1 else short(values)
             raise ValueError(
                 f"column {column!r} of {name} must have one value for each of {n_items} items; got "
                 f"{form}. Several numbers of an item need a column each, and several labels a list."
             )
-        columns[column] = list(values)
+        # The items of a tensor are tensors, and those of its list are numbers.
+        columns[column] = values.tolist() if isinstance(values, Tensor) else list(values)
     for column, values in columns.items():
         if len(values) != n_items:
             raise ValueError(
                 f"column {column!r} of {name} must have a row for each of {n_items} items; got "
                 f"{len(values)}."
             )
+        _check_values(values, f"column {column!r} of {name}")
     return columns
+
+
+def _check_values(values: Sequence[Any], name: str) -> None:
+    """Raise an error that lists the values of a column that are no numbers, labels or lists."""
+    others = [row for row, value in enumerate(values) if not _is_value(value)]
+    if others:
+        lines = [f"{name}[{row}]: {short(values[row])}" for row in others]
+        raise ValueError(
+            f"{name} must have a number, a text, or a list or a set of labels for each item; "
+            f"{len(others)} of {len(values)} items have something else:\n{first_ten(lines)}\n"
+            "Convert them to numbers or to texts. Images belong to X, and masks to "
+            "FineTuneSegmenter."
+        )
+
+
+def _is_value(value: Any) -> bool:
+    """Return True for a number, a text, several labels, or a missing value."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return is_missing(value) or isinstance(value, (str, bytes, Real, np.bool_, *FORMS))
 
 
 def check_labelled(table: Mapping[str, list[Any]], n_items: int, name: str) -> None:

@@ -1,6 +1,8 @@
 """Names that may hold any character, as text to print."""
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sktransfer._support.text import printable, short
@@ -42,6 +44,9 @@ def test_an_object_is_printed_as_str_shows_it(tmp_path):
         (Image.new("L", (640, 480)), "image of 640 x 480"),
         ("a.jpg", "'a.jpg'"),
         (b"ab", "b'ab'"),
+        (np.zeros((480, 640, 3)), "ndarray of shape (480, 640, 3)"),
+        (torch.zeros(3, 4), "Tensor of shape (3, 4)"),
+        (np.array([1, 2]), "array([1, 2])"),
         ("x" * 100, f"'{'x' * 76}..."),
     ],
 )

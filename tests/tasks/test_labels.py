@@ -150,6 +150,12 @@ def test_integers_as_objects_are_an_error_that_tells_how_to_convert_them():
         find_classification(pd.Series([1, 2, 1], dtype=object), 3, "FineTuneClassifier")
 
 
+def test_dates_as_labels_are_an_error_that_tells_how_to_convert_them():
+    dates = pd.date_range("2026-01-01", periods=2).astype(object)
+    with pytest.raises(ValueError, match=r"(?s)y\[1\]: Timestamp.*\[str\(label\) for label in y\]"):
+        find_classification(dates, 2, "FineTuneClassifier")
+
+
 def test_numbers_to_predict_are_an_error_that_names_the_regressor():
     message = r"2 values of y are no labels:\n  y\[0\]: 0\.5\n  y\[2\]: 1\.5\nTo predict numbers"
     with pytest.raises(ValueError, match=message):

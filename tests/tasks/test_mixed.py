@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from sktransfer.tasks import Classification, Regression, find_mixed, make_targets
 
@@ -69,6 +70,12 @@ def test_decoded_targets_are_the_labels_again(y):
     assert found[:, 0].tolist() == AGES
     assert found[:, 1].tolist() == SEXES
     assert found[:, 2].tolist() == [("old",), (), ("new", "old"), None]
+
+
+def test_a_column_may_be_a_tensor_of_torch():
+    task = find({"age": torch.tensor([20.5, np.nan, 40.5, 30.5]), "red": torch.tensor([True] * 4)})
+    assert isinstance(task.tasks[0], Regression)
+    assert task.tasks[1].classes.tolist() == [True]
 
 
 def test_numbers_are_scaled_by_the_labelled_training_items(y):
@@ -179,6 +186,18 @@ def test_whole_floats_can_be_classes():
             r"column 'a' of y must have values of one kind; got\n.*y\[1\]: 'x'\n.*y\[0\]: 1.5",
         ),
         ({"a": np.ones((4, 3))}, r"column 'a' of y must have one value for each .* \(4, 3\)"),
+        ({"a": torch.ones(4, 3, 8, 8)}, r"column 'a' of y must have one value .* \(4, 3, 8, 8\)"),
+        (
+            {"a": [Image.new("L", (5, 4))] * 4},
+            (
+                r"column 'a' of y must have a number, a text, or .*; 4 of 4 items have something "
+                r"else:\n  column 'a' of y\[0\]: image of 5 x 4\n"
+            ),
+        ),
+        ({"a": [np.ones((8, 8, 3)), None, 1.5, 2.5]}, r"\[0\]: ndarray of shape \(8, 8, 3\)\nConv"),
+        ({"a": pd.date_range("2026", periods=4)}, r"'a' of y\[0\]: Timestamp.*(?s:.)*Convert them"),
+        ({"a": [{"x": 1}] * 4}, r"'a' of y\[3\]: \{'x': 1\}\nConvert them to numbers or to texts"),
+        ({"a": [1 + 2j] * 4}, r"'a' of y\[0\]: \(1\+2j\)\n"),
         ({"a": 5}, "column 'a' of y must have one value for each of 4 items; got 5"),
         ({1: AGES, "1": SEXES}, r"(?s)y must have columns of different names; .*'1'"),
         (

@@ -81,6 +81,20 @@ WRONG = {
         pd.DataFrame({"age": [1, 2], "name": ["x", 3]}),
         "y must be numbers; 1 values are not:\n  y[0, 'name']: 'x'\nTo predict labels, use Fine",
     ),
+    "texts of numbers": (
+        ["1.5", "2"],
+        (
+            "y must be numbers; 2 values are not:\n  y[0]: '1.5'\n  y[1]: '2'\n"
+            "Convert texts to numbers: pandas.to_numeric(y)."
+        ),
+    ),
+    "dates": (
+        pd.to_datetime(pd.Series(["2026-01-02"])),
+        (
+            "y must be numbers; 1 values are not:\n  y[0]: Timestamp('2026-01-02 00:00:00')\n"
+            "Convert dates to numbers, such as days: (y - y.min()) / pandas.Timedelta(days=1)."
+        ),
+    ),
     "times": (np.array([0, 1], "M8[s]"), "y must be numbers; 2 values are not:\n  y[0]: datetime"),
     "infinite": (
         np.array([[1, 2], [3, np.inf]]),
