@@ -1,11 +1,9 @@
 """Hashes of parts: each part counts, with its type, length, dtype and shape."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
+from helpers.fresh import run_fresh
 
 from sktransfer._support.hashing import hash_int, hash_parts
 
@@ -66,8 +64,7 @@ def test_hashes_are_the_same_in_every_process():
         "from sktransfer._support.hashing import hash_int, hash_parts;"
         "print(hash_parts('kind', 'a', b'b').hex(), hash_int('a'))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [hash_parts("kind", "a", b"b").hex(), str(hash_int("a"))]
+    assert run_fresh(code).split() == [hash_parts("kind", "a", b"b").hex(), str(hash_int("a"))]
 
 
 def test_an_integer_hash_has_64_bits():

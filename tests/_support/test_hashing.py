@@ -4,14 +4,13 @@ import copy
 import functools
 import math
 import pickle
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from helpers.fresh import run_fresh
 from torchvision.transforms import v2
 
 import sktransfer
@@ -174,8 +173,7 @@ def test_a_description_is_the_same_in_every_process(capsys):
         "from torchvision.transforms import v2; from sktransfer._support.hashing import described;"
         "print(described([v2.RandomRotation(30), lambda x: {'a', 'b', x}, {'a', 'b', 'c'}]))"
     )
-    run = [sys.executable, "-c", code]
-    printed = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    printed = run_fresh(code)
     exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out == printed
 

@@ -1,13 +1,12 @@
 """Seeds, and the global generators that are seeded and restored."""
 
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from helpers.fresh import run_fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,8 +142,7 @@ def kind(word):
 
 def test_a_seed_is_the_same_in_every_process():
     code = "from sktransfer._support.random import seed_of; print(seed_of(7, 'order', b'photo'))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == seed_of(7, "order", b"photo")
+    assert int(run_fresh(code)) == seed_of(7, "order", b"photo")
 
 
 def test_an_integer_of_numpy_gives_the_seed_of_an_int():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.fresh import run_fresh
 from helpers.tiny import tiny_backbone
 
 from sktransfer import get_backbone, list_backbones, register_provider
@@ -165,8 +166,7 @@ def test_get_backbone_imports_one_provider_only():
         "import sys, sktransfer; sktransfer.get_backbone('builtin/mini'); "
         "print([m for m in ('timm', 'torchvision.models') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_fresh(code).strip() == "[]"
 
 
 def test_entry_points_of_another_class_are_providers(monkeypatch):

@@ -4,8 +4,6 @@ import errno
 import gc
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from helpers.fresh import run_fresh
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -184,10 +183,7 @@ for folder, length in zip(sys.argv[1:], (0, 1000), strict=True):
 
 def test_a_file_that_is_cut_short_in_use_does_not_kill_the_process(folder, tmp_path_factory):
     other = shutil.copytree(folder, tmp_path_factory.mktemp("copy") / "cache")
-    done = subprocess.run(
-        [sys.executable, "-c", CUT_SHORT, folder, other], capture_output=True, text=True, check=True
-    )
-    lines = done.stdout.splitlines()
+    lines = run_fresh(CUT_SHORT, folder, other).splitlines()
     start = "50 [Errno 5] rows of the cache must stay readable"
     assert [line.startswith(start) for line in lines] == [True, True]
 

@@ -1,14 +1,13 @@
 """Small shards are joined to one, by one process at a time."""
 
 import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.fresh import run_fresh
 
 from sktransfer import ActivationCache
 from sktransfer._support.files import claimed
@@ -165,10 +164,7 @@ print(*[os.waitpid(pid, 0)[1] for pid in pids])
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are made by forking")
 def test_processes_that_join_at_the_same_time_write_no_row_twice(cache):
-    done = subprocess.run(
-        [sys.executable, "-c", JOINING, cache.dir], stdout=subprocess.PIPE, text=True, check=True
-    )
-    assert done.stdout == "0 0 0\n"
+    assert run_fresh(JOINING, cache.dir) == "0 0 0\n"
     assert cache.info()["prefix"]["rows"] == 240
     assert len(shards(cache.dir)) <= MANY + 3
     found = cache.table("prefix").rows(names(240))

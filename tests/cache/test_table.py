@@ -1,14 +1,13 @@
 """A table keeps rows by digest while other processes write to it."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
+from helpers.fresh import run_fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -188,39 +187,39 @@ def test_large_appends_become_several_shards(cache, rows, monkeypatch):
 
 # Several processes
 
-WRITER = """
-import sys
+WRITERS = """
+import os, sys, time
 import numpy as np
 from sktransfer import ActivationCache
 from sktransfer.data.digests import digest
 
-table = ActivationCache(sys.argv[1]).table("prefix")
-rows = np.arange(600, dtype="float32").reshape(200, 3)
-print("ready", flush=True)
-sys.stdin.readline()
-for start in range(0, 200, 10):
-    names = [digest(b"%d" % i) for i in range(start, start + 10)]
-    missing = table.missing(names)
-    table.append([names[i] for i in missing], rows[start : start + 10][missing])
-    assert (table.rows(names)[:] == rows[start : start + 10]).all()
+def write():
+    table = ActivationCache(sys.argv[1]).table("prefix")
+    rows = np.arange(600, dtype="float32").reshape(200, 3)
+    time.sleep(max(0, begin - time.monotonic()))
+    for start in range(0, 200, 10):
+        names = [digest(b"%d" % i) for i in range(start, start + 10)]
+        missing = table.missing(names)
+        table.append([names[i] for i in missing], rows[start : start + 10][missing])
+        assert (table.rows(names)[:] == rows[start : start + 10]).all()
+
+begin = time.monotonic() + 0.5  # both write from this moment
+pids = []
+for _ in range(2):
+    pids.append(os.fork())
+    if not pids[-1]:
+        try:
+            write()
+            os._exit(0)
+        finally:
+            os._exit(1)
+print(*[os.waitpid(pid, 0)[1] for pid in pids])
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="children are made by forking")
 def test_two_processes_fill_one_cache(cache):
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, cache.dir],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in both:
-        assert process.stdout.readline() == "ready\n"
-    for process in both:
-        process.communicate("go\n")
-        assert process.returncode == 0
+    assert run_fresh(WRITERS, cache.dir) == "0 0\n"
     found = cache.table("prefix").rows(names(200))
     np.testing.assert_array_equal(found, np.arange(600).reshape(200, 3))
 
@@ -282,10 +281,4 @@ print(n_kills)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are made by forking")
 def test_a_writer_killed_at_any_instant_does_no_harm(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", KILLED, tmp_path],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    assert int(done.stdout) > 20
+    assert int(run_fresh(KILLED, tmp_path)) > 20

@@ -2,14 +2,13 @@
 
 import pickle
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from helpers.augmented import AUGMENTS, PRESET, flipped, jittered, soft_photo, variants
+from helpers.fresh import run_fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
@@ -89,9 +88,8 @@ def test_a_variant_is_the_same_in_every_process(photo, tmp_path):
         f"found = [augmented(preset, photo, name, 5).pixels.numpy() for name in {[*NAMED]}];"
         "print(*[pixels.tobytes().hex() for pixels in found])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     expected = [variants(name, photo, 6)[5].numpy().tobytes() for name in NAMED]
-    assert [bytes.fromhex(each) for each in done.stdout.split()] == expected
+    assert [bytes.fromhex(each) for each in run_fresh(code).split()] == expected
 
 
 # Shapes and depths

@@ -1,10 +1,10 @@
 """All displays: importing matplotlib, and drawing into given axes."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from helpers.fresh import run_fresh
 from matplotlib import pyplot as plt
 
 from sktransfer import ImagePreset
@@ -26,7 +26,7 @@ def drawn(ax):
 
 def test_importing_a_display_does_not_import_matplotlib():
     code = "import sys, sktransfer.display; assert 'matplotlib' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_fresh(code)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
 import torch
+from helpers.fresh import run_fresh
 from helpers.tiny import tiny_backbone
 from torchvision.models import googlenet, squeezenet1_1
 
@@ -38,7 +37,7 @@ def test_a_fresh_process_gives_the_same_bits(extractor, images, tmp_path):
         f"model, X, Z = joblib.load({str(tmp_path / 'm')!r}); "
         "assert numpy.array_equal(model.transform(X), Z)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_fresh(code)
 
 
 def save_googlenet(path):

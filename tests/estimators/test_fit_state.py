@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.fine_tuning import classifier
-from helpers.forked import run_program
+from helpers.fresh import TESTS, run_fresh
 from helpers.killed import assert_same_fit, killed_after
 from helpers.tiny import coloured_photos, tiny_stages
 from sklearn.datasets import load_digits
@@ -98,7 +98,8 @@ def drop_first_fit():
 
 
 def test_the_first_fit_of_a_process_is_freed_without_the_collector():
-    run_program("from test_fit_state import *; drop_first_fit()", folder="estimators")
+    paths = [str(TESTS), str(TESTS / "estimators")]
+    run_fresh(f"import sys; sys.path[:0] = {paths}; import test_fit_state as t; t.drop_first_fit()")
 
 
 @pytest.mark.parametrize("value", ["foo", 0, -1, 2.5, None, True])

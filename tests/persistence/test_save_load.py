@@ -1,13 +1,12 @@
 """A loaded model gives the same bits as the saved one, also on another machine."""
 
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from helpers import vector
+from helpers.fresh import run_fresh
 from helpers.saved import parts, write
 from sklearn.datasets import load_digits
 from torch import nn
@@ -205,7 +204,7 @@ def test_a_fresh_process_gives_the_same_bits(path, rng, tmp_path):
         "scores = load(path).decision_function(np.load(folder + '/X.npy'))\n"
         "np.save(folder + '/scores.npy', scores)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path), str(path)], check=True)
+    run_fresh(code, tmp_path, path)
     np.testing.assert_array_equal(np.load(tmp_path / "scores.npy"), model.decision_function(X))
 
 

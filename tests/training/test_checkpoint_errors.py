@@ -4,14 +4,13 @@ import errno
 import io
 import os
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.fine_tuning import classifier, equal, weights
+from helpers.fresh import run_fresh
 from helpers.killed import assert_same_fit, killed_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -246,12 +245,7 @@ print(*[warning.message for warning in caught], sep="\\n")
 def test_a_process_that_may_not_write_large_files_warns_once(tmp_path):
     pytest.importorskip("resource")
     tests = str(Path(__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, tests, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (warning,) = done.stdout.splitlines()
+    done = run_fresh(LIMITED, tests, tmp_path)
+    (warning,) = done.splitlines()
     assert "File too large (raise the limit of the size of files, or " in warning
     assert list(tmp_path.iterdir()) == []
