@@ -30,6 +30,7 @@ LAYERS = [
     ["estimators"],
     ["persistence"],
     ["cli"],
+    ["__main__"],
 ]
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 
@@ -41,7 +42,7 @@ ORDER = {
     "data": "depths naming pictures decoding tables advice words tokenizers "
     "word_tokenizer tokenizer_limits tokenizer_files walk items texts lengths image_sizes resizing "
     "masks presets text_preset adaptation variants augmentation digests labelled "
-    "folders problems image_check text_folders text_check textures docstrings",
+    "csv_files folders problems image_check text_folders text_check textures docstrings",
     "tasks": "targets base heads labels classification multi_label columns language_model "
     "regression points map_heads segmentation label_sets tables mixed",
     "engines": "base openvino onnxruntime compile choice",

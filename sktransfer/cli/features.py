@@ -24,7 +24,7 @@ from .options import (
     columns_of,
     weights_of,
 )
-from .output import as_utf8, check_output, print_line, write_output
+from .output import as_utf8, check_output, make_folder, print_line, write_output
 from .parts import Parts
 from .pieces import TABLES, read_pieces, read_whole
 from .sources import Columns
@@ -140,7 +140,7 @@ def _check(output: Path, in_parts: bool, rows_per_file: int | None, batch_norm: 
             f"{' or '.join(SUFFIXES)} file."
         )
     check_folder("output", output)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder("output", output)
     check_output("output", output / "part")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from .._support.text import short
 from .output import printable_lines
 
 # Errors about wrong input; other errors are bugs, and are shown as such.
@@ -31,6 +32,8 @@ OTHERS = {
 
 # The names of the rows of parameters such as X and y, of the command that runs
 _rows: ContextVar[dict[str, Sequence[str]]] = ContextVar("_rows")
+# The most characters of the name of a row
+MOST = 200
 ROW = re.compile(r"(?<![\w./\-'])(X_val|y_val|X|y)\[(\d+)((?:, [^\]]*)?)\]")
 
 # Phrases about Python, and what they are on the command line.
@@ -64,10 +67,26 @@ PHRASES: list[tuple[re.Pattern[str], str]] = [
         (r"offline=True, or (?=SKTRANSFER_OFFLINE)", ""),
         (r"list_backbones\(pattern=('[^']*')\)", r"`sktransfer backbones \1`"),
         (r"list_backbones\('([^']*)'\)", r"`sktransfer backbones --provider \1`"),
-        (r"\b(?:X|y|X_val|y_val)\[\d+\]: (?=')", ""),  # the position before the path of an image
+        # the position before the path of an image, or before a text
+        (r"\b(?:X|y|X_val|y_val)\[\d+\]: (?=['\"])", ""),
+        (r"\A(\[Errno \d+\] )?path(?= must be a file that can be written)", r"\1output"),
+        (r", or cache=None(?=\.)", ", or leave out --cache"),
+        (
+            r"\bset a limit: cache=ActivationCache\(dir, max_bytes=\.\.\.\)",
+            "delete rows by `sktransfer cache prune`",
+        ),
+        (r"\baugment must be None\b", "augment must be none"),
+        (r"\b(image_size|max_length) must be None\b", r"\1 must be left out"),
+        (r"\bwith unfreeze=1 or more\b", "with --unfreeze 1 of `sktransfer fit`"),
+        (r"(?<=\bTo predict numbers), use FineTuneRegressor\.", ", pass --task regression."),
+        (r"(?<=\bTo predict labels), use FineTuneClassifier\.", ", pass --task classification."),
         (r" ?\bTo (?:keep|load) [^.=]*\b(?:classes|extensions)=[^.]*\.", ""),  # no such options
     )
 ]
+
+# The hint on paths of items, and what it is for those that come from a CSV file
+CWD_HINT = re.compile(r"(must hold paths of existing files;(?s:.*))Relative paths start .*\.\Z")
+CSV_HINT = r"\1Relative paths in a CSV file start from its folder."
 
 
 class InputError(Exception):
@@ -139,9 +158,9 @@ def with_rows(message: str, names: Mapping[str, Sequence[str]]) -> str:
         rows, at = names.get(found[1], ()), int(found[2])
         if at >= len(rows):
             return found[0]
-        named = repr(rows[at][:200])
-        # A message may have the name already, as that of a path.
-        return found[0] if message.startswith(f": {named}", found.end()) else f"{named}{found[3]}"
+        # A message may have the name already, as that of a path, or a part of it.
+        is_there = message.startswith(f": {repr(rows[at])[:60]}", found.end())
+        return found[0] if is_there else f"{short(rows[at], MOST)}{found[3]}"
 
     return ROW.sub(name, message)
 
@@ -160,6 +179,8 @@ def with_options(message: str, spelled: Mapping[str, str], paths: Mapping[str, l
     """
     for pattern, replacement in PHRASES:
         message = pattern.sub(replacement, message)
+    if any(path.lower().endswith(".csv") for each in paths.values() for path in each):
+        message = CWD_HINT.sub(CSV_HINT, message)
     names = dict(spelled)
     for name, others in OTHERS.items():
         known = [other for other in others if other in spelled]

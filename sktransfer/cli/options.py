@@ -391,7 +391,7 @@ def weights_by_name(
             raise ValueError(
                 f"{parameter} must be {wanted} and a number such as "
                 f"{next(iter(known), 'NAME')}=2; got {value!r}. The {things} are "
-                f"{', '.join(known)}.{did_you_mean(name, known)}"
+                f"{', '.join(known)}.{'' if name in known else did_you_mean(name, known)}"
             )
         weights[known[name]] = _number(number)
     return weights

@@ -104,6 +104,12 @@ def check_output(name: str, output: Path) -> None:
         check_place(output.resolve())
 
 
+def make_folder(name: str, folder: Path) -> None:
+    """Make the folder of an option, which may exist."""
+    with explaining(f"{name} must be a folder that can be written", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def write_output(name: str, output: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write the file of an option atomically, through links; see :func:`save_output`."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from .._support.files import check_folder
 from .._support.text import printable
 from .._support.validation import require
-from .output import check_output, print_line, save_figure
+from .output import check_output, make_folder, print_line, save_figure
 
 # Above this number of classes, the counts in the cells of a confusion matrix cannot be read.
 MOST_COUNTS = 25
@@ -19,7 +19,7 @@ def check_plots(folder: Path | None) -> None:
         return
     require("matplotlib", "plot")
     check_folder("plots", folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("plots", folder)
     check_output("plots", folder / "training_curves.png")
 
 

@@ -18,6 +18,7 @@ from sklearn.utils import Bunch
 from .._support.paths import check_existing_folder, check_source
 from .._support.validation import did_you_mean, first_ten, require
 from .._support.warn import warn_user
+from .csv_files import check_column, read_csv, with_first
 from .labelled import files_of, labelled
 from .walk import Found, identity, look, look_deep
 
@@ -324,7 +325,13 @@ def image_table(
         if found.images and not found.folders:
             return pd.DataFrame({"path": [str(path) for path in found.images]}, dtype=object)
         return load_image_folder(source, classes=classes).frame
-    table = _read_csv(source, path_column)
+    # paths may contain bytes that are not UTF-8, as names of files may
+    table = read_csv(
+        source,
+        exempt=", except for its paths",
+        dtype={path_column: object},
+        encoding_errors="surrogateescape",
+    )
     check_column(source, list(table.columns), path_column, "path")
     missing = np.flatnonzero(table[path_column].isna())
     if len(missing):
@@ -332,32 +339,6 @@ def image_table(
             f"{str(source)!r} must hold a path in each row; {len(missing)} are missing, in\n"
             f"{first_ten([f'row {index + 1}' for index in missing])}"
         )
-    paths = [str(source.parent / path) for path in table.pop(path_column)]
-    table.insert(0, "path", pd.Series(paths, dtype=object))
-    return table
-
-
-def check_column(source: Path, names: list[str], column: str, name: str) -> None:
-    """Raise an error if a table lacks a column, or has another one that has its new name."""
-    if column not in names:
-        raise ValueError(
-            f"{str(source)!r} must have a column {column!r}; it has "
-            f"{', '.join(map(repr, names))}.{did_you_mean(column, names)}"
-        )
-    if column != name and name in names:
-        raise ValueError(
-            f"{str(source)!r} must not have a column {name!r} in addition to {column!r}. Rename it."
-        )
-
-
-def _read_csv(source: Path, path_column: str) -> pd.DataFrame:
-    """Read a CSV file; paths may contain bytes that are not UTF-8, as names of files may."""
-    import pandas as pd
-
-    try:
-        return pd.read_csv(source, dtype={path_column: object}, encoding_errors="surrogateescape")
-    except UnicodeError as error:
-        raise ValueError(
-            f"{str(source)!r} must be encoded in UTF-8, except for its paths: {error}. Save it as "
-            "UTF-8."
-        ) from error
+    paths = [str(source.parent / path) for path in table[path_column]]
+    others = table.drop(columns=path_column)
+    return with_first("path", pd.Series(paths, dtype=object), others)

@@ -12,7 +12,8 @@ from sklearn.utils import Bunch
 
 from .._support.paths import check_source
 from .._support.validation import first_ten, require
-from .folders import check_column, class_folders, endings_of, names_of
+from .csv_files import check_column, read_csv, with_first
+from .folders import class_folders, endings_of, names_of
 from .labelled import files_of, labelled
 
 if TYPE_CHECKING:
@@ -129,23 +130,17 @@ def text_table(
     ModuleNotFoundError
         If pandas is not installed.
     """
-    pd = require("pandas", "cli")
+    require("pandas", "cli")
     source = Path(source)
     check_source(source)
     if source.is_dir():
         return load_text_folder(source, classes=classes).frame
-    try:
-        table = pd.read_csv(source)
-        # in its column of texts, "NA" is a text
-        strings = pd.read_csv(source, dtype=str, na_filter=False)
-    except UnicodeError as error:
-        raise ValueError(
-            f"{str(source)!r} must be encoded in UTF-8: {error}. Save it as UTF-8."
-        ) from error
+    table = read_csv(source)
+    # in its column of texts, "NA" is a text
+    strings = read_csv(source, dtype=str, na_filter=False)
     check_column(source, list(table.columns), text_column, "text")
-    del table[text_column]
-    table.insert(0, "text", strings[text_column].astype(object))
-    return table
+    texts = strings[text_column].astype(object)
+    return with_first("text", texts, table.drop(columns=text_column))
 
 
 def _read(paths: Sequence[Path], encoding: str) -> list[str]:

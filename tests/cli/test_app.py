@@ -339,3 +339,9 @@ def test_the_demo_runs_without_matplotlib(brief, run, folder, tmp_path, monkeypa
     assert code == 0
     assert "raw pixels" in out
     assert err.startswith("no picture: matplotlib is not installed; it comes with the extra 'plot'")
+
+
+def test_the_command_runs_as_a_module():
+    command = [sys.executable, "-m", "sktransfer", "--version"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"sktransfer {sktransfer.__version__}\n")

@@ -78,7 +78,9 @@ def test_a_result_that_does_not_fit_on_any_disk_is_an_error(command, tmp_path, m
     limit = 10 if command[0] == "predict" else BLOCK
     monkeypatch.setattr("sktransfer._support.files.BLOCK", 10)
     error = fail_with_small_files(*command, n_bytes=limit)
-    assert re.search(r" must be a file that can be written; .* \(raise the limit of the si", error)
+    name = "plot" if "--plot" in command else "output"
+    start = rf"\[Errno \d+\] --{name} must be a file that can be written; "
+    assert re.search(rf"^sktransfer: {start}.* \(raise the limit of the si", error)
     assert error.endswith(
         f": {str(command[-1])!r}. The result could not be written to a folder for temporary files "
         "either."

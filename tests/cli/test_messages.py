@@ -15,6 +15,7 @@ SPELLED = {
     "backbone": "--backbone",
     "image_size": "--image-size",
     "cache": "--cache",
+    "output": "--output",
 }
 
 
@@ -43,6 +44,29 @@ SPELLED = {
             "Few steps. Increase freeze_epochs, lower batch_size, or use lr_schedule='constant'.",
             "Few steps. Lower --batch-size.",
         ),
+        (
+            "[Errno 28] path must be a file that can be written; No space: 'm'",
+            "[Errno 28] --output must be a file that can be written; No space: 'm'",
+        ),
+        ("Freeze stages, or cache=None.", "Freeze stages, or leave out --cache."),
+        (
+            "Free some space, or set a limit: cache=ActivationCache(dir, max_bytes=...).",
+            "Free some space, or delete rows by `sktransfer cache prune`.",
+        ),
+        ("augment must be None for texts.", "augment must be none for texts."),
+        ("image_size must be None for texts.", "--image-size must be left out for texts."),
+        (
+            "Unfreeze them, with unfreeze=1 or more.",
+            "Unfreeze them, with --unfreeze 1 of `sktransfer fit`.",
+        ),
+        (
+            "To predict numbers, use FineTuneRegressor.",
+            "To predict numbers, pass --task regression.",
+        ),
+        (
+            "To predict labels, use FineTuneClassifier.",
+            "To predict labels, pass --task classification.",
+        ),
         # Other uses of the same words stay.
         ("'x' holds weights that must go.", "'x' holds weights that must go."),
         ("The cache is full.", "The cache is full."),
@@ -59,6 +83,7 @@ def test_names_of_parameters_become_those_of_options(message, expected):
         ("y must be numbers;\n  y[1]: 'old'", "y must be numbers;\n  'b.png': 'old'"),
         ("column 'v' of y[0]: inf", "column 'v' of 'a.png': inf"),
         ("y[1, 'v']: nan", "'b.png', 'v': nan"),
+        ("X[1]: " + repr("long " * 50)[:77] + "...", "X[1]: " + repr("long " * 50)[:77] + "..."),
         # The name is there already, there is no such row, or the words are part of a path.
         ("X[0]: 'c.png' is no image", "X[0]: 'c.png' is no image"),
         ("y[9] has none", "y[9] has none"),
@@ -67,7 +92,7 @@ def test_names_of_parameters_become_those_of_options(message, expected):
     ],
 )
 def test_rows_are_named_by_their_items(message, expected):
-    names = {"X": ["c.png"], "y": ["a.png", "b.png"]}
+    names = {"X": ["c.png", "long " * 50], "y": ["a.png", "b.png"]}
     assert with_rows(message, names) == expected
 
 
@@ -112,6 +137,12 @@ def test_a_source_must_exist(run, tmp_path, name, state):
     assert code == 1
     wanted = "FOLDER_OR_CSV must be a folder or a .csv file"
     assert err == f"sktransfer: {wanted}; got {str(tmp_path / name)!r}{state}.\n"
+
+
+def test_a_missing_path_of_a_csv_file_is_told_where_relative_paths_start(run, tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\na.png,ants\nb.png,bees\n")
+    _, _, err = run("fit", tmp_path / "list.csv", "-o", tmp_path / "m", *SMALL)
+    assert f"\n  {str(tmp_path / 'b.png')!r}\nRelative paths in a CSV file start from its" in err
 
 
 def test_files_that_do_not_exist_are_listed(run, tmp_path):

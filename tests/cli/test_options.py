@@ -66,6 +66,11 @@ def test_a_wrong_class_weight_is_an_error_that_lists_the_labels(value):
         class_weight_of([value, "ants=2"], ["ants", "a=b"])
 
 
+def test_a_known_label_is_not_suggested_for_itself():
+    with pytest.raises(ValueError, match=r"got 'ants=many'\. The labels are ants, bees\.$"):
+        class_weight_of(["ants=many"], ["ants", "bees"])
+
+
 def test_a_label_may_contain_an_equals_sign():
     assert class_weight_of(["a=b=2"], ["ants", "a=b"]) == {"a=b": 2.0}
 

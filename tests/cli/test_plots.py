@@ -1,6 +1,8 @@
 """The plots of fit and evaluate are PNG files in a folder."""
 
+import errno
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -85,6 +87,24 @@ def test_the_folder_of_plots_is_checked_first(run, tmp_path, command):
     code, _, err = run(command, *arguments[command], "--plots", tmp_path / "file")
     assert code == 1
     assert "--plots must be the path of a folder, which need not exist; got " in err
+
+
+@pytest.mark.parametrize(
+    ("option", "others"),
+    [("--plots", ("fit", "-o", "m")), ("--output", ("extract",))],
+)
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_option(
+    run, coloured, tmp_path, monkeypatch, option, others
+):
+    def refuse(self, **options):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, _, err = run(*others, coloured, option, "results")
+    assert code == 1
+    assert f"{option} must be a folder that can be written; Read-only file system (choose" in err
+    assert "'results'" in err
 
 
 def test_plots_need_matplotlib(run, tmp_path, monkeypatch):
