@@ -2,6 +2,7 @@
 
 import pytest
 import sklearn
+from helpers.tiny import tiny_backbone
 from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -64,7 +65,7 @@ def test_the_extractor_passes(check):
 @pytest.mark.filterwarnings("ignore:X (does not have|has).*feature names")
 @pytest.mark.parametrize("name", FURTHER)
 def test_the_extractor_passes_what_scikit_learn_asks_of_itself(name):
-    extractor = clone(PretrainedFeatureExtractor())
+    extractor = clone(PretrainedFeatureExtractor(tiny_backbone))
     getattr(estimator_checks, name)("PretrainedFeatureExtractor", extractor)
 
 
@@ -86,18 +87,21 @@ def test_the_classifier_passes(check, epochs):
 @pytest.mark.parametrize("name", FURTHER)
 @pytest.mark.filterwarnings("ignore:X (does not have|has).*feature names")
 def test_the_classifier_passes_what_scikit_learn_asks_of_its_own_transformers(name):
-    # Training changes the values only, and these checks fit up to a dozen times.
-    model = clone(FineTuneClassifier(max_epochs=0, random_state=0))
+    # Training and the network change the values only, and these checks fit up to a dozen times.
+    model = clone(FineTuneClassifier(tiny_backbone, max_epochs=0, random_state=0))
     getattr(estimator_checks, name)("FineTuneClassifier", model)
 
 
 REGRESSOR_CHECKS = [repeated(check) for check in checks_of(FineTuneRegressor())]
 
 
+# The fits of the classifier, which are much the same, have the network of the package.
 @EPOCHS
 @pytest.mark.parametrize("check", REGRESSOR_CHECKS, ids=name_of)
 def test_the_regressor_passes(check, epochs):
-    check(FineTuneRegressor(max_epochs=n_epochs(check, epochs)))
+    is_small = epochs == "few" and name_of(check) not in LONGEST
+    network = tiny_backbone if is_small else "builtin/mini"
+    check(FineTuneRegressor(network, max_epochs=n_epochs(check, epochs)))
 
 
 @pytest.mark.parametrize("estimator", N_CHECKS)

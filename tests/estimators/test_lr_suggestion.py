@@ -36,11 +36,12 @@ def check_suggestions(train, test, seeds, max_epochs, **parameters):
         assert first / 3 < find_lr(model, *train).suggestion < 3 * last
 
 
-def test_the_suggestion_for_textures_is_near_the_best_learning_rates():
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_suggestion_for_textures_is_near_the_best_learning_rates(seed):
     train = load_textures("train", n_per_class=10)
     test = load_textures("test", n_per_class=8)
     check_suggestions(
-        (train.data, train.labels), (test.data, test.labels), [0, 1], max_epochs=3, image_size=32
+        (train.data, train.labels), (test.data, test.labels), [seed], max_epochs=3, image_size=32
     )
 
 
