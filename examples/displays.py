@@ -88,8 +88,8 @@ from sklearn.model_selection import GridSearchCV
 
 from sktransfer.display import UnfreezeDepthDisplay
 
-candidate = FineTuneClassifier(augment=None, max_epochs=4, fine_tune_lr=0.001, random_state=0)
-search = GridSearchCV(candidate, {"unfreeze": [0, 1, 2, "all"]}, cv=3, refit=False)
+candidate = FineTuneClassifier(augment=None, max_epochs=2, fine_tune_lr=0.001, random_state=0)
+search = GridSearchCV(candidate, {"unfreeze": [0, 1, 2, "all"]}, cv=2, refit=False)
 search.fit(train.data, train.labels)
 display = UnfreezeDepthDisplay.from_search(search)
 

@@ -99,7 +99,7 @@ report("4. one stage unfrozen, 1-cycle", model.fit(X, y))
 # Layer-wise learning-rate decay: each stage trains with a fraction of the learning rate of the next
 # one.  The first stages detect edges and colours, and need to change little.
 
-model.set_params(unfreeze="all", layer_decay=0.6, max_epochs=5)
+model.set_params(unfreeze="all", layer_decay=0.6, max_epochs=4)
 report("5. everything unfrozen, layer-wise rates", model.fit(X, y))
 for row in model.report_[:-1]:  # without the head
     print(f"   {row['stage']:8} lr up to {row['lr_max']:.1e}, moved by {row['moved']:.4f}")
@@ -123,7 +123,7 @@ report("6. warm restarts, averaged weights", model.fit(X, y))
 #
 # A grid search chooses it.  Without augmentation and with a cache, frozen stages run once.
 
-model.set_params(lr_schedule="one_cycle", skorch_callbacks=None, augment=None, max_epochs=4)
+model.set_params(lr_schedule="one_cycle", skorch_callbacks=None, augment=None, max_epochs=2)
 with TemporaryDirectory() as cache:
     search = GridSearchCV(model.set_params(cache=cache), {"unfreeze": [0, 1, 2]}, cv=2)
     report("7. depth by cross-validation", search.fit(X, y))
