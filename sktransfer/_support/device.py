@@ -91,6 +91,12 @@ def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":  # only with hardware units: emulated bfloat16 is slower
-        units: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        units = cpu_units()
         return any(units.get(unit) for unit in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
     return False
+
+
+def cpu_units() -> dict[str, object]:
+    """Return the name and the units of the processor; nothing if torch is too old to know them."""
+    units: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return units

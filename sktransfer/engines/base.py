@@ -42,6 +42,11 @@ class Engine(ABC):
     packages: tuple[str, ...]
     dtypes: tuple[torch.dtype, ...]
 
+    @property
+    def kernels(self) -> str:
+        """The kernels that it is told to take on this processor; "" if it chooses all of them."""
+        return ""
+
     @abstractmethod
     def compile(
         self, module: nn.Module, x: Tensor, dtype: torch.dtype, keep: Keep, any_length: bool
@@ -80,8 +85,9 @@ def is_installed(engine: Engine) -> bool:
 
 @cache
 def described(engine: Engine) -> str:
-    """Return the name of an engine and the version of its library."""
-    return f"{engine.name} {version(engine.packages[0])}"
+    """Return the name of an engine, the version of its library, and what it is told to take."""
+    words = engine.name, version(engine.packages[0]), engine.kernels
+    return " ".join(filter(None, words))
 
 
 class ChannelsLast(nn.Module):
