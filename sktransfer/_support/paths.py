@@ -6,6 +6,7 @@ The command line makes them before it imports torch, which takes seconds.
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # The suffix of saved models, and those of exported graphs
 MODEL_SUFFIX, GRAPH_SUFFIXES = ".safetensors", (".onnx", ".pt2")
@@ -28,6 +29,13 @@ def check_existing_folder(folder: Path) -> None:
         raise NotADirectoryError(f"dir must be a folder; got {str(folder)!r}, which {state}.")
 
 
+def check_path(path: Any, name: str = "path") -> Path:
+    """Return a path with the folder of the user; raise a TypeError for other objects."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a str or path-like; got {type(path).__name__}.")
+    return Path(path).expanduser()
+
+
 def check_model(path: Path) -> None:
     """Raise a FileNotFoundError unless a path is that of a file."""
     if not path.is_file():
@@ -46,7 +54,7 @@ def check_new_model(path: str | os.PathLike[str], name: str = "path") -> Path:
     OSError
         If the path is a folder, or its folder does not exist.
     """
-    found = Path(path).expanduser()
+    found = check_path(path, name)
     if found.suffix.lower() not in (MODEL_SUFFIX, ""):
         raise ValueError(
             f"{name} must end in {MODEL_SUFFIX!r}, which is the format of the file; got "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+# A code that colours the text after it on a terminal
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 DELAY = 2.0  # seconds of work before a bar appears
 
@@ -41,10 +45,11 @@ def progress_bar(
 
 
 def print_line(text: str) -> None:
-    """Print a line above the progress bars that are shown."""
+    """Print a line above the progress bars that are shown; it has colours on a terminal only."""
     from tqdm.auto import tqdm
 
-    tqdm.write(text)
+    is_shown = sys.stdout.isatty() or _in_notebook()
+    tqdm.write(text if is_shown else COLOUR.sub("", text))
 
 
 def _in_notebook() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -28,6 +30,13 @@ GROUP = "sktransfer.backbones"
 
 # Maximum duration of the search for the network that weights were made for.
 SEARCH_SECONDS = 10.0
+
+# What to do with a name of the Hugging Face hub, such as bert-base-uncased or OWNER/NAME
+HUB = (
+    " For a model of the Hugging Face hub, `sktransfer fetch transformers/OWNER/NAME --to DIR` "
+    "writes a folder on a connected machine: pass 'transformers/DIR'."
+)
+HUB_NAME = re.compile(r"[\w.]+(-[\w.]+)+|[\w.-]+/[\w.-]+")
 
 
 class Provider(Protocol):
@@ -126,6 +135,14 @@ def _factory(
                 f"got {weights!r}."
             )
         return lambda: deepcopy(backbone())  # it may return the same object each time
+    if isinstance(backbone, PathLike):
+        path = os.fspath(backbone)
+        folder = f"For a folder of a model of transformers, pass {f'transformers/{path}'!r}."
+        file = f"For a file of weights, pass the address of its network and weights={path!r}."
+        raise TypeError(
+            f"backbone must be an address 'provider/model'; got the path {path!r}. "
+            f"{folder if Path(path).is_dir() else file}"
+        )
     raise TypeError(
         "backbone must be an address such as 'torchvision/resnet18', or a callable that returns "
         f"a Backbone; got {type(backbone).__name__}. A network itself is not accepted: its fitted "
@@ -144,9 +161,11 @@ def resolve(address: str) -> tuple[Provider, str]:
                 "backbone must be an address 'provider/model'; got a folder. For a folder of a "
                 f"model of transformers, pass {f'transformers/{address}'!r}."
             )
+        hub = HUB if HUB_NAME.fullmatch(address) else ""
         raise ValueError(
             f"backbone must be an address 'provider/model' with one of the providers {listed}; "
-            f"got {address!r}.{_suggest(name if slash else address, prefix if slash else None)}"
+            f"got {address!r}."
+            f"{_suggest(name if slash else address, prefix if slash else None) or hub}"
         )
     provider = prefixes[prefix]()
     known = provider.names()

@@ -73,7 +73,11 @@ def _replaced(preset: Any, overrides: dict[str, Any]) -> Any:
     try:
         return replace(preset, **overrides)
     except TypeError as error:
-        raise TypeError(f"preset must hold what it can; got {overrides!r}: {error}.") from error
+        usual = {key: getattr(preset, key) for key in overrides}
+        raise TypeError(
+            f"preset must hold values of the form of those of the network, {usual!r}; got "
+            f"{overrides!r}: {error}."
+        ) from error
 
 
 def _image_preset(name: str, value: Any, preset: Any) -> ImagePreset:

@@ -101,7 +101,7 @@ def check_items_are_texts(X: Any) -> Items:
     refuse(
         "X must hold strings",
         ((i, short(x)) for i, x in enumerate(column) if not isinstance(x, str)),
-        lambda: _instead_of([x for x in column if not isinstance(x, str)]),
+        lambda: _instead_of([x for x in column if not isinstance(x, str)], X),
     )
     refuse(
         "X must hold texts of valid characters",
@@ -153,10 +153,14 @@ def _is_broken(text: str) -> bool:
     return False
 
 
-def _instead_of(items: list[Any]) -> str:
-    """Return what to pass instead of items that are no texts, in a sentence."""
+def _instead_of(items: list[Any], X: Any) -> str:
+    """Return what to pass instead of items of X that are no texts, in a sentence."""
     if all(map(is_missing, items)):
-        return "Leave these items out, or replace them by empty texts: X.fillna('')."
+        filled = next(
+            (f"X.{method}('')" for method in ("fillna", "fill_null") if hasattr(X, method)),
+            "[text if isinstance(text, str) else '' for text in X]",
+        )
+        return f"Leave these items out, or replace them by empty texts: {filled}."
     if any(isinstance(item, bytes) for item in items):
         return "Decode bytes: [item.decode() for item in X]."
     if any(isinstance(item, os.PathLike) for item in items):

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from .._support.files import explaining, temporary_folder
-from .._support.paths import GRAPH_SUFFIXES, check_folder_of
+from .._support.paths import GRAPH_SUFFIXES, check_folder_of, check_path
 from .._support.validation import require
 from ..backbones import tracing_alone
 from ..data import ImagePreset, TextPreset, input_info
@@ -204,20 +204,23 @@ def ids_of(model: Any, X: Any) -> np.ndarray:
     return ids
 
 
+# The function for a model whose items are of the other kind
+OTHER_INPUT = {TextPreset: " Use ids_of.", ImagePreset: " Use pixels_of."}
+
+
 def _preset_of(model: Any, kind: type, items: str) -> Any:
     check_is_fitted(model)
     preset = model.backbone_.preset
     if not isinstance(preset, kind):
         raise TypeError(
             f"model must have a network for {items}; its preset is a {type(preset).__name__}."
+            f"{OTHER_INPUT.get(type(preset), '')}"
         )
     return preset
 
 
 def _check_path(path: str | os.PathLike[str]) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a str or path-like; got {path!r}.")
-    found = Path(path).expanduser()
+    found = check_path(path)
     if found.suffix.lower() not in GRAPH_SUFFIXES:
         raise ValueError(
             f"path must end in {' or '.join(map(repr, GRAPH_SUFFIXES))}, which names the format; "

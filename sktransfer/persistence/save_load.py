@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from .._support.forks import check_process
-from .._support.paths import check_new_model
+from .._support.paths import check_new_model, check_path
 from .._support.validation import check_choice
 from .._support.warn import warn_user
 from ..backbones import Backbone
@@ -72,6 +71,11 @@ def save(model: Any, path: str | os.PathLike[str], *, frozen: str = "whole") -> 
     >>> bool((load(path).transform(X[:4]) == features.transform(X[:4])).all())
     True
     """
+    if isinstance(model, (str, os.PathLike)):
+        raise TypeError(
+            f"model must be a fitted estimator; got the path {os.fspath(model)!r}. Pass it second: "
+            "save(model, path)."
+        )
     path = check_new_model(path)
     check_choice("frozen", frozen, FROZEN)
     described, tensors, base = describe(model, frozen)
@@ -141,7 +145,7 @@ def load(
     True
     """
     check_process()
-    path = Path(path).expanduser()
+    path = check_path(path)
     check_cache(cache)
     described, tensors = file_format.read(path)
     address = described["backbone"]["address"]

@@ -11,6 +11,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
+from .._support.text import short
 from .._support.validation import (
     check_choice,
     check_range,
@@ -194,7 +195,8 @@ def check_class_weight(class_weight: Any, classes: np.ndarray) -> None:
     for label, weight in class_weight.items():
         if label not in known:
             raise ValueError(
-                f"class_weight must have classes of y as keys; got {label!r}, which is not in y."
+                f"class_weight must have classes of y as keys; got {label!r}, which is not in y. "
+                f"y has {_listed(known)}.{did_you_mean(label, known)}"
             )
         check_range(f"class_weight[{label!r}]", weight, "[0, inf)")
 
@@ -235,7 +237,7 @@ def _unknown(labels: np.ndarray, classes: np.ndarray) -> list[Any]:
 
 def _listed(labels: list[Any]) -> str:
     """Join the first ten labels, and count the others."""
-    shown = ", ".join(map(repr, labels[:10]))
+    shown = ", ".join(map(short, labels[:10]))
     return shown + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
+from .._support.text import short
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -83,7 +85,24 @@ def make_targets(values: Any, sample_weight: Any) -> Targets:
     ValueError
         If a weight is negative or not finite, or all are zero.
     """
+    if sample_weight is not None:
+        _check_numbers(sample_weight, len(values))
     weight = _check_sample_weight(sample_weight, values, dtype=np.float64, ensure_non_negative=True)
     if not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return Targets(values, weight, weight)
+
+
+def _check_numbers(sample_weight: Any, n_items: int) -> None:
+    """Raise an error unless weights are numbers, one for each item, or one for all."""
+    try:
+        array = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"sample_weight must be a number of at least 0 for each item; got "
+            f"{short(sample_weight)}: {error}. For weights of classes, pass class_weight."
+        ) from error
+    if array.ndim == 1 and len(array) != n_items:
+        raise ValueError(
+            f"sample_weight must have a number for each of {n_items} items; got {len(array)}."
+        )

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -79,6 +80,20 @@ def test_a_folder_of_transformers_is_an_error_with_its_address(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=f"got a folder.* pass 'transformers/{tmp_path}'"):
         get_backbone(str(tmp_path))
+
+
+def test_a_path_is_an_error_with_what_to_pass(tmp_path):
+    message = f"got the path '{tmp_path}'.* pass 'transformers/{tmp_path}'"
+    with pytest.raises(TypeError, match=message):
+        get_backbone(tmp_path)
+    with pytest.raises(TypeError, match=r"pass the address of its network and weights='a\.pth'"):
+        get_backbone(Path("a.pth"))
+
+
+@pytest.mark.parametrize("name", ["bert-base-uncased", "owner-x/all-MiniLM-L6-v2"])
+def test_a_name_of_the_hub_is_an_error_that_tells_how_to_fetch_it(name):
+    with pytest.raises(ValueError, match=f"got '{name}'.*`sktransfer fetch transformers/OWNER/NA"):
+        get_backbone(name)
 
 
 def test_a_name_that_two_providers_have_gives_two_addresses_the_smaller_provider_first(

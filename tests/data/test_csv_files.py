@@ -28,8 +28,8 @@ WRONG = {
     "more cells in each row": (
         "path,text\na.png,good,old\nb.png,bad\n",
         (
-            "must have at most as many cells in a row as names of columns, which are 2; it has more. "
-            "Put cells that hold commas in quotes."
+            "must have at most as many cells in a row as names of columns, which are 2; it has "
+            "more. Put cells that hold commas in quotes."
         ),
     ),
 }

@@ -52,10 +52,20 @@ def test_columns_of_polars_and_pyarrow_are_accepted():
         assert [item.text for item in check_items_are_texts(column)] == TEXTS
 
 
+def test_missing_texts_of_polars_are_an_error_with_its_method():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(ValueError, match=r"empty texts: X\.fill_null\(''\)\.$"):
+        check_items_are_texts(polars.Series(["a", None]))
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (["a", None], r"X must hold strings; 1 does not:\n  X\[1\]: None\nLeave .* X.fillna\(''\)"),
+        (
+            ["a", None],
+            r"X must hold strings; 1 does not:\n  X\[1\]: None\nLeave .* else '' for text",
+        ),
+        (pd.Series(["a", None]), r"replace them by empty texts: X\.fillna\(''\)\.$"),
         (["a", float("nan"), None], r"2 do not:\n  X\[1\]: nan\n  X\[2\]: None\nLeave these items"),
         (pd.Series(["a", pd.NA], dtype=object), r"X\[1\]: <NA>\nLeave these items out"),
         (pd.Series(["a", None], dtype="string"), r"X\[1\]: <NA>\nLeave these items out"),

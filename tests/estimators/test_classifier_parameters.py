@@ -95,6 +95,10 @@ def ungrouped(groups):
             r"class_weight must be one of 'balanced', None, or a dict",
         ),
         ({"class_weight": {"pink": 2}}, "class_weight must have classes of y as keys; got 'pink'"),
+        (
+            {"class_weight": {"gren": 2}},
+            r"not in y\. y has 'blue', 'green', 'red'\. Did you mean 'green'\?",
+        ),
         ({"class_weight": {"red": -1}}, r"class_weight\['red'\] must be a number in \[0, inf\)"),
         ({"class_weight": {"red": np.nan}}, r"class_weight\['red'\] must be .*; got nan"),
         (

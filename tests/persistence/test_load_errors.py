@@ -28,6 +28,11 @@ def change(saved, where, value):
     write(saved, replaced(description, where, value), tensors)
 
 
+def test_what_is_no_path_is_refused():
+    with pytest.raises(TypeError, match=r"path must be a str or path-like; got int\."):
+        load(5)
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[]", "{}", "NaN", "[" * 100_000, '{"format": "2"}', '{"format": NaN}'], ids=len
 )

@@ -32,6 +32,14 @@ def test_an_estimator_of_another_class_is_refused(make, path):
     assert not path.exists()
 
 
+def test_a_path_in_place_of_the_model_is_refused(make, path):
+    with pytest.raises(TypeError, match=r"got the path 'm'. Pass it second: save\(model, path\)"):
+        save("m", make())
+    with pytest.raises(TypeError, match=r"path must be a str or path-like; got int\."):
+        save(make(), 5)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("kind", [FineTuneClassifier, PretrainedFeatureExtractor])
 def test_an_estimator_that_was_not_fitted_is_refused(kind, path):
     with pytest.raises(NotFittedError):

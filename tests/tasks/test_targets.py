@@ -23,3 +23,14 @@ def test_further_targets_have_weight_one():
 def test_a_negative_or_missing_weight_is_an_error(weight):
     with pytest.raises(ValueError, match=r"(?i)sample.weight"):
         make_targets(np.eye(2), weight)
+
+
+def test_weights_that_are_no_numbers_are_an_error_that_names_them():
+    message = "sample_weight must be a number of at least 0 for each item; got 'balanced': .* class"
+    with pytest.raises(ValueError, match=message):
+        make_targets(np.eye(2), "balanced")
+
+
+def test_weights_of_another_length_are_an_error_with_both():
+    with pytest.raises(ValueError, match="sample_weight must have a number for each of 2 items; g"):
+        make_targets(np.eye(2), [1, 2, 3])

@@ -1,6 +1,7 @@
 """A fit shows its progress, and warns if its schedule or its cache cannot work."""
 
 import re
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -107,6 +108,13 @@ def test_verbose_2_prints_a_line_for_each_epoch(photos, capsys):
     assert [float(row[2]) for row in rows] == [
         pytest.approx(row["lr"]["head"], rel=1e-3) for row in history
     ]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_colours_are_for_terminals(photos, capsys, monkeypatch, is_terminal):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    classifier(verbose=2).fit(*photos)
+    assert ("\x1b[" in capsys.readouterr().out) == is_terminal
 
 
 def test_the_range_test_prints_no_epochs(photos, capsys):
