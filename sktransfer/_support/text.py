@@ -39,3 +39,12 @@ def short(value: Any, most: int = 80) -> str:
     else:
         text = repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def is_number(text: str) -> bool:
+    """Return True if a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -88,6 +88,8 @@ def check_present(values: Any, name: str, kind: str = "label") -> None:
     kind : str, default="label"
         A word for one of the values.
     """
+    if values is None:
+        raise ValueError(f"{name} must have a {kind} for each item; got None.")
     if isinstance(values, (list, tuple)):  # NumPy would turn NaN among texts into the text "nan"
         values = np.fromiter(values, dtype=object, count=len(values))
     array = np.asarray(values)

@@ -1,4 +1,4 @@
-"""Read CSV files; errors name the file and tell how to mend it."""
+"""Read CSV files; errors name the file and tell how to correct it."""
 
 from __future__ import annotations
 

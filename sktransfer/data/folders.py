@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._support.paths import check_existing_folder, check_source
+from .._support.paths import check_existing_folder, check_path, check_source
 from .._support.validation import did_you_mean, first_ten, require
 from .._support.warn import warn_user
 from .csv_files import check_column, read_csv, with_first
@@ -116,7 +116,7 @@ def load_image_folder(
     >>> photos.DESCR.partition(" in ")[0]
     '2 images of 2 classes'
     """
-    folder = Path(dir)
+    folder = check_path(dir, "dir")
     endings = endings_of(extensions, EXTENSIONS)
     contents, outside = class_folders(folder, names_of(classes), endings, "images")
     paths = [str(path) for path in files_of(contents)]

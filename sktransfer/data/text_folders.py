@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._support.paths import check_source
+from .._support.paths import check_path, check_source
 from .._support.validation import first_ten, require
 from .csv_files import check_column, read_csv, with_first
 from .folders import class_folders, endings_of, names_of
@@ -92,7 +92,7 @@ def load_text_folder(
     >>> reviews.data.tolist(), reviews.labels.tolist()
     (['A dull film.', 'A fine film.'], ['bad', 'good'])
     """
-    folder, endings = Path(dir), endings_of(extensions, EXTENSIONS)
+    folder, endings = check_path(dir, "dir"), endings_of(extensions, EXTENSIONS)
     contents, outside = class_folders(folder, names_of(classes), endings, "texts")
     paths = files_of(contents)
     loaded = labelled(folder, contents, outside, _read(paths, encoding), ("text", "texts"))

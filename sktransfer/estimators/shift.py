@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from .._support.validation import check_int, require
@@ -189,6 +189,11 @@ def _features(estimator: Any, X_source: Any, X_target: Any) -> tuple[np.ndarray,
     try:
         check_is_fitted(estimator)
     except NotFittedError:
+        if get_tags(estimator).target_tags.required:
+            raise ValueError(
+                "estimator must be fitted, because its fit needs labels; got a "
+                f"{type(estimator).__name__} that is not. Fit it to X_source and its labels."
+            ) from None
         estimator = clone(estimator).fit(_join(X_source, X_target))
     return _dense(estimator.transform(X_source)), _dense(estimator.transform(X_target))
 

@@ -17,7 +17,7 @@ from .classification import Classification
 from .columns import Columns
 from .label_sets import LabelSets, check_collections
 from .regression import Regression, check_numbers
-from .tables import as_classes, as_table, check_columns, check_labelled, find_kind
+from .tables import as_classes, as_table, check_columns, check_kind, check_labelled, find_kind
 from .targets import Targets, check_weight
 
 KINDS = ("number", "class", "labels")
@@ -67,6 +67,7 @@ def find_mixed(
         if not known:
             raise ValueError(f"column {name!r} of y must have labels; all of them are missing.")
         kind = tasks.get(name) or find_kind(name, column)
+        check_kind(name, kind, column)
         found.append(_make_task(kind, column, name, loss))
     levels = (1.0,) * len(found)
     return Mixed(tuple(found), tuple(table), tuple(map(float, weights.values())), levels)

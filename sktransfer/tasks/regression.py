@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.metrics import r2_score
 from torch import Tensor
 from torch.nn.functional import huber_loss, l1_loss, mse_loss
 
+from .._support.text import is_number
 from .._support.validation import (
     check_choice,
     check_present,
@@ -100,22 +102,16 @@ def check_numbers(y: Any, n_items: int, name: str) -> np.ndarray:
 
 def _advice_on(values: Sequence[Any], name: str) -> str:
     """Return what to do about values that are no numbers."""
-    if all(isinstance(value, str) and _is_number(value) for value in values):
+    if all(isinstance(value, str) and is_number(value) for value in values):
         return f"Convert texts to numbers: pandas.to_numeric({name})."
+    if all(isinstance(value, Decimal) for value in values):
+        return f"Convert decimals to floats: numpy.asarray({name}, dtype=float)."
     if all(isinstance(value, (date, np.datetime64)) for value in values):
         return (
             f"Convert dates to numbers, such as days: ({name} - {name}.min()) / "
             "pandas.Timedelta(days=1)."
         )
     return "To predict labels, use FineTuneClassifier."
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def check_length(array: np.ndarray, n_items: int, name: str) -> None:

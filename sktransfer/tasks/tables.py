@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .._support.text import short
+from .._support.text import is_number, short
 from .._support.validation import did_you_mean, first_ten, is_missing
 from .label_sets import FORMS
 from .labels import check_names
@@ -128,6 +129,25 @@ def find_kind(name: str, column: Sequence[Any]) -> str:
             f"State it: tasks={{{name!r}: 'class'}}."
         )
     return kinds.pop()
+
+
+def check_kind(name: str, kind: str, column: Sequence[Any]) -> None:
+    """Raise an error if the stated kind of a column cannot be that of its values."""
+    known = [value for value in column if not is_missing(value)]
+    others = {
+        "class": ("number", "numbers with fractions", [v for v in known if _has_fraction(v)]),
+        "number": ("class", "texts", [v for v in known if isinstance(v, str) and not is_number(v)]),
+    }
+    right, things, wrong = others.get(kind, ("", "", []))
+    if wrong:
+        raise ValueError(
+            f"tasks[{name!r}] must be {right!r} for a column with {things}, such as "
+            f"{short(wrong[0])}; got {kind!r}."
+        )
+
+
+def _has_fraction(value: Any) -> bool:
+    return isinstance(value, (float, np.floating)) and math.isfinite(value) and value % 1 != 0
 
 
 def _kind_of(value: Any) -> str:

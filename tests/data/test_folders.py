@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sktransfer import load_image_folder
+from sktransfer import load_image_folder, load_text_folder
 from sktransfer.data.folders import image_table
 
 
@@ -273,3 +273,15 @@ def test_a_table_comes_from_a_folder_or_a_csv_file(tmp_path):
     write(tmp_path, "photo.jpg")
     with pytest.raises(ValueError, match=r"source must be a folder or a \.csv file; got "):
         image_table(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("load", [load_image_folder, load_text_folder])
+def test_what_is_no_path_of_a_folder_is_refused(load):
+    with pytest.raises(TypeError, match=r"dir must be a str or path-like; got int\."):
+        load(5)
+
+
+def test_the_folder_of_the_user_may_be_a_tilde(tmp_path, monkeypatch):
+    write(tmp_path, "photos/ants/1.jpg", "photos/bees/2.jpg")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_image_folder("~/photos").labels.tolist() == ["ants", "bees"]

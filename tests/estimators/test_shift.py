@@ -85,6 +85,14 @@ def test_a_fine_tuned_network_computes_the_features():
     assert domain_shift(model, X[:18], X[18:] // 3, random_state=0).auc > 0.8
 
 
+def test_an_estimator_that_needs_labels_must_be_fitted(rng):
+    X = rng.integers(0, 256, (8, 8, 8, 3), np.uint8)
+    with pytest.raises(
+        ValueError, match=r"its fit needs labels; got a FineTuneClassifier that is n"
+    ):
+        domain_shift(FineTuneClassifier(), X[:4], X[4:])
+
+
 def test_texts_can_shift():
     films = [f"the film was {word} and long" for word in ("good", "bad", "old", "new")] * 4
     plays = [f"a play of {word} people" for word in ("good", "bad", "old", "new")] * 4

@@ -138,10 +138,9 @@ def test_max_length_is_an_error_for_images(make):
         make(tiny_backbone, max_length=64).fit(np.zeros((4, 32, 32, 3), np.uint8), [0, 1, 0, 1])
 
 
-@pytest.mark.parametrize("parameters", [{"augment": "light"}, {"augment": "auto", "tta": 2}])
-def test_texts_are_not_augmented(texts, parameters):
+def test_texts_are_not_augmented(texts):
     with pytest.raises(ValueError, match="must be None for items that are not images"):
-        classifier(**parameters).fit(*texts).predict(texts[0])
+        classifier(augment="light").fit(*texts)
 
 
 def test_a_column_of_a_table_is_recorded(texts):
@@ -301,3 +300,10 @@ def test_the_module_maps_ids_to_logits(texts):
         logits = model.module_(ids).numpy()
     scores = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
     np.testing.assert_allclose(scores, model.decision_function(X), atol=1e-4)
+
+
+def test_texts_have_no_views_to_average(texts):
+    model = classifier(unfreeze=0, max_epochs=0, tta=4).fit(*texts)
+    with pytest.raises(ValueError, match=r"tta must be 0 for items that are not images; got 4\."):
+        model.predict(texts[0])
+    assert len(model.set_params(tta=0).predict(texts[0])) == 80

@@ -160,3 +160,9 @@ def test_numbers_to_predict_are_an_error_that_names_the_regressor():
     message = r"2 values of y are no labels:\n  y\[0\]: 0\.5\n  y\[2\]: 1\.5\nTo predict numbers"
     with pytest.raises(ValueError, match=message):
         find_classification([0.5, 1.0, 1.5], 3, "FineTuneClassifier")
+
+
+def test_labels_that_are_not_passed_to_a_score_are_an_error():
+    task = find_classification(["a", "b"], 2, "FineTuneClassifier")
+    with pytest.raises(ValueError, match=r"y must have a label for each item; got None\."):
+        task.encode(None, 2)

@@ -225,6 +225,14 @@ def test_a_table_that_cannot_be_used_is_refused(y, message):
     [
         ({"tasks": {"aeg": "number"}}, "tasks must have columns of y as keys; got 'aeg', .*'age'"),
         ({"tasks": {"age": "int"}}, r"tasks\['age'\] must be one of 'number', 'class', 'labels'"),
+        (
+            {"tasks": {"age": "class"}},
+            r"tasks\['age'\] must be 'number' for a column with numbers .* 20.5; got 'class'",
+        ),
+        (
+            {"tasks": {"sex": "number"}},
+            r"tasks\['sex'\] must be 'class' for a column with texts, such as 'f'; got 'number'",
+        ),
         ({"tasks": "number"}, "tasks must be a dict by the columns of y, or None; got 'number'"),
         ({"tasks": {"sex": "labels"}}, r"(?s)'sex' of y must have a list or a set .*\[0\]: 'f'"),
         ({"task_weights": {"age": -1}}, r"task_weights\['age'\] must be a number in \[0, inf\)"),

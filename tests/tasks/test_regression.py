@@ -1,6 +1,7 @@
 """Numbers as targets: their checks, their units, their loss and their exact head."""
 
 import re
+from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -93,6 +94,13 @@ WRONG = {
         (
             "y must be numbers; 1 values are not:\n  y[0]: Timestamp('2026-01-02 00:00:00')\n"
             "Convert dates to numbers, such as days: (y - y.min()) / pandas.Timedelta(days=1)."
+        ),
+    ),
+    "decimals": (
+        [Decimal("1.5")],
+        (
+            "y must be numbers; 1 values are not:\n  y[0]: Decimal('1.5')\n"
+            "Convert decimals to floats: numpy.asarray(y, dtype=float)."
         ),
     ),
     "times": (np.array([0, 1], "M8[s]"), "y must be numbers; 2 values are not:\n  y[0]: datetime"),
