@@ -16,6 +16,13 @@ from sktransfer.callbacks import CutMix, MixUp, ModelEMA, Scheduled
 from sktransfer.schedules import Cosine, OneCycle
 
 
+@pytest.fixture(scope="module")
+def plain(photos):
+    """The scores of a fit with the parameters that the others change."""
+    X, y = photos
+    return classifier(unfreeze=3).fit(X[:24], y[:24]).decision_function(X[24:])
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -60,9 +67,8 @@ from sktransfer.schedules import Cosine, OneCycle
     ],
     ids=named,
 )
-def test_each_parameter_changes_the_scores(photos, parameters):
+def test_each_parameter_changes_the_scores(photos, plain, parameters):
     X, y = photos
-    plain = classifier(unfreeze=3).fit(X[:24], y[:24]).decision_function(X[24:])
     other = classifier(**({"unfreeze": 3} | parameters)).fit(X[:24], y[:24])
     assert not np.array_equal(plain, other.decision_function(X[24:]))
 
