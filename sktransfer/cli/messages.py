@@ -78,8 +78,8 @@ PHRASES: list[tuple[re.Pattern[str], str]] = [
         (r"\baugment must be None\b", "augment must be none"),
         (r"\b(image_size|max_length) must be None\b", r"\1 must be left out"),
         (r"\bwith unfreeze=1 or more\b", "with --unfreeze 1 of `sktransfer fit`"),
-        (r"(?<=\bTo predict numbers), use FineTuneRegressor\.", ", pass --task regression."),
-        (r"(?<=\bTo predict labels), use FineTuneClassifier\.", ", pass --task classification."),
+        (r"(?<=\bTo predict numbers), use FineTuneRegressor\.", ", use --task regression."),
+        (r"(?<=\bTo predict labels), use FineTuneClassifier\.", ", use --task classification."),
         (r" ?\bTo (?:keep|load) [^.=]*\b(?:classes|extensions)=[^.]*\.", ""),  # no such options
     )
 ]

@@ -61,11 +61,11 @@ SPELLED = {
         ),
         (
             "To predict numbers, use FineTuneRegressor.",
-            "To predict numbers, pass --task regression.",
+            "To predict numbers, use --task regression.",
         ),
         (
             "To predict labels, use FineTuneClassifier.",
-            "To predict labels, pass --task classification.",
+            "To predict labels, use --task classification.",
         ),
         # Other uses of the same words stay.
         ("'x' holds weights that must go.", "'x' holds weights that must go."),
