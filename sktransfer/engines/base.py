@@ -36,11 +36,14 @@ class Engine(ABC):
         The packages that it needs, the one whose version counts first.
     dtypes : tuple of torch.dtype
         The types in which it computes.
+    form : str
+        A word for the form of its graphs, another one whenever a change of it can change bits.
     """
 
     name: str
     packages: tuple[str, ...]
     dtypes: tuple[torch.dtype, ...]
+    form: str = ""
 
     @property
     def kernels(self) -> str:
@@ -85,8 +88,8 @@ def is_installed(engine: Engine) -> bool:
 
 @cache
 def described(engine: Engine) -> str:
-    """Return the name of an engine, the version of its library, and what it is told to take."""
-    words = engine.name, version(engine.packages[0]), engine.kernels
+    """Return the name of an engine, the version of its library, and what else decides its bits."""
+    words = engine.name, version(engine.packages[0]), engine.form, engine.kernels
     return " ".join(filter(None, words))
 
 

@@ -31,6 +31,7 @@ class OpenVINO(Engine):
     name = "openvino"
     packages = ("openvino",)
     dtypes = tuple(HINTS)
+    form = "fixed"
 
     @property
     def kernels(self) -> str:
@@ -54,8 +55,10 @@ class OpenVINO(Engine):
 
         def make() -> bytes:
             # OpenVINO forks the process when it is imported, so torch's modules come first
-            program = exported(module, x, any_length)
-            compiled.append(_compiled(_converted(program), how, self.kernels))
+            model = _converted(exported(module, x, any_length))
+            if not any_length:  # a known shape spares the copy that moves the channels
+                model.reshape(list(to_rows(x).shape))
+            compiled.append(_compiled(model, how, self.kernels))
             content: bytes = compiled[0].export_model().getvalue()
             return content
 

@@ -43,7 +43,7 @@ def test_the_description_of_an_engine_names_the_kernels_that_it_is_told(on, monk
     for units in (XEON, EPYC):
         on(units)
         found.append(base.described.__wrapped__(ENGINES["openvino"]))
-    assert found == ["openvino 2026.1", f"openvino 2026.1 {KERNELS}"]
+    assert found == ["openvino 2026.1 fixed", f"openvino 2026.1 fixed {KERNELS}"]
 
 
 @pytest.fixture
@@ -73,6 +73,13 @@ def convolutions(n_channels):
 
 def kernels_of(model):
     return [name.removesuffix("_f32") for name in openvino_._kernels_of(model)]
+
+
+@pytest.mark.parametrize("any_length", [False, True])
+def test_a_graph_has_a_fixed_shape_unless_it_takes_any_length(compiled, any_length):
+    network, x = nn.Linear(4, 4).eval().requires_grad_(False), torch.rand(3, 8, 4)
+    ENGINES["openvino"].compile(network, x, torch.float32, lambda make: make(), any_length)
+    assert compiled[0].input().partial_shape.is_static is not any_length
 
 
 @needs_avx512
