@@ -1,5 +1,7 @@
 """The classifier works in the searches, pipelines, ensembles and callbacks of scikit-learn."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import joblib
@@ -8,7 +10,6 @@ import pandas as pd
 import pytest
 import sklearn
 from helpers.callbacks import Recorder
-from helpers.fresh import run_fresh
 from helpers.tiny import coloured_photos, tiny_backbone
 from numpy.testing import assert_array_equal
 from PIL import Image
@@ -156,7 +157,7 @@ def test_a_fresh_process_predicts_the_same_bits(paths, tmp_path):
     np.save(tmp_path / "X.npy", X)
     tests = str(Path(__file__).parent)
     arguments = [tmp_path / "model.joblib", tmp_path / "p.npy", tests, tmp_path / "X.npy"]
-    run_fresh(LOAD, *arguments)
+    subprocess.run([sys.executable, "-c", LOAD, *map(str, arguments)], check=True)
     assert_array_equal(np.load(tmp_path / "p.npy"), model.predict_proba(X))
 
 
