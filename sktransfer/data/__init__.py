@@ -2,13 +2,13 @@
 
 from .adaptation import adapt, smallest_preset, warn_of_lost_parts
 from .augmentation import Augmentation, Views, check_augment, default_augment, resolve_augment
+from .csv_files import check_column
 from .digests import digest, digest_or_none, file_key, file_state
 from .docstrings import load_docstrings
 from .folders import (
     EXTENSIONS,
     TEST,
     TRAIN,
-    check_column,
     image_table,
     list_images,
     load_image_folder,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._support.validation import did_you_mean, require
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pandas import DataFrame, Series
 
 # Characters that some programs write between columns instead of commas
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
@@ -17,7 +17,7 @@ SEPARATORS = {";": "semicolons", "\t": "tabs"}
 MOST_NAMES = 20
 
 
-def read_csv(source: Path, *, exempt: str = "", **options: Any) -> pd.DataFrame:
+def read_csv(source: Path, *, exempt: str = "", **options: Any) -> DataFrame:
     """Return the table of a CSV file.
 
     Parameters
@@ -36,7 +36,7 @@ def read_csv(source: Path, *, exempt: str = "", **options: Any) -> pd.DataFrame:
     """
     pd = require("pandas", "cli")
     try:
-        table: pd.DataFrame = pd.read_csv(source, **options)
+        table: DataFrame = pd.read_csv(source, **options)
     except UnicodeError as error:
         raise ValueError(
             f"{str(source)!r} must be encoded in UTF-8{exempt}: {error}. Save it as UTF-8."
@@ -97,11 +97,11 @@ def check_column(source: Path, names: list[str], column: str, name: str) -> None
         )
 
 
-def with_first(name: str, values: pd.Series, others: pd.DataFrame) -> pd.DataFrame:
+def with_first(name: str, values: Series, others: DataFrame) -> DataFrame:
     """Return a table with a column before the others.
 
     pandas warns if a column is inserted into a table of more than a hundred.
     """
     pd = require("pandas", "cli")
-    table: pd.DataFrame = pd.concat([values.rename(name), others], axis=1)
+    table: DataFrame = pd.concat([values.rename(name), others], axis=1)
     return table
