@@ -1,6 +1,8 @@
 """Fixtures that every test may ask for."""
 
 import os
+import signal
+from functools import partial
 from pathlib import Path
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # scikit-learn skips one of its checks without it
@@ -31,6 +33,14 @@ def shared():
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the real photos of ../shared, which are not here")
     return SHARED
+
+
+@pytest.fixture
+def ctrl_c():
+    """A function that interrupts the process, as Ctrl-C does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield partial(signal.raise_signal, signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

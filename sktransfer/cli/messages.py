@@ -61,6 +61,7 @@ PHRASES: list[tuple[re.Pattern[str], str]] = [
             r"\bIncrease freeze_epochs, lower batch_size, or use lr_schedule='constant'\.",
             "Lower --batch-size.",
         ),
+        (r" In a search, the next fit begins: press Ctrl-C again to stop the program\.", ""),
         (r", which load reads, or joblib\.dump for a pickle", ""),
         (r"ignore_label=None\b", "--ignore-label none"),
         (r"ignore_label=\[([\d, ]+)\]", r"--ignore-label \1"),

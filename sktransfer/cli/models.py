@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Option
+from typer import Exit, Option
 
 from .._support.paths import check_new_model
 from .._support.validation import require
@@ -59,6 +59,10 @@ from .output import check_output, print_line, print_table, save_figure, save_out
 from .plots import check_plots, plot_fit
 from .reports import print_fit, print_skipped
 from .sources import Columns
+
+# The exit status of a fit that Ctrl-C ended early, as of any program that SIGINT ends: a script
+# does not go on.
+INTERRUPTED = 130
 
 
 def fit(
@@ -158,6 +162,8 @@ def fit(
         if held_out:
             X, y = held_out["X_val"], held_out["y_val"]
             kind.plot(plots, model, X, y, kind.predict(model, X))
+    if model.net_ is not None and model.net_.interrupted_:
+        raise Exit(INTERRUPTED)
 
 
 def find_lr(

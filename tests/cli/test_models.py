@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.command_line import SMALL, csv, rows
+from skorch.callbacks import Callback
 
 from sktransfer import FineTuneClassifier, load_image_folder
 from sktransfer.cli import reports
@@ -54,6 +55,31 @@ def test_validation_data_are_a_share_a_folder_or_a_table(run, coloured, tmp_path
     assert code == 0
     kept = ["before the first epoch; no epoch lowered", "of epoch 1, validation score "]
     assert f"\nkept: the weights {kept[best]}" in out
+
+
+@pytest.mark.filterwarnings("default:Training was interrupted")
+def test_an_interrupted_fit_writes_its_model_and_ends_a_script(run, coloured, tmp_path, ctrl_c):
+    class Impatient(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            ctrl_c()
+
+    fit = FineTuneClassifier.fit
+
+    def interrupted(self, *args, **others):
+        fit(self.set_params(skorch_callbacks=[Impatient()]), *args, **others)
+        return self.set_params(skorch_callbacks=None)
+
+    output = tmp_path / "model.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FineTuneClassifier, "fit", interrupted)
+        code, out, err = run("fit", coloured, "-o", output, *SMALL, "--max-epochs", 3)
+    assert code == 130
+    assert out.endswith(f"epochs: 1\nmodel: {output}\n")
+    assert err == (
+        "warning: Training was interrupted in epoch 2: the model has the weights of the last "
+        "step.\n"
+    )
+    assert len(load(output).history_) == 1
 
 
 def test_the_score_of_the_best_epoch_is_printed(capsys):

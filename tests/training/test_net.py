@@ -1,6 +1,5 @@
 """A net draws from its seed, divides batches that do not fit, and stops if interrupted."""
 
-import signal
 from contextlib import contextmanager
 from functools import partial
 from threading import get_ident
@@ -229,14 +228,6 @@ def test_an_interrupt_of_the_range_test_ends_the_fit(photos):
         patch.setattr(TailNet, "_accumulate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             classifier(fine_tune_lr="auto").fit(*photos)
-
-
-@pytest.fixture
-def ctrl_c():
-    """A function that interrupts the process, as Ctrl-C does."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield partial(signal.raise_signal, signal.SIGINT)
-    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_in_a_callback_ends_the_fit_and_not_only_the_phase(photos, ctrl_c):
