@@ -15,13 +15,13 @@ from .._support.geometry import Place
 from .._support.threads import map_ahead
 from ..backbones import running
 from ..cache import ActivationCache, compute_digests
-from ..data import ImagePreset, Views
+from ..data import Views
 from ..exceptions import DecodeError
 from ..extraction import Prefix, Tap, estimate_statistics, run_frozen, run_rows, spare_taps
 from ..tasks import Task
 from .frozen import graph_breaks
 from .parameters import is_auto
-from .settings import Numerics
+from .settings import Numerics, check_tta
 from .tail import Tail
 
 # Number of rows of the blocks in which the head computes.
@@ -189,11 +189,7 @@ class Predictor:
         outputs = self.head_outputs(self.features(items, **how))
         if not tta:
             return outputs
-        if not isinstance(self.tail.backbone.preset, ImagePreset):
-            raise ValueError(  # noqa: TRY004 - the value of a parameter is wrong
-                f"tta must be 0 for items that are not images; got {tta}. Call "
-                "model.set_params(tta=0)."
-            )
+        check_tta(tta, self.tail.backbone.preset)
         views = make_tta_views(augment, tta)
         if how.get("decode_error") == "warn":  # there was a warning for the items already
             how |= {"decode_error": "ignore"}

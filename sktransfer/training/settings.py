@@ -19,7 +19,7 @@ import torch
 from .._support.device import resolve_device, resolve_precision
 from ..backbones import Backbone, find_cut, is_pretrained, resolve_pooling
 from ..cache import ActivationCache, check_cache
-from ..data import Items, default_augment
+from ..data import ImagePreset, Items, default_augment
 from ..schedules import Schedule, resolve_schedule
 from .parameters import PARAMETERS, Facts, is_auto
 from .tuned_weights import find_tuner, starting_weights
@@ -164,6 +164,7 @@ def resolve(
     augments : bool, default=True
         False if the targets may depend on the position of pixels: then ``augment="auto"`` is None.
     """
+    check_tta(given.get("tta", 0), backbone.preset)
     device = resolve_device(given["device"])
     facts = Facts(
         pretrained=starts_pretrained(given, backbone) or find_tuner(given["weights"]) is not None,
@@ -202,6 +203,14 @@ def resolve(
     # The others equal the parameter of the same name, or the meaning of its "auto".
     names = (each.name for each in fields(FitSettings))
     return FitSettings(**{name: known[name] for name in names if name not in derived}, **derived)
+
+
+def check_tta(tta: int, preset: Any) -> None:
+    """Raise a ValueError if items that are not images should get test-time augmentation."""
+    if tta and not isinstance(preset, ImagePreset):
+        raise ValueError(
+            f"tta must be 0 for items that are not images; got {tta}. Call model.set_params(tta=0)."
+        )
 
 
 def _resolve_numerics(precision: str, device: torch.device, is_double: bool) -> Numerics:

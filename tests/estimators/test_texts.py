@@ -303,7 +303,10 @@ def test_the_module_maps_ids_to_logits(texts):
 
 
 def test_texts_have_no_views_to_average(texts):
-    model = classifier(unfreeze=0, max_epochs=0, tta=4).fit(*texts)
+    model = classifier(unfreeze=0, max_epochs=0, tta=4)
+    with pytest.raises(ValueError, match=r"tta must be 0 for items that are not images; got 4\."):
+        model.fit(*texts)
+    model.set_params(tta=0).fit(*texts).set_params(tta=4)
     with pytest.raises(ValueError, match=r"tta must be 0 for items that are not images; got 4\."):
         model.predict(texts[0])
     assert len(model.set_params(tta=0).predict(texts[0])) == 80
