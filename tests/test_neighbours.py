@@ -18,8 +18,8 @@ from PIL import Image
 from sktransfer import FineTuneClassifier, PretrainedFeatureExtractor
 
 N_ITEMS = 47
-# Up to a batch of 16 and one row more, and about two of them
-SIZES = (*range(1, 18), 31, 32, 33)
+# Parts of a batch of 16, one and two of them, and a row less or more
+SIZES = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33)
 
 EXTRACTORS = {
     "builtin/mini": {},
