@@ -1,14 +1,14 @@
-"""Find problems of texts before they are used: empty, long, repeated and unreadable ones."""
+"""Find problems of texts before they are used: missing, empty, long, repeated, unreadable ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._support.validation import require
 from .problems import Row, number_classes, tabulate
 from .text_preset import TextPreset
-from .texts import Text, check_items_are_texts
+from .texts import Text, check_items_are_texts, fill_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,7 @@ def check_texts(X: Any, y: Any = None, *, preset: TextPreset | None = None) -> p
         text : str
             The beginning of the text.
         problem : str
+            ``"missing"``: there is no text, such as None or NaN.  Estimators refuse it.
             ``"empty"``: it has no characters other than white space.
             ``"too long"``: it has more tokens than the network reads.
             ``"unknown tokens"``: more than half of its tokens are not in the vocabulary.
@@ -58,8 +59,8 @@ def check_texts(X: Any, y: Any = None, *, preset: TextPreset | None = None) -> p
     Raises
     ------
     ValueError, TypeError
-        If ``X`` holds something that is not a text, ``y`` and ``X`` differ in length, or ``preset``
-        is not that of texts.
+        If ``X`` holds something else than texts and missing values, ``y`` and ``X`` differ in
+        length, or ``preset`` is not that of texts.
     ModuleNotFoundError
         If pandas is not installed.
 
@@ -79,17 +80,22 @@ def check_texts(X: Any, y: Any = None, *, preset: TextPreset | None = None) -> p
     require("pandas", "cli")
     if preset is not None and not isinstance(preset, TextPreset):
         raise TypeError(f"preset must be a TextPreset or None; got {type(preset).__name__}.")
-    items = check_items_are_texts(X)
+    column, missing = fill_missing(X)
+    items = check_items_are_texts(column)
     classes = number_classes(y, len(items), "texts")
-    rows = [*_empty(items), *_tokens(items, preset), *_duplicates(items, classes)]
+    rows = [*_empty(items, missing), *_tokens(items, preset), *_duplicates(items, classes)]
     table = tabulate(rows, "text", [item.text[:SHOWN] for item in items])
     table.attrs["n_texts"] = len(items)
     return table
 
 
-def _empty(items: Sequence[Text]) -> Iterator[Row]:
+def _empty(items: Sequence[Text], missing: Collection[int]) -> Iterator[Row]:
+    """Iterate over the texts that are missing or have no characters."""
+    for index in missing:
+        yield index, "missing", "leave it out, or replace it by an empty text", None
+    absent = set(missing)
     for index, item in enumerate(items):
-        if not item.text.strip():
+        if index not in absent and not item.text.strip():
             n = len(item.text)
             yield index, "empty", f"{n} characters of white space" if n else "no characters", None
 

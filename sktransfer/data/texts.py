@@ -112,6 +112,15 @@ def check_items_are_texts(X: Any) -> Items:
     return Items([Text(str(text)) for text in column], "text", columns)
 
 
+def fill_missing(X: Any) -> tuple[list[Any], list[int]]:
+    """Return the items of ``X`` with empty texts for missing ones, and the indices of these."""
+    column, _ = _column(X)
+    missing = [index for index, item in enumerate(column) if is_missing(item)]
+    for index in missing:
+        column[index] = ""
+    return column, missing
+
+
 def _column(X: Any) -> tuple[list[Any], bool]:
     """Return the items of ``X`` as a list, and if it is a table or array of one column."""
     if isinstance(X, str):

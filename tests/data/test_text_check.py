@@ -29,6 +29,18 @@ def test_empty_texts_are_found():
     assert table["detail"].tolist() == ["no characters", "2 characters of white space"]
 
 
+@pytest.mark.parametrize("none", [None, float("nan"), pd.NA])
+def test_missing_texts_are_found_and_are_not_empty_ones(none):
+    X = pd.Series(["film", none, "", none], dtype=object)
+    table = check_texts(X, ["good", "bad", "good", "bad"])
+    assert table[["index", "problem"]].to_numpy().tolist() == [
+        [1, "missing"],
+        [2, "empty"],
+        [3, "missing"],
+    ]
+    assert X[1] is none
+
+
 def test_repeated_texts_are_found_without_case_and_white_space():
     X = ["A film", "another", "a  FILM\n", "A film"]
     table = check_texts(X)
@@ -67,7 +79,7 @@ def test_a_table_shows_the_beginning_of_a_text():
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((["a", None],), {}, ValueError, "X must hold strings"),
+        ((["a", 3, None],), {}, ValueError, r"X must hold strings; .*\n  X\[1\]: 3\Z"),
         ((["a", "b"], ["x"]), {}, ValueError, r"y must hold one label for each of 2 texts; got"),
         ((["a", "b"], ["x", None]), {}, ValueError, "y must have a label for each item"),
         ((["a"],), {"preset": "builtin"}, TypeError, "preset must be a TextPreset or None"),
