@@ -47,7 +47,7 @@ class Engine(ABC):
 
     @property
     def kernels(self) -> str:
-        """The kernels that it is told to take on this processor; "" if it chooses all of them."""
+        """The kernels that are asked for on this processor; "" if it chooses all of them."""
         return ""
 
     @abstractmethod

@@ -188,7 +188,7 @@ def test_large_appends_become_several_shards(cache, rows, monkeypatch):
 # Several processes
 
 WRITERS = """
-import os, sys, time
+import os, sys
 import numpy as np
 from sktransfer import ActivationCache
 from sktransfer.data.digests import digest
@@ -196,14 +196,15 @@ from sktransfer.data.digests import digest
 def write():
     table = ActivationCache(sys.argv[1]).table("prefix")
     rows = np.arange(600, dtype="float32").reshape(200, 3)
-    time.sleep(max(0, begin - time.monotonic()))
+    os.close(go)
+    os.read(ready, 1)  # to the end, which is there when no process can write
     for start in range(0, 200, 10):
         names = [digest(b"%d" % i) for i in range(start, start + 10)]
         missing = table.missing(names)
         table.append([names[i] for i in missing], rows[start : start + 10][missing])
         assert (table.rows(names)[:] == rows[start : start + 10]).all()
 
-begin = time.monotonic() + 0.5  # both write from this moment
+ready, go = os.pipe()  # both write from the moment when it is closed
 pids = []
 for _ in range(2):
     pids.append(os.fork())
@@ -213,6 +214,7 @@ for _ in range(2):
             os._exit(0)
         finally:
             os._exit(1)
+os.close(go)
 print(*[os.waitpid(pid, 0)[1] for pid in pids])
 """
 
